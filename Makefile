@@ -1,0 +1,53 @@
+# Everything that is done with a checkout. `make` alone lists the targets.
+# CLOUD=qemu (default) or local: where machines are made.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CLOUD ?= qemu
+export CUMULUS_CLOUD := $(CLOUD)
+PYTHON := .venv/bin/python
+CUMULUS := .venv/bin/cumulus
+
+.PHONY: help setup setup-dev demo run test lint template snapshot bench doctor state clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what running needs (packages, virtual environment, Terraform)
+	@scripts/setup.sh run $(CLOUD)
+
+setup-dev: ## Install what tests and checks need, too
+	@scripts/setup.sh dev qemu local
+
+demo: setup ## Search a real spectrum file in a real VM and print the result; CLOUD=local: without a VM
+	@$(PYTHON) scripts/demo.py
+
+run: setup ## Run the controller on this computer
+	@$(PYTHON) scripts/ready.py
+	@exec $(CUMULUS) serve
+
+template: setup ## Build the template VM; where there is one, boot it to install a new app on it
+	@$(PYTHON) scripts/ready.py --template
+
+snapshot: setup ## Copy the template's disk, try every app on a machine of the copy, promote it
+	@$(CUMULUS) snapshot create
+
+test: setup-dev lint ## Run all checks and tests (real VMs among them)
+	@$(PYTHON) -m pytest tests
+
+lint: setup-dev ## Run the static checks: Python, Terraform, Ansible, imports
+	@scripts/lint.sh
+
+bench: setup-dev ## Measure and write docs/performance.md
+	@$(PYTHON) -m tests.bench
+
+doctor: setup ## Say what this computer lacks
+	@$(CUMULUS) doctor
+
+state: setup ## List the machines that Terraform knows, and the plain terraform commands for more
+	@$(CUMULUS) state
+
+clean: ## End what still runs; remove the virtual environment and caches (var/ with its jobs stays)
+	@if [ -x $(CUMULUS) ]; then $(CUMULUS) stop --machines; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .ansible build ./*.egg-info
+	@find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# lint.sh: every static check of the project; stops at the first that finds something.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/.venv/bin
+run() { printf '%s\n' "· $*" >&2; "$@"; }
+run "$bin/ruff" check .
+run "$bin/ruff" format --check .
+run "$bin/mypy"
+run "$bin/lint-imports"
+run "$bin/yamllint" --strict .
+run env PATH="$bin:$PATH" "$bin/ansible-lint" --offline -q infra/ansible
+terraform=$(PATH="$PATH:$bin" command -v terraform || PATH="$PATH:$bin" command -v tofu)
+run "$terraform" fmt -check -recursive infra/terraform
