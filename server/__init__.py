@@ -1,0 +1,1 @@
+"""The Cumulus controller: jobs, the machines that run them, and the storage they share."""

@@ -1,0 +1,131 @@
+"""The files of a form: from the paths that a client sends to the names under which an app finds them.
+
+Owns what a file is called in the job's ``input/`` folder, also after its conversion. Where it lies before that, and how it is
+converted, is the storage's matter.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from server.catalog.controls import Control, Texts, shown, unfit
+from server.catalog.quoting import NOTHING, ShellText
+from server.catalog.variables import Variables
+from server.errors import InvalidInput
+
+MZML = ".mzML"
+# What can be made into mzML, by the end of the name in lower case; the longer one first.
+CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
+PRIVATE_PREFIX = ".cumulus."
+MAX_NAME_BYTES = 255
+_POSIX = re.compile(r"/(?!/)")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
+
+    ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot.
+    """
+
+    name: str
+    shared: bool
+    folder: bool
+    convert: bool
+    formats: tuple[str, ...]
+    parameter: str
+
+    @property
+    def target(self) -> str:
+        """Its name in the job's input folder."""
+        return mzml_name(self.name) if self.convert else self.name
+
+
+def convertible_ending(name: str) -> str | None:
+    """Which of CONVERTIBLE a name ends with, in any case; None if with none, or with nothing before it."""
+    lower = name.lower()
+    return next((ending for ending in CONVERTIBLE if lower.endswith(ending) and len(lower) > len(ending)), None)
+
+
+def mzml_name(name: str) -> str:
+    """A file's name once it is mzML: only the last ending changes. A name of no known ending stays."""
+    ending = convertible_ending(name)
+    return name[: -len(ending)] + MZML if ending else name
+
+
+def base_name(path: str) -> str:
+    r"""The last name in a path as some client's computer writes it (``C:\x\y.raw``, ``//server/share/y.raw``, ``/x/y.raw``).
+
+    Raises InvalidInput where that is no name a file can have here.
+    """
+    if problem := unfit(path):
+        raise InvalidInput(f"a path {problem}")
+    separators = "/" if _POSIX.match(path) else "/\\"
+    name = re.split(f"[{re.escape(separators)}]", path.rstrip(separators))[-1]
+    if re.fullmatch(r"[A-Za-z]:", name):
+        name = ""
+    if problem := _name_problem(name):
+        raise InvalidInput(f"{shown(path)} {problem}")
+    return name
+
+
+def _name_problem(name: str) -> str | None:
+    if name in ("", ".", ".."):
+        return "does not name a file"
+    if "\\" in name:
+        return "has a backslash in the file's name"
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u2029" for char in name):
+        return "has control characters in the file's name"
+    if name.startswith(PRIVATE_PREFIX):
+        return f"begins with {PRIVATE_PREFIX}, which names of Cumulus' own do"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"has a name of more than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def read_formats(text: str) -> tuple[str, ...]:
+    """``mzML;mzML.gz`` as separate endings, without dots at their beginning."""
+    return tuple(part.strip().lstrip(".") for part in text.split(";") if part.strip().strip("."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileList(Control[tuple[InputFile, ...]]):
+    """One file or several; folders with ``is_folder``."""
+
+    multiple: bool
+    is_folder: bool
+    shared: bool
+    convert: bool = False
+    formats: tuple[str, ...] = ()
+    repeated_command: ShellText = NOTHING
+
+    def _check(self, value: object) -> tuple[InputFile, ...] | None:
+        paths = ([value] if value else []) if isinstance(value, str) else self.require_list(value)
+        if len(paths) > 1 and not self.multiple:
+            self.refuse(f"has {len(paths)} files, only one is possible")
+        return tuple(self._file(path) for path in paths) or None
+
+    def _file(self, path: object) -> InputFile:
+        if not isinstance(path, str):
+            self.refuse(f"has {shown(path)}, not a path")
+        try:
+            name = base_name(path)
+        except InvalidInput as error:
+            self.refuse(f"has a path that cannot be used: {error.message}")
+        if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
+            self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
+        return InputFile(name, self.shared, self.is_folder, self.convert, self.formats, self.name)
+
+    def _pieces(self, value: tuple[InputFile, ...], texts: Texts) -> Iterator[str]:
+        paths = _paths(value, texts["input_dir"])
+        yield self.command.fill({**texts, "value": paths[0]})
+        for path in paths:
+            yield self.repeated_command.fill({**texts, "value": path})
+
+    def _config(self, value: tuple[InputFile, ...], variables: Variables) -> object:
+        paths = _paths(value, variables.input_dir)
+        return paths if self.multiple else paths[0]
+
+
+def _paths(files: Iterable[InputFile], folder: str) -> list[str]:
+    return [f"{folder}/{file.target}" for file in files]

@@ -1,0 +1,98 @@
+"""What the XML of an app or a workflow says, as plain objects. Owns no reading, checking or rendering."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from server.catalog.controls import Control
+from server.catalog.patterns import Pattern
+from server.catalog.quoting import ShellText
+
+ConfigFormat = Literal["json", "yaml"]
+AnyControl = Control[Any]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A ``when``: what counts if the deciding parameter equals ``value``, or has ``pattern`` in it. Items are in their order."""
+
+    value: str
+    pattern: Pattern | None
+    items: "tuple[Item, ...]"
+
+    def counts(self, text: str) -> bool:
+        """Whether it does for what the deciding parameter is. Raises InvalidInput for a text too long to be compared."""
+        return self.pattern.found_in(text) if self.pattern else text == self.value
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A deciding parameter, and the branches that depend on it."""
+
+    name: str
+    decider: AnyControl
+    branches: tuple[Branch, ...]
+
+
+Item = AnyControl | Conditional
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the form."""
+
+    name: str
+    title: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class App:
+    """A program that jobs can run. ``end_tag``: regular expression of what a successful run prints, "" for none.
+
+    ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log.
+    """
+
+    id: str
+    name: str
+    version: str
+    category: str
+    description: str
+    hidden: bool
+    command: ShellText
+    config_format: ConfigFormat | None
+    end_tag: str
+    end_tag_location: str
+    version_command: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A parameter's value in a step of a workflow; ``from_tool``: the step that it comes from, counted from 0."""
+
+    name: str
+    value: str
+    from_tool: int | None
+    section: str
+    visibility: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One app of a workflow."""
+
+    app: str
+    presets: tuple[Preset, ...]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Apps that run one after the other."""
+
+    id: str
+    name: str
+    version: str
+    category: str
+    description: str
+    hidden: bool
+    steps: tuple[Step, ...]

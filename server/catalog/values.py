@@ -1,0 +1,107 @@
+"""What a job's settings say, checked against its app: which parameters count, what their values are, which files they name.
+
+Owns the way through sections and conditionals. What one control accepts is its own matter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.catalog.config import build_config
+from server.catalog.controls import shown
+from server.catalog.files import FileList, InputFile
+from server.catalog.model import AnyControl, App, Conditional, Item
+from server.catalog.variables import Variables
+from server.errors import InvalidInput
+
+__all__ = ["Answer", "InputFile", "answers", "check_settings", "input_files", "unknown_keys"]
+
+# What the desktop client puts among the parameters.
+CLIENT_KEYS = frozenset({"app_id", "advanced_parameters_visible", "workflow_id"})
+_NOWHERE = Variables(1, "/input", "/output", "/config")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A parameter that counts, and the value that the settings have for it."""
+
+    control: AnyControl
+    value: Any
+
+
+def answers(app: App, settings: object) -> list[Answer]:
+    """The parameters that count and have a value, in the order of the XML. Raises InvalidInput that names the field."""
+    if not isinstance(settings, Mapping):
+        raise InvalidInput(f"the settings are {shown(settings)}, not an object", field="settings")
+    return [answer for section in app.sections for answer in _walk(section.items, settings)]
+
+
+def check_settings(app: App, settings: object) -> None:
+    """Raises InvalidInput where the app cannot be run with these settings; its field is the parameter's name."""
+    given = answers(app, settings)
+    _check_files(_files(given))
+    if app.config_format:
+        build_config(((answer.control, answer.value) for answer in given), _NOWHERE)
+
+
+def input_files(app: App, settings: object) -> list[InputFile]:
+    """The files that a job with these settings needs, each once, in the order of the XML. Raises InvalidInput."""
+    files: dict[tuple[str, bool, bool], InputFile] = {}
+    for file in _files(answers(app, settings)):
+        files.setdefault((file.name, file.shared, file.convert), file)
+    _check_files(files.values())
+    return list(files.values())
+
+
+def unknown_keys(app: App, settings: Mapping[str, object]) -> list[str]:
+    """Keys that are no parameter of the app, whatever its branches; they are ignored, but may be typing errors."""
+    known = {key for section in app.sections for control in _controls(section.items) for key in control.keys}
+    return sorted(str(key) for key in settings if key not in known | CLIENT_KEYS)
+
+
+def _walk(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[Answer]:
+    for item in items:
+        if isinstance(item, Conditional):
+            yield from _decide(item, settings)
+        elif (value := item.read(settings)) is not None:
+            yield Answer(item, value)
+
+
+def _decide(conditional: Conditional, settings: Mapping[str, object]) -> Iterator[Answer]:
+    decider = conditional.decider
+    value = decider.read(settings)
+    if value is None:
+        return
+    yield Answer(decider, value)
+    for branch in conditional.branches:
+        try:
+            counts = branch.counts(decider.decides(value))
+        except InvalidInput as error:
+            decider.refuse(f"is {error.message}")
+        if counts:
+            yield from _walk(branch.items, settings)
+
+
+def _controls(items: Iterable[Item]) -> Iterator[AnyControl]:
+    for item in items:
+        if isinstance(item, Conditional):
+            yield item.decider
+            for branch in item.branches:
+                yield from _controls(branch.items)
+        else:
+            yield item
+
+
+def _files(given: Iterable[Answer]) -> list[InputFile]:
+    return [file for answer in given if isinstance(answer.control, FileList) for file in answer.value]
+
+
+def _check_files(files: Iterable[InputFile]) -> None:
+    """All input files of a job lie in one folder: no two may have the same name there."""
+    taken: dict[str, InputFile] = {}
+    for file in files:
+        other = taken.setdefault(file.target, file)
+        if (other.name, other.shared, other.convert) != (file.name, file.shared, file.convert):
+            which = f"{shown(file.name)} and {shown(other.name)} of {other.parameter}"
+            file_name = shown(file.target)
+            raise InvalidInput(f"{file.parameter}: {which} would both be {file_name} for the app", field=file.parameter)

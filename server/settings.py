@@ -1,0 +1,78 @@
+"""Every knob of the controller, with unit and default: from ``CUMULUS_*`` variables, then ``cumulus.toml``.
+
+Owns names, units and defaults; reads no other file and creates nothing.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class CloudName(StrEnum):
+    """The clouds that can make machines."""
+
+    QEMU = "qemu"
+    LOCAL = "local"
+
+
+class Settings(BaseSettings):
+    """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix="CUMULUS_", toml_file="cumulus.toml", extra="forbid", validate_default=True)
+
+    home: Path = Field(CHECKOUT / "var", description="All state: database, workspaces, caches, logs")
+    storage: Path = Field(Path(), description="The shared directory; default: `storage` in `home`")
+    database: Path = Field(Path(), description="The SQLite file; default: `cumulus.sqlite` in `home`")
+    cloud: CloudName = Field(CloudName.QEMU, description="Where machines are made")
+    apps: Path = Field(CHECKOUT / "apps", description="Folder of the app and workflow XML")
+    flavors: Path = Field(CHECKOUT / "flavors.tsv", description="Machine sizes and the maximal weight")
+    host: str = Field("127.0.0.1", description="Address that the API listens on")
+    port: int = Field(5000, ge=0, le=65535, description="Port of the API; 0: any free one")
+
+    default_flavor: str = Field(
+        "m1.4xlarge", description="Flavor of the canary and of the first memory image; the desktop client waits for it"
+    )
+    max_attempts: PositiveInt = Field(3, description="Machines tried for one job before an infrastructure failure is final")
+    retry_delay_s: float = Field(10, ge=0, description="Seconds before a job's second attempt; doubled for each further one")
+    upload_timeout_s: PositiveFloat = Field(24 * 3600, description="Seconds that a job waits for its files")
+    create_timeout_s: PositiveFloat = Field(300, description="Seconds that making a machine may take")
+    play_timeout_s: PositiveFloat = Field(180, description="Seconds that one Ansible play may take")
+    delete_timeout_s: PositiveFloat = Field(120, description="Seconds that removing a machine may take")
+    heartbeat_timeout_s: PositiveFloat = Field(120, description="Seconds without a heartbeat before a worker is looked at")
+    poll_interval_s: PositiveFloat = Field(0.5, description="Seconds between two looks at the folders of running jobs")
+    play_retention_s: PositiveFloat = Field(7 * 24 * 3600, description="Seconds that the record of a play is kept")
+    parallel_steps: PositiveInt = Field(8, description="Terraform and Ansible children at once")
+    threads: PositiveInt = Field(16, description="Threads that answer requests")
+    min_free_gb: float = Field(1, ge=0, description="Free GB on the storage under which new jobs are refused")
+    data_max_age_days: PositiveInt = Field(90, description="Days that unused data is kept; told to the client")
+    client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
+
+    worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
+    nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
+    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
+    debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic passes it by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _resolve_paths(self) -> "Settings":
+        self.home = self.home.expanduser().resolve()
+        self.storage = self.storage.expanduser().resolve() if self.storage != Path() else self.home / "storage"
+        self.database = self.database.expanduser().resolve() if self.database != Path() else self.home / "cumulus.sqlite"
+        self.apps = self.apps.expanduser().resolve()
+        self.flavors = self.flavors.expanduser().resolve()
+        return self
