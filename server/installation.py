@@ -1,0 +1,93 @@
+"""This installation: its id, which all it makes in a cloud carries, and who of its processes runs.
+
+Owns ``installation-id``, ``controller.lock`` and ``controller.json`` in the home folder.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from server.errors import CumulusError
+
+
+class AlreadyRunning(CumulusError):
+    """A second controller on one installation would manage the same machines."""
+
+    code = "already_running"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A controller that answers."""
+
+    pid: int
+    url: str
+
+
+def installation_id(home: Path) -> str:
+    """The id of this installation; made at the first call, the same ever after."""
+    path = home / "installation-id"
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(f"c{secrets.token_hex(6)}\n")
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+@contextmanager
+def only_controller(home: Path) -> Iterator[None]:
+    """Hold the installation while the controller runs. Raises AlreadyRunning; a killed controller holds nothing."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "controller.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = running_controller(home)
+            where = f" (process {other.pid}, {other.url})" if other else ""
+            raise AlreadyRunning(f"a controller already runs on {home}{where}") from None
+        yield
+
+
+@contextmanager
+def announced(home: Path, url: str) -> Iterator[None]:
+    """Tell other commands on this computer where the controller answers, while it does."""
+    path = home / "controller.json"
+    beside = home / "controller.json.new"
+    beside.write_text(json.dumps(asdict(Running(os.getpid(), url))))
+    beside.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def end_controller(home: Path, limit_s: float) -> None:
+    """End the controller in order, if one runs. Raises AlreadyRunning if it does not end in time."""
+    running = running_controller(home)
+    if running is None:
+        return
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + limit_s
+    while running_controller(home) == running:
+        if time.monotonic() > deadline:
+            raise AlreadyRunning(f"the controller (process {running.pid}) does not end")
+        time.sleep(0.1)
+
+
+def running_controller(home: Path) -> Running | None:
+    """The controller that answers on this installation; None where there is none."""
+    try:
+        found = Running(**json.loads((home / "controller.json").read_text()))
+        os.kill(found.pid, 0)
+    except (OSError, ValueError, TypeError):
+        return None
+    return found

@@ -1,0 +1,42 @@
+"""The schema's history: numbered steps, each in one transaction with its own record.
+
+A step that has been released never changes; the next change is a new step at the end of ``STEPS``.
+"""
+
+from peewee import SqliteDatabase
+
+from server.errors import CumulusError
+from server.migrations import m0001_first
+
+STEPS = (m0001_first.STATEMENTS,)
+
+
+class DatabaseTooNew(CumulusError):
+    """The database was written by a later version of Cumulus."""
+
+    code = "database_too_new"
+
+
+def upgrade(database: SqliteDatabase) -> int:
+    """Run the steps that the database has not seen; returns its version. Raises DatabaseTooNew."""
+    with database.atomic("IMMEDIATE"):
+        database.execute_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, at REAL NOT NULL)")
+    version = _version(database)
+    if version > len(STEPS):
+        raise DatabaseTooNew(f"the database has schema {version}, this version of Cumulus knows {len(STEPS)}: upgrade Cumulus")
+    for number in range(version + 1, len(STEPS) + 1):
+        _run(database, number)
+    return len(STEPS)
+
+
+def _version(database: SqliteDatabase) -> int:
+    return int(database.execute_sql("SELECT coalesce(max(number), 0) FROM migration").fetchone()[0])
+
+
+def _run(database: SqliteDatabase, number: int) -> None:
+    with database.atomic("IMMEDIATE"):
+        if _version(database) >= number:  # another process was first
+            return
+        for statement in STEPS[number - 1]:
+            database.execute_sql(statement)
+        database.execute_sql("INSERT INTO migration VALUES (?, CAST(strftime('%s', 'now') AS REAL))", (number,))

@@ -1,0 +1,194 @@
+"""The rows: Job, Worker, Event; how the database is opened; and the one way to change a state.
+
+Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peewee import AutoField, FloatField, IntegerField, Model, SQL, SqliteDatabase, TextField
+
+from server import migrations
+from server.errors import CumulusError
+from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
+
+BUSY_TIMEOUT_MS = 10_000
+# Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
+_UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
+_LIVING = "state <> 'deleted'"
+CACHE_KIB = 16_384
+
+
+class Row(Model):
+    """Base of all tables; bound to a database by :func:`open_database`."""
+
+    id = AutoField()
+
+
+class Stateful(Row):
+    """Base of the tables whose rows have a state. Times are Unix seconds; nothing is begun with a row before ``not_before``."""
+
+    state = TextField()
+    state_since = FloatField()
+    not_before = FloatField(default=0.0)
+    created = FloatField()
+    ended = FloatField(null=True)
+
+
+class Job(Stateful):
+    """One run of an app for its owner; ``settings`` is the form as JSON text, ``inputs`` the input files' names, one on a line."""
+
+    owner = TextField()
+    app = TextField()
+    flavor = TextField()
+    weight = IntegerField()
+    description = TextField(default="")
+    settings = TextField()
+    inputs = TextField(default="")
+    workflow = TextField(default="")
+    start_after = IntegerField(null=True)
+    folder = TextField(unique=True)
+    outcome = TextField(default="")
+    reason = TextField(default="")
+    message = TextField(default="")
+    attempt = IntegerField(default=0)
+    started = FloatField(null=True)
+
+    class Meta:
+        table_name = "job"
+
+
+class Worker(Stateful):
+    """One machine, from the wish for it to its confirmed end. Its name is its Terraform workspace."""
+
+    name = TextField(unique=True)
+    job_id = IntegerField(null=True)
+    flavor = TextField()
+    weight = IntegerField()
+    address = TextField(default="")
+    port = IntegerField(default=0)
+    boot = TextField(default="")
+    attempt = IntegerField(default=1)
+    failures = IntegerField(default=0)
+    message = TextField(default="")
+
+    class Meta:
+        table_name = "worker"
+
+
+class Event(Row):
+    """What happened to a job or a worker: who, why, when. Written with the change itself."""
+
+    at = FloatField()
+    subject = TextField()
+    subject_id = IntegerField()
+    who = TextField()
+    old = TextField()
+    new = TextField()
+    reason = TextField(default="")
+    text = TextField(default="")
+
+    class Meta:
+        table_name = "event"
+
+
+TABLES = (Job, Worker, Event)
+
+
+class ForbiddenTransition(CumulusError):
+    """A programmer's error: the table of transitions has no such move."""
+
+    code = "forbidden_transition"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Who moves a row, when (Unix seconds) and why."""
+
+    at: float
+    who: str = "controller"
+    reason: str = ""
+    text: str = ""
+
+
+def open_database(path: Path) -> SqliteDatabase:
+    """Open (or make) the database, bring it to the newest schema and bind the tables to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pragmas = {
+        "journal_mode": "wal",
+        "synchronous": "full",  # a submitted job survives a power cut, too
+        "foreign_keys": 1,
+        "busy_timeout": BUSY_TIMEOUT_MS,
+        "cache_size": -CACHE_KIB,
+    }
+    database = SqliteDatabase(str(path), pragmas=pragmas)
+    migrations.upgrade(database)
+    database.bind(TABLES)
+    return database
+
+
+def insert(table: type[Stateful], change: Change, **fields: Any) -> Any:
+    """Add a row in its first state with its first event, in one transaction; returns it."""
+    with _database(table).atomic("IMMEDIATE"):
+        row = table.create(state_since=change.at, created=change.at, **fields)
+        _record(table, row.id, "", row.state, change)
+        return row
+
+
+def move(
+    table: type[Stateful],
+    row_id: int,
+    old: JobState | WorkerState,
+    new: JobState | WorkerState,
+    change: Change,
+    fields: Mapping[str, Any] | None = None,
+) -> bool:
+    """Change a row's state if it is still ``old``, with its event, in one transaction.
+
+    ``fields`` are set in the same statement. False: somebody else was first, so drop what you were doing.
+    Raises ForbiddenTransition.
+    """
+    _require(old, new)
+    with _database(table).atomic("IMMEDIATE"):
+        values = {"state": new, "state_since": change.at, **(fields or {})}
+        moved = table.update(values).where(table.id == row_id, table.state == old).execute()
+        if moved:
+            _record(table, row_id, old, new, change)
+        return bool(moved)
+
+
+def note(table: type[Row], row_id: int, change: Change) -> None:
+    """Record something that happened to a row without a change of state."""
+    with _database(table).atomic("IMMEDIATE"):
+        _record(table, row_id, "", "", change)
+
+
+def _require(old: JobState | WorkerState, new: JobState | WorkerState) -> None:
+    allowed = JOB_TRANSITIONS[old] if isinstance(old, JobState) else WORKER_TRANSITIONS[old]
+    if new not in allowed:
+        raise ForbiddenTransition(f"no way leads from {old} to {new}")
+
+
+def _record(table: type[Row], row_id: int, old: str, new: str, change: Change) -> None:
+    subject = table._meta.table_name
+    Event.create(
+        at=change.at, subject=subject, subject_id=row_id, who=change.who, old=old, new=new, reason=change.reason, text=change.text
+    )
+
+
+def _database(table: type[Row]) -> SqliteDatabase:
+    database: SqliteDatabase = table._meta.database
+    return database
+
+
+def unfinished_jobs() -> list[Job]:
+    """The jobs that something may still happen to, oldest first, without their settings. Uses a partial index."""
+    columns = [field for field in Job._meta.sorted_fields if field is not Job.settings]
+    return list(Job.select(*columns).where(SQL(_UNFINISHED)).order_by(Job.id))
+
+
+def living_workers() -> list[Worker]:
+    """The workers whose end is not confirmed, oldest first. Uses a partial index."""
+    return list(Worker.select().where(SQL(_LIVING)).order_by(Worker.id))

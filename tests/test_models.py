@@ -1,0 +1,131 @@
+"""Rows, guarded moves and their events."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from peewee import SqliteDatabase
+
+from server import migrations
+from server.models import (
+    Change,
+    Event,
+    ForbiddenTransition,
+    Job,
+    Worker,
+    insert,
+    living_workers,
+    move,
+    open_database,
+    unfinished_jobs,
+)
+from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, Reason, WorkerState
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> SqliteDatabase:
+    return open_database(tmp_path / "rows.sqlite")
+
+
+def a_job(state: JobState = JobState.QUEUED, folder: str = "Job_1") -> Job:
+    job: Job = insert(
+        Job, Change(1.0, who="ada"), owner="ada", app="comet", flavor="m1", weight=1, settings="{}", folder=folder, state=state
+    )
+    return job
+
+
+def events() -> list[tuple[str, str, str]]:
+    return [(event.old, event.new, event.who) for event in Event.select().order_by(Event.id)]
+
+
+def test_a_move_changes_the_row_and_records_who_and_why(database: SqliteDatabase) -> None:
+    job = a_job()
+    assert move(Job, job.id, JobState.QUEUED, JobState.CANCELLED, Change(5.0, who="ada", reason=Reason.CANCELLED), {"ended": 5.0})
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.state_since, row.ended) == ("cancelled", 5.0, 5.0)
+    assert events() == [("", "queued", "ada"), ("queued", "cancelled", "ada")]
+
+
+def test_the_second_of_two_movers_changes_nothing(database: SqliteDatabase) -> None:
+    job = a_job()
+    assert move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(2.0))
+    assert not move(Job, job.id, JobState.QUEUED, JobState.CANCELLED, Change(3.0), {"message": "no"})
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.message) == ("provisioning", "")
+    assert len(events()) == 2
+
+
+def test_of_many_movers_at_once_exactly_one_wins(database: SqliteDatabase) -> None:
+    job = a_job()
+    wins: list[bool] = []
+
+    def mover() -> None:
+        wins.append(move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(2.0)))
+        database.close()
+
+    threads = [threading.Thread(target=mover) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == [False] * 7 + [True]
+    assert len(events()) == 2
+
+
+def test_a_move_that_the_table_lacks_is_refused(database: SqliteDatabase) -> None:
+    job = a_job(JobState.DONE)
+    with pytest.raises(ForbiddenTransition):
+        move(Job, job.id, JobState.DONE, JobState.RUNNING, Change(2.0))
+
+
+def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive() -> None:
+    assert set(JOB_TRANSITIONS) == set(JobState)
+    assert set(WORKER_TRANSITIONS) == set(WorkerState)
+    for state in JobState:
+        if state.is_final:
+            assert JOB_TRANSITIONS[state] <= {JobState.ARCHIVED}
+        else:
+            assert {JobState.FAILED, JobState.CANCELLED} <= JOB_TRANSITIONS[state]
+    for state in set(WorkerState) - {WorkerState.DELETED, WorkerState.DELETING}:
+        assert WorkerState.DELETING in WORKER_TRANSITIONS[state]
+
+
+def test_only_infrastructure_is_worth_another_machine() -> None:
+    retried = {reason for reason in Reason if reason.retryable}
+    assert retried == {Reason.MACHINE_NOT_CREATED, Reason.APP_NOT_STARTED, Reason.MACHINE_LOST}
+    assert all(reason.text.endswith(".") for reason in Reason)
+
+
+def test_the_loop_s_questions_use_their_partial_indexes(database: SqliteDatabase) -> None:
+    a_job(JobState.DONE, "done")
+    waiting = a_job(JobState.QUEUED, "waiting")
+    insert(Worker, Change(1.0), name="job-2", job_id=waiting.id, flavor="m1", weight=1, state=WorkerState.BUSY)
+    insert(Worker, Change(1.0), name="job-1", job_id=None, flavor="m1", weight=1, state=WorkerState.DELETED)
+    assert [job.id for job in unfinished_jobs()] == [waiting.id]
+    assert [worker.name for worker in living_workers()] == ["job-2"]
+    plan = database.execute_sql(
+        "EXPLAIN QUERY PLAN SELECT id FROM job WHERE state NOT IN ('done', 'failed', 'cancelled', 'archived') ORDER BY id"
+    ).fetchall()
+    assert "job_unfinished" in str(plan)
+
+
+def test_a_number_is_never_given_twice(database: SqliteDatabase) -> None:
+    first = a_job(folder="first")
+    first.delete_instance()
+    assert a_job(folder="second").id > first.id
+
+
+def test_opening_again_keeps_the_rows_and_runs_no_step_twice(tmp_path: Path) -> None:
+    open_database(tmp_path / "rows.sqlite").close()
+    a_job()
+    database = open_database(tmp_path / "rows.sqlite")
+    assert Job.select().count() == 1
+    assert database.execute_sql("SELECT count(*) FROM migration").fetchone()[0] == len(migrations.STEPS)
+
+
+def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "rows.sqlite")
+    database.execute_sql("INSERT INTO migration VALUES (999, 0)")
+    database.close()
+    with pytest.raises(migrations.DatabaseTooNew, match="upgrade Cumulus"):
+        open_database(tmp_path / "rows.sqlite")
