@@ -1,0 +1,208 @@
+"""The shared directory: where data and job folders lie, and what the controller and a worker tell each other in one.
+
+Owns the files of a job folder (``docs/architecture.md`` lists them). Does not decide what a result means for the job.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from server.storage.paths import PRIVATE_PREFIX
+
+LOG_HEAD_BYTES = 64 * 1024
+LOG_TAIL_BYTES = 1024 * 1024
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """One input file of a job: where it lies, what it is called for the app, and how it becomes that."""
+
+    name: str
+    shared: bool
+    target: str
+    convert: tuple[str, ...] | None = None
+    unless_indexed: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``."""
+
+    job_id: int
+    attempt: int
+    worker: str
+    cpus: int
+    inputs: tuple[PlannedInput, ...]
+    copy_inputs: bool = False
+    end_tag: str | None = None
+    end_tag_location: str | None = None
+
+
+class RunResult(BaseModel):
+    """What the runner left behind in ``.cumulus.result``: the last file that it writes. Times are Unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    attempt: int
+    exit_code: int
+    stage: str
+    message: str = ""
+    end_tag_seen: bool | None = None
+    started: float | None = None
+    ended: float | None = None
+
+
+class JobFolder:
+    """A job's folder in the storage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, unique in the storage."""
+        return self.path.name
+
+    @property
+    def input(self) -> Path:
+        """Where files of this job alone arrive."""
+        return self.path / "input"
+
+    @property
+    def output(self) -> Path:
+        """Where the results arrive."""
+        return self.path / "output"
+
+    def create(self, settings: str) -> None:
+        """Make the folder with the form's settings (JSON text) in it."""
+        self.input.mkdir(parents=True)
+        self.output.mkdir()
+        self._private("settings").write_text(settings)
+
+    def has_arrived(self) -> bool:
+        """Whether the sender has said that all files are there."""
+        return self._private("rsync").exists()
+
+    def mark_arrived(self) -> None:
+        """Say that all files are there; the sender's last act."""
+        self._private("rsync").touch()
+
+    def write_plan(self, plan: Plan, command: str, config: tuple[str, str] | None) -> None:
+        """Leave the runner its orders; ``config`` is the config file's suffix and text."""
+        if config is not None:
+            self._replace(f"settings.{config[0]}", config[1])
+        self._replace("cmd", command + "\n")
+        self._replace("plan", json.dumps(asdict(plan), indent=1) + "\n")
+
+    def has_started(self, attempt: int) -> bool:
+        """Whether the runner took this attempt up: from then on it must not be started again."""
+        return self._private(f"attempt.{attempt}").exists()
+
+    def result(self, attempt: int) -> RunResult | None:
+        """What the runner left behind for this attempt; None while it has not, or left garbage."""
+        try:
+            result = RunResult.model_validate_json(self._private("result").read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return result if result.attempt == attempt else None
+
+    def heartbeat(self) -> float | None:
+        """When the runner was last alive by the storage's clock, Unix seconds; None before its first sign."""
+        try:
+            return self._private("alive").stat().st_mtime
+        except OSError:
+            return None
+
+    def ask_to_stop(self) -> None:
+        """Tell a runner that may be at work to end the app; harmless where there is none."""
+        if self.path.is_dir():
+            self._private("stop").touch()
+
+    def outputs(self) -> list[tuple[str, int]]:
+        """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
+        found = []
+        for folder, _, names in os.walk(self.output):
+            for name in names:
+                path = Path(folder, name)
+                if path.is_file() and not name.startswith(PRIVATE_PREFIX):
+                    found.append((path.relative_to(self.output).as_posix(), path.stat().st_size))
+        return sorted(found)
+
+    def log(self) -> str:
+        """The job's log; of a very long one the beginning and the end."""
+        try:
+            with self._private("log").open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size <= LOG_HEAD_BYTES + LOG_TAIL_BYTES:
+                    return file.read().decode(errors="replace")
+                head = file.read(LOG_HEAD_BYTES)
+                file.seek(size - LOG_TAIL_BYTES)
+                left_out = f"\n[SERVER] … {size - LOG_HEAD_BYTES - LOG_TAIL_BYTES} bytes left out …\n".encode()
+                return (head + left_out + file.read()).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def log_from(self, position: int) -> tuple[str, int]:
+        """What the log has from byte ``position`` on, in whole lines, and where to go on."""
+        try:
+            with self._private("log").open("rb") as file:
+                file.seek(position)
+                part = file.read(LOG_TAIL_BYTES)
+        except OSError:
+            return "", position
+        whole = part[: part.rfind(b"\n") + 1] if len(part) < LOG_TAIL_BYTES else part
+        return whole.decode(errors="replace"), position + len(whole)
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text (a failed tool's output) with the job, unlisted."""
+        if self.path.is_dir():
+            self._replace(name, text)
+
+    def _private(self, name: str) -> Path:
+        return self.path / f"{PRIVATE_PREFIX}{name}"
+
+    def _replace(self, name: str, text: str) -> None:
+        beside = self._private(f"{name}.new")
+        beside.write_text(text)
+        beside.rename(self._private(name))
+
+
+class Storage:
+    """The shared directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def data(self) -> Path:
+        """The users' shared input."""
+        return self.root / "data"
+
+    @property
+    def jobs(self) -> Path:
+        """The job folders."""
+        return self.root / "jobs"
+
+    def prepare(self) -> None:
+        """Make the top folders."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.jobs.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, name: str) -> JobFolder:
+        """The job folder called ``name``."""
+        return JobFolder(self.jobs / name)
+
+    def free_bytes(self) -> int:
+        """Bytes that new files may take."""
+        return shutil.disk_usage(self.root).free
+
+
+def folder_name(job_id: int, owner: str, app: str, created: float) -> str:
+    """A job folder's name: readable, unique by the id, made of harmless characters only."""
+    return f"Job_{job_id}_{_UNSAFE.sub('-', owner)}_{_UNSAFE.sub('-', app)}_{int(created)}"

@@ -1,0 +1,97 @@
+"""Job folders: what the controller and a worker tell each other in one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server.errors import InvalidInput
+from server.storage.delivery import deliver
+from server.storage.folders import LOG_HEAD_BYTES, LOG_TAIL_BYTES, JobFolder, Plan, PlannedInput, Storage, folder_name
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    made = Storage(tmp_path / "storage")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def folder(storage: Storage) -> JobFolder:
+    made = storage.folder("Job_1_ada_comet_0")
+    made.create('{"a": 1}')
+    return made
+
+
+def test_a_folder_s_name_has_only_harmless_characters() -> None:
+    assert folder_name(7, "ada & co/../x", "comet_1.0", 12.9) == "Job_7_ada-co-..-x_comet_1.0_12"
+
+
+def test_the_plan_says_everything_that_the_runner_needs(folder: JobFolder) -> None:
+    plan = Plan(7, 2, "job-7-2", 4, (PlannedInput("a.raw", True, "a.mzML", ("convert", "{source}")),), end_tag="done")
+    folder.write_plan(plan, "echo hi", ("json", "{}"))
+    written = json.loads((folder.path / ".cumulus.plan").read_text())
+    assert written["attempt"] == 2
+    assert written["inputs"] == [
+        {"name": "a.raw", "shared": True, "target": "a.mzML", "convert": ["convert", "{source}"], "unless_indexed": False}
+    ]
+    assert (folder.path / ".cumulus.cmd").read_text() == "echo hi\n"
+    assert (folder.path / ".cumulus.settings.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"attempt": 1}', '{"attempt": "1", "exit_code": 0, "stage": "done"}', "\0\xff"])
+def test_a_result_that_is_no_result_is_none(folder: JobFolder, text: str) -> None:
+    (folder.path / ".cumulus.result").write_text(text, encoding="latin-1")
+    assert folder.result(1) is None
+
+
+def test_a_result_counts_for_its_own_attempt_only(folder: JobFolder) -> None:
+    (folder.path / ".cumulus.result").write_text('{"attempt": 1, "exit_code": 3, "stage": "app", "message": "m", "more": 1}')
+    found = folder.result(1)
+    assert found is not None
+    assert (found.exit_code, found.stage) == (3, "app")
+    assert folder.result(2) is None
+
+
+def test_outputs_are_listed_with_folders_and_without_private_files(folder: JobFolder) -> None:
+    (folder.output / "deep" / "er").mkdir(parents=True)
+    (folder.output / "deep" / "er" / "a.txt").write_text("12345")
+    (folder.output / ".cumulus.log").write_text("private")
+    (folder.output / "broken").symlink_to("nowhere")
+    assert folder.outputs() == [("deep/er/a.txt", 5)]
+
+
+def test_a_very_long_log_keeps_its_beginning_and_its_end(folder: JobFolder) -> None:
+    (folder.path / ".cumulus.log").write_bytes(b"first\n" + b"x" * (LOG_HEAD_BYTES + LOG_TAIL_BYTES) + b"\nlast \xff\n")
+    log = folder.log()
+    assert log.startswith("first\n")
+    assert log.endswith("\nlast \ufffd\n")
+    assert "bytes left out" in log
+
+
+def test_a_growing_log_is_read_in_whole_lines(folder: JobFolder) -> None:
+    log = folder.path / ".cumulus.log"
+    log.write_text("one\ntw")
+    text, position = folder.log_from(0)
+    assert text == "one\n"
+    log.write_text("one\ntwo\n")
+    assert folder.log_from(position) == ("two\n", 8)
+
+
+def test_delivered_files_are_there_under_their_names_before_the_mark(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    shared, own = tmp_path / "a.raw", tmp_path / "own.txt"
+    shared.write_text("shared")
+    own.write_text("own")
+    assert not folder.has_arrived()
+    deliver(storage, folder, [shared], [own])
+    assert folder.has_arrived()
+    assert (storage.data / "a.raw").read_text() == "shared"
+    assert (folder.input / "own.txt").read_text() == "own"
+    assert sorted(path.name for path in storage.data.iterdir()) == ["a.raw"]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_nothing_is_marked(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"absent\.raw"):
+        deliver(storage, folder, [tmp_path / "absent.raw"])
+    assert not folder.has_arrived()
