@@ -1,0 +1,114 @@
+"""The job's folder in the storage: the files by which the runner tells the controller how the job stands.
+
+All may be on NFS. What must be seen whole is written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from cumulus_runner.errors import AlreadyStarted, RunnerError
+
+RESULT_LIMIT_S = 600.0
+RESULT_RETRY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an attempt ended. ``stage``: where; "done" if all went to its end. ``exit_code``: the app's, 128 + n after signal n,
+    1 where it did not run. Times are Unix seconds.
+    """
+
+    attempt: int
+    exit_code: int
+    stage: str
+    message: str
+    end_tag_seen: bool | None
+    started: float
+    ended: float
+
+
+class JobFolder:
+    """One job's folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def private(self, name: str) -> str:
+        """The path of one of the files that users do not see."""
+        return os.path.join(self.path, ".cumulus." + name)
+
+    def take_up(self, attempt: int, worker: str) -> None:
+        """Claim the attempt, for ever. Raises AlreadyStarted where it was claimed before, RunnerError."""
+        try:
+            handle = os.open(self.private(f"attempt.{attempt}"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            raise AlreadyStarted(f"attempt {attempt} was started before") from None
+        except OSError as problem:
+            raise RunnerError(f"the job's folder cannot be written: {problem.strerror}: {self.path}") from None
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{worker} {time.time():.3f}\n")
+
+    def release(self, attempt: int) -> None:
+        """Give the claim back: nothing was begun."""
+        with suppress(OSError):
+            os.unlink(self.private(f"attempt.{attempt}"))
+
+    def introduce(self, pid: int) -> None:
+        """Say which process on which machine has the job."""
+        self._write("pid", f"{pid}\n")
+        self._write("host", socket.gethostname() + "\n")
+
+    def beat(self, now: float) -> None:
+        """Say that the runner is alive; the file's time is the storage's own."""
+        self._write("alive", f"{now:.0f}\n")
+
+    def must_stop(self) -> bool:
+        """Whether the controller asks the job to end."""
+        return os.path.exists(self.private("stop"))
+
+    def conclude(self, result: Result) -> None:
+        """Write the result, on disk when this returns; tries for ten minutes where the storage is full or away."""
+        deadline = time.monotonic() + RESULT_LIMIT_S
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                return self._conclude(json.dumps(asdict(result)) + "\n")
+            time.sleep(RESULT_RETRY_S)
+            with suppress(OSError):
+                self.beat(time.time())
+
+    def _conclude(self, text: str) -> None:
+        beside = self.private("result.new")
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, self.private("result"))
+        sync_folder(self.path)
+
+    def _write(self, name: str, text: str) -> None:
+        with open(self.private(name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def sync_folder(path: str) -> None:
+    """Make names that were given in a folder survive a crash of the storage."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can do that, or needs to
+            raise
+    finally:
+        os.close(handle)
+
+
+def is_full(problem: OSError) -> bool:
+    """Whether something could not be written for lack of space."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)

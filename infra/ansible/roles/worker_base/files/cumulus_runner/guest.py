@@ -1,0 +1,136 @@
+"""The service that waits on a virtual machine for its job, started at boot and so part of a memory snapshot.
+
+A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
+lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends): ``<nonce>
+start <server> <port> <job folder>`` and ``<nonce> <ok|failed> <text>``. A job is a forked child of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+from contextlib import suppress
+
+from cumulus_runner import mounts
+from cumulus_runner.errors import AlreadyStarted, RunnerError
+from cumulus_runner.job import take_up
+from cumulus_runner.orders import Places
+from cumulus_runner.programs import Account
+
+PIPES = "/run/cumulus-job"
+WORK = "/var/lib/cumulus/job"
+ORDER = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+
+
+def serve(user: Account | None) -> str:
+    """Wait for orders until SIGTERM, which also ends a running job."""
+    return Service(user, _pipe("orders"), _pipe("answers")).run()
+
+
+class Service:
+    """Takes orders, one job at a time. ``orders`` and ``answers``: open named pipes."""
+
+    def __init__(self, user: Account | None, orders: int, answers: int) -> None:
+        self._user = user
+        self._orders = orders
+        self._answers = answers
+        self._rest = b""
+        self._job = ""
+        self._child = 0
+        self._child_handle = -1
+        self._ending = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(orders, selectors.EVENT_READ, self._read_orders)
+
+    def run(self) -> str:
+        """Serve until SIGTERM."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
+        self._selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 64))
+        while not (self._ending and not self._child):
+            for key, _ in self._selector.select():
+                key.data()
+        return "ended"
+
+    def _end(self) -> None:
+        self._ending = True
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGTERM)
+
+    def _read_orders(self) -> None:
+        *lines, self._rest = (self._rest + os.read(self._orders, 4096)).split(b"\n")
+        self._rest = self._rest[-4096:]
+        for line in lines:
+            self._take(line.decode("ascii", "replace"))
+
+    def _take(self, line: str) -> None:
+        order = ORDER.fullmatch(line)
+        if order is None:
+            nonce = line.split(" ")[0]
+            self._answer(nonce if nonce.isdigit() else "0", "failed", f"this is no order: {line[:100]!r}")
+        elif self._child:
+            same = order["job"] == self._job
+            text = f"already started: {self._job}" if same else f"this machine is at work for {self._job}"
+            self._answer(order["nonce"], "ok" if same else "failed", text)
+        else:
+            self._start(order)
+
+    def _start(self, order: re.Match[str]) -> None:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = self._work(order)
+            finally:
+                os._exit(code)
+        self._job, self._child = order["job"], child
+        self._child_handle = os.pidfd_open(child)
+        self._selector.register(self._child_handle, selectors.EVENT_READ, self._child_ended)
+
+    def _child_ended(self) -> None:
+        self._selector.unregister(self._child_handle)
+        os.close(self._child_handle)
+        os.waitpid(self._child, 0)
+        self._child = 0
+
+    def _work(self, order: re.Match[str]) -> int:
+        """In the child: mount, claim the attempt, say so, run the job."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._selector.close()
+        try:
+            mounts.mount_storage(order["server"], int(order["port"]))
+            places = Places(job=mounts.show_job(order["job"]), shown_job=mounts.JOB, data=mounts.DATA, work=WORK)
+            mounts.hide_writable_job()
+            job = take_up(places, self._user)
+        except AlreadyStarted as known:
+            self._answer(order["nonce"], "ok", f"already started: {known}")
+            return 0
+        except RunnerError as problem:
+            self._answer(order["nonce"], "failed", str(problem))
+            return 1
+        except Exception as problem:  # noqa: BLE001 - who ordered waits for an answer
+            self._answer(order["nonce"], "failed", f"fault in the runner: {type(problem).__name__}: {problem}")
+            return 1
+        self._answer(order["nonce"], "ok", f"started {order['job']}")
+        job.run()
+        return 0
+
+    def _answer(self, nonce: str, state: str, text: str) -> None:
+        line = f"{nonce} {state} {' '.join(text.split())}"[:4000] + "\n"
+        with suppress(BlockingIOError):  # nobody has fetched the answers of hundreds of orders
+            os.write(self._answers, line.encode("utf-8", "replace"))
+
+
+def _pipe(name: str) -> int:
+    """A named pipe that stays open: a reader that comes late finds what was written before."""
+    path = os.path.join(PIPES, name)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,114 @@
+"""The line to the storage while the app runs: the log's copy, the heartbeat, the request to stop.
+
+A thread of its own, since the storage may hang for minutes and the app must not notice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Callable
+
+from cumulus_runner.folder import JobFolder, is_full
+
+PAUSE_S = 0.2  # at most so often a growing log is copied
+LOOK_S = 1.0
+HEARTBEAT_S = 15.0
+CHUNK = 1024 * 1024
+LAST_COPY_LIMIT_S = 600.0
+FULL_LIMIT_S = 30.0
+
+
+class StorageLink(threading.Thread):
+    """Copies the log at ``log`` into the folder, from the end of what an earlier attempt left there. ``stop`` is called once."""
+
+    def __init__(self, folder: JobFolder, log: str, stop: Callable[[], None], now: Callable[[], float]) -> None:
+        super().__init__(name="storage", daemon=True)
+        self._folder = folder
+        self._log = log
+        self._stop: Callable[[], None] | None = stop
+        self._now = now
+        self._news = threading.Event()
+        self._ending = threading.Event()
+        self._start: int | None = None  # where this attempt begins in the storage's log
+        self._copied = 0
+        self._next_beat = 0.0
+        self.complete = False
+
+    def tell(self) -> None:
+        """The log has grown."""
+        self._news.set()
+
+    def run(self) -> None:
+        """Work until :meth:`end`."""
+        while not self._ending.is_set():
+            self._try(self._beat, self._copy, self._look)
+            self._news.wait(LOOK_S)
+            self._news.clear()
+            self._ending.wait(PAUSE_S)
+        self._copy_rest()
+
+    def end(self) -> bool:
+        """Copy what is left and return when it is there; False where the storage would not take it all."""
+        self._ending.set()
+        self._news.set()
+        self.join()
+        return self.complete
+
+    def _try(self, *works: Callable[[], None]) -> OSError | None:
+        """A storage that is away for a while is nothing to fail for."""
+        failures = [failure for work in works if (failure := _failure(work))]
+        return failures[0] if failures else None
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._next_beat:
+            self._folder.beat(self._now())
+            self._next_beat = time.monotonic() + HEARTBEAT_S
+
+    def _look(self) -> None:
+        if self._stop and self._folder.must_stop():
+            self._stop()
+            self._stop = None
+
+    def _copy(self) -> None:
+        """Bring the copy up to date. Closed each time, which is what sends it over NFS."""
+        if os.path.getsize(self._log) == self._copied:
+            return
+        copied = self._copied
+        with open(self._log, "rb", buffering=0) as source, open(self._folder.private("log"), "r+b", opener=_create) as target:
+            start = self._beginning(target.fileno())
+            while chunk := os.pread(source.fileno(), CHUNK, copied):
+                copied += os.pwrite(target.fileno(), chunk, start + copied)
+        self._copied = copied  # whether there was room for it, NFS says when the file is closed
+
+    def _beginning(self, handle: int) -> int:
+        """Where this attempt's log begins in the storage: behind an earlier one's last line, however it broke off."""
+        if self._start is None:
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                size += os.pwrite(handle, b"\n", size)
+            self._start = size
+        return self._start
+
+    def _copy_rest(self) -> None:
+        begin = time.monotonic()
+        while failure := self._try(self._copy):
+            limit_s = FULL_LIMIT_S if is_full(failure) else LAST_COPY_LIMIT_S
+            if time.monotonic() - begin > limit_s:
+                return
+            time.sleep(1)
+            self._try(self._beat)
+        self.complete = True
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o644)
+
+
+def _failure(work: Callable[[], None]) -> OSError | None:
+    try:
+        work()
+    except OSError as problem:
+        return problem
+    return None

@@ -1,0 +1,346 @@
+"""Ansible plays on one machine each, run by ansible-runner as child processes.
+
+Owns how Ansible reaches a machine (its pinned host key, its ssh options), the private folder of a play and what a failed play
+means for a person. What is played is in ``infra/ansible``.
+
+A play may be launched before its machine exists. Ansible then does all that it does before its first connection (0.6 s here, of
+them 0.35 s imports) while the machine is made, and waits in the program that it takes for ``ssh`` (or for the shell), until
+:meth:`announce` says where the machine is.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from server.errors import InfrastructureError
+
+Connection = Literal["ssh", "local"]
+WORKER = "worker"  # a play has one host, always called that
+REMOTE_PYTHON = "/usr/bin/python3"
+LOOK_S = 0.1
+CONNECT_LIMIT_S = 10
+CONTROL_PERSIST_S = 60
+UNIX_PATH_LIMIT = 107
+SSH_SUFFIX = 17  # ssh opens its control socket under a name that much longer, and renames it
+SSH_OPTIONS = {
+    "BatchMode": "yes",
+    "StrictHostKeyChecking": "yes",
+    "GlobalKnownHostsFile": "none",
+    "IdentitiesOnly": "yes",
+    "IdentityAgent": "none",
+    "PreferredAuthentications": "publickey",
+    # The cheapest for an emulated processor: 0.6 s for a new connection instead of 0.9 s.
+    "KexAlgorithms": "curve25519-sha256",
+    "Ciphers": "aes128-gcm@openssh.com",
+    "GSSAPIAuthentication": "no",
+    "ConnectTimeout": str(CONNECT_LIMIT_S),
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "6",
+    "LogLevel": "ERROR",
+    "ControlMaster": "auto",
+    "ControlPersist": str(CONTROL_PERSIST_S),
+}
+# Ansible asks what its ssh can do before it needs it. The wait costs a process every 30 ms: nothing beside a machine's start.
+WAIT = """\
+#!/bin/sh
+[ "$*" != '-o ControlPersist' ] || exec ssh "$@"
+until [ -x {reach} ]; do sleep 0.03; done
+exec {reach} "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where and how a machine is reached. ``host_key``: its public key as one line; ``ssh_key``: the private key that logs in."""
+
+    name: str
+    connection: Connection
+    address: str = ""
+    port: int = 0
+    user: str = ""
+    host_key: str = ""
+    ssh_key: Path = Path()
+
+
+@dataclass(frozen=True)
+class PlayOutcome:
+    """How a play ended. ``message``: for a person, "" where it succeeded; ``output``: all that it printed."""
+
+    ok: bool
+    message: str
+    output: str
+    unreachable: bool
+    directory: Path
+
+
+class Playbooks:
+    """The playbooks of one folder."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def announce(self, directory: Path, host: Host) -> None:
+        """Say where the machine of the play in ``directory`` is; before or after the play was launched."""
+        _private(directory)
+        (directory / "known_hosts").write_text(f"{host.name} {host.host_key}\n")
+        command = _ssh(directory, host) if host.connection == "ssh" else ["/bin/sh"]
+        _write_program(_connection(directory), f"# {host.connection}\n")
+        _write_program(_reach(directory), f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+
+    def run(
+        self,
+        playbook: str,
+        directory: Path,
+        variables: Mapping[str, object],
+        timeout_s: float,
+        cancelled: Callable[[], bool],
+        connection: Connection | None = None,
+    ) -> PlayOutcome:
+        """Play ``playbook`` in ``directory``, its private folder, which stays; returns when nothing of the play runs any more.
+
+        ``timeout_s`` seconds count from the machine's announcement. Without ``connection``, Ansible is started after it only.
+        """
+        _private(directory)
+        play = _Play(directory, timeout_s, cancelled, self._clock)
+        connection = connection or self._announced_connection(play)
+        if connection is None:
+            return play.given_up()
+        _prepare(directory, connection)
+        return play.run(self._folder / playbook, variables, _environment(self._folder, directory, connection))
+
+    def _announced_connection(self, play: "_Play") -> Connection | None:
+        while not _reach(play.directory).exists():
+            if play.must_end():
+                return None
+            time.sleep(LOOK_S)
+        return "local" if "local" in _connection(play.directory).read_text() else "ssh"
+
+
+@dataclass
+class _Play:
+    """One play while it runs."""
+
+    directory: Path
+    timeout_s: float
+    cancelled: Callable[[], bool]
+    clock: Callable[[], float]
+    announced: float | None = None
+    why: str = ""
+    failure: dict[str, Any] = field(default_factory=dict)
+    processes: list[psutil.Process] = field(default_factory=list)
+
+    def run(self, playbook: Path, variables: Mapping[str, object], environment: Mapping[str, str]) -> PlayOutcome:
+        import ansible_runner  # 20 MB and 0.2 s that a controller without a play does not need
+
+        # A callback of our own also keeps ansible-runner from touching the process's signal handlers.
+        done = ansible_runner.run(
+            private_data_dir=str(self.directory),
+            playbook=str(playbook),
+            inventory=str(self.directory / "inventory" / "hosts.json"),
+            envvars=dict(environment),
+            extravars=dict(variables),
+            settings={"pexpect_timeout": LOOK_S},
+            ident="play",
+            quiet=True,
+            event_handler=self._hear,
+            cancel_callback=self._must_be_killed,
+        )
+        psutil.wait_procs([process for process in self.processes if _kill(process)], timeout=5)
+        output = _read(self.directory / "artifacts" / "play" / "stdout")
+        ok = done.rc == 0 and not self.why
+        message = "" if ok else self.why or _explain(self.failure, output)
+        return PlayOutcome(ok, message, output, "unreachable" in self.failure, self.directory)
+
+    def given_up(self) -> PlayOutcome:
+        """The outcome of a play that was not begun."""
+        return PlayOutcome(False, self.why, "", False, self.directory)
+
+    def must_end(self) -> bool:
+        """Whether nobody wants the play any more, or its time is over."""
+        if self.announced is None and _reach(self.directory).exists():
+            self.announced = self.clock()
+        if self.cancelled():
+            self.why = "the play was cancelled"
+        elif self.announced is not None and self.clock() - self.announced > self.timeout_s:
+            self.why = f"the machine did not do what it was told within {self.timeout_s:.0f} s"
+        return bool(self.why)
+
+    def _must_be_killed(self) -> bool:
+        if not self.must_end():
+            return False
+        # Ansible's workers leave its process group, so that ansible-runner does not find them.
+        for process in psutil.Process().children():
+            if str(self.directory) in _command_line(process):
+                self.processes += [process, *process.children(recursive=True)]
+        return True
+
+    def _hear(self, event: dict[str, Any]) -> bool:
+        kind = event.get("event", "")
+        if kind in ("runner_on_failed", "runner_on_unreachable"):
+            self.failure = {**event["event_data"].get("res", {}), kind.removeprefix("runner_on_"): True}
+        return kind in ("runner_on_failed", "runner_on_unreachable")  # only these are kept as files
+
+
+def _explain(failure: Mapping[str, Any], output: str) -> str:
+    """One sentence or two out of what a failed task returned."""
+    said = (
+        _last(str(failure.get("stderr") or ""))
+        or _last(str(failure.get("stdout") or ""))
+        or str(failure.get("msg") or "").strip()
+    )
+    if "unreachable" in failure:
+        return _explain_unreachable(said)
+    if failure:
+        return said or f"exit code {failure.get('rc', 'unknown')}"
+    return _last(output) or "Ansible ended without a word"
+
+
+def _explain_unreachable(said: str) -> str:
+    said = said.removeprefix("Failed to connect to the host via ssh:").strip() or "no connection"
+    if "Host key verification failed" in said or "HOST IDENTIFICATION HAS CHANGED" in said:
+        return f"the machine's host key is not the one it was made with: {said}"
+    if "Permission denied" in said:
+        return f"the machine does not let the controller in: {said}"
+    return f"the machine does not answer: {said}"
+
+
+def _last(text: str, lines: int = 3) -> str:
+    return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
+
+
+def _prepare(directory: Path, connection: Connection) -> None:
+    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
+    for name in ("env", "artifacts"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    _write_program(_wait(directory), WAIT.format(reach=shlex.quote(str(_reach(directory)))))
+    variables: dict[str, object] = {
+        "ansible_connection": connection,
+        "ansible_python_interpreter": REMOTE_PYTHON if connection == "ssh" else sys.executable,
+        "ansible_host": WORKER,
+        "ansible_ssh_executable": str(_wait(directory)),
+        "ansible_ssh_args": "",
+        "ansible_ssh_transfer_method": "piped",
+        "ansible_pipelining": True,
+        "ansible_ssh_retries": 2,
+    }
+    (directory / "ansible.cfg").touch()
+    inventory = directory / "inventory"
+    inventory.mkdir(exist_ok=True)
+    (inventory / "hosts.json").write_text(json.dumps({"all": {"hosts": {WORKER: variables}}}, indent=1))
+
+
+def _environment(folder: Path, directory: Path, connection: Connection) -> dict[str, str]:
+    """Ansible's settings: nothing of the user's own, and little to look for (all of it saves 0.1 s of 0.7 s)."""
+    settings = {
+        "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
+        "ANSIBLE_HOME": str(directory / "ansible"),
+        "ANSIBLE_ROLES_PATH": str(folder / "roles"),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_HOST_KEY_CHECKING": "true",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_FORKS": "1",
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LC_ALL": "C.UTF-8",
+    }
+    return settings | ({"ANSIBLE_EXECUTABLE": str(_wait(directory))} if connection == "local" else {})
+
+
+def _ssh(directory: Path, host: Host) -> list[str]:
+    own = {
+        "HostName": host.address,
+        "Port": str(host.port),
+        "User": host.user or "root",
+        "HostKeyAlias": host.name,
+        "UserKnownHostsFile": _quoted(directory / "known_hosts"),
+        "IdentityFile": _quoted(host.ssh_key),
+        "ControlPath": str(_control_path(directory, host)),
+    }
+    options = [word for name, value in (own | SSH_OPTIONS).items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "none", *options]
+
+
+def _quoted(path: Path) -> str:
+    """A path as ssh's own options take it where it may hold a blank."""
+    return f'"{path}"'
+
+
+def _control_path(directory: Path, host: Host) -> Path:
+    """The same for all plays on a machine, so that they share a connection; "none" where no path is short enough."""
+    identity = hashlib.sha256(f"{host.name} {host.address} {host.port} {host.host_key}".encode()).hexdigest()[:12]
+    path = directory.parent / f".{identity}"
+    if len(os.fsencode(path)) + SSH_SUFFIX > UNIX_PATH_LIMIT or "%" in str(path) or " " in str(path):
+        return _private_temporary() / identity
+    return path
+
+
+def _private_temporary() -> Path:
+    """A folder of this user alone with a short name. Raises InfrastructureError where somebody else has it."""
+    folder = Path(tempfile.gettempdir()) / f"cumulus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise InfrastructureError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+    return folder
+
+
+def _private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _write_program(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.chmod(0o700)
+    beside.rename(path)
+
+
+def _reach(directory: Path) -> Path:
+    return directory / "reach"
+
+
+def _wait(directory: Path) -> Path:
+    return directory / "wait"
+
+
+def _connection(directory: Path) -> Path:
+    return directory / "connection"
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _kill(process: psutil.Process) -> bool:
+    """Whether there was something to kill; a number that was used again is not the same process to psutil."""
+    try:
+        process.kill()
+    except psutil.Error:
+        return False
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
