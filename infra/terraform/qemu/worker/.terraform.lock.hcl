@@ -1,0 +1,10 @@
+# This file is maintained automatically by "terraform init".
+# Manual edits may be lost in future updates.
+
+provider "cumulus.local/cumulus/qemu" {
+  version     = "0.1.0"
+  constraints = "0.1.0"
+  hashes = [
+    "h1:fkyuMENta782dLhB6v2RzUwpNjNI2kkDPcXxdlmKgq0=",
+  ]
+}

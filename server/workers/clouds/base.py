@@ -1,0 +1,119 @@
+"""What the controller asks of a cloud. A driver looks, tells and removes; it creates no worker (Terraform does)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from server.catalog.flavors import Flavor
+from server.settings import CloudName
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that the cloud holds for this installation, found by tag and not by the database."""
+
+    kind: Literal["machine", "disk", "socket", "snapshot"]
+    worker: str
+    identifier: str
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a job is reached on a worker: its folders there (absolute), and the argument lists that start and stop it.
+
+    ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
+    storage.
+    """
+
+    connection: Literal["ssh", "local"]
+    work_dir: str
+    job_dir: str
+    start_command: tuple[str, ...]
+    stop_command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of the template that workers can start from. ``created``: Unix seconds."""
+
+    name: str
+    promoted: bool
+    created: float
+
+
+class Template(Protocol):
+    """The machine that workers are copies of, and its snapshots. Phases are told to ``progress``, one line each."""
+
+    def build(self, progress: Progress, *, fresh: bool = False) -> None:
+        """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
+
+    def exists(self) -> bool:
+        """Whether there is a template's disk."""
+
+    def boot(self, progress: Progress) -> str:
+        """Start the template's machine; returns the command that logs in on it."""
+
+    def stop(self, progress: Progress) -> None:
+        """Shut the template's machine down; its disk stays."""
+
+    def take_snapshot(self, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:
+        """Copy the template, run each (app id, command) on a machine of the copy, promote it if all succeed.
+
+        The one promoted before is kept. Raises CumulusError; then nothing has changed.
+        """
+
+    def snapshots(self) -> list[Snapshot]:
+        """All that can be promoted, oldest first."""
+
+    def roll_back(self) -> str:
+        """Promote the one before the promoted one; returns a sentence. Raises TemplateMissing where there is none."""
+
+
+class Cloud(Protocol):
+    """A place where machines are made."""
+
+    name: CloudName
+
+    @property
+    def ssh_key(self) -> Path:
+        """The private key that logs in on workers; need not exist where no worker is reached by ssh."""
+
+    def template(self) -> Template:
+        """What workers are copies of."""
+
+    def check_snapshot(self) -> None:
+        """Raises TemplateMissing where there is no snapshot to make workers from."""
+
+    def problems(self) -> list[str]:
+        """What this computer lacks, one line each with its remedy; empty: all is there. Starts nothing."""
+
+    def start(self) -> None:
+        """Start what the cloud needs on this computer (provider, NFS server), or adopt what runs. May be repeated."""
+
+    def stop(self) -> None:
+        """End what :meth:`start` started; what running workers still need (their storage) stays while they live."""
+
+    def terraform_env(self) -> dict[str, str]:
+        """Variables that a terraform started by the controller needs beside the inherited ones."""
+
+    def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
+        """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot."""
+
+    def layout(self, worker: str, job_dir: Path) -> Layout:
+        """Where and how the job whose shared folder is ``job_dir`` runs on ``worker``."""
+
+    def resources(self) -> list[Resource]:
+        """All that exists under this installation's tag."""
+
+    def alive(self, worker: str) -> bool:
+        """Whether the worker's machine exists and runs."""
+
+    def delete(self, resource: Resource) -> None:
+        """Remove one resource; not an error where it is gone already."""
+
+    def console_log(self, worker: str) -> str:
+        """The last lines of the machine's console, "" where there is none."""

@@ -1,0 +1,224 @@
+"""Starting a machine: as a clone of a memory image in about a second, or by a boot where no image fits.
+
+Owns the steps from nothing to a machine that has its identity and takes logins.
+"""
+
+import re
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.errors import InfrastructureError
+from server.workers.clouds.qemu import memory
+from server.workers.clouds.qemu.accel import Accel, find_accel
+from server.workers.clouds.qemu.channel import Identity, give_identity
+from server.workers.clouds.qemu.command import Memory, qemu_command
+from server.workers.clouds.qemu.images import Image
+from server.workers.clouds.qemu.keys import KeyPair, make_key
+from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
+from server.workers.clouds.qemu.qmp import Qmp, QmpError
+
+POLL_S = 0.01
+LOGIN_POLL_S = 0.2
+START_LIMIT_S = 30.0
+# A clone that is not itself by then never will be: boot instead. Long, since a busy computer is no reason to boot.
+CLONE_LIMIT_S = 60.0
+FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
+
+
+@dataclass
+class _Deadline:
+    """What is left of a limit in seconds."""
+
+    limit_s: float
+    _end: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.limit_s
+
+    def left(self, most: float = float("inf")) -> float:
+        """Seconds left, ``most`` at most; raises InfrastructureError where none are."""
+        if (seconds := self._end - time.monotonic()) <= 0:
+            raise InfrastructureError(f"the machine was not ready in {self.limit_s:.0f} s")
+        return min(seconds, most)
+
+
+@dataclass(frozen=True)
+class Booter:
+    """Creates machines. ``now``: Unix seconds; ``entropy(n)``: n random bytes."""
+
+    machines: Machines
+    now: Callable[[], float] = time.time
+    entropy: Callable[[int], bytes] = secrets.token_bytes
+
+    def create(self, spec: MachineSpec, limit_s: float) -> Machine:
+        """Start the machine and give it its identity, within ``limit_s`` seconds.
+
+        One that runs under this name already is taken over if it is ready and just like that (its creator's answer got lost),
+        else removed first. Raises CumulusError; the machine may be there then, and Machines.remove takes it away.
+        """
+        with self.machines.lock(spec.worker, limit_s):
+            if (known := self.machines.find(spec.worker)) and known.ready and known.spec == spec:
+                return known
+            self.machines.remove_locked(spec.guest)
+            attempt = _Attempt(self, spec, self.machines.image(spec.snapshot), find_accel(self.machines.home.accel), make_key())
+            return attempt.run(_Deadline(limit_s))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One machine in the making."""
+
+    booter: Booter
+    spec: MachineSpec
+    image: Image
+    accel: Accel
+    key: KeyPair
+
+    @property
+    def folder(self) -> Path:
+        return self.booter.machines.folder(self.spec.worker)
+
+    def run(self, deadline: _Deadline) -> Machine:
+        if not self.spec.persistent and self.spec.disk_gb << 30 < self.image.disk_bytes:
+            least = -(-self.image.disk_bytes >> 30)
+            raise InfrastructureError(f"a disk of {self.spec.disk_gb} GB is too small: the template's has {least} GB")
+        reason = self._unfit()
+        if not reason:
+            try:
+                return self._clone(_Deadline(deadline.left(CLONE_LIMIT_S)))
+            except InfrastructureError as problem:
+                self._require_wanted()
+                self.booter.machines.remove_locked(self.spec.guest)
+                reason = f"a clone failed: {problem.message}"
+        return self._boot(deadline, f"cold: {reason}")
+
+    def _unfit(self) -> str:
+        if self.spec.persistent:
+            return "it runs on the template's own disk"
+        if memory.reserved_for(self.image, self.spec.shape, self.spec.worker):
+            return "its memory will be saved"
+        found = memory.memory_image(self.image, self.spec.shape)
+        return memory.unfit(found, memory.origin(self.accel, self.spec.shape, self.image), self.image)
+
+    def _clone(self, deadline: _Deadline) -> Machine:
+        saved = memory.memory_image(self.image, self.spec.shape)
+        disk = self._overlay(saved.disk)
+        with saved.state.open("rb") as state:
+            process = self._start(disk, Memory(saved.ram), state.fileno())
+            with self._qmp(process, deadline) as qmp:
+                memory.ignore_shared(qmp)
+                qmp.run("migrate-incoming", uri=f"fd:{state.fileno()}")
+                _wait_running(qmp, deadline)
+                port = _forwarded_port(qmp)
+        return self._introduce(process, port, "warm", deadline)
+
+    def _boot(self, deadline: _Deadline, boot: str) -> Machine:
+        kept = memory.reserved_for(self.image, self.spec.shape, self.spec.worker)
+        disk = self.image.disk if self.spec.persistent else self._overlay(self.image.disk)
+        process = self._start(disk, Memory(kept.ram, shared=True) if kept else Memory(), None)
+        with self._qmp(process, deadline) as qmp:
+            port = _forwarded_port(qmp)
+        machine = self._introduce(process, port, "template" if self.spec.persistent else boot, deadline, ready=False)
+        wait_login(port, deadline.left())
+        return self._record(machine.model_copy(update={"ready": True}))
+
+    def _overlay(self, backing: Path) -> Path:
+        self.folder.mkdir(parents=True, mode=0o700)
+        self._record(Machine(spec=self.spec, host_key=self.key.public))
+        disk = self.folder / "disk.qcow2"
+        create_overlay(backing, disk, self.spec.disk_gb)
+        return disk
+
+    def _require_wanted(self) -> None:
+        if self.booter.machines.unwanted(self.spec.worker).exists():
+            raise InfrastructureError(f"{self.spec.worker} was removed while it was made")
+
+    def _start(self, disk: Path, ram: Memory, state: int | None) -> "subprocess.Popen[bytes]":
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, mode=0o700)
+        self._require_wanted()
+        command = qemu_command(self.spec.guest, self.accel, self.spec.shape, self.image, disk, ram, state is not None)
+        with (self.folder / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # it outlives who started it
+                pass_fds=() if state is None else (state,),
+            )
+        threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
+        self._record(Machine(spec=self.spec, host_key=self.key.public, pid=process.pid))
+        return process
+
+    def _qmp(self, process: "subprocess.Popen[bytes]", deadline: _Deadline) -> Qmp:
+        until = _Deadline(deadline.left(START_LIMIT_S))
+        while True:
+            try:
+                return Qmp.open(self.folder / "qmp", until.left())
+            except OSError:  # not there yet, or never
+                if process.poll() is not None:
+                    raise InfrastructureError(f"QEMU did not start: {self._last_words() or process.returncode}") from None
+            except QmpError:
+                raise InfrastructureError(f"QEMU ended at once: {self._last_words()}") from None
+            time.sleep(min(POLL_S, until.left()))
+
+    def _introduce(
+        self, process: "subprocess.Popen[bytes]", port: int, boot: str, deadline: _Deadline, ready: bool = True
+    ) -> Machine:
+        machine = Machine(spec=self.spec, host_key=self.key.public, pid=process.pid, port=port, boot=boot)
+        self._record(machine)
+        seed, name, login = self.booter.entropy(64).hex(), self.spec.worker, self.spec.ssh_public_key
+        who = Identity(seed, self.booter.now(), name, host_key=self.key.private, authorized_key=login)
+        give_identity(self.folder / "identity", who, deadline.left())
+        return self._record(machine.model_copy(update={"ready": ready}))
+
+    def _record(self, machine: Machine) -> Machine:
+        self.booter.machines.write(machine)
+        return machine
+
+    def _last_words(self) -> str:
+        return self.booter.machines.console(self.spec.worker).strip()[-500:]
+
+
+def create_overlay(backing: Path, disk: Path, size_gb: int) -> None:
+    """A disk of ``size_gb`` that shows ``backing`` and takes all writes itself. Raises InfrastructureError."""
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(backing), str(disk), f"{size_gb}G"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise InfrastructureError(f"no disk for the machine: {done.stderr.strip()}")
+
+
+def wait_login(port: int, limit_s: float) -> None:
+    """Return when an ssh server says its name on 127.0.0.1:``port``; raises InfrastructureError after ``limit_s`` seconds.
+
+    A connection alone proves nothing: QEMU accepts it for the guest.
+    """
+    until = _Deadline(limit_s)
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), until.left(5)) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            pass
+        time.sleep(min(LOGIN_POLL_S, until.left()))
+
+
+def _wait_running(qmp: Qmp, deadline: _Deadline) -> None:
+    while not qmp.run("query-status")["running"]:
+        time.sleep(min(POLL_S, deadline.left()))
+
+
+def _forwarded_port(qmp: Qmp) -> int:
+    text = qmp.run("human-monitor-command", command_line="info usernet")
+    if not (found := FORWARD.search(text)):
+        raise InfrastructureError("QEMU forwards no port to the machine")
+    return int(found.group(1))

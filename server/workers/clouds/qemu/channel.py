@@ -1,0 +1,66 @@
+"""The identity port: the host's end of the virtio-serial line on which a guest learns who it is.
+
+Owns the wire format (one JSON line there, one back); the guest's end is the identity daemon of the worker's role.
+Only who may open the machine's unix socket can speak here: no network, no login, no handshake.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from server.errors import InfrastructureError
+from server.workers.clouds.qemu.sockets import connect
+
+
+class ChannelError(InfrastructureError):
+    """The guest does not answer on its identity port, or could not do what it was told."""
+
+    code = "guest"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a guest itself. A clone has the template's random state and clock until it is told these.
+
+    ``seed``: 64 fresh random bytes in hex. ``time``: Unix seconds. ``host_key``: an OpenSSH private key (ed25519).
+    ``authorized_key``: the public key that may log in as root.
+    """
+
+    seed: str
+    time: float
+    name: str
+    host_key: str
+    authorized_key: str
+
+
+def give_identity(socket_path: Path, identity: Identity, timeout_s: float) -> None:
+    """Tell the guest who it is and wait until it is. Raises ChannelError."""
+    _tell(socket_path, asdict(identity), timeout_s)
+
+
+def run_in_guest(socket_path: Path, script: str, timeout_s: float) -> str:
+    """Run a root shell script in the guest; returns what it printed. Raises ChannelError where it fails."""
+    return _tell(socket_path, {"run": script}, timeout_s)
+
+
+def _tell(socket_path: Path, order: dict[str, object], timeout_s: float) -> str:
+    try:
+        with connect(socket_path, timeout_s) as connection:
+            connection.sendall(json.dumps(order).encode() + b"\n")
+            line = connection.makefile("r", encoding="utf-8", errors="replace").readline()
+    except TimeoutError:
+        raise ChannelError(f"the guest said nothing on its identity port in {timeout_s:.0f} s") from None
+    except OSError as problem:
+        raise ChannelError(f"the guest's identity port is not there: {problem}") from problem
+    return _answer(line)
+
+
+def _answer(line: str) -> str:
+    try:
+        answer = json.loads(line)
+        code, out = int(answer["rc"]), str(answer["out"])
+    except (ValueError, KeyError, TypeError):
+        raise ChannelError(f"the guest answered {line[:200]!r} on its identity port") from None
+    if code:
+        raise ChannelError(f"the guest could not do it (exit code {code}): {out.strip()[-500:]}")
+    return out

@@ -1,0 +1,144 @@
+"""The cloud ``qemu``: virtual machines of this computer, its NFS server and its Terraform provider, as the controller sees
+them.
+
+Owns their start and stop, and looking for machines. Workers are made by Terraform only.
+"""
+
+from pathlib import Path
+
+from server.catalog.flavors import Flavor
+from server.errors import SetupMissing
+from server.settings import CloudName, Settings
+from server.workers.clouds.base import Layout, Resource
+from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST
+from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.keys import ensure_key
+from server.workers.clouds.qemu.locks import is_held
+from server.workers.clouds.qemu.machine import Machines
+from server.workers.clouds.qemu.mirror import install_mirror
+from server.workers.clouds.qemu.nfs import NfsServer
+from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
+from server.workers.clouds.qemu.setup import setup_problems
+from server.workers.clouds.qemu.shared import SharedProvider
+from server.workers.clouds.qemu.snapshot import CANARY
+from server.workers.clouds.qemu.template import QemuTemplate
+
+WORK_DIR = "/var/lib/cumulus/job"
+JOB_DIR = "/srv/job"
+WORKER_PROGRAM = "/usr/local/sbin/cumulus-worker"
+
+
+class QemuCloud:
+    """One installation's machines on this computer. Constructing it starts nothing."""
+
+    name = CloudName.QEMU
+
+    def __init__(self, settings: Settings, server_id: str) -> None:
+        self._settings = settings
+        self._server_id = server_id
+        self._home = QemuHome(settings.home)
+        self._machines = Machines(self._home)
+        self._nfs = NfsServer(self._home.nfs, settings.storage / "data", settings.storage / "jobs", settings.nfs_port)
+        self._provider = SharedProvider(settings.home, settings.home / "terraform" / "provider.log")
+
+    @property
+    def ssh_key(self) -> Path:
+        """The private key that logs in on workers."""
+        return self._home.key
+
+    def template(self) -> QemuTemplate:
+        """What workers are copies of."""
+        return QemuTemplate(self._settings, self)
+
+    def check_snapshot(self) -> None:
+        """Raises TemplateMissing where there is no snapshot to make workers from."""
+        read_image(self._home.current)
+
+    def problems(self) -> list[str]:
+        """What this computer lacks, one line each with its remedy."""
+        return setup_problems(self._settings.home)
+
+    def start(self) -> None:
+        """Start provider and NFS server, or adopt the NFS server that runs. Raises SetupMissing before it makes anything."""
+        if problems := self.problems():
+            raise SetupMissing("\n".join(problems))
+        self.prepare()
+        self._nfs.start()
+        self._provider.reattach()
+
+    def prepare(self) -> None:
+        """Write what terraform and ssh need: the mirror and the login key. May be repeated."""
+        self._home.root.mkdir(parents=True, exist_ok=True)
+        self._home.root.chmod(0o700)  # who may open a machine's sockets owns the machine
+        install_mirror(self._home)
+        ensure_key(self._home.key)
+
+    def stop(self) -> None:
+        """End the provider, and the NFS server unless a machine still needs it."""
+        self._provider.stop()
+        if not guests_of(self._server_id):
+            self._nfs.stop()
+
+    def terraform_env(self) -> dict[str, str]:
+        """The mirror's configuration, and the provider that runs (started here where it does not)."""
+        return {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), "TF_REATTACH_PROVIDERS": self._provider.reattach()}
+
+    def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
+        """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.
+
+        The NFS server is looked at on the way: the machine will need it.
+        """
+        self._nfs.start()
+        return self.variables(worker, flavor, read_image(self._home.current).folder.name)
+
+    def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+        """The same for any snapshot, or the template itself."""
+        return {
+            "server_id": self._server_id,
+            "worker": worker,
+            "flavor": flavor.name,
+            "cpus": flavor.cpus,
+            "memory_gb": flavor.memory_gb,
+            "disk_gb": flavor.disk_gb or self._settings.worker_disk_gb,
+            "snapshot": snapshot,
+            "ssh_public_key": ensure_key(self._home.key),
+        }
+
+    def nfs_port(self) -> int:
+        """The port of the NFS server, which runs afterwards."""
+        return self._nfs.start()
+
+    def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
+        """The job's folder is mounted on the worker by its start command."""
+        mounts = ("--nfs", HOST_SEEN_BY_GUEST, "--port", str(self._nfs.port), "--job", job_dir.name)
+        return Layout("ssh", WORK_DIR, JOB_DIR, (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"))
+
+    def resources(self) -> list[Resource]:
+        """Machines that run, and what dead ones left, but not the template's machine, nor a canary that is being looked at."""
+        running = guests_of(self._server_id)
+        machines = [Resource("machine", worker, str(pid), True) for worker, pid in running.items()]
+        left = [
+            Resource("disk", name, str(self._machines.folder(name)), False)
+            for name in self._machines.folders()
+            if name not in running
+        ]
+        return [found for found in machines + left if not self._spared(found.worker)]
+
+    def alive(self, worker: str) -> bool:
+        """Whether the worker's process lives."""
+        return find_process(GuestName(self._server_id, worker).mark) is not None
+
+    def delete(self, resource: Resource) -> None:
+        """End the machine if it runs, and delete what it owned."""
+        self._machines.remove(GuestName(self._server_id, resource.worker))
+
+    def console_log(self, worker: str) -> str:
+        """The last lines of the machine's console."""
+        return self._machines.console(worker)
+
+    def _spared(self, worker: str) -> bool:
+        if worker.startswith(CANARY):
+            return is_held(self._home.snapshot_lock, "snapshot")
+        record = self._machines.record(worker)
+        return record is not None and record.spec.persistent

@@ -1,0 +1,100 @@
+"""Bootable images: a folder with a disk, a kernel and an initial RAM disk, and what is known of them.
+
+Owns the folder's format, for the template and for its snapshots alike; who makes them is elsewhere.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from server.errors import InfrastructureError, TemplateMissing
+
+DESCRIPTION = "image.json"
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """Size (bytes) and time of the last change (ns) of a file that nothing may write to: cheap to compare on each use."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file's stamp now; raises OSError."""
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image. ``sha256`` covers disk, kernel and RAM disk as they were written; ``stamp`` and
+    ``disk_bytes`` (its virtual size) are the disk's.
+    """
+
+    folder: Path
+    sha256: str
+    stamp: FileStamp
+    disk_bytes: int
+    created: float
+
+    @property
+    def disk(self) -> Path:
+        """The qcow2 file."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel that QEMU starts."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """The initial RAM disk."""
+        return self.folder / "initrd"
+
+    @property
+    def memory(self) -> Path:
+        """The folder of the memory images that were taken of machines with this disk."""
+        return self.folder / "memory"
+
+
+def describe_image(folder: Path, created: float) -> Image:
+    """Write down what lies in ``folder``; last, so that a folder with a description is whole."""
+    stamp = FileStamp.of(folder / "disk.qcow2")
+    digest = hashlib.sha256("".join(checksum(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd")).encode()).hexdigest()
+    beside = folder / f"{DESCRIPTION}.new"
+    size = virtual_size(folder / "disk.qcow2")
+    known = {"sha256": digest, "stamp": asdict(stamp), "disk_bytes": size, "created": created}
+    beside.write_text(json.dumps(known, indent=1) + "\n")
+    beside.rename(folder / DESCRIPTION)
+    return Image(folder, digest, stamp, size, created)
+
+
+def read_image(folder: Path) -> Image:
+    """The image in ``folder``. Raises TemplateMissing where there is none, or only half of one."""
+    try:
+        known = json.loads((folder / DESCRIPTION).read_text())
+        image = Image(folder.resolve(), known["sha256"], FileStamp(**known["stamp"]), known["disk_bytes"], known["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise TemplateMissing(f"there is no machine image in {folder}: make template, then make snapshot") from None
+    if missing := [path.name for path in (image.disk, image.kernel, image.initrd) if not path.is_file()]:
+        raise TemplateMissing(f"the machine image in {folder} lacks {', '.join(missing)}: make snapshot")
+    return image
+
+
+def virtual_size(disk: Path) -> int:
+    """Bytes that a guest sees of a qcow2 file (https://www.qemu.org/docs/master/interop/qcow2.html: bytes 24 to 31)."""
+    with disk.open("rb") as file:
+        header = file.read(32)
+    if not header.startswith(b"QFI\xfb"):
+        raise InfrastructureError(f"{disk} is no qcow2 file")
+    return int.from_bytes(header[24:32], "big")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

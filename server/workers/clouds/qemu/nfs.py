@@ -1,0 +1,217 @@
+"""The NFS server that workers reach the storage through: nfs-ganesha, for this computer's own guests only.
+
+Owns its configuration, port and process. It listens on 127.0.0.1 (guests see it as 10.0.2.2), speaks NFSv4 only, and
+shows one pseudo root with ``/data`` (read-only) and ``/jobs``. Whoever a guest's program claims to be, on this side it is
+the controller's user: a root on a worker can make no file that is not the controller's.
+
+It outlives a controller that was killed, since running workers need it, and is adopted by the next one. Its port stays
+the same for ever: running guests have it in their mounts.
+"""
+
+import fcntl
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+
+from server.errors import InfrastructureError, SetupMissing
+from server.workers.clouds.qemu.locks import exclusive
+from server.workers.clouds.qemu.process import end_process, find_process
+
+GANESHA = "ganesha.nfsd"
+PLUGIN_FOLDERS = ("/usr/lib/x86_64-linux-gnu/ganesha", "/usr/lib/ganesha", "/usr/lib64/ganesha")
+# Below the range from which the system takes ports for outgoing connections: nothing takes ours while the server restarts.
+PORTS = range(20000, 32000)
+TRIES = 20
+START_LIMIT_S = 20.0
+STOP_GRACE_S = 10.0
+LOCK_LIMIT_S = 60.0
+POLL_S = 0.02
+TAKEN = "Address already in use"
+
+
+@dataclass
+class NfsServer:
+    """The server of one installation. ``folder``: its own files. ``fixed_port`` 0: it chooses one, once.
+
+    Several processes may use the same server at once (a controller, a command that takes a snapshot); the last one ends it.
+    """
+
+    folder: Path
+    data: Path
+    jobs: Path
+    fixed_port: int = 0
+    uid: int = field(default_factory=os.getuid)
+    gid: int = field(default_factory=os.getgid)
+    choose: Callable[[range], int] = random.choice
+    _use: TextIO | None = field(default=None, init=False)
+
+    def start(self) -> int:
+        """Start the server, or adopt the one that runs with this configuration; returns its port.
+
+        Raises SetupMissing where there is none to start, InfrastructureError where it will not run.
+        """
+        for path in (self.folder, self.data, self.jobs):
+            path.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.folder / "lock", "nfs", LOCK_LIMIT_S):
+            self._begin_use()
+            known = self.port
+            if known and self._pid() and self._config.read_text() == self._configuration(known):
+                self._wait_listening(known, lambda: None if self._pid() else 1)
+                return known
+            self._end()
+            return self._start_on(known)
+
+    def stop(self) -> None:
+        """End the server unless another process uses it, too; its port stays its own. Not an error where none runs."""
+        if not self.folder.is_dir():
+            return
+        with exclusive(self.folder / "lock", "nfs", LOCK_LIMIT_S):
+            if self._end_use():
+                self._end()
+
+    @property
+    def port(self) -> int:
+        """The port it has or had; 0 before its first start."""
+        if self.fixed_port:
+            return self.fixed_port
+        try:
+            return int((self.folder / "port").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process; None where none runs."""
+        return self._pid()
+
+    def _begin_use(self) -> None:
+        """Held by a lock that a killed process does not keep."""
+        if self._use is None:
+            self._use = (self.folder / "users").open("a")
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+
+    def _end_use(self) -> bool:
+        """Whether nobody else uses the server."""
+        use, self._use = self._use or (self.folder / "users").open("a"), None
+        with use:
+            try:
+                fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "ganesha.conf"
+
+    def _pid(self) -> int | None:
+        return find_process(str(self._config))
+
+    def _end(self) -> None:
+        while pid := self._pid():
+            end_process(pid, str(self._config), STOP_GRACE_S)
+
+    def _start_on(self, first: int) -> int:
+        for _ in range(TRIES):
+            port = first or self.choose(PORTS)
+            if self._run(port):
+                (self.folder / "port").write_text(f"{port}\n")
+                return port
+            if self.fixed_port:
+                break
+            first = 0
+        raise InfrastructureError(
+            f"the NFS server got no port: {self.fixed_port or 'all that were tried'} taken by another program"
+        )
+
+    def _run(self, port: int) -> bool:
+        """Whether a server runs on the port now; False where another program has it."""
+        if shutil.which(GANESHA) is None:
+            raise SetupMissing(f"{GANESHA} is not installed: apt-get install nfs-ganesha nfs-ganesha-vfs")
+        self._config.write_text(self._configuration(port))
+        log = self.folder / "ganesha.log"
+        log.unlink(missing_ok=True)
+        command = [GANESHA, "-F", "-f", str(self._config), "-L", str(log), "-p", str(self.folder / "pid"), "-N", "NIV_WARN"]
+        (self.folder / "pid").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
+        try:
+            self._wait_listening(port, process.poll)
+        except InfrastructureError:
+            end_process(process.pid, str(self._config), STOP_GRACE_S)
+            if TAKEN in _read(log):
+                return False
+            raise
+        return True
+
+    def _wait_listening(self, port: int, ended: Callable[[], int | None]) -> None:
+        until = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < until:
+            if (pid := self._pid()) and _listens(pid, port):
+                return
+            if ended() is not None:
+                break
+            time.sleep(POLL_S)
+        last = [line for line in _read(self.folder / "ganesha.log").splitlines() if "FATAL" in line or "CRIT" in line]
+        raise InfrastructureError(f"the NFS server does not run: {last[-1][-300:] if last else 'it says nothing in its log'}")
+
+    def _configuration(self, port: int) -> str:
+        exports = _export(1, self.data, "/data", "RO") + _export(2, self.jobs, "/jobs", "RW")
+        recovery = f'RecoveryBackend = fs; RecoveryRoot = "{self.folder / "recovery"}";'
+        squash = f"Squash = All_Squash; Anonymous_Uid = {self.uid}; Anonymous_Gid = {self.gid};"
+        return f"""\
+# Written by Cumulus at each start of the server.
+NFS_CORE_PARAM {{ Bind_addr = 127.0.0.1; NFS_Port = {port}; Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }}
+NFSV4 {{ Graceless = true; Lease_Lifetime = 20; Minor_Versions = 1, 2; {recovery} }}
+EXPORT_DEFAULTS {{ SecType = sys; Transports = TCP; Protocols = 4; {squash} }}
+{exports}LOG {{ Default_Log_Level = WARN; }}
+"""
+
+
+def _export(number: int, path: Path, pseudo: str, access: str) -> str:
+    where = f'Path = "{path}"; Pseudo = "{pseudo}"'
+    return f"EXPORT {{ Export_Id = {number}; {where}; Access_Type = {access}; FSAL {{ Name = VFS; }} }}\n"
+
+
+def nfs_problems() -> list[str]:
+    """What is missing for the server, one line each with its remedy."""
+    found = []
+    if shutil.which(GANESHA) is None:
+        found.append(f"{GANESHA} (NFS server) is not installed: apt-get install nfs-ganesha nfs-ganesha-vfs")
+    elif not any(Path(folder, "libfsalvfs.so").is_file() for folder in PLUGIN_FOLDERS):
+        found.append("nfs-ganesha lacks its VFS module: apt-get install nfs-ganesha-vfs")
+    if os.geteuid() != 0:
+        found.append("the NFS server needs root rights: run the controller as root (sudo), or set CUMULUS_CLOUD=local")
+    return found
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether that very process has the port: another program may answer on it, too."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,158 @@
+"""The template on the qemu cloud: built, booted, and copied into snapshots. Owns the order of things and the lock, not the
+steps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from server.catalog.flavors import Flavor, read_flavors
+from server.errors import InvalidInput, SetupMissing, TemplateMissing
+from server.settings import CHECKOUT, CloudName, Settings
+from server.workers.clouds.base import Progress, Snapshot
+from server.workers.clouds.qemu.build import Builder
+from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.locks import exclusive
+from server.workers.clouds.qemu.machine import TEMPLATE, Machines
+from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.setup import build_problems
+from server.workers.clouds.qemu.snapshot import Canaries, Snapshots
+from server.workers.clouds.qemu.ssh import Login, ssh_command
+from server.workers.terraform import Module, terraform_binary
+
+INFRA = CHECKOUT / "infra"
+BOOT_LIMIT_S = 300.0
+STOP_LIMIT_S = 180.0
+LOCK_LIMIT_S = 5.0
+
+
+class Surroundings(Protocol):
+    """What the template needs of its cloud."""
+
+    def problems(self) -> list[str]:
+        """What this computer lacks."""
+
+    def prepare(self) -> None:
+        """Write what terraform and ssh need."""
+
+    def terraform_env(self) -> dict[str, str]:
+        """Variables for terraform."""
+
+    def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+        """Values of a module's variables."""
+
+    def nfs_port(self) -> int:
+        """The port of the NFS server, which runs afterwards."""
+
+    def stop(self) -> None:
+        """End what was started for this."""
+
+
+class QemuTemplate:
+    """The template of one installation."""
+
+    def __init__(self, settings: Settings, cloud: Surroundings) -> None:
+        self._settings = settings
+        self._cloud = cloud
+        self._home = QemuHome(settings.home)
+
+    def build(self, progress: Progress, *, fresh: bool = False) -> None:
+        """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
+        with self._alone():
+            if not fresh and self.exists():
+                progress("There is a template already")
+                return
+            self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
+            self._cloud.prepare()
+            self._shut_down()
+            Builder(self._home, self._settings.debian_suite, self._settings.debian_mirror).build(progress)
+
+    def exists(self) -> bool:
+        """Whether there is a template's disk."""
+        try:
+            read_image(self._home.template)
+        except TemplateMissing:
+            return False
+        return True
+
+    def boot(self, progress: Progress) -> str:
+        """Start the template's machine; returns the command that logs in on it."""
+        with self._alone(), self._started():
+            read_image(self._home.template)
+            progress("Booting the template")
+            variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
+            made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
+        known = self._home.key.with_name("template.known_hosts")
+        known.write_text(f"machine {made['host_key']}\n")
+        return " ".join(ssh_command(Login(int(made["port"]), self._home.key, str(made["host_key"])), known))
+
+    def stop(self, progress: Progress) -> None:
+        """Shut the template's machine down; its disk stays."""
+        with self._alone():
+            progress("Shutting the template down")
+            self._shut_down()
+
+    def take_snapshot(self, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:
+        """Copy the template, run each (app id, command) on a machine of the copy, promote it if all succeed."""
+        with self._alone(), self._started():
+            self._shut_down()
+            return self._snapshots().take(self._flavor(), checks, progress)
+
+    def warm(self, flavors: Mapping[str, Flavor], progress: Progress) -> None:
+        """Keep a memory image of the promoted snapshot for each of the flavors, so that their workers need no boot."""
+        with self._alone(), self._started():
+            image = read_image(self._home.current)
+            self._snapshots().clear_canaries()
+            for flavor in flavors.values():
+                self._snapshots().warm_up(image, flavor, (), progress)
+
+    def snapshots(self) -> list[Snapshot]:
+        """All that can be promoted, oldest first."""
+        return self._snapshots().listed()
+
+    def roll_back(self) -> str:
+        """Promote the one before the promoted one; returns a sentence."""
+        with self._alone():
+            return f"Snapshot {self._snapshots().roll_back()} is promoted again"
+
+    def _shut_down(self) -> None:
+        """A disk that a machine writes to cannot be copied."""
+        if Machines(self._home).find(TEMPLATE):
+            with self._started():
+                self._module("template").destroy(TEMPLATE, STOP_LIMIT_S)
+
+    def _flavor(self) -> Flavor:
+        flavors = read_flavors(self._settings.flavors)
+        flavor = flavors.get(self._settings.default_flavor)
+        if flavor is None:
+            raise InvalidInput(
+                f"{self._settings.flavors} has no flavor {self._settings.default_flavor}", field="setting default_flavor"
+            )
+        return flavor
+
+    def _snapshots(self) -> Snapshots:
+        return Snapshots(self._home, Canaries(self._module("worker"), self._cloud.variables, self._cloud.nfs_port))
+
+    def _module(self, name: str) -> Module:
+        folder = f"{CloudName.QEMU}-{name}"
+        path, home = INFRA / "terraform" / CloudName.QEMU / name, self._settings.home / "terraform" / folder
+        return Module(path, home, terraform_binary(), self._cloud.terraform_env)
+
+    def _require(self, problems: list[str]) -> None:
+        if problems:
+            raise SetupMissing("\n".join(dict.fromkeys(problems)))
+
+    @contextmanager
+    def _started(self) -> Iterator[None]:
+        """The provider is started by the first terraform; whatever was started ends again, unless a machine needs it."""
+        self._require(self._cloud.problems())
+        self._cloud.prepare()
+        try:
+            yield
+        finally:
+            self._cloud.stop()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with exclusive(self._home.snapshot_lock, "snapshot", LOCK_LIMIT_S):
+            yield

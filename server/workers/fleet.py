@@ -1,0 +1,175 @@
+"""The machines of this installation: making one with its app started, and removing it. Joins Terraform, Ansible and the cloud.
+
+Knows no rows: what a step means for a job or a worker is decided by its caller.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.catalog.flavors import Flavor
+from server.errors import InfrastructureError
+from server.settings import Settings
+from server.workers.clouds.base import Cloud, Layout
+from server.workers.playbooks import Host, Playbooks, PlayOutcome
+from server.workers.terraform import Module
+
+
+class PlayFailed(InfrastructureError):
+    """An Ansible play failed; ``output`` is all that it printed."""
+
+    code = "play_failed"
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class MachineRemains(InfrastructureError):
+    """Terraform says that a machine is gone, the cloud says that it is not."""
+
+    code = "machine_remains"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a machine answers."""
+
+    host: str
+    port: int
+    user: str = ""
+    host_key: str = ""
+    boot: str = ""
+
+    @classmethod
+    def of(cls, outputs: dict[str, Any]) -> "Address":
+        """From the outputs of the worker module."""
+        values = (outputs.get("address"), outputs.get("port"), outputs.get("user"), outputs.get("host_key"), outputs.get("boot"))
+        host, port, user, key, boot = values
+        return cls(str(host or ""), int(port or 0), str(user or ""), str(key or ""), str(boot or ""))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One workspace: the version of its state, the resources in it, and whether the cloud says that its machine runs."""
+
+    worker: str
+    serial: int
+    resources: list[str]
+    alive: bool
+
+
+class Fleet:
+    """Makes and removes workers on one cloud; each is a workspace of the cloud's worker module."""
+
+    def __init__(self, cloud: Cloud, module: Module, playbooks: Playbooks, settings: Settings) -> None:
+        self._cloud = cloud
+        self._module = module
+        self._playbooks = playbooks
+        self._settings = settings
+
+    def layout(self, worker: str, job_dir: Path) -> Layout:
+        """Where a job's things are on that worker."""
+        return self._cloud.layout(worker, job_dir)
+
+    def alive(self, worker: str) -> bool:
+        """Whether the machine exists and runs, by the cloud's word."""
+        return self._cloud.alive(worker)
+
+    def console_log(self, worker: str) -> str:
+        """The last lines of the machine's console."""
+        return self._cloud.console_log(worker)
+
+    def launch(
+        self,
+        worker: str,
+        flavor: Flavor,
+        layout: Layout,
+        *,
+        on_machine: Callable[[Address], None],
+        unwanted: Callable[[], bool],
+    ) -> None:
+        """Make the machine, start the app on it; ``on_machine`` hears where it is as soon as it exists.
+
+        The start play runs from the beginning and waits for the address, so that Ansible's own start costs no extra time.
+        May be repeated after a crash. Raises TerraformError, PlayFailed.
+        """
+        variables = self._cloud.terraform_vars(worker, flavor)
+        failed = threading.Event()
+        with ThreadPoolExecutor(1, thread_name_prefix="play") as pool:
+            directory = self._directory(worker, "start")
+            play = pool.submit(self._play, "start", directory, layout, lambda: failed.is_set() or unwanted())
+            try:
+                address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
+            except BaseException:
+                failed.set()
+                raise
+            on_machine(address)
+            self._playbooks.announce(directory, self._host(worker, address, layout))
+            _require_success(play)
+
+    def remove(self, worker: str, job_dir: Path) -> None:
+        """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
+
+        Raises TerraformError, MachineRemains.
+        """
+        outputs = self._module.outputs(worker)
+        if outputs.get("address") and self._cloud.alive(worker):
+            self._tear_down(worker, Address.of(outputs), self._cloud.layout(worker, job_dir))
+        self._module.destroy(worker, self._settings.delete_timeout_s)
+        if any(resource.worker == worker for resource in self._cloud.resources()):
+            raise MachineRemains(f"the cloud still has something of {worker}")
+
+    def remove_all(self, jobs: Path) -> None:
+        """Remove every worker of this installation. Raises as :meth:`remove`."""
+        for worker in self._module.workspaces():
+            self.remove(worker, jobs / worker)
+
+    def machines(self) -> list[Listed]:
+        """Every workspace, with what its state holds."""
+        return [self._listed(name) for name in self._module.workspaces()]
+
+    def forget_old_plays(self, now: float) -> None:
+        """Remove the records of plays that are older than the setting."""
+        for folder in self._plays.iterdir() if self._plays.is_dir() else ():
+            if now - folder.stat().st_mtime > self._settings.play_retention_s:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _listed(self, worker: str) -> Listed:
+        state = self._module.state(worker)
+        resources = [f"{found['type']}.{found['name']}" for found in state.get("resources", [])]
+        return Listed(worker, int(state.get("serial", 0)), resources, self._cloud.alive(worker))
+
+    @property
+    def _plays(self) -> Path:
+        return self._settings.home / "plays"
+
+    def _directory(self, worker: str, phase: str) -> Path:
+        """One private folder for each worker and phase; an earlier try's is replaced."""
+        directory = self._plays / f"{worker}.{phase}"
+        shutil.rmtree(directory, ignore_errors=True)
+        return directory
+
+    def _play(self, phase: str, directory: Path, layout: Layout, cancelled: Callable[[], bool]) -> PlayOutcome:
+        command = layout.start_command if phase == "start" else layout.stop_command
+        variables = {f"cumulus_{'start' if phase == 'start' else 'stop'}_command": list(command)}
+        return self._playbooks.run(f"{phase}.yml", directory, variables, self._settings.play_timeout_s, cancelled, layout.connection)
+
+    def _tear_down(self, worker: str, address: Address, layout: Layout) -> None:
+        """A machine that does not answer is destroyed all the same, so the play's outcome does not count."""
+        directory = self._directory(worker, "teardown")
+        self._playbooks.announce(directory, self._host(worker, address, layout))
+        self._play("teardown", directory, layout, lambda: False)
+
+    def _host(self, worker: str, address: Address, layout: Layout) -> Host:
+        return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, self._cloud.ssh_key)
+
+
+def _require_success(play: "Future[PlayOutcome]") -> None:
+    outcome = play.result()
+    if not outcome.ok:
+        raise PlayFailed(outcome.message, outcome.output)

@@ -1,0 +1,224 @@
+"""One Terraform module and its workspaces, driven through python-terraform.
+
+Owns how terraform is called (environment, process group, time limit), where its state lies and how its errors read.
+Knows nothing of jobs or clouds.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from python_terraform import IsFlagged, Terraform
+
+from server.errors import InfrastructureError, SetupMissing
+
+INTERRUPT_GRACE_S = 15.0
+INIT_TIMEOUT_S = 120.0
+LOCK_TIMEOUT = "10s"
+WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
+
+
+class TerraformError(InfrastructureError):
+    """A terraform command failed; the message is terraform's own first error, ``output`` all that it printed."""
+
+    code = "terraform"
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class TerraformTimeout(TerraformError):
+    """A terraform command was ended because it took longer than allowed."""
+
+    code = "terraform_timeout"
+
+
+def terraform_binary(search: str | None = None) -> str:
+    """The terraform or tofu program to use, on ``search`` (default: ``PATH``). Raises SetupMissing."""
+    for name in ("terraform", "tofu"):
+        if found := shutil.which(name, path=search):
+            return found
+    raise SetupMissing("neither terraform nor tofu is installed: see the doctor command")
+
+
+class _Command(Terraform):  # type: ignore[misc]  # the package has no types
+    """python-terraform with an environment and a time limit per call; its own has neither."""
+
+    def __init__(self, module: Path, binary: str, environment: Mapping[str, str], timeout_s: float) -> None:
+        super().__init__(working_dir=str(module), terraform_bin_path=binary)
+        self._environment = environment
+        self._timeout_s = timeout_s
+
+    def read_state_file(self, file_path: str | None = None) -> None:
+        """The state is not in the module's folder: nothing to read there."""
+
+    def cmd(self, cmd: str, *args: str, **options: Any) -> tuple[int, str, str]:
+        """Run one command to its end; returns exit code, stdout, stderr. Raises TerraformTimeout."""
+        argv = self.generate_cmd_string(cmd, *args, **options)
+        child = subprocess.Popen(
+            argv,
+            cwd=self.working_dir,
+            env=dict(self._environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
+        )
+        try:
+            out, err = child.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired:
+            out, err = _interrupt(child)
+            raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", out + err) from None
+        return child.returncode, out, err
+
+
+def _interrupt(child: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Let terraform write its state before it goes; kill it only if it will not."""
+    os.killpg(child.pid, signal.SIGINT)
+    try:
+        return child.communicate(timeout=INTERRUPT_GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        return child.communicate()
+
+
+def first_error(output: str) -> str:
+    """The first ``Error: …`` paragraph of terraform's output on one line; the last line where there is none."""
+    plain = _DECORATION.sub("", output)
+    if found := re.search(r"^Error: (.+?)(?:\n\n\n|\nError: |\Z)", plain, re.MULTILINE | re.DOTALL):
+        return " ".join(found.group(1).split())[:500]
+    lines = plain.strip().splitlines()
+    return lines[-1][:500] if lines else "terraform printed nothing"
+
+
+class Module:
+    """A module of ``infra/terraform`` with one workspace for each machine; data and state lie under ``home``."""
+
+    def __init__(self, path: Path, home: Path, binary: str, env: Callable[[], dict[str, str]]) -> None:
+        self.path = path
+        self.home = home
+        self._binary = binary
+        self._env = env
+
+    def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
+        """Make what the module describes, or find that it is there; returns the outputs.
+
+        Repeating it with the same variables changes nothing. Raises TerraformError.
+        """
+        self._init()
+        var_file = self._write_variables(workspace, variables)
+        options = {
+            "var": None,
+            "skip_plan": True,
+            "var_file": str(var_file),
+            "lock_timeout": LOCK_TIMEOUT,
+            "compact_warnings": IsFlagged,
+        }
+        self._check("apply", self._command(workspace, timeout_s).apply(**options))
+        return self.outputs(workspace)
+
+    def destroy(self, workspace: str, timeout_s: float) -> None:
+        """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError."""
+        if workspace not in self.workspaces():
+            return
+        self._init()
+        var_file = self._variables_file(workspace)
+        options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
+        options["var_file"] = str(var_file)
+        self._check("destroy", self._command(workspace, timeout_s).destroy(**options))
+        self._check("workspace delete", self._command("default", timeout_s).cmd("workspace delete", workspace))
+        var_file.unlink(missing_ok=True)
+
+    def workspaces(self) -> list[str]:
+        """Names of the workspaces that have a state."""
+        folder = self._state_folder / "workspaces"
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+    def state(self, workspace: str) -> dict[str, Any]:
+        """The workspace's state as terraform wrote it; empty where there is none."""
+        path = self._state_folder / "workspaces" / workspace / "terraform.tfstate"
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(found)
+
+    def outputs(self, workspace: str) -> dict[str, Any]:
+        """The outputs in the workspace's state; empty where there is none."""
+        return {name: output["value"] for name, output in self.state(workspace).get("outputs", {}).items()}
+
+    def environment(self, workspace: str) -> dict[str, str]:
+        """What an administrator's plain terraform needs too, beside the inherited variables."""
+        return {
+            "TF_DATA_DIR": str(self.home / "data"),
+            "TF_WORKSPACE": workspace,
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+        }
+
+    @property
+    def _state_folder(self) -> Path:
+        return self.home / "state"
+
+    def _command(self, workspace: str, timeout_s: float) -> _Command:
+        environment = {**os.environ, **self._env(), **self.environment(workspace)}
+        return _Command(self.path, self._binary, environment, timeout_s)
+
+    def _check(self, what: str, answer: tuple[int, str, str]) -> None:
+        code, out, err = answer
+        if code:
+            raise TerraformError(f"terraform {what}: {first_error(err or out)}", out + err)
+
+    def _variables_file(self, workspace: str) -> Path:
+        if not WORKSPACE.fullmatch(workspace):
+            raise TerraformError(f"{workspace!r} cannot be a workspace's name")
+        return self.home / "vars" / f"{workspace}.tfvars.json"
+
+    def _write_variables(self, workspace: str, variables: Mapping[str, object]) -> Path:
+        path = self._variables_file(workspace)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(variables, indent=1) + "\n")
+        beside.rename(path)
+        return path
+
+    def _init(self) -> None:
+        """Initialise once per module and version of its text; other processes on this home wait for the first."""
+        fingerprint = self._fingerprint()
+        marker = self.home / "initialised"
+        if marker.is_file() and marker.read_text() == fingerprint:
+            return
+        with self._exclusive():
+            if marker.is_file() and marker.read_text() == fingerprint:
+                return
+            self._state_folder.mkdir(parents=True, exist_ok=True)
+            backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self._state_folder / "workspaces"}
+            options = {"var": None, "backend_config": backend, "lockfile": "readonly"}
+            self._check("init", self._command("default", INIT_TIMEOUT_S).init(**options))
+            marker.write_text(fingerprint)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(self._binary.encode())
+        for path in sorted((*self.path.glob("*.tf"), *self.path.glob(".terraform.lock.hcl"))):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "init.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
