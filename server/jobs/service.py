@@ -1,0 +1,164 @@
+"""What people do with jobs: submit, cancel, fail, find. Owns the rules of who may; leaves the work to the loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from peewee import SqliteDatabase
+
+from server.catalog.apps import Catalog
+from server.catalog.flavors import Flavor, Flavors
+from server.catalog.values import check_settings, input_files
+from server.errors import CumulusError, InvalidInput, NotFound
+from server.jobs.submission import parse_number, parse_settings, require_description, require_owner
+from server.models import Change, Job, insert, move
+from server.states import JobState, Reason
+from server.storage.conversions import conversion
+from server.storage.folders import JobFolder, Storage, folder_name
+
+GB = 1_000_000_000
+
+
+class StorageFull(CumulusError):
+    """There is too little room in the storage to take on new work."""
+
+    code = "storage_full"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A client's wish, as text from outside; checked by :meth:`Jobs.submit`."""
+
+    owner: str
+    app: str
+    flavor: str
+    settings: str
+    description: str = ""
+    start_after: str = ""
+    workflow: str = ""
+
+
+class Jobs:
+    """The jobs of this installation."""
+
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        catalog: Catalog,
+        flavors: Flavors,
+        storage: Storage,
+        *,
+        min_free_gb: float,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._flavors = flavors
+        self._storage = storage
+        self._min_free_gb = min_free_gb
+        self._clock = clock
+        self._wake = wake
+
+    def submit(self, wish: Submission) -> Job:
+        """Store a job and make its folder; it starts once its files are there. Raises InvalidInput, NotFound, StorageFull."""
+        self._require_room()
+        owner = require_owner(wish.owner)
+        description = require_description(wish.description)
+        flavor = self._flavor(wish.flavor)
+        inputs = self._inputs(wish)
+        start_after = self._predecessor(wish.start_after, owner)
+        job = self._store(
+            owner=owner,
+            app=wish.app,
+            flavor=flavor.name,
+            weight=flavor.weight,
+            description=description,
+            settings=wish.settings,
+            inputs="\n".join(inputs),
+            workflow=wish.workflow,
+            start_after=start_after,
+        )
+        self._wake()
+        return job
+
+    def get(self, job_id: int, owner: str | None = None) -> Job:
+        """A job; with ``owner``, only if it is that person's. Raises NotFound."""
+        job = Job.get_or_none(Job.id == job_id)
+        if job is None or (owner is not None and job.owner != owner):
+            raise NotFound(f"{owner or 'nobody'} has no job {job_id}", field="job_id")
+        return job
+
+    def folder(self, job: Job) -> JobFolder:
+        """The job's folder in the storage."""
+        return self._storage.folder(job.folder)
+
+    def cancel(self, job_id: int, owner: str) -> str:
+        """End the owner's job, whatever it is doing; a finished one stays as it is. Returns a sentence. Raises NotFound."""
+        self.get(job_id, owner)
+        if self._end(job_id, JobState.CANCELLED, Change(self._clock(), who=owner, reason=Reason.CANCELLED)):
+            return f"Job {job_id} is cancelled"
+        return f"Job {job_id} had already ended"
+
+    def fail(self, job_id: int, message: str) -> None:
+        """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound."""
+        job = self.get(job_id)
+        if job.state == JobState.UPLOADING:
+            text = message.replace("\0", "")[:2000]
+            self._end(job_id, JobState.FAILED, Change(self._clock(), who="agent", reason=Reason.UPLOAD_FAILED, text=text))
+
+    def _end(self, job_id: int, end: JobState, change: Change) -> bool:
+        """Move a job to ``end`` from wherever it is; False if it had ended. Meanwhile it may move on, hence the loop."""
+        while True:
+            job = self.get(job_id)
+            state = JobState(job.state)
+            if state.is_final:
+                return False
+            message = change.text or Reason(change.reason).text
+            fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
+            if move(Job, job_id, state, end, change, fields):
+                self.folder(job).ask_to_stop()
+                self._wake()
+                return True
+
+    def _require_room(self) -> None:
+        if self._storage.free_bytes() < self._min_free_gb * GB:
+            raise StorageFull("the storage is full: no new job can be taken until there is room again")
+
+    def _flavor(self, name: str) -> Flavor:
+        flavor = self._flavors.get(name)
+        if flavor is None:
+            raise InvalidInput(f"there is no machine size {name[:80]!r}", field="strategy")
+        if flavor.weight > self._flavors.max_weight:
+            text = f"the machine size {name} weighs {flavor.weight}, more than the {self._flavors.max_weight} allowed in all"
+            raise InvalidInput(text, field="strategy")
+        return flavor
+
+    def _inputs(self, wish: Submission) -> list[str]:
+        """The names of the input files, once app and settings are found usable."""
+        app = self._catalog.get(wish.app)
+        settings = parse_settings(wish.settings)
+        check_settings(app, settings)
+        files = input_files(app, settings)
+        for file in files:
+            if file.convert and conversion(file.name) is None:
+                raise InvalidInput(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
+        return [file.name for file in files]
+
+    def _predecessor(self, text: str, owner: str) -> int | None:
+        number = parse_number(text, "start_after_id")
+        if number is not None:
+            self.get(number, owner)
+        return number
+
+    def _store(self, **fields: Any) -> Job:
+        """Row and folder together: the row counts only once the folder is there."""
+        now = self._clock()
+        with self._database.atomic("IMMEDIATE"):
+            change = Change(now, who=fields["owner"])
+            job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
+            job.folder = folder_name(job.id, job.owner, job.app, now)
+            job.save(only=[Job.folder])
+            self._storage.folder(job.folder).create(job.settings)
+        return job

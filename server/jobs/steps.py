@@ -1,0 +1,225 @@
+"""The steps of a job's life. Each may be entered again after a crash: it looks at what is there before it acts.
+
+The quick ones (receive, assign, observe) run in the loop; launch and remove block and run on its pool.
+"""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from server.catalog.apps import Catalog
+from server.catalog.flavors import Flavors
+from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
+from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.submission import parse_settings
+from server.models import Change, Job, Worker, insert, move, note
+from server.settings import Settings
+from server.states import JobState, Reason, WorkerState
+from server.storage.folders import JobFolder, RunResult, Storage
+from server.workers.fleet import Address, Fleet
+
+HEARTBEAT_DOUBT_S = 20.0  # a little more than the runner's own 15 s
+MAX_BACKOFF_S = 600.0
+log = structlog.get_logger()
+
+
+class Steps:
+    """What can be done for a job; holds the parts that doing it takes and no state of jobs."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, flavors: Flavors, storage: Storage, fleet: Fleet, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._flavors = flavors
+        self._storage = storage
+        self._fleet = fleet
+        self._clock = clock
+        self._abandoned = threading.Event()
+
+    def abandon(self) -> None:
+        """The controller is going: give up waiting for plays; the next controller enters the steps again."""
+        self._abandoned.set()
+
+    def receive(self, job: Job, now: float) -> None:
+        """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
+        folder = self._storage.folder(job.folder)
+        if folder.has_arrived():
+            self._queue_complete(job, folder, now)
+        elif now - job.created > self._settings.upload_timeout_s:
+            self._fail(job, Reason.UPLOAD_TIMEOUT, "", now)
+
+    def assign(self, job: Job, now: float) -> None:
+        """QUEUED: give the job a worker row and its next attempt, both in one transaction."""
+        attempt = job.attempt + 1
+        name = f"job-{job.id}" if attempt == 1 else f"job-{job.id}-{attempt}"
+        fields = {"attempt": attempt, "message": ""}
+        with Job._meta.database.atomic("IMMEDIATE"):
+            if move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(now, text=name), fields):
+                insert(
+                    Worker,
+                    Change(now),
+                    name=name,
+                    job_id=job.id,
+                    attempt=attempt,
+                    flavor=job.flavor,
+                    weight=job.weight,
+                    state=WorkerState.REQUESTED,
+                )
+
+    def launch(self, job_id: int, worker: Worker) -> None:
+        """PROVISIONING and STARTING: make the machine, start the app on it. Safe to repeat: nothing is made or started twice."""
+        job = Job.get_by_id(job_id)
+        folder = self._storage.folder(job.folder)
+        try:
+            self._launch(job, worker, folder)
+        except (InvalidInput, NotFound) as error:
+            self._fail(
+                job,
+                Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE,
+                error.message,
+                self._clock(),
+            )
+        except InfrastructureError as error:
+            if not self._abandoned.is_set():
+                self._keep_output(folder, worker, error)
+                created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
+                reason = Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
+                self._retry_or_fail(Job.get_by_id(job_id), reason, error.message, self._clock())
+
+    def observe(self, job: Job, worker: Worker | None, now: float) -> None:
+        """RUNNING and FINISHING: see in the job's folder whether the app has ended, or its machine is gone."""
+        folder = self._storage.folder(job.folder)
+        if (result := folder.result(job.attempt)) is not None:
+            self._finish(job, result, now)
+        elif not self._is_healthy(job, worker, folder, now):
+            result = folder.result(job.attempt)  # it may have been the last thing the machine did
+            if result is not None:
+                self._finish(job, result, now)
+            else:
+                self._retry_or_fail(job, Reason.MACHINE_LOST, "", now)
+
+    def remove(self, worker: Worker) -> None:
+        """The machine's end: stop what runs on it, destroy it, believe it only when the cloud confirms. Repeated until it is so."""
+        state = WorkerState(Worker.get_by_id(worker.id).state)
+        if state is not WorkerState.DELETING and not move(Worker, worker.id, state, WorkerState.DELETING, Change(self._clock())):
+            return
+        job = Job.get_or_none(Job.id == worker.job_id)
+        try:
+            self._fleet.remove(worker.name, self._storage.folder(job.folder if job else worker.name).path)
+        except InfrastructureError as error:
+            self._postpone_removal(worker, error)
+            return
+        move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()})
+
+    def _queue_complete(self, job: Job, folder: JobFolder, now: float) -> None:
+        if job.start_after is not None and not self._follows_done(job, now):
+            return
+        try:
+            app = self._catalog.get(job.app)
+            settings = parse_settings(Job.get_by_id(job.id).settings)
+            missing = missing_inputs(app, settings, self._storage.data, folder)
+        except NotFound as error:
+            return self._fail(job, Reason.APP_GONE, error.message, now)
+        except InvalidInput as error:
+            return self._fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
+        if missing:
+            return self._fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
+        move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
+
+    def _follows_done(self, job: Job, now: float) -> bool:
+        """Whether the job that this one starts after is done; where it ended otherwise, this one ends, too."""
+        before = Job.get_or_none(Job.id == job.start_after)
+        if before is None or before.outcome in (JobState.FAILED, JobState.CANCELLED):
+            self._fail(job, Reason.INPUT_MISSING, f"Job {job.start_after}, whose results it needs, did not succeed", now)
+            return False
+        return bool(before.outcome == JobState.DONE)
+
+    def _launch(self, job: Job, worker: Worker, folder: JobFolder) -> None:
+        flavor = self._flavors.get(job.flavor)
+        if flavor is None:
+            return self._fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
+        layout = self._fleet.layout(worker.name, folder.path)
+        if not folder.has_started(job.attempt):
+            write_orders(job, worker.name, flavor, layout, self._catalog, folder)
+        move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
+        self._fleet.launch(
+            worker.name,
+            flavor,
+            layout,
+            on_machine=lambda address: self._has_machine(job, worker, address),
+            unwanted=lambda: self._is_unwanted(job),
+        )
+        self._has_started(job, worker)
+
+    def _has_machine(self, job: Job, worker: Worker, address: Address) -> None:
+        fields = {"address": address.host, "port": address.port, "boot": address.boot}
+        change = Change(self._clock(), text=address.boot)
+        move(Worker, worker.id, WorkerState.CREATING, WorkerState.BOOTING, change, fields)
+        move(Job, job.id, JobState.PROVISIONING, JobState.STARTING, change)
+
+    def _has_started(self, job: Job, worker: Worker) -> None:
+        now = self._clock()
+        move(Worker, worker.id, WorkerState.BOOTING, WorkerState.READY, Change(now))
+        move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
+        move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
+
+    def _is_unwanted(self, job: Job) -> bool:
+        return self._abandoned.is_set() or JobState(Job.get_by_id(job.id).state).is_final
+
+    def _is_healthy(self, job: Job, worker: Worker | None, folder: JobFolder, now: float) -> bool:
+        """Ask the cloud only where the heartbeat is late; believe a late heartbeat of a living machine for a while."""
+        late = now - max(folder.heartbeat() or 0.0, job.state_since)
+        if late < HEARTBEAT_DOUBT_S:
+            return True
+        return worker is not None and self._fleet.alive(worker.name) and late < self._settings.heartbeat_timeout_s
+
+    def _finish(self, job: Job, result: RunResult, now: float) -> None:
+        if job.state == JobState.RUNNING:
+            move(Job, job.id, JobState.RUNNING, JobState.FINISHING, Change(now))
+            job.state = JobState.FINISHING
+        if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
+            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": ""}
+            move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields)
+        else:
+            self._fail(job, _reason(result), result.message, now)
+
+    def _retry_or_fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
+        if not reason.retryable or job.attempt >= self._settings.max_attempts or JobState(job.state).is_final:
+            return self._fail(job, reason, text, now)
+        delay = min(self._settings.retry_delay_s * 2 ** (job.attempt - 1), MAX_BACKOFF_S)
+        message = f"{reason.text} {text}".strip()
+        fields = {"not_before": now + delay, "message": f"Attempt {job.attempt} of {self._settings.max_attempts}: {message}"}
+        move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields)
+        log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
+
+    def _fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
+        if JobState(job.state).is_final:
+            return
+        state = JobState(Job.get_by_id(job.id).state)
+        if state.is_final:
+            return
+        message = f"{reason.text} {text}".strip()
+        fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": message}
+        if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
+            log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)
+
+    def _postpone_removal(self, worker: Worker, error: CumulusError) -> None:
+        failures = Worker.get_by_id(worker.id).failures + 1
+        delay = min(self._settings.retry_delay_s * 2 ** (failures - 1), MAX_BACKOFF_S)
+        fields = {"failures": failures, "not_before": self._clock() + delay, "message": error.message}
+        Worker.update(fields).where(Worker.id == worker.id).execute()
+        note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
+        log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
+
+    def _keep_output(self, folder: JobFolder, worker: Worker, error: InfrastructureError) -> None:
+        """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
+        output = getattr(error, "output", "")
+        console = self._fleet.console_log(worker.name)
+        folder.keep(f"failure.{worker.attempt}", f"{error.message}\n\n{output}\n\n--- console ---\n{console}\n")
+
+
+def _reason(result: RunResult) -> Reason:
+    by_stage = {"input": Reason.INPUT_MISSING, "convert": Reason.CONVERSION_FAILED, "results": Reason.RESULTS_NOT_SAVED}
+    return by_stage.get(result.stage, Reason.APP_FAILED)

@@ -1,0 +1,50 @@
+"""What a client sends to start a job, checked field by field before anything is stored."""
+
+import json
+import re
+from typing import Any
+
+from server.errors import InvalidInput
+
+MAX_DESCRIPTION = 10_000
+MAX_SETTINGS_BYTES = 5_000_000
+# The client puts an owner into its page as it is, so nothing that could be markup; a login of any system fits.
+_OWNER = re.compile(r"[\w@+][\w@+. -]{0,63}")
+
+
+def require_owner(owner: str) -> str:
+    """A login name as operating systems give them. Raises InvalidInput."""
+    if not _OWNER.fullmatch(owner):
+        raise InvalidInput(
+            "the user's name is missing or has characters other than letters, digits and @ + . _ -", field="username"
+        )
+    return owner
+
+
+def require_description(text: str) -> str:
+    """A person's remark about the job. Raises InvalidInput."""
+    if len(text) > MAX_DESCRIPTION:
+        raise InvalidInput(f"the description is longer than {MAX_DESCRIPTION} characters", field="description")
+    return text.replace("\0", "")
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """The form as an object. Raises InvalidInput."""
+    if len(text) > MAX_SETTINGS_BYTES:
+        raise InvalidInput("the settings are too long", field="settings")
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidInput("the settings are not valid JSON", field="settings") from None
+    if not isinstance(settings, dict):
+        raise InvalidInput("the settings are not a JSON object", field="settings")
+    return settings
+
+
+def parse_number(text: str, field: str) -> int | None:
+    """A job's number, None for "". Raises InvalidInput."""
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise InvalidInput(f"{text[:40]!r} is not a job's number", field=field)
+    return int(text)

@@ -1,0 +1,85 @@
+"""What many tests share: settings of their own, a controller on the local cloud."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.app import Controller, make_controller
+from server.installation import installation_id
+from server.jobs.service import Submission
+from server.models import Job
+from server.settings import CloudName, Settings
+from server.states import JobState
+from server.workers.clouds.local import LocalCloud
+
+TEST_APPS = Path(__file__).parent / "apps"
+FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nm1.8xlarge\t2\t2\t2\nm1.heavy\t9\t8\t64\nMAX_ACCUMULATED_WEIGHT = 4\n"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("CUMULUS_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an installation of this test alone, on the local cloud."""
+    flavors = tmp_path / "flavors.tsv"
+    flavors.write_text(FLAVORS)
+    return Settings(
+        home=tmp_path / "home",
+        cloud=CloudName.LOCAL,
+        apps=TEST_APPS,
+        flavors=flavors,
+        port=0,
+        retry_delay_s=0.1,
+        poll_interval_s=0.1,
+        min_free_gb=0,
+    )
+
+
+@pytest.fixture
+def cloud(settings: Settings) -> LocalCloud:
+    """The local cloud of that installation."""
+    return LocalCloud(settings, installation_id(settings.home))
+
+
+@pytest.fixture
+def controller(settings: Settings, cloud: LocalCloud) -> Iterator[Controller]:
+    """Its parts, joined; the loop does not run."""
+    cloud.start()
+    made = make_controller(settings, cloud)
+    yield made
+    made.loop.stop(grace_s=10)
+    made.database.close()
+    cloud.stop()
+
+
+def submission(**changes: str) -> Submission:
+    """A job of the test app that succeeds at once."""
+    given = {
+        "owner": "ada",
+        "app": "probe_1.0",
+        "flavor": "m1.4xlarge",
+        "settings": '{"text": "hello", "seconds": "0", "outcome": "ok"}',
+    }
+    return Submission(**{**given, **changes})
+
+
+def eventually(look: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Wait until ``look`` is true; fail the test if it does not come true."""
+    deadline = time.monotonic() + limit_s
+    while not look():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def state_of(job_id: int) -> JobState:
+    """Where a job stands."""
+    return JobState(Job.get_by_id(job_id).state)

@@ -1,0 +1,218 @@
+"""Whole lives of jobs on the local cloud: real terraform, real ansible, real runner; only the machine is missing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.app import Controller, make_controller
+from server.catalog.flavors import Flavor
+from server.errors import InfrastructureError
+from server.installation import installation_id
+from server.jobs.service import Submission
+from server.models import Event, Job, Worker, living_workers
+from server.settings import Settings
+from server.states import JobState, Reason, WorkerState
+from server.workers.clouds.local import LocalCloud
+from tests.conftest import eventually, state_of, submission
+
+RUNNING = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
+FAILING = '{"text": "hello", "seconds": "0", "outcome": "fail"}'
+
+
+class FaultyCloud(LocalCloud):
+    """The local cloud with failures to order."""
+
+    def __init__(self, settings: Settings, server_id: str) -> None:
+        super().__init__(settings, server_id)
+        self.failures_left = 0
+        self.lost: set[str] = set()
+
+    def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, Any]:
+        """Fail as a cloud without room does."""
+        if self.failures_left:
+            self.failures_left -= 1
+            raise InfrastructureError("Quota exceeded for cores")
+        return dict(super().terraform_vars(worker, flavor))
+
+
+@pytest.fixture
+def cloud(settings: Settings) -> FaultyCloud:
+    return FaultyCloud(settings, installation_id(settings.home))
+
+
+@pytest.fixture
+def running(controller: Controller) -> Iterator[Controller]:
+    """A controller whose loop runs."""
+    thread = threading.Thread(target=controller.loop.run, daemon=True)
+    thread.start()
+    yield controller
+    controller.loop.stop(grace_s=15)
+    thread.join(15)
+
+
+def begin(controller: Controller, wish: Submission) -> int:
+    """Submit a job whose files are there."""
+    job = controller.jobs.submit(wish)
+    controller.storage.folder(job.folder).mark_arrived()
+    controller.loop.wake()
+    return int(job.id)
+
+
+def folder_of(controller: Controller, job_id: int) -> Path:
+    return controller.storage.folder(Job.get_by_id(job_id).folder).path
+
+
+def is_final(job_id: int) -> Callable[[], bool]:
+    return lambda: state_of(job_id).is_final
+
+
+def nothing_left(controller: Controller) -> bool:
+    workspaces = controller.settings.home / "terraform" / "local-worker" / "state" / "workspaces"
+    return (
+        not living_workers()
+        and controller.cloud.resources() == []
+        and (not workspaces.exists() or not list(workspaces.iterdir()))
+    )
+
+
+def moves(job_id: int) -> list[str]:
+    rows = Event.select().where(Event.subject == "job", Event.subject_id == job_id).order_by(Event.id)
+    return [event.new for event in rows]
+
+
+def test_a_job_runs_to_its_results_and_its_machine_is_removed(running: Controller) -> None:
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    assert state_of(job_id) is JobState.DONE
+    assert moves(job_id) == ["uploading", "queued", "provisioning", "starting", "running", "finishing", "done"]
+    folder = folder_of(running, job_id)
+    assert "hello" in (folder / "output" / "result.txt").read_text()
+    assert "[INFO]" in (folder / ".cumulus.log").read_text()
+    assert (folder / ".cumulus.attempt.1").exists()
+    eventually(lambda: nothing_left(running))
+    row = Job.get_by_id(job_id)
+    assert row.created <= row.started <= row.ended
+
+
+def test_an_app_that_fails_is_not_tried_again(running: Controller) -> None:
+    job_id = begin(running, submission(settings=FAILING))
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.reason, row.attempt) == ("failed", Reason.APP_FAILED, 1)
+    assert row.message.startswith("The app failed.")
+    eventually(lambda: nothing_left(running))
+
+
+def test_a_missing_input_file_is_named(running: Controller) -> None:
+    job_id = begin(
+        running, submission(settings='{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\data\\\\absent.raw"]}')
+    )
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.reason) == ("failed", Reason.INPUT_MISSING)
+    assert "absent.raw" in row.message
+    assert Worker.select().count() == 0
+
+
+def test_a_waiting_job_that_is_cancelled_never_gets_a_machine(controller: Controller) -> None:
+    job_id = begin(controller, submission())
+    controller.jobs.cancel(job_id, "ada")
+    controller.loop.turn()
+    assert state_of(job_id) is JobState.CANCELLED
+    assert Worker.select().count() == 0
+
+
+def test_a_running_job_that_is_cancelled_stops_and_loses_its_machine(running: Controller) -> None:
+    job_id = begin(running, submission(settings=RUNNING))
+    eventually(lambda: state_of(job_id) is JobState.RUNNING)
+    eventually(lambda: "probe started" in running.storage.folder(Job.get_by_id(job_id).folder).log())
+    running.jobs.cancel(job_id, "ada")
+    eventually(lambda: nothing_left(running))
+    assert state_of(job_id) is JobState.CANCELLED
+
+
+def test_a_cloud_without_room_is_tried_again_and_the_attempt_counted(running: Controller, cloud: FaultyCloud) -> None:
+    cloud.failures_left = 2
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.attempt) == ("done", 3)
+    assert [worker.name for worker in Worker.select().order_by(Worker.id)] == [
+        f"job-{job_id}",
+        f"job-{job_id}-2",
+        f"job-{job_id}-3",
+    ]
+    texts = [event.text for event in Event.select().where(Event.reason == Reason.MACHINE_NOT_CREATED)]
+    assert texts == ["Quota exceeded for cores"] * 2
+
+
+def test_a_cloud_that_never_has_room_fails_the_job_with_its_reason(running: Controller, cloud: FaultyCloud) -> None:
+    cloud.failures_left = 99
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.reason, row.attempt) == ("failed", Reason.MACHINE_NOT_CREATED, 3)
+    assert "Quota exceeded" in row.message
+    eventually(lambda: nothing_left(running))
+    assert "Quota exceeded" in (folder_of(running, job_id) / ".cumulus.failure.3").read_text()
+
+
+def test_a_job_that_does_not_fit_waits_until_there_is_room(running: Controller) -> None:
+    first = begin(running, submission(flavor="m1.8xlarge", settings=RUNNING))
+    second = begin(running, submission(flavor="m1.8xlarge", settings=RUNNING))
+    third = begin(running, submission())
+    eventually(lambda: state_of(first) is JobState.RUNNING and state_of(second) is JobState.RUNNING)
+    assert state_of(third) is JobState.QUEUED
+    running.jobs.cancel(first, "ada")
+    eventually(is_final(third))
+    assert state_of(third) is JobState.DONE
+    running.jobs.cancel(second, "ada")
+    eventually(lambda: nothing_left(running))
+
+
+def test_a_job_starts_only_after_the_one_it_follows_is_done(running: Controller) -> None:
+    first = running.jobs.submit(submission())
+    second = begin(running, submission(start_after=str(first.id)))
+    third = begin(running, submission(settings=FAILING))
+    fourth = begin(running, submission(start_after=str(third)))
+    eventually(is_final(fourth))
+    assert state_of(fourth) is JobState.FAILED
+    assert state_of(second) is JobState.UPLOADING
+    running.storage.folder(first.folder).mark_arrived()
+    eventually(is_final(second))
+    assert state_of(second) is JobState.DONE
+    assert Job.get_by_id(second).started >= Job.get_by_id(first.id).ended
+
+
+def test_the_loop_sleeps_without_a_tick_while_there_is_nothing_to_do(controller: Controller) -> None:
+    assert controller.loop.turn() is None
+
+
+@pytest.mark.parametrize("state", ["provisioning", "starting", "running"])
+def test_a_new_controller_goes_on_where_a_killed_one_stopped(
+    controller: Controller, cloud: FaultyCloud, settings: Settings, state: str
+) -> None:
+    """A killed controller is one whose steps stop in the middle: here its rows are set back to that point."""
+    first = threading.Thread(target=controller.loop.run, daemon=True)
+    first.start()
+    job_id = begin(controller, submission(settings='{"text": "hello", "seconds": "4", "outcome": "ok"}'))
+    eventually(lambda: state_of(job_id) is JobState.RUNNING)
+    controller.loop.stop(grace_s=15)
+    first.join(15)
+    Job.update(state=state).where(Job.id == job_id).execute()
+    worker_state = {"provisioning": WorkerState.CREATING, "starting": WorkerState.BOOTING, "running": WorkerState.BUSY}[state]
+    Worker.update(state=worker_state).where(Worker.job_id == job_id).execute()
+    adopted = make_controller(settings, cloud)
+    second = threading.Thread(target=adopted.loop.run, daemon=True)
+    second.start()
+    eventually(is_final(job_id))
+    eventually(lambda: nothing_left(adopted))
+    adopted.loop.stop(grace_s=15)
+    second.join(15)
+    assert state_of(job_id) is JobState.DONE
+    folder = folder_of(adopted, job_id)
+    assert (folder / ".cumulus.log").read_text().count("probe started") == 1, "the app ran twice"
+    assert Worker.select().count() == 1

@@ -1,0 +1,106 @@
+"""What people do with jobs, and what they are refused."""
+
+import json
+import shutil
+
+import pytest
+
+from server.app import Controller
+from server.errors import CumulusError, InvalidInput, NotFound
+from server.jobs.service import StorageFull
+from server.models import Event, Job
+from server.states import JobState, Reason
+from tests.conftest import state_of, submission
+
+
+def test_a_submitted_job_has_a_row_a_folder_and_an_event(controller: Controller) -> None:
+    job = controller.jobs.submit(submission(description="first"))
+    folder = controller.storage.folder(job.folder)
+    assert job.folder.startswith(f"Job_{job.id}_ada_probe_1.0_")
+    assert state_of(job.id) is JobState.UPLOADING
+    assert json.loads((folder.path / ".cumulus.settings").read_text())["text"] == "hello"
+    assert folder.input.is_dir()
+    assert folder.output.is_dir()
+    assert [(event.new, event.who) for event in Event.select()] == [("uploading", "ada")]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"owner": ""}, "username"),
+        ({"owner": "<b>ada</b>"}, "username"),
+        ({"owner": "../ada"}, "username"),
+        ({"owner": "a" * 65}, "username"),
+        ({"app": "unknown_9"}, "app_name"),
+        ({"app": ""}, "app_name"),
+        ({"app": "../../etc/passwd"}, "app_name"),
+        ({"flavor": "m1.none"}, "strategy"),
+        ({"flavor": ""}, "strategy"),
+        ({"flavor": "m1.heavy"}, "strategy"),
+        ({"settings": ""}, "settings"),
+        ({"settings": "{"}, "settings"),
+        ({"settings": "[]"}, "settings"),
+        ({"settings": "[" * 100_000}, "settings"),
+        ({"settings": '{"outcome": "no such choice"}'}, "outcome"),
+        ({"settings": '{"seconds": "soon"}'}, "seconds"),
+        ({"description": "x" * 10_001}, "description"),
+        ({"start_after": "x"}, "start_after_id"),
+        ({"start_after": "99"}, "job_id"),
+        ({"start_after": "-1"}, "start_after_id"),
+    ],
+)
+def test_a_wrong_field_is_named_and_nothing_is_stored(controller: Controller, change: dict[str, str], field: str) -> None:
+    with pytest.raises((InvalidInput, NotFound)) as caught:
+        controller.jobs.submit(submission(**change))
+    assert caught.value.field == field
+    assert caught.value.message
+    assert Job.select().count() == 0
+    assert list(controller.storage.jobs.iterdir()) == []
+
+
+def test_a_full_storage_refuses_new_jobs_and_takes_them_again_when_there_is_room(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(controller.storage.root).free
+    controller.jobs._min_free_gb = free / 1e9 + 1000
+    with pytest.raises(StorageFull, match="storage is full"):
+        controller.jobs.submit(submission())
+    controller.jobs._min_free_gb = 0
+    assert controller.jobs.submit(submission()).id == 1
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_row(controller: Controller) -> None:
+    shutil.rmtree(controller.storage.jobs)
+    controller.storage.jobs.write_text("in the way")
+    with pytest.raises(OSError):
+        controller.jobs.submit(submission())
+    assert Job.select().count() == 0
+    assert Event.select().count() == 0
+
+
+def test_only_the_owner_cancels_and_only_once(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    with pytest.raises(NotFound):
+        controller.jobs.cancel(job.id, "eve")
+    assert "is cancelled" in controller.jobs.cancel(job.id, "ada")
+    assert state_of(job.id) is JobState.CANCELLED
+    assert "already ended" in controller.jobs.cancel(job.id, "ada")
+    assert Job.get_by_id(job.id).reason == Reason.CANCELLED
+
+
+def test_the_agent_fails_only_a_job_that_waits_for_files(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    controller.jobs.fail(job.id, "no such file: a.raw")
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.message) == ("failed", "no such file: a.raw")
+    done = controller.jobs.submit(submission())
+    Job.update(state=JobState.RUNNING).where(Job.id == done.id).execute()
+    controller.jobs.fail(done.id, "late")
+    assert state_of(done.id) is JobState.RUNNING
+
+
+def test_a_refusal_is_an_expected_error_with_a_code(controller: Controller) -> None:
+    with pytest.raises(CumulusError) as caught:
+        controller.jobs.submit(submission(flavor="m1.heavy"))
+    assert caught.value.code == "invalid_input"
+    assert "weighs 9, more than the 4" in caught.value.message
