@@ -1,0 +1,286 @@
+"""The REST contract of the existing desktop client (2.2.x). Owns its words and shapes; what they mean is decided in ``jobs``.
+
+The client shows nothing of an HTTP error, so what there is to say is said with status 200 in the documented shape.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import structlog
+from flask import Blueprint, Response, request, send_file
+
+from server.api.answers import answer, harmless
+from server.catalog.apps import Catalog
+from server.catalog.flavors import Flavors
+from server.errors import CumulusError, InvalidInput
+from server.jobs.search import Query, find, listed, named_apps
+from server.jobs.service import Jobs, Submission
+from server.jobs.submission import parse_number
+from server.models import Job
+from server.settings import Settings
+from server.states import JobState
+from server.storage.folders import Storage
+from server.storage.paths import base_name, inside
+
+MAX_NAMES = 10_000
+ALL = -1
+log = structlog.get_logger()
+
+_STATES = {
+    "pending": {JobState.UPLOADING, JobState.QUEUED},
+    "preparing": {JobState.PROVISIONING, JobState.STARTING},
+    "running": {JobState.RUNNING, JobState.FINISHING},
+    "done": {JobState.DONE},
+    "failed": {JobState.FAILED},
+    "cancelled": {JobState.CANCELLED},
+    "archived": {JobState.ARCHIVED},
+}
+
+
+def wire_status(job: Job) -> str:
+    """The client's word for where a job stands."""
+    state = JobState(job.state)
+    return f"{state.wire}_{str(job.outcome).upper()}" if state is JobState.ARCHIVED else state.wire
+
+
+class Legacy:
+    """The client's routes over the parts that answer them."""
+
+    def __init__(
+        self, settings: Settings, version: str, jobs: Jobs, catalog: Catalog, flavors: Flavors, storage: Storage
+    ) -> None:
+        self._settings = settings
+        self._version = version
+        self._jobs = jobs
+        self._catalog = catalog
+        self._flavors = flavors
+        self._storage = storage
+
+    def blueprint(self) -> Blueprint:
+        """The routes, each as the client writes it: no trailing slashes, some with two at the beginning."""
+        routes = Blueprint("legacy", __name__)
+        get: tuple[tuple[str, Callable[..., Response]], ...] = (
+            ("/config", self.config),
+            ("/info", self.info),
+            ("/apps", self.apps),
+            ("//apps", self.apps),
+            ("/joblist/<shown>/<number>", self.joblist),
+            ("/cancel/<owner>/<job_id>", self.cancel),
+            ("/getresults/<owner>/<int:job_id>/<path:path>", self.getresults),
+        )
+        post: tuple[tuple[str, Callable[..., Response], object], ...] = (
+            ("/start", self.start, None),
+            ("/search", self.search, []),
+            ("/getfilecontent", self.getfilecontent, []),
+            ("/fail", self.fail, ""),
+        )
+        for rule, view in get:
+            routes.add_url_rule(rule, f"{view.__name__}{rule.count('//')}", view)
+        for rule, view, empty in post:
+            routes.add_url_rule(rule, view.__name__, _always_json(view, empty), methods=["POST"])
+        return routes
+
+    def config(self) -> Response:
+        """Settings that override the client's own of the same name, so these and no others."""
+        return answer(
+            {
+                "input.folder": "input",
+                "output.folder": "output",
+                "temp.folder": "temp",
+                "data.max.age.in.days": str(self._settings.data_max_age_days),
+                "controller.version": self._version,
+                "client.min.version": self._settings.client_min_version,
+                "openstack.max.flavor": str(self._flavors.max_weight),
+            }
+        )
+
+    def info(self) -> Response:
+        """The flavors, in the order of their file."""
+        return answer({f.name: {"weight": f.weight, "cpu": f.cpus, "ram": f.memory_gb} for f in self._flavors.values()})
+
+    def apps(self) -> Response:
+        """The apps' XML, and a minimal one for each app that is gone but still named by a job: the client's page needs it."""
+        texts = dict(self._catalog.texts())
+        for app in named_apps():
+            texts.setdefault(app, _stand_in(app))
+        return answer(texts)
+
+    def joblist(self, shown: str, number: str) -> Response:
+        """The newest jobs; the one shown with its details, also if it is older than all of those."""
+        return answer(self._rows(find(Query(limit=_limit(number))), _number_or_zero(shown)))
+
+    def search(self) -> Response:
+        """The jobs that match a form."""
+        form = request.form
+        states = frozenset[JobState]().union(*(states for name, states in _STATES.items() if name in form))
+        query = Query(
+            owner=form.get("owner", ""),
+            app="" if form.get("app") == "all" else form.get("app", ""),
+            description=form.get("description", ""),
+            file=form.get("file", ""),
+            states=states,
+            date=form.get("date", ""),
+            first=form.get("from", ""),
+            last=form.get("to", ""),
+            limit=_limit(form.get("number", "")),
+        )
+        return answer(self._rows(find(query), _number_or_zero(form.get("current_job_id", ""))))
+
+    def start(self) -> Response:
+        """A new job: ``[id, folder]``, or ``[message, ""]`` for the person."""
+        form = request.form
+        wish = Submission(
+            owner=form.get("username", ""),
+            app=form.get("app_name", ""),
+            flavor=form.get("strategy", ""),
+            settings=form.get("settings", ""),
+            description=form.get("description", ""),
+            start_after=form.get("start_after_id", ""),
+            workflow=form.get("workflow_name", ""),
+        )
+        try:
+            job = self._jobs.submit(wish)
+        except CumulusError as error:
+            log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
+            return answer([harmless(_with_field(error)), ""])
+        return answer([job.id, job.folder])
+
+    def cancel(self, owner: str, job_id: str) -> Response:
+        """End a job of the owner; a sentence."""
+        try:
+            return answer(self._jobs.cancel(parse_number(job_id, "job_id") or 0, owner))
+        except CumulusError as error:
+            return answer(error.message)
+
+    def fail(self) -> Response:
+        """The agent cannot send a file of a job."""
+        self._jobs.fail(parse_number(request.form.get("job_id", ""), "job_id") or 0, request.form.get("error_message", ""))
+        return answer("")
+
+    def getresults(self, owner: str, job_id: int, path: str) -> Response:
+        """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
+        job = self._jobs.get(job_id, owner)
+        file = inside(self._jobs.folder(job).output, path)
+        if not file.is_file():
+            raise InvalidInput(f"{path!r} is not a file", field="path")
+        return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=True)
+
+    def getfilecontent(self) -> Response:
+        """The files behind names in data/, folders walked, relative to data/."""
+        names = _names(request.form.get("names", ""))
+        return answer([file for name in names for file in self._files_behind(base_name(name))])
+
+    def _files_behind(self, name: str) -> list[str]:
+        path = inside(self._storage.data, name)
+        if path.is_file():
+            return [name]
+        found = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
+        return sorted(f"{name}/{file.relative_to(path).as_posix()}" for file in found)
+
+    def _rows(self, jobs: list[Job], shown: int) -> list[dict[str, Any]]:
+        if shown and all(job.id != shown for job in jobs) and (job := listed(shown)):
+            jobs = [*jobs, job]
+        return [self._details(job) if job.id == shown else self._row(job) for job in jobs]
+
+    def _row(self, job: Job) -> dict[str, Any]:
+        return {
+            "id": job.id,
+            "owner": job.owner,
+            "app_name": job.app,
+            "status": wire_status(job),
+            "strategy": job.flavor if job.flavor in self._flavors else "",
+            "host": "",
+            "creation_date": _seconds(job.created),
+            "end_date": _seconds(job.ended),
+            "start_after_id": job.start_after,
+            "workflow_name": job.workflow,
+        }
+
+    def _details(self, job: Job) -> dict[str, Any]:
+        full = Job.get_by_id(job.id)
+        folder = self._jobs.folder(full)
+        return {
+            **self._row(full),
+            "description": full.description,
+            "settings": {str(full.id): _settings_object(full.settings)},
+            "start_date": _seconds(full.started),
+            "log": harmless(folder.log() + _last_word(full)),
+            "files": folder.outputs(),
+        }
+
+
+def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Response]:
+    """A POST route that answers its documented shape whatever happens: the client waits for ever on anything else."""
+
+    def answered() -> Response:
+        try:
+            return view()
+        except CumulusError as error:
+            log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
+            return answer([harmless(error.message), ""] if empty is None else empty)
+        except Exception:
+            log.exception("a request failed", route=request.path)
+            return answer(["The server could not do this; its log says why", ""] if empty is None else empty)
+
+    return answered
+
+
+def _with_field(error: CumulusError) -> str:
+    return f"{error.field}: {error.message}" if error.field else error.message
+
+
+def _last_word(job: Job) -> str:
+    """Why a job failed or waits for another machine, as a line of its log."""
+    if not job.message:
+        return ""
+    when = datetime.fromtimestamp(job.ended or job.state_since, UTC)
+    return f"[SERVER] {when:%Y-%m-%d %H:%M:%S} UTC - {job.message}\n"
+
+
+def _settings_object(text: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(text)
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _seconds(time: float | None) -> int | None:
+    return None if time is None else int(time)
+
+
+def _limit(text: str) -> int | None:
+    """-1 means all, as does a number missing; what is no number shows the client's usual hundred."""
+    try:
+        number = int(text or ALL)
+    except ValueError:
+        return 100
+    return None if number < 0 else min(number, 10_000_000)
+
+
+def _number_or_zero(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _names(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
+        raise InvalidInput("names is not a JSON list of file names", field="names")
+    return names
+
+
+def _stand_in(app: str) -> str:
+    """Enough of an app for the client to show an old job of it; a category of its own says that it cannot be started."""
+    name, _, version = app.rpartition("_")
+    return (
+        f"<tool id={quoteattr(app)} name={quoteattr(name or app)} version={quoteattr(version)} "
+        'command="" end_tag="" description="No longer offered" category="No longer offered"></tool>'
+    )

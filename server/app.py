@@ -1,0 +1,116 @@
+"""The only place that wires the parts together: settings in, a controller or its web application out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from flask import Flask, Response, request
+from peewee import SqliteDatabase
+from werkzeug.exceptions import HTTPException
+
+from server.api.answers import answer, error_answer
+from server.api.legacy import Legacy
+from server.catalog.apps import Catalog
+from server.catalog.flavors import Flavors, read_flavors
+from server.errors import CumulusError, InvalidInput, NotFound
+from server.installation import installation_id
+from server.jobs.loop import Loop
+from server.jobs.service import Jobs
+from server.jobs.steps import Steps
+from server.models import open_database
+from server.settings import CHECKOUT, CloudName, Settings
+from server.storage.folders import Storage
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.qemu.cloud import QemuCloud
+from server.workers.fleet import Fleet
+from server.workers.playbooks import Playbooks
+from server.workers.terraform import Module, terraform_binary
+
+MAX_POST_BYTES = 20_000_000
+INFRA = CHECKOUT / "infra"
+VERSION = version("cumulus")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """All parts of one controller, joined."""
+
+    settings: Settings
+    database: SqliteDatabase
+    catalog: Catalog
+    flavors: Flavors
+    storage: Storage
+    cloud: Cloud
+    fleet: Fleet
+    jobs: Jobs
+    loop: Loop
+
+
+def make_cloud(settings: Settings) -> Cloud:
+    """The driver of the cloud that the settings name."""
+    server_id = installation_id(settings.home)
+    if settings.cloud is CloudName.QEMU:
+        return QemuCloud(settings, server_id)
+    return LocalCloud(settings, server_id)
+
+
+def make_fleet(settings: Settings, cloud: Cloud) -> Fleet:
+    """The fleet on a cloud; its terraform state lies in the home folder."""
+    module = Module(
+        INFRA / "terraform" / cloud.name / "worker",
+        settings.home / "terraform" / f"{cloud.name}-worker",
+        terraform_binary(),
+        cloud.terraform_env,
+    )
+    return Fleet(cloud, module, Playbooks(INFRA / "ansible"), settings)
+
+
+def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Callable[[], float] = time.time) -> Controller:
+    """Join the parts; starts nothing. Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing."""
+    flavors = read_flavors(settings.flavors)
+    cloud = cloud or make_cloud(settings)
+    storage = Storage(settings.storage)
+    storage.prepare()
+    catalog = Catalog(settings.apps)
+    fleet = make_fleet(settings, cloud)
+    database = open_database(settings.database)
+    steps = Steps(settings, catalog, flavors, storage, fleet, clock)
+    loop = Loop(settings, steps, flavors.max_weight, clock)
+    jobs = Jobs(database, catalog, flavors, storage, min_free_gb=settings.min_free_gb, clock=clock, wake=loop.wake)
+    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop)
+
+
+def create_app(controller: Controller) -> Flask:
+    """The web application over a controller's parts."""
+    app = Flask("cumulus", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_POST_BYTES
+    # The client asks for //apps, and never follows a redirect.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    legacy = Legacy(controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage)
+    app.register_blueprint(legacy.blueprint())
+    app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
+    app.register_error_handler(CumulusError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    return app
+
+
+def _health(controller: Controller) -> Response:
+    """200 while the loop turns and the database answers."""
+    controller.database.execute_sql("SELECT 1")
+    return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
+
+
+def _refused(error: CumulusError) -> Response:
+    missing = isinstance(error, NotFound) or (isinstance(error, InvalidInput) and request.path.startswith("/get"))
+    return error_answer(error, 404 if missing else 400)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    return answer(
+        {"error": {"code": (error.name or "error").lower().replace(" ", "_"), "message": error.description, "field": None}},
+        status,
+    )

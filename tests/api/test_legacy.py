@@ -1,0 +1,307 @@
+"""The desktop client's REST, called with raw bytes over a socket as it calls, not with a friendly test client."""
+
+import contextlib
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waitress import create_server
+
+from server.app import Controller, create_app
+from server.models import Job
+from server.states import JobState
+from tests.conftest import submission
+
+BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+START = {
+    "username": "ada",
+    "app_name": "probe_1.0",
+    "workflow_name": "",
+    "strategy": "m1.4xlarge",
+    "description": "d",
+    "settings": '{"text": "hello", "seconds": "0", "outcome": "ok"}',
+    "start_after_id": "",
+}
+
+
+class Wire:
+    """A connection that says exactly what it is told."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def send(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, content
+
+    def get(self, target: str) -> Any:
+        status, headers, body = self.send("GET", target)
+        assert status == 200, body
+        assert headers["cache-control"] == "no-store"
+        body.decode("ascii")
+        return json.loads(body)
+
+    def post(self, target: str, form: dict[str, str]) -> Any:
+        parts = "".join(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in form.items()
+        )
+        body = f"{parts}--{BOUNDARY}--\r\n".encode()
+        status, _, content = self.send("POST", target, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+        assert status == 200, content
+        content.decode("ascii")
+        return json.loads(content)
+
+
+@pytest.fixture
+def wire(controller: Controller) -> Iterator[Wire]:
+    server = create_server(create_app(controller), host="127.0.0.1", port=0, threads=4)
+
+    def run() -> None:
+        with contextlib.suppress(OSError):  # its socket is closed under it at the end
+            server.run()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield Wire(server.effective_port)
+    server.close()
+    server.task_dispatcher.shutdown()
+    thread.join(5)
+
+
+def finished(controller: Controller, **changes: str) -> Job:
+    job = controller.jobs.submit(submission(**changes))
+    Job.update(state=JobState.DONE, outcome=JobState.DONE, started=job.created, ended=job.created + 5).where(
+        Job.id == job.id
+    ).execute()
+    return job
+
+
+def test_config_has_these_strings_and_no_others(wire: Wire) -> None:
+    config = wire.get("/config")
+    names = (
+        "input.folder output.folder temp.folder data.max.age.in.days controller.version client.min.version openstack.max.flavor"
+    )
+    assert sorted(config) == sorted(names.split())
+    assert all(isinstance(value, str) for value in config.values())
+    assert config["openstack.max.flavor"] == "4"
+    assert tuple(map(int, config["controller.version"].split("."))) >= (0, 6, 0)
+
+
+def test_info_lists_the_flavors_in_the_order_of_their_file(wire: Wire) -> None:
+    info = wire.get("/info")
+    assert list(info) == ["m1.4xlarge", "m1.8xlarge", "m1.heavy"]
+    assert info["m1.8xlarge"] == {"weight": 2, "cpu": 2, "ram": 2}
+
+
+@pytest.mark.parametrize("target", ["//apps", "/apps"])
+def test_apps_are_answered_without_a_redirect_and_begin_with_the_tool(wire: Wire, target: str) -> None:
+    apps = wire.get(target)
+    assert apps["probe_1.0"].startswith("<tool")
+
+
+def test_the_app_of_an_old_job_is_still_served_when_its_file_is_gone(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    Job.update(app='gone"_2.0').where(Job.id == job.id).execute()
+    text = wire.get("//apps")['gone"_2.0']
+    assert text.startswith("<tool ")
+    assert "&quot;" in text or "'gone\"_2.0'" in text
+
+
+def test_start_answers_number_and_folder(wire: Wire) -> None:
+    number, folder = wire.post("/start", {**START, "description": "Größe µ"})
+    assert folder == Job.get_by_id(number).folder
+    assert Job.get_by_id(number).description == "Größe µ"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"strategy": "m1.<b>none</b>"}, "&lt;b&gt;none"),
+        ({"strategy": "m1.heavy"}, "weighs 9"),
+        ({"app_name": "none_1"}, "none_1"),
+        ({"settings": "{"}, "JSON"),
+        ({"username": ""}, "name"),
+        ({"start_after_id": "77"}, "77"),
+    ],
+)
+def test_a_refused_start_is_a_message_and_an_empty_folder(wire: Wire, change: dict[str, str], word: str) -> None:
+    message, folder = wire.post("/start", {**START, **change})
+    assert folder == ""
+    assert word in message
+    assert "<b>" not in message
+    assert Job.select().count() == 0
+
+
+def test_a_start_that_is_no_form_at_all_still_gets_its_shape(wire: Wire) -> None:
+    status, _, body = wire.send("POST", "/start", b"\xff\x00garbage", {"Content-Type": "multipart/form-data"})
+    assert status == 200
+    assert json.loads(body)[1] == ""
+
+
+def test_the_list_has_short_rows_newest_first_and_one_with_details(wire: Wire, controller: Controller) -> None:
+    first, second = finished(controller), finished(controller, description="the second")
+    rows = wire.get(f"/joblist/{second.id}/100")
+    assert [row["id"] for row in rows] == [second.id, first.id]
+    short = "id owner app_name status strategy host creation_date end_date start_after_id workflow_name"
+    assert list(rows[1]) == short.split()
+    assert list(rows[0]) == [*short.split(), "description", "settings", "start_date", "log", "files"]
+    assert rows[0]["settings"] == {str(second.id): {"text": "hello", "seconds": "0", "outcome": "ok"}}
+    assert isinstance(rows[0]["creation_date"], int)
+    assert rows[0]["status"] == "DONE"
+
+
+def test_the_job_shown_is_listed_even_if_it_is_older_than_the_page(wire: Wire, controller: Controller) -> None:
+    jobs = [finished(controller) for _ in range(3)]
+    rows = wire.get(f"/joblist/{jobs[0].id}/1")
+    assert [row["id"] for row in rows] == [jobs[2].id, jobs[0].id]
+    assert "log" in rows[1]
+    assert len(wire.get("/joblist/0/-1")) == 3
+
+
+def test_a_flavor_that_is_gone_is_an_empty_strategy(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    Job.update(flavor="m0.old").where(Job.id == job.id).execute()
+    assert wire.get("/joblist/0/1")[0]["strategy"] == ""
+
+
+def test_the_log_is_harmless_and_ends_with_why_the_job_failed(wire: Wire, controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    (controller.storage.folder(job.folder).path / ".cumulus.log").write_text("<script>alert(1)</script> & é\n")
+    controller.jobs.fail(job.id, "no such file: a<b>.raw")
+    log = wire.get(f"/joblist/{job.id}/1")[0]["log"]
+    assert log.startswith("&lt;script&gt;alert(1)&lt;/script&gt; &amp; é\n[SERVER] ")
+    assert log.endswith("no such file: a&lt;b&gt;.raw\n")
+
+
+def test_search_filters_by_every_field(wire: Wire, controller: Controller) -> None:
+    job = finished(controller, description="100% wild_card")
+    other = finished(controller, owner="bob")
+    waiting = controller.jobs.submit(submission())
+
+    def ids(**form: str) -> list[int]:
+        return [row["id"] for row in wire.post("/search", {"current_job_id": "0", "number": "-1", **form})]
+
+    everything = [waiting.id, other.id, job.id]
+    assert ids() == everything
+    assert ids(owner="BO") == [other.id]
+    assert ids(app="all") == everything
+    assert ids(app="PROBE") == everything
+    assert ids(description="100%") == [job.id]
+    assert ids(description="d_c") == [job.id]
+    assert ids(description="%") == [job.id]
+    assert ids(done="1") == [other.id, job.id]
+    assert ids(pending="1", done="1") == everything
+    assert ids(failed="1") == []
+    assert ids(date="creation_date", **{"from": "2020-01-01", "to": "2020-01-02"}) == []
+    assert ids(date="end_date", **{"from": "2020-01-01"}) == [other.id, job.id]
+    assert ids(owner="' OR 1=1 --") == []
+
+
+@pytest.mark.parametrize("form", [{"from": "yesterday"}, {"to": "2020-13-45"}, {"date": "drop table", "from": "2020-01-01"}])
+def test_a_search_that_makes_no_sense_finds_nothing(wire: Wire, controller: Controller, form: dict[str, str]) -> None:
+    finished(controller)
+    assert wire.post("/search", form) == []
+
+
+def result_file(controller: Controller, job: Job, name: str, content: bytes) -> None:
+    path = controller.storage.folder(job.folder).output / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_a_result_arrives_byte_for_byte_under_its_encoded_name(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    content = bytes(range(256)) * 100
+    result_file(controller, job, "sub/50%25 é.txt", content)
+    status, headers, body = wire.send("GET", f"/getresults/ada/{job.id}/sub%2F50%2525%20%C3%A9.txt")
+    assert (status, body) == (200, content)
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["content-length"] == str(len(content))
+    assert headers["content-disposition"].startswith("attachment")
+
+
+def test_a_part_of_a_result_can_be_asked_for(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    result_file(controller, job, "a.bin", b"0123456789")
+    status, headers, body = wire.send("GET", f"/getresults/ada/{job.id}/a.bin", headers={"Range": "bytes=2-4"})
+    assert (status, body, headers["content-range"]) == (206, b"234", "bytes 2-4/10")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..%2F.cumulus.settings",
+        "%2Fetc%2Fpasswd",
+        "absent.txt",
+        "..%2F..%2F..%2Fcumulus.sqlite",
+        "sub",
+        "link",
+        ".cumulus.x",
+        "a%00b",
+    ],
+)
+def test_what_is_not_a_result_is_not_found(wire: Wire, controller: Controller, path: str, tmp_path: Path) -> None:
+    job = finished(controller)
+    result_file(controller, job, "sub/a.txt", b"x")
+    (controller.storage.folder(job.folder).output / "link").symlink_to("/etc/passwd")
+    status, _, body = wire.send("GET", f"/getresults/ada/{job.id}/{path}")
+    assert status == 404, body
+    assert b"root:" not in body
+
+
+def test_nobody_else_gets_a_result(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    result_file(controller, job, "a.txt", b"x")
+    assert wire.send("GET", f"/getresults/eve/{job.id}/a.txt")[0] == 404
+
+
+def test_the_files_behind_names_are_listed_relative_to_data(wire: Wire, controller: Controller) -> None:
+    (controller.storage.data / "run.d" / "deep").mkdir(parents=True)
+    (controller.storage.data / "run.d" / "deep" / "b").write_text("")
+    (controller.storage.data / "run.d" / "a").write_text("")
+    (controller.storage.data / "plain.raw").write_text("")
+    listed = wire.post("/getfilecontent", {"username": "ada", "names": '["run.d", "plain.raw"]'})
+    assert listed == ["run.d/a", "run.d/deep/b", "plain.raw"]
+
+
+@pytest.mark.parametrize("names", ["", "{", '"x"', "[1]", '["../secret"]', '["absent"]', '["a/b"]'])
+def test_names_that_are_none_list_nothing(wire: Wire, names: str) -> None:
+    assert wire.post("/getfilecontent", {"username": "ada", "names": names}) == []
+
+
+def test_cancel_answers_a_sentence_whatever_happens(wire: Wire, controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    assert "no job" in wire.get(f"/cancel/eve/{job.id}")
+    assert "cancelled" in wire.get(f"/cancel/ada/{job.id}")
+    assert "no job" in wire.get("/cancel/ada/99")
+    assert isinstance(wire.get("/cancel/ada/x"), str)
+    assert wire.get("/joblist/0/1")[0]["status"] == "CANCELLED"
+
+
+def test_the_agent_can_fail_a_job(wire: Wire, controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    assert wire.post("/fail", {"job_id": str(job.id), "error_message": "not readable"}) == ""
+    assert wire.post("/fail", {"job_id": "none", "error_message": "x"}) == ""
+    assert wire.get("/joblist/0/1")[0]["status"] == "FAILED"
+
+
+def test_health_answers_and_unknown_routes_are_not_redirected(wire: Wire) -> None:
+    assert wire.get("/healthz")["status"] == "ok"
+    for target in ("/joblist/0/1/", "/nothing", "/apps/"):
+        status, headers, body = wire.send("GET", target)
+        assert status == 404
+        assert json.loads(body)["error"]["code"] == "not_found"
+        assert "location" not in headers
