@@ -1,0 +1,49 @@
+"""Before the controller runs: a snapshot to make workers from. With ``--template``: what `make template` does."""
+
+import sys
+
+import click
+
+from server.app import make_cloud
+from server.cli import load_settings
+from server.errors import CumulusError, SetupMissing, TemplateMissing
+from server.catalog.apps import Catalog
+from server.workers.clouds.base import Cloud
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    click.echo(text, err=True)
+
+
+def ensure_snapshot(cloud: Cloud, catalog: Catalog) -> None:
+    """Build template and snapshot where there are none. Raises SetupMissing, InfrastructureError."""
+    if problems := cloud.problems():
+        raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
+    try:
+        cloud.check_snapshot()
+    except TemplateMissing:
+        maker = cloud.template()
+        maker.build(say, fresh=False)
+        maker.take_snapshot(catalog.version_commands(), say)
+
+
+def main() -> None:
+    """Make what is missing, or with ``--template`` build or boot the template."""
+    settings = load_settings()
+    cloud = make_cloud(settings)
+    try:
+        if "--template" in sys.argv[1:]:
+            maker = cloud.template()
+            if maker.exists():
+                say(maker.boot(say))
+            else:
+                maker.build(say)
+        else:
+            ensure_snapshot(cloud, Catalog(settings.apps))
+    except CumulusError as error:
+        sys.exit(f"cumulus: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

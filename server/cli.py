@@ -1,0 +1,396 @@
+"""The ``cumulus`` command. Thin: each command calls one thing below it and shows what comes back."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from server import app as parts
+from server.catalog.apps import Catalog
+from server.catalog.values import input_files
+from server.client import Client, Unreachable
+from server.doctor import examine
+from server.errors import CumulusError, InvalidInput
+from server.installation import end_controller, only_controller, running_controller
+from server.jobs.search import Query, find
+from server.jobs.submission import parse_settings
+from server.models import Event, Job, living_workers, open_database
+from server.serve import serve as run_server
+from server.settings import Settings
+from server.states import JobState
+from server.storage.delivery import deliver
+from server.storage.folders import Storage
+from server.workers.clouds.base import Template
+
+EXIT_REFUSED = 1
+EXIT_FAILED_JOB = 3
+POLL_S = 0.5
+STOP_LIMIT_S = 30.0
+
+
+class Commands(click.Group):
+    """A group whose expected failures are one line for a person and an exit code for a program."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a CumulusError ends it with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except CumulusError as error:
+            where = f"{error.field}: " if error.field else ""
+            click.echo(f"cumulus: {where}{error.message}", err=True)
+            ctx.exit(EXIT_REFUSED)
+
+
+@click.group(cls=Commands)
+@click.version_option(parts.VERSION, prog_name="cumulus")
+def main() -> None:
+    """Run heavy programs on machines that live as long as the job."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+@main.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the controller until SIGTERM or Ctrl-C."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    run_server(load_settings(**given))
+
+
+@main.command()
+@click.argument("app")
+@click.option("--flavor", help="Machine size; default: the installation's.")
+@click.option("--settings", "form", type=click.File("r"), required=True, help="The form as JSON, - for standard input.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A file that the settings name; again for more.",
+)
+@click.option("--owner", default=getuser, show_default="your login")
+@click.option("--description", default="")
+@click.option("--after", type=int, help="Start when that job is done.")
+@click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
+def submit(
+    app: str, flavor: str | None, form: Any, inputs: tuple[Path, ...], owner: str, description: str, after: int | None, wait: bool
+) -> None:
+    """Submit a job of APP to the running controller, with its input files from this computer."""
+    settings = load_settings()
+    values = parse_settings(form.read())
+    shared = {file.name for file in input_files(Catalog(settings.apps).get(app), values) if file.shared}
+    started = client(settings).start(owner, app, flavor or settings.default_flavor, values, description, after)
+    storage = Storage(settings.storage)
+    deliver(
+        storage,
+        storage.folder(started.folder),
+        [path for path in inputs if path.name in shared],
+        [path for path in inputs if path.name not in shared],
+    )
+    click.echo(started.job_id)
+    if wait and not _follow(settings, started.job_id):
+        sys.exit(EXIT_FAILED_JOB)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--number", default=100, show_default=True, help="How many, newest first; -1: all.")
+@click.option("--owner", default="", help="Only jobs of owners whose name contains this.")
+def jobs(as_json: bool, number: int, owner: str) -> None:
+    """List the newest jobs."""
+    settings = open_rows()
+    found = find(Query(owner=owner, limit=None if number < 0 else number))
+    if as_json:
+        click.echo(json.dumps([_summary(job, settings) for job in found], indent=1))
+        return
+    table = Table("id", "owner", "app", "flavor", "state", "created", "message", box=None)
+    for job in found:
+        table.add_row(str(job.id), job.owner, job.app, job.flavor, job.state, _local(job.created), job.message)
+    Console().print(table)
+
+
+@main.command()
+@click.argument("job_id", type=int)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show(job_id: int, as_json: bool) -> None:
+    """Show one job: where it stands, what happened to it, its result files."""
+    settings = open_rows()
+    job = _job(job_id)
+    summary = _summary(job, settings)
+    details = {
+        **summary,
+        "events": [
+            _event(event) for event in Event.select().where(Event.subject == "job", Event.subject_id == job_id).order_by(Event.id)
+        ],
+        "files": Storage(settings.storage).folder(job.folder).outputs(),
+    }
+    if as_json:
+        click.echo(json.dumps(details, indent=1))
+        return
+    for name, value in summary.items():
+        click.echo(f"{name:12} {value}")
+    for event in details["events"]:
+        click.echo(
+            f"  {event['at']}  {event['old'] or '·':>12} → {event['new']:12} {event['who']} {event['reason']} {event['text']}".rstrip()
+        )
+    for path, size in details["files"]:
+        click.echo(f"  {size:>12,}  {path}")
+
+
+@main.command()
+@click.argument("job_id", type=int)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
+def logs(job_id: int, follow: bool) -> None:
+    """Print a job's log."""
+    settings = open_rows()
+    job = _job(job_id)
+    if not follow:
+        click.echo(Storage(settings.storage).folder(job.folder).log(), nl=False)
+    elif not _follow(settings, job_id):
+        sys.exit(EXIT_FAILED_JOB)
+
+
+@main.command()
+@click.argument("job_id", type=int)
+@click.option("--owner", default=getuser, show_default="your login")
+def cancel(job_id: int, owner: str) -> None:
+    """End a job, whatever it is doing."""
+    click.echo(client(load_settings()).cancel(owner, job_id))
+
+
+@main.group()
+def template() -> None:
+    """The machine that workers are copies of."""
+
+
+@template.command("build")
+@click.option("--fresh", is_flag=True, help="Build it anew even if there is one.")
+def template_build(fresh: bool) -> None:
+    """Build the template's disk with the apps on it, where there is none."""
+    _maker().build(_say, fresh=fresh)
+
+
+@template.command("boot")
+def template_boot() -> None:
+    """Start the template's machine to install or try something on it; prints how to log in."""
+    click.echo(_maker().boot(_say))
+
+
+@template.command("stop")
+def template_stop() -> None:
+    """Shut the template's machine down; its disk keeps what was installed."""
+    _maker().stop(_say)
+
+
+@main.group()
+def snapshot() -> None:
+    """Copies of the template's disk; workers start from the promoted one."""
+
+
+@snapshot.command("create")
+def snapshot_create() -> None:
+    """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
+    settings = load_settings()
+    checks = Catalog(settings.apps).version_commands()
+    _maker().take_snapshot(checks, _say)
+
+
+@snapshot.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def snapshot_list(as_json: bool) -> None:
+    """List the snapshots; * marks the promoted one."""
+    found = _maker().snapshots()
+    if as_json:
+        click.echo(json.dumps([{"name": s.name, "promoted": s.promoted, "created": s.created} for s in found], indent=1))
+        return
+    for one in found:
+        click.echo(f"{'*' if one.promoted else ' '} {one.name}  {_local(one.created)}")
+
+
+@snapshot.command("rollback")
+def snapshot_rollback() -> None:
+    """Promote the previous snapshot again."""
+    click.echo(_maker().roll_back())
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def state(as_json: bool) -> None:
+    """List the machines that Terraform knows, and the plain terraform commands to look deeper."""
+    settings = open_rows()
+    cloud = parts.make_cloud(settings)
+    rows = {worker.name: worker for worker in living_workers()}
+    listed = parts.make_fleet(settings, cloud).machines()
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{**asdict(one), "state": rows[one.worker].state if one.worker in rows else ""} for one in listed], indent=1
+            )
+        )
+        return
+    table = Table("workspace", "worker is", "machine runs", "serial", "resources", box=None)
+    for one in listed:
+        known = rows[one.worker].state if one.worker in rows else "unknown here"
+        table.add_row(one.worker, known, "yes" if one.alive else "no", str(one.serial), " ".join(one.resources))
+    Console().print(table)
+    module = f"infra/terraform/{cloud.name}/worker"
+    click.echo(
+        f"export TF_CLI_CONFIG_FILE={settings.home}/terraform/terraform.rc TF_DATA_DIR={settings.home}/terraform/{cloud.name}-worker/data"
+    )
+    click.echo(f"terraform -chdir={module} workspace list\nTF_WORKSPACE=NAME terraform -chdir={module} state list")
+
+
+@main.command()
+@click.option(
+    "--machines",
+    is_flag=True,
+    help="Remove every machine of this installation, too; their jobs are tried again at the next start.",
+)
+def stop(machines: bool) -> None:
+    """End the controller in order; running jobs go on unless --machines is given."""
+    settings = load_settings()
+    end_controller(settings.home, STOP_LIMIT_S)
+    if machines:
+        with only_controller(settings.home):
+            cloud = parts.make_cloud(settings)
+            cloud.start()
+            try:
+                parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs")
+            finally:
+                cloud.stop()
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this computer lacks and how to get it; exit code 1 if something is missing."""
+    findings = examine(load_settings())
+    if as_json:
+        click.echo(json.dumps([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.text}")
+    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings, or one clear line about the first that is wrong. Raises InvalidInput."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(
+            f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
+        ) from None
+
+
+def open_rows() -> Settings:
+    """Settings, with the database open for reading."""
+    settings = load_settings()
+    open_database(settings.database)
+    return settings
+
+
+def client(settings: Settings) -> Client:
+    """A client of the controller that runs on this installation. Raises Unreachable."""
+    running = running_controller(settings.home)
+    if running is None:
+        raise Unreachable("no controller runs on this installation: start one with `make run` or `cumulus serve`")
+    return Client(running.url)
+
+
+def _maker() -> Template:
+    settings = load_settings()
+    return parts.make_cloud(settings).template()
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _job(job_id: int) -> Job:
+    job = Job.get_or_none(Job.id == job_id)
+    if job is None:
+        raise InvalidInput(f"there is no job {job_id}", field="job_id")
+    found: Job = job
+    return found
+
+
+def _follow(settings: Settings, job_id: int) -> bool:
+    """Print the log as it grows until the job ends; True if it is done."""
+    open_database(settings.database)
+    for text in _growth(lambda: _job(job_id), Storage(settings.storage)):
+        click.echo(text, nl=False)
+    job = _job(job_id)
+    if job.message:
+        click.echo(job.message, err=True)
+    return bool(job.state == JobState.DONE)
+
+
+def _growth(look: Callable[[], Job], storage: Storage) -> Iterator[str]:
+    """What a job's log gains until the job has ended."""
+    position = 0
+    while True:
+        job = look()
+        text, position = storage.folder(job.folder).log_from(position)
+        if text:
+            yield text
+        elif JobState(job.state).is_final:
+            return
+        else:
+            time.sleep(POLL_S)
+
+
+def _summary(job: Job, settings: Settings) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "owner": job.owner,
+        "app": job.app,
+        "flavor": job.flavor,
+        "state": job.state,
+        "attempt": job.attempt,
+        "reason": job.reason,
+        "message": job.message,
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended,
+        "folder": str(Storage(settings.storage).folder(job.folder).path),
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "at": _local(event.at),
+        "who": event.who,
+        "old": event.old,
+        "new": event.new,
+        "reason": event.reason,
+        "text": event.text,
+    }
+
+
+def _local(at: float) -> str:
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"

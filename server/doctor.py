@@ -1,0 +1,92 @@
+"""What this computer has and lacks for the settings in use. Looks only; starts and creates nothing that stays."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from server.app import make_cloud
+from server.catalog.apps import Catalog
+from server.catalog.flavors import read_flavors
+from server.errors import CumulusError
+from server.installation import running_controller
+from server.settings import Settings
+from server.workers.terraform import terraform_binary
+
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``text`` says how it is, or how to get it."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything that a controller with these settings needs, in the order in which to mend it."""
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("python", _python),
+        ("terraform", terraform_binary),
+        ("flavors", lambda: _flavors(settings)),
+        ("storage", lambda: _storage(settings)),
+        ("port", lambda: _port(settings)),
+    )
+    findings = [_run(name, check) for name, check in checks]
+    findings += [Finding("app", False, str(problem)) for problem in Catalog(settings.apps).problems()]
+    return findings + list(_cloud(settings))
+
+
+def _run(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except CumulusError as error:
+        return Finding(name, False, error.message)
+
+
+def _cloud(settings: Settings) -> Iterator[Finding]:
+    cloud = make_cloud(settings)
+    problems = cloud.problems()
+    yield from (Finding(f"cloud {cloud.name}", False, problem) for problem in problems)
+    if not problems:
+        yield Finding(f"cloud {cloud.name}", True, "all programs are there")
+
+    def snapshot() -> str:
+        cloud.check_snapshot()
+        return "there is one to make workers from"
+
+    yield _run("snapshot", snapshot)
+
+
+def _python() -> str:
+    return sys.version.split()[0]
+
+
+def _flavors(settings: Settings) -> str:
+    flavors = read_flavors(settings.flavors)
+    return f"{len(flavors)} in {settings.flavors}, maximal weight {flavors.max_weight}"
+
+
+def _storage(settings: Settings) -> str:
+    folder = next(path for path in (settings.storage, *settings.storage.parents) if path.exists())
+    free_gb = shutil.disk_usage(folder).free / GB
+    if free_gb < settings.min_free_gb:
+        raise CumulusError(f"only {free_gb:.1f} GB are free below {folder}, {settings.min_free_gb} are wanted: make room")
+    return f"{free_gb:.0f} GB free below {folder}"
+
+
+def _port(settings: Settings) -> str:
+    running = running_controller(settings.home)
+    if running:
+        return f"a controller answers at {running.url}"
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            text = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with CUMULUS_PORT"
+            raise CumulusError(text) from None
+    return f"{settings.host}:{settings.port} is free"

@@ -1,0 +1,93 @@
+"""Running a controller in this process: the web server in the main thread, the loop in another, until a signal ends both."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+from waitress import create_server
+from waitress.server import BaseWSGIServer, MultiSocketServer
+
+from server.app import Controller, create_app, make_cloud, make_controller
+from server.catalog.flavors import read_flavors
+from server.errors import CumulusError, SetupMissing
+from server.installation import announced, only_controller
+from server.settings import Settings
+from server.workers.clouds.base import Cloud
+from server.workers.terraform import terraform_binary
+
+STOP_GRACE_S = 8.0
+LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
+log = structlog.get_logger()
+
+
+class PortTaken(CumulusError):
+    """The API cannot listen where it should."""
+
+    code = "port_taken"
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    with only_controller(settings.home):
+        read_flavors(settings.flavors)
+        cloud = make_cloud(settings)
+        require_setup(cloud)
+        controller = make_controller(settings, cloud)
+        server = _listen(settings, create_app(controller))
+        url = f"http://{settings.host}:{server.effective_port}"
+        controller.cloud.start()
+        try:
+            with announced(settings.home, url):
+                finished = _run(controller, server, url)
+        finally:
+            controller.cloud.stop()
+    if not finished:
+        sys.stderr.flush()
+        os._exit(0)  # Python would wait for the steps' threads; their children go on without it
+
+
+def require_setup(cloud: Cloud) -> None:
+    """Say what is missing before anything is created. Raises SetupMissing with doctor's text, TemplateMissing."""
+    terraform_binary()
+    if problems := cloud.problems():
+        raise SetupMissing(f"this computer is not ready for the cloud {cloud.name}:\n- " + "\n- ".join(problems))
+    cloud.check_snapshot()
+
+
+def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
+    try:
+        server = create_server(
+            app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
+        )
+    except OSError as error:
+        raise PortTaken(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port"
+        ) from None
+    if isinstance(server, MultiSocketServer):
+        raise PortTaken(f"{settings.host} names several addresses: give one of them")
+    return server
+
+
+def _run(controller: Controller, server: "BaseWSGIServer", url: str) -> bool:
+    """Both until a signal; True if no step was left at work."""
+    loop = threading.Thread(target=controller.loop.run, name="loop", daemon=True)
+    loop.start()
+    log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())
+    server.run()  # returns at SystemExit
+    log.info("stopping")
+    finished = controller.loop.stop(STOP_GRACE_S)
+    loop.join(1.0)
+    if not finished:
+        log.warning(LEFT_AT_WORK)
+    log.info("stopped")
+    return finished
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,85 @@
+"""The demonstration as a new user runs it: a real search in a real virtual machine, nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scripts.psms import best_by_score, parse_psms
+from server.installation import installation_id
+from server.settings import CHECKOUT
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500), pytest.mark.xdist_group("vm")]
+DEMO = [sys.executable, str(CHECKOUT / "scripts" / "demo.py")]
+
+
+def left_running(home: Path) -> list[str]:
+    """Processes that belong to this installation: they name its folder or its id."""
+    marks = (str(home), installation_id(home))
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if process.pid != os.getpid() and any(mark in line for mark in marks):
+            found.append(line)
+    return found
+
+
+def newest_output(home: Path) -> Path:
+    folder = max((home / "storage" / "jobs").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    return next(path for path in (folder / "output").glob("*.txt") if "decoy" not in path.name)
+
+
+def wait_for(look: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not look():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.1)
+
+
+def test_the_demo_finds_albumin_and_leaves_nothing_running(vm_home: Path, vm_environment: dict[str, str]) -> None:
+    done = subprocess.run(DEMO, env=vm_environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in a virtual machine" in done.stdout
+    assert "K.HLVDEPQNLIK.Q" in done.stdout
+    best = best_by_score(parse_psms(newest_output(vm_home).read_text()))
+    assert len(best) == 8
+    assert (best[0].peptide, best[0].scan, round(best[0].xcorr, 2)) == ("K.HLVDEPQNLIK.Q", 1665, 2.59)
+    assert "sp|P02769|ALBU_BOVIN" in best[0].protein
+    assert left_running(vm_home) == []
+
+
+def test_a_second_demo_reuses_the_template_and_ctrl_c_leaves_nothing(vm_home: Path, vm_environment: dict[str, str]) -> None:
+    output = vm_home / "log" / "interrupted.txt"
+    begin = time.monotonic()
+    with output.open("w") as file:
+        demo = subprocess.Popen(DEMO, env=vm_environment, stdout=file, stderr=file, start_new_session=True)
+    wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
+    assert time.monotonic() - begin < 60, "the template was built again"
+    assert demo.poll() is None, output.read_text()
+    os.killpg(demo.pid, signal.SIGINT)
+    assert demo.wait(90) == 130, output.read_text()
+    assert "nothing is left running" in output.read_text()
+    wait_for(lambda: left_running(vm_home) == [], 5)
+
+
+def test_a_job_whose_machine_is_killed_gets_another_one(vm_home: Path, vm_environment: dict[str, str]) -> None:
+    output = vm_home / "log" / "killed.txt"
+    environment = {**vm_environment, "CUMULUS_RETRY_DELAY_S": "0.5"}
+    with output.open("w") as file:
+        demo = subprocess.Popen(DEMO, env=environment, stdout=file, stderr=file, start_new_session=True)
+    wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
+    machine = next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if installation_id(vm_home) in " ".join(process.info["cmdline"] or []) and "qemu-system" in " ".join(process.info["cmdline"] or [])
+    )
+    machine.kill()
+    assert demo.wait(400) == 0, output.read_text()
+    assert "K.HLVDEPQNLIK.Q" in output.read_text()
+    wait_for(lambda: left_running(vm_home) == [], 5)

@@ -1,0 +1,45 @@
+"""What the documentation names exists, and what exists is documented."""
+
+import re
+
+import pytest
+
+from server.cli import main
+from server.settings import CHECKOUT, Settings
+
+OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
+README = (CHECKOUT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`{name}`" in OPERATIONS
+
+
+def test_every_command_is_documented() -> None:
+    text = OPERATIONS + README
+    assert [name for name in main.commands if name not in text] == []
+
+
+def test_every_make_target_that_is_documented_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    documents = [README, *(path.read_text() for path in (CHECKOUT / "docs").glob("*.md"))]
+    named = {target for text in documents for target in re.findall(r"`make ([a-z-]+)", text)}
+    assert named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    for path in (CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"
+
+
+def test_the_two_commands_stand_at_the_top_of_the_readme() -> None:
+    top = README.splitlines()[:6]
+    assert any("make demo" in line for line in top)
+    assert any("make test" in line for line in top)
+
+
+def test_no_text_of_the_project_names_a_path_of_some_computer() -> None:
+    for path in (*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), *(CHECKOUT / "server").rglob("*.py")):
+        assert str(CHECKOUT) not in path.read_text(), path

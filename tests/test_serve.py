@@ -1,0 +1,180 @@
+"""A controller as a process: its start, its refusals, its end; and the commands that speak to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.installation import running_controller
+from tests.conftest import FLAVORS, TEST_APPS, eventually
+
+CUMULUS = str(Path(sys.executable).with_name("cumulus"))
+FORM = {"text": "hello", "seconds": "0", "outcome": "ok", "inputs": ["/far/away/a.txt"]}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An installation of its own on the local cloud."""
+    flavors = tmp_path / "flavors.tsv"
+    flavors.write_text(FLAVORS)
+    own = {
+        "CUMULUS_HOME": str(tmp_path / "home"),
+        "CUMULUS_CLOUD": "local",
+        "CUMULUS_APPS": str(TEST_APPS),
+        "CUMULUS_FLAVORS": str(flavors),
+        "CUMULUS_MIN_FREE_GB": "0",
+        "COLUMNS": "200",
+    }
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("CUMULUS_")}, **own}
+
+
+def cumulus(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """One command, to its end."""
+    return subprocess.run([CUMULUS, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def start(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    """A controller in the background."""
+    return subprocess.Popen(
+        [CUMULUS, "serve", "--port", "0", *arguments], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A controller that answers."""
+    process = start(environment)
+    home = Path(environment["CUMULUS_HOME"])
+    eventually(lambda: running_controller(home) is not None or process.poll() is not None)
+    yield process
+    if process.poll() is None:
+        process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_it_says_ready_with_its_address_answers_and_ends_in_order(environment: dict[str, str]) -> None:
+    process = start(environment)
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "event=ready" in line)
+    url = next(word.removeprefix("url=") for word in line.split() if word.startswith("url="))
+    assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+    process.terminate()
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 0, rest
+    assert "event=stopped" in rest
+    assert running_controller(Path(environment["CUMULUS_HOME"])) is None
+
+
+def test_ctrl_c_ends_it_in_order_too(server: "subprocess.Popen[str]") -> None:
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=30)
+    assert server.returncode == 0
+
+
+def test_a_second_controller_on_one_installation_is_refused(server: "subprocess.Popen[str]", environment: dict[str, str]) -> None:
+    second = cumulus(environment, "serve", "--port", "0")
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+    assert str(server.pid) in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_runs(environment: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = cumulus(environment, "serve", "--port", str(taken.getsockname()[1]))
+    assert refused.returncode == 1
+    assert "cannot listen on 127.0.0.1" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("CUMULUS_PORT", "none", "port"),
+        ("CUMULUS_CLOUD", "cumulonimbus", "cloud"),
+        ("CUMULUS_MAX_ATTEMPTS", "0", "max_attempts"),
+        ("CUMULUS_FLAVORS", "/nowhere/flavors.tsv", "/nowhere/flavors.tsv"),
+        ("PATH", "/nowhere", "terraform"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(environment: dict[str, str], variable: str, value: str, words: str) -> None:
+    refused = cumulus({**environment, variable: value}, "serve")
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_broken_flavors_are_named_with_their_line(environment: dict[str, str]) -> None:
+    Path(environment["CUMULUS_FLAVORS"]).write_text("m1\tmany\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n")
+    refused = cumulus(environment, "serve")
+    assert refused.returncode == 1
+    assert "flavors.tsv:1:" in refused.stderr
+
+
+def test_a_qemu_cloud_without_a_template_says_how_to_get_one(environment: dict[str, str]) -> None:
+    refused = cumulus({**environment, "CUMULUS_CLOUD": "qemu"}, "serve", "--port", "0")
+    assert refused.returncode == 1
+    assert "make template" in refused.stderr or "apt-get install" in refused.stderr
+    assert not (Path(environment["CUMULUS_HOME"]) / "cumulus.sqlite").exists()
+
+
+def test_a_job_from_the_command_line(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:
+    form, data = tmp_path / "form.json", tmp_path / "a.txt"
+    form.write_text(json.dumps(FORM))
+    data.write_text("12345")
+    done = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--input", str(data), "--owner", "ada", "--wait")
+    assert done.returncode == 0, done.stderr
+    job_id = done.stdout.split()[0]
+    assert "probe done" in done.stdout
+    row = json.loads(cumulus(environment, "jobs", "--json").stdout)[0]
+    assert (str(row["id"]), row["state"], row["owner"]) == (job_id, "done", "ada")
+    shown = json.loads(cumulus(environment, "show", job_id, "--json").stdout)
+    assert [name for name, _ in shown["files"]] == ["result.txt"]
+    assert shown["events"][-1]["new"] == "done"
+    assert "done" in cumulus(environment, "jobs").stdout
+    assert "probe started" in cumulus(environment, "logs", job_id).stdout
+    assert "had already ended" in cumulus(environment, "cancel", job_id, "--owner", "ada").stdout
+
+
+def test_a_failed_job_is_an_exit_code(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({"text": "x", "seconds": "0", "outcome": "fail"}))
+    failed = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--wait")
+    assert failed.returncode == 3
+    assert "The app failed." in failed.stderr
+
+
+def test_commands_without_a_controller_say_so(environment: dict[str, str]) -> None:
+    refused = cumulus(environment, "cancel", "1")
+    assert refused.returncode == 1
+    assert "no controller runs" in refused.stderr
+
+
+def test_doctor_lists_what_is_there_and_fails_for_what_is_not(environment: dict[str, str]) -> None:
+    well = cumulus(environment, "doctor", "--json")
+    assert well.returncode == 0, well.stdout
+    assert all(finding["ok"] for finding in json.loads(well.stdout))
+    ill = cumulus({**environment, "PATH": "/nowhere"}, "doctor")
+    assert ill.returncode == 1
+    assert "MISSING  terraform" in ill.stdout
+
+
+def test_stop_ends_the_controller_and_its_machines(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({"text": "x", "seconds": "300", "outcome": "ok"}))
+    cumulus(environment, "submit", "probe_1.0", "--settings", str(form))
+    eventually(lambda: json.loads(cumulus(environment, "jobs", "--json").stdout)[0]["state"] == "running")
+    assert len(json.loads(cumulus(environment, "state", "--json").stdout)) == 1
+    stopped = cumulus(environment, "stop", "--machines")
+    assert stopped.returncode == 0, stopped.stderr
+    assert server.wait(10) == 0
+    assert json.loads(cumulus(environment, "state", "--json").stdout) == []
