@@ -20,14 +20,14 @@ setup-dev: ## Install what tests and checks need, too
 	@scripts/setup.sh dev qemu local
 
 demo: setup ## Search a real spectrum file in a real VM and print the result; CLOUD=local: without a VM
-	@$(PYTHON) scripts/demo.py
+	@$(PYTHON) -m scripts.demo
 
 run: setup ## Run the controller on this computer
-	@$(PYTHON) scripts/ready.py
+	@$(PYTHON) -m scripts.ready
 	@exec $(CUMULUS) serve
 
 template: setup ## Build the template VM; where there is one, boot it to install a new app on it
-	@$(PYTHON) scripts/ready.py --template
+	@$(PYTHON) -m scripts.ready --template
 
 snapshot: setup ## Copy the template's disk, try every app on a machine of the copy, promote it
 	@$(CUMULUS) snapshot create

@@ -5,7 +5,6 @@ prints the result, and leaves nothing running, also after Ctrl-C.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def main() -> int:
 
 def prepare() -> None:
     """A template and its snapshot, where there are none yet (minutes, once)."""
-    child = subprocess.Popen([sys.executable, str(CHECKOUT / "scripts" / "ready.py")], start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-m", "scripts.ready"], cwd=CHECKOUT, start_new_session=True)
     try:
         code = child.wait()
     except Interrupted:
@@ -151,7 +150,7 @@ def follow(client: Client, job: Submitted, begin: float, console: Console) -> st
             row = client.job(job.job_id)
             lines = row["log"].split("\n")[:-1]
             for line in lines[shown:]:
-                live.console.print(Text(line, style="dim" if line.startswith("[INFO]") else ""))
+                live.console.print(Text(line, style="dim" if line.startswith("[INFO]") else ""), soft_wrap=True)
             shown = len(lines)
             status = str(row["status"])
             live.update(Text(f"{time.monotonic() - begin:6.1f} s  {status}: {PHASES.get(status, '')}", style="bold"))
@@ -169,7 +168,7 @@ def wait_no_machines(settings: Settings, console: Console) -> None:
         if time.monotonic() > deadline:
             raise CumulusError("a machine is still there; `make state` shows it")
         time.sleep(0.1)
-    console.print("the machine is gone")
+    console.print("the machine is gone" if settings.cloud is CloudName.QEMU else "nothing of the job runs any more")
 
 
 def show(client: Client, owner: str, job: Submitted, console: Console) -> None:
@@ -201,5 +200,4 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    os.chdir(CHECKOUT)
     sys.exit(main())

@@ -110,9 +110,8 @@ class Catalog:
             problem = CatalogProblem(self._folder, 0, f"the folder of apps cannot be read: {error.strerror}")
             self._contents = _Contents({}, {}, {}, (problem,))
             return
-        if {path: file.stamp for path, file in self._files.items()} != stamps or self._looked is None or not stamps:
-            self._files = {path: self._file(path, stamp) for path, stamp in sorted(stamps.items())}
-            self._contents = _collect(self._files)
+        self._files = {path: self._file(path, stamp) for path, stamp in sorted(stamps.items())}
+        self._contents = _collect(self._files)
 
     def _file(self, path: Path, stamp: _Stamp) -> _File:
         known = self._files.get(path)

@@ -92,6 +92,8 @@ class Control(ABC, Generic[V]):
 
 def shown(value: object) -> str:
     """A value as it is named in a message, shortened."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 

@@ -19,6 +19,7 @@ CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
 MAX_NAME_BYTES = 255
 _POSIX = re.compile(r"/(?!/)")
+_DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ def base_name(path: str) -> str:
     """
     if problem := unfit(path):
         raise InvalidInput(f"a path {problem}")
-    separators = "/" if _POSIX.match(path) else "/\\"
-    name = re.split(f"[{re.escape(separators)}]", path.rstrip(separators))[-1]
-    if re.fullmatch(r"[A-Za-z]:", name):
-        name = ""
+    if _POSIX.match(path):
+        name = path.rstrip("/").rsplit("/", 1)[-1]
+    else:
+        name = re.split(r"[/\\]", _DRIVE.sub("", path).rstrip("/\\"))[-1]
     if problem := _name_problem(name):
         raise InvalidInput(f"{shown(path)} {problem}")
     return name

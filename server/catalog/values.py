@@ -14,10 +14,8 @@ from server.catalog.model import AnyControl, App, Conditional, Item
 from server.catalog.variables import Variables
 from server.errors import InvalidInput
 
-__all__ = ["Answer", "InputFile", "answers", "check_settings", "input_files", "unknown_keys"]
+__all__ = ["Answer", "InputFile", "answers", "check_settings", "input_files"]
 
-# What the desktop client puts among the parameters.
-CLIENT_KEYS = frozenset({"app_id", "advanced_parameters_visible", "workflow_id"})
 _NOWHERE = Variables(1, "/input", "/output", "/config")
 
 
@@ -53,12 +51,6 @@ def input_files(app: App, settings: object) -> list[InputFile]:
     return list(files.values())
 
 
-def unknown_keys(app: App, settings: Mapping[str, object]) -> list[str]:
-    """Keys that are no parameter of the app, whatever its branches; they are ignored, but may be typing errors."""
-    known = {key for section in app.sections for control in _controls(section.items) for key in control.keys}
-    return sorted(str(key) for key in settings if key not in known | CLIENT_KEYS)
-
-
 def _walk(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[Answer]:
     for item in items:
         if isinstance(item, Conditional):
@@ -80,16 +72,6 @@ def _decide(conditional: Conditional, settings: Mapping[str, object]) -> Iterato
             decider.refuse(f"is {error.message}")
         if counts:
             yield from _walk(branch.items, settings)
-
-
-def _controls(items: Iterable[Item]) -> Iterator[AnyControl]:
-    for item in items:
-        if isinstance(item, Conditional):
-            yield item.decider
-            for branch in item.branches:
-                yield from _controls(branch.items)
-        else:
-            yield item
 
 
 def _files(given: Iterable[Answer]) -> list[InputFile]:

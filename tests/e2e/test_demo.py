@@ -16,7 +16,7 @@ from server.installation import installation_id
 from server.settings import CHECKOUT
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500), pytest.mark.xdist_group("vm")]
-DEMO = [sys.executable, str(CHECKOUT / "scripts" / "demo.py")]
+DEMO = [sys.executable, "-m", "scripts.demo"]
 
 
 def left_running(home: Path) -> list[str]:
@@ -43,7 +43,7 @@ def wait_for(look: Callable[[], bool], limit_s: float) -> None:
 
 
 def test_the_demo_finds_albumin_and_leaves_nothing_running(vm_home: Path, vm_environment: dict[str, str]) -> None:
-    done = subprocess.run(DEMO, env=vm_environment, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(DEMO, cwd=CHECKOUT, env=vm_environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in a virtual machine" in done.stdout
     assert "K.HLVDEPQNLIK.Q" in done.stdout
@@ -58,7 +58,7 @@ def test_a_second_demo_reuses_the_template_and_ctrl_c_leaves_nothing(vm_home: Pa
     output = vm_home / "log" / "interrupted.txt"
     begin = time.monotonic()
     with output.open("w") as file:
-        demo = subprocess.Popen(DEMO, env=vm_environment, stdout=file, stderr=file, start_new_session=True)
+        demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=vm_environment, stdout=file, stderr=file, start_new_session=True)
     wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
     assert time.monotonic() - begin < 60, "the template was built again"
     assert demo.poll() is None, output.read_text()
@@ -72,7 +72,7 @@ def test_a_job_whose_machine_is_killed_gets_another_one(vm_home: Path, vm_enviro
     output = vm_home / "log" / "killed.txt"
     environment = {**vm_environment, "CUMULUS_RETRY_DELAY_S": "0.5"}
     with output.open("w") as file:
-        demo = subprocess.Popen(DEMO, env=environment, stdout=file, stderr=file, start_new_session=True)
+        demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=environment, stdout=file, stderr=file, start_new_session=True)
     wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
     machine = next(
         process

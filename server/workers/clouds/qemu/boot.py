@@ -67,7 +67,12 @@ class Booter:
                 return known
             self.machines.remove_locked(spec.guest)
             attempt = _Attempt(self, spec, self.machines.image(spec.snapshot), find_accel(self.machines.home.accel), make_key())
-            return attempt.run(_Deadline(limit_s))
+            try:
+                return attempt.run(_Deadline(limit_s))
+            except InfrastructureError:
+                if self.machines.unwanted(spec.worker).exists():
+                    self.machines.remove_locked(spec.guest)
+                raise
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,16 @@ Only who may open the machine's unix socket can speak here: no network, no login
 """
 
 import json
+import socket
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from server.errors import InfrastructureError
 from server.workers.clouds.qemu.sockets import connect
+
+REPEAT_S = 0.7
 
 
 class ChannelError(InfrastructureError):
@@ -34,25 +39,44 @@ class Identity:
 
 
 def give_identity(socket_path: Path, identity: Identity, timeout_s: float) -> None:
-    """Tell the guest who it is and wait until it is. Raises ChannelError."""
-    _tell(socket_path, asdict(identity), timeout_s)
+    """Tell the guest who it is and wait until it is. Raises ChannelError.
+
+    It is told again, more and more seldom, until it answers: being told twice does no harm, and a clone that does not know yet
+    that somebody listens drops its answer (seen with one in four).
+    """
+    _tell(socket_path, asdict(identity), timeout_s, repeat_s=REPEAT_S)
 
 
 def run_in_guest(socket_path: Path, script: str, timeout_s: float) -> str:
     """Run a root shell script in the guest; returns what it printed. Raises ChannelError where it fails."""
-    return _tell(socket_path, {"run": script}, timeout_s)
+    return _tell(socket_path, {"run": script}, timeout_s, repeat_s=timeout_s)
 
 
-def _tell(socket_path: Path, order: dict[str, object], timeout_s: float) -> str:
+def _tell(socket_path: Path, order: dict[str, object], timeout_s: float, repeat_s: float) -> str:
     try:
         with connect(socket_path, timeout_s) as connection:
-            connection.sendall(json.dumps(order).encode() + b"\n")
-            line = connection.makefile("r", encoding="utf-8", errors="replace").readline()
+            line = _ask(connection, json.dumps(order).encode() + b"\n", time.monotonic() + timeout_s, repeat_s)
     except TimeoutError:
         raise ChannelError(f"the guest said nothing on its identity port in {timeout_s:.0f} s") from None
     except OSError as problem:
         raise ChannelError(f"the guest's identity port is not there: {problem}") from problem
     return _answer(line)
+
+
+def _ask(connection: socket.socket, order: bytes, until: float, repeat_s: float) -> str:
+    """The first line that comes back; raises TimeoutError where none does."""
+    got = b""
+    while (left := until - time.monotonic()) > 0:
+        connection.settimeout(min(repeat_s, left))
+        with suppress(TimeoutError):
+            connection.sendall(order)
+            while part := connection.recv(65536):
+                got += part
+                if b"\n" in got:
+                    return got.partition(b"\n")[0].decode(errors="replace")
+            return got.decode(errors="replace")  # the machine has ended
+        repeat_s *= 2
+    raise TimeoutError
 
 
 def _answer(line: str) -> str:

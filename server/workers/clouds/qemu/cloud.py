@@ -109,6 +109,10 @@ class QemuCloud:
         """The port of the NFS server, which runs afterwards."""
         return self._nfs.start()
 
+    def nfs_pid(self) -> int | None:
+        """The NFS server's process; None where none runs."""
+        return self._nfs.pid
+
     def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
         """The job's folder is mounted on the worker by its start command."""
         mounts = ("--nfs", HOST_SEEN_BY_GUEST, "--port", str(self._nfs.port), "--job", job_dir.name)

@@ -7,7 +7,7 @@ one is in boot.py.
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,7 @@ from server.workers.clouds.qemu.process import GuestName, carries, end_process, 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SNAPSHOT = r"^([0-9]+|template)$"
 PUBLIC_KEY = r"^(ssh|ecdsa|sk)-[^\n]+$"
+POWER_OFF_ANSWER_S = 10.0
 POWER_OFF_LIMIT_S = 60.0
 REMOVE_LIMIT_S = 120.0
 CONSOLE_TAIL = 4000
@@ -94,12 +95,16 @@ class Machines:
 
         A creation in progress gives up.
         """
-        if self.folder(guest.worker).is_dir():
-            self.unwanted(guest.worker).touch()
-            if not (machine := self.record(guest.worker)) or not machine.spec.persistent:
-                self.end(guest)
+        self.give_up(guest)
         with self.lock(guest.worker, limit_s):
             self.remove_locked(guest)
+
+    def give_up(self, guest: GuestName) -> None:
+        """Make who still makes the machine stop, and end what there is of it; its folder stays."""
+        machine = self.record(guest.worker)
+        if self.folder(guest.worker).is_dir() and not (machine and machine.ready):
+            self.unwanted(guest.worker).touch()
+            self.end(guest)
 
     def remove_locked(self, guest: GuestName) -> None:
         """The same for who holds the lock."""
@@ -148,10 +153,9 @@ def _power_off(pid: int, identity: Path) -> None:
     except ProcessLookupError:
         return
     try:
-        run_in_guest(identity, "sync; systemctl --no-block poweroff", POWER_OFF_LIMIT_S)
+        with suppress(ChannelError):  # it may be gone before it has answered
+            run_in_guest(identity, "sync; systemctl --no-block poweroff", POWER_OFF_ANSWER_S)
         wait_gone(handle, POWER_OFF_LIMIT_S)
-    except ChannelError:
-        pass  # it hangs: what its journal holds must do
     finally:
         os.close(handle)
 

@@ -36,6 +36,7 @@ STOP_GRACE_S = 10.0
 LOCK_LIMIT_S = 60.0
 POLL_S = 0.02
 TAKEN = "Address already in use"
+MISCONFIGURED = ":CONFIG :CRIT :"
 
 
 @dataclass
@@ -153,12 +154,18 @@ class NfsServer:
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         try:
             self._wait_listening(port, process.poll)
+            self._require_exports(log)
         except InfrastructureError:
             end_process(process.pid, str(self._config), STOP_GRACE_S)
             if TAKEN in _read(log):
                 return False
             raise
         return True
+
+    def _require_exports(self, log: Path) -> None:
+        """It runs on without a folder that it cannot show, and says so in its log only."""
+        if complaints := [line for line in _read(log).splitlines() if MISCONFIGURED in line]:
+            raise InfrastructureError(f"the NFS server does not run as it should: {complaints[0].partition(MISCONFIGURED)[2]}")
 
     def _wait_listening(self, port: int, ended: Callable[[], int | None]) -> None:
         until = time.monotonic() + START_LIMIT_S

@@ -5,6 +5,9 @@ Written with the framework ``tf`` (https://pypi.org/project/tf/, plugin protocol
 :func:`main`, or kept running for many terraforms by serve.py.
 """
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +25,7 @@ from tf.schema import Attribute, Schema
 from tf.types import Bool, Number, String
 from tf.utils import Diagnostics
 
-from server.errors import CumulusError
+from server.errors import CumulusError, InfrastructureError
 from server.workers.clouds.qemu.boot import Booter
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.places import PROVIDER_ADDRESS, QemuHome
@@ -35,6 +38,28 @@ DELETE_TIMEOUT_S = 120
 
 def _given(name: str, kind: Any, description: str, **more: Any) -> Attribute:
     return Attribute(name, kind(), description, requires_replace=True, **more)
+
+
+class Call:
+    """One request of a terraform, which may be gone before it is answered."""
+
+    def __init__(self) -> None:
+        self.abandoned = threading.Event()
+        self._react: Callable[[], None] = lambda: None
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.abandoned.set()
+        self._react()
+
+    @contextmanager
+    def reacting(self, react: Callable[[], None]) -> Iterator[None]:
+        """Within the block, ``react`` is called when the request is abandoned."""
+        self._react = react
+        try:
+            yield
+        finally:
+            self._react = lambda: None
 
 
 class MachineResource(Resource):  # type: ignore[misc]
@@ -67,6 +92,7 @@ class MachineResource(Resource):  # type: ignore[misc]
 
     def __init__(self, provider: "QemuProvider") -> None:
         self._machines = provider.machines
+        self._call = provider.call
 
     @classmethod
     def get_name(cls) -> str:
@@ -82,7 +108,7 @@ class MachineResource(Resource):  # type: ignore[misc]
         """Start the machine. After a failure what is there is returned, too, so that terraform can destroy it."""
         try:
             spec = MachineSpec.model_validate(planned)
-            machine = Booter(self._machines).create(spec, float(planned["create_timeout_s"]))
+            machine = self._make(spec, float(planned["create_timeout_s"]))
         except ValidationError as problem:
             for error in problem.errors():
                 ctx.diagnostics.add_error(f"{'.'.join(map(str, error['loc']))}: {error['msg']}")
@@ -109,6 +135,15 @@ class MachineResource(Resource):  # type: ignore[misc]
             return current
         return None
 
+    def _make(self, spec: MachineSpec, limit_s: float) -> Machine:
+        """A machine whose terraform is gone would be in nobody's state: it is not finished, or removed again."""
+        with self._call.reacting(lambda: self._machines.give_up(spec.guest)):
+            machine = Booter(self._machines).create(spec, limit_s)
+        if self._call.abandoned.is_set():
+            self._machines.remove(spec.guest)
+            raise InfrastructureError("terraform ended before the machine was ready")
+        return machine
+
     def _failed(self, ctx: CreateContext, planned: State, problem: Exception) -> State | None:
         worker = planned["worker"]
         console = self._machines.console(worker).strip()[-1000:]
@@ -133,10 +168,11 @@ class MachineResource(Resource):  # type: ignore[misc]
 
 
 class QemuProvider(Provider):  # type: ignore[misc]
-    """The provider over one home."""
+    """The provider over one home, for one request or for all."""
 
-    def __init__(self, home: QemuHome) -> None:
+    def __init__(self, home: QemuHome, call: Call | None = None) -> None:
         self.machines = Machines(home)
+        self.call = call or Call()
 
     def get_model_prefix(self) -> str:
         """What the names of its types begin with."""

@@ -32,10 +32,11 @@ from tf.gen import (
 from tf.provider import ProviderServicer
 from tf.runner import _self_signed_cert
 
-from server.workers.clouds.qemu.provider import QemuProvider, provider_at
+from server.workers.clouds.qemu.provider import Call, QemuProvider, provider_at
 
 THREADS = 64  # machines in the making at once
 DRAIN_S = 600.0
+LOOK_S = 1.0
 PLUGIN_VERSION = 1
 PROTOCOL_VERSION = 6
 
@@ -52,8 +53,8 @@ def serve_shared(provider: QemuProvider) -> None:
 
 
 def serve_plugin(provider: QemuProvider) -> None:
-    """Serve the terraform that started this process, until it says Shutdown."""
-    done = threading.Event()
+    """Serve the terraform that started this process, until it says Shutdown or is gone."""
+    done, terraform = threading.Event(), os.getppid()
     with _server(provider) as (server, address):
         grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(_Controller(done), server)
         grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
@@ -63,7 +64,8 @@ def serve_plugin(provider: QemuProvider) -> None:
         trust = base64.b64encode(certificate).decode().rstrip("=")
         sys.stdout.write(f"{PLUGIN_VERSION}|{PROTOCOL_VERSION}|unix|{address}|grpc|{trust}\n")
         sys.stdout.flush()
-        done.wait()
+        while not done.wait(LOOK_S) and os.getppid() == terraform:
+            pass
         server.stop(DRAIN_S).wait()
 
 
@@ -77,9 +79,21 @@ def reattach(name: str, address: str, pid: int) -> dict[str, object]:
 def _server(provider: QemuProvider) -> Iterator[tuple[grpc.Server, str]]:
     """A server that knows the provider and a private address for it: who can open the socket can create machines."""
     server = grpc.server(futures.ThreadPoolExecutor(THREADS))
-    tfplugin_pb2_grpc.add_ProviderServicer_to_server(ProviderServicer(provider), server)
+    tfplugin_pb2_grpc.add_ProviderServicer_to_server(_Servicer(provider), server)
     with tempfile.TemporaryDirectory(prefix="cumulus-provider-") as folder:  # mode 0700, and a short name
         yield server, f"{folder}/socket"
+
+
+class _Servicer(ProviderServicer):  # type: ignore[misc]
+    """The framework's, with an eye on whether terraform still waits for a change that it has ordered."""
+
+    def ApplyResourceChange(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        call, answered = Call(), threading.Event()
+        context.add_callback(lambda: None if answered.is_set() else threading.Thread(target=call.abandon).start())
+        try:
+            return ProviderServicer(QemuProvider(self.app.machines.home, call)).ApplyResourceChange(request, context)
+        finally:
+            answered.set()
 
 
 class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):  # type: ignore[misc]

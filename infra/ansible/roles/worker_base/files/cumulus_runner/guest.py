@@ -1,8 +1,8 @@
 """The service that waits on a virtual machine for its job, started at boot and so part of a memory snapshot.
 
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
-lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends): ``<nonce>
-start <server> <port> <job folder>`` and ``<nonce> <ok|failed> <text>``. A job is a forked child of this process.
+lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends): ``<nonce> start
+<server> <port> <job folder>`` or ``<nonce> stop``, and ``<nonce> <ok|failed> <text>``. A job is a forked child of this process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from cumulus_runner.programs import Account
 
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
-ORDER = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+STOP = re.compile(r"(?P<nonce>\d+) stop")
+START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 
 
 def serve(user: Account | None) -> str:
@@ -41,6 +42,7 @@ class Service:
         self._child = 0
         self._child_handle = -1
         self._ending = False
+        self._stops: list[str] = []  # who waits for the job's end
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders, selectors.EVENT_READ, self._read_orders)
 
@@ -58,6 +60,9 @@ class Service:
 
     def _end(self) -> None:
         self._ending = True
+        self._end_job()
+
+    def _end_job(self) -> None:
         if self._child:
             with suppress(ProcessLookupError):
                 os.kill(self._child, signal.SIGTERM)
@@ -69,16 +74,23 @@ class Service:
             self._take(line.decode("ascii", "replace"))
 
     def _take(self, line: str) -> None:
-        order = ORDER.fullmatch(line)
-        if order is None:
+        if stop := STOP.fullmatch(line):
+            self._stops.append(stop["nonce"])
+            self._end_job()
+            self._answer_stops()
+        elif start := START.fullmatch(line):
+            self._take_start(start)
+        else:
             nonce = line.split(" ")[0]
             self._answer(nonce if nonce.isdigit() else "0", "failed", f"this is no order: {line[:100]!r}")
-        elif self._child:
-            same = order["job"] == self._job
-            text = f"already started: {self._job}" if same else f"this machine is at work for {self._job}"
-            self._answer(order["nonce"], "ok" if same else "failed", text)
-        else:
+
+    def _take_start(self, order: re.Match[str]) -> None:
+        if not self._child:
             self._start(order)
+        elif order["job"] == self._job:
+            self._answer(order["nonce"], "ok", f"already started: {self._job}")
+        else:
+            self._answer(order["nonce"], "failed", f"this machine is at work for {self._job}")
 
     def _start(self, order: re.Match[str]) -> None:
         child = os.fork()
@@ -97,6 +109,20 @@ class Service:
         os.close(self._child_handle)
         os.waitpid(self._child, 0)
         self._child = 0
+        _kill_rest()
+        self._answer_stops()
+
+    def _answer_stops(self) -> None:
+        if self._child or not self._stops:
+            return
+        try:
+            mounts.unmount_all()
+            outcome = ("ok", "stopped")
+        except OSError as problem:
+            outcome = ("failed", f"the storage cannot be given back: {problem}")
+        for nonce in self._stops:
+            self._answer(nonce, *outcome)
+        self._stops.clear()
 
     def _work(self, order: re.Match[str]) -> int:
         """In the child: mount, claim the attempt, say so, run the job."""
@@ -125,6 +151,19 @@ class Service:
         line = f"{nonce} {state} {' '.join(text.split())}"[:4000] + "\n"
         with suppress(BlockingIOError):  # nobody has fetched the answers of hundreds of orders
             os.write(self._answers, line.encode("utf-8", "replace"))
+
+
+def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:
+    """End what a job has left in this service's control group: a program may leave its process group, but not this one."""
+    with suppress(OSError):
+        with open(f"{proc}/self/cgroup", encoding="ascii") as file:
+            own = next(line.split("::")[1].strip() for line in file if line.startswith("0::"))
+        if not own.endswith(".service"):
+            return
+        with open(f"{groups}{own}/cgroup.procs", encoding="ascii") as file:
+            others = [int(line) for line in file if int(line) != os.getpid()]
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _pipe(name: str) -> int:

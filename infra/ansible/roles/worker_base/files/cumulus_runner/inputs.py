@@ -119,21 +119,22 @@ class Inputs:
         folder = os.path.join(self._places.temp, f"convert-{number}")
         make_own(folder, self._user)
         begin = time.monotonic()
-        code = self._run_converter(one, folder)
+        log = os.path.join(self._places.work, f"convert-{number}.log")  # not where another converter could put a link
+        code = self._run_converter(one, folder, log)
         if self._stop.made:
             raise Stopped
         made = os.path.join(folder, os.path.basename(one.target))
         if code or os.path.islink(made) or not os.path.exists(made):
             self._failed.set()
-            raise StageFailed(self._explain(one, folder, code))
+            raise StageFailed(self._explain(one, log, code))
         os.rename(made, self._target(one))
         shutil.rmtree(folder, ignore_errors=True)
         self._journal.server(f"converted {one.name} to {one.target} in {time.monotonic() - begin:.1f} s")
 
-    def _run_converter(self, one: Input, folder: str) -> int:
+    def _run_converter(self, one: Input, folder: str, log: str) -> int:
         values = {"{source}": self._source(one), "{folder}": folder, "{name}": os.path.basename(one.target)}
         command = [_fill(word, values) for word in one.convert or ()]
-        output = os.open(folder + ".log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             program = Program(command, folder, environment(folder, self._user), self._user, output)
         except OSError as problem:
@@ -142,9 +143,9 @@ class Inputs:
             os.close(output)
         return Attendance(program, self._stop).wait()
 
-    def _explain(self, one: Input, folder: str, code: int) -> str:
+    def _explain(self, one: Input, log: str, code: int) -> str:
         """Write the converter's last lines into the log; returns what to tell the user."""
-        lines = _last_lines(folder + ".log")
+        lines = _last_lines(log)
         for line in lines[-LOGGED_LINES:]:
             self._journal.own(f"{STDERR} {line}")
         if is_short_of_space(self._places.temp):
@@ -157,7 +158,7 @@ def make_own(folder: str, user: Account | None) -> None:
     """Make a folder in which the app's user may write."""
     os.mkdir(folder, 0o755)
     if user:
-        os.chown(folder, user.uid, user.gid)
+        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 def _fill(word: str, values: dict[str, str]) -> str:

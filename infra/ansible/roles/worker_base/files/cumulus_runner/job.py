@@ -74,10 +74,6 @@ class Job:
         )
         self._meter.start()
         self._link.start()
-        try:
-            self._folder.introduce(os.getpid())
-        except OSError as problem:
-            self._journal.server(f"the storage did not take the process number: {problem.strerror}")
         result = self._stages()
         self._journal.server(result.message or "done")
         self._meter.end()

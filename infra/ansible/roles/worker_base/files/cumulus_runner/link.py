@@ -12,7 +12,7 @@ from typing import Callable
 
 from cumulus_runner.folder import JobFolder, is_full
 
-PAUSE_S = 0.2  # at most so often a growing log is copied
+PAUSES_S = (0.02, 0.2)  # between two copies of a growing log: its first lines are waited for, an endless one is not
 LOOK_S = 1.0
 HEARTBEAT_S = 15.0
 CHUNK = 1024 * 1024
@@ -27,12 +27,13 @@ class StorageLink(threading.Thread):
         super().__init__(name="storage", daemon=True)
         self._folder = folder
         self._log = log
-        self._stop: Callable[[], None] | None = stop
+        self._ask: Callable[[], None] | None = stop  # Thread has a _stop of its own
         self._now = now
         self._news = threading.Event()
         self._ending = threading.Event()
         self._start: int | None = None  # where this attempt begins in the storage's log
         self._copied = 0
+        self._introduced = False
         self._next_beat = 0.0
         self.complete = False
 
@@ -42,11 +43,13 @@ class StorageLink(threading.Thread):
 
     def run(self) -> None:
         """Work until :meth:`end`."""
+        pause_s, longest_s = PAUSES_S
         while not self._ending.is_set():
-            self._try(self._beat, self._copy, self._look)
-            self._news.wait(LOOK_S)
             self._news.clear()
-            self._ending.wait(PAUSE_S)
+            self._try(self._copy, self._introduce, self._beat, self._look)
+            self._news.wait(LOOK_S)
+            self._ending.wait(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
         self._copy_rest()
 
     def end(self) -> bool:
@@ -61,15 +64,20 @@ class StorageLink(threading.Thread):
         failures = [failure for work in works if (failure := _failure(work))]
         return failures[0] if failures else None
 
+    def _introduce(self) -> None:
+        if not self._introduced:
+            self._folder.introduce(os.getpid())
+            self._introduced = True
+
     def _beat(self) -> None:
         if time.monotonic() >= self._next_beat:
             self._folder.beat(self._now())
             self._next_beat = time.monotonic() + HEARTBEAT_S
 
     def _look(self) -> None:
-        if self._stop and self._folder.must_stop():
-            self._stop()
-            self._stop = None
+        if self._ask and self._folder.must_stop():
+            self._ask()
+            self._ask = None
 
     def _copy(self) -> None:
         """Bring the copy up to date. Closed each time, which is what sends it over NFS."""

@@ -15,8 +15,9 @@ from cumulus_runner.errors import RunnerError
 STORAGE = "/run/cumulus/nfs"
 DATA = "/srv/data"
 JOB = "/srv/job"
+# sec=sys: without it the kernel asks the server first, and a mount takes 0.6-1.3 s on an emulated processor instead of 0.35-0.5 s.
 # A file that is missing now is asked for again next time (the request to stop is one); attributes are believed for 3 s.
-OPTIONS = "vers=4.2,proto=tcp,hard,lookupcache=positive,acregmax=3,acdirmax=3"
+OPTIONS = "vers=4.2,proto=tcp,sec=sys,hard,lookupcache=positive,acregmax=3,acdirmax=3"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_NOATIME, MS_BIND = 1, 2, 4, 32, 1024, 4096
 MNT_DETACH = 2
 CLONE_NEWNS = 0x20000
@@ -28,7 +29,7 @@ def mount_storage(server: str, port: int) -> None:
     """Mount all that the server shows. Raises RunnerError."""
     os.makedirs(STORAGE, exist_ok=True)
     os.chmod(os.path.dirname(STORAGE), 0o700)
-    if os.path.ismount(STORAGE):
+    if STORAGE in mounted():
         return
     try:
         address = socket.gethostbyname(server)
@@ -61,9 +62,22 @@ def hide_writable_job() -> None:
         raise RunnerError(f"the job's folder cannot be protected from its app: {problem.strerror}") from None
 
 
+def unmount_all() -> None:
+    """Give the storage back, whatever of it is mounted and whether it answers or not. Raises OSError."""
+    for target in (JOB, DATA, STORAGE):
+        for _ in range(mounted().count(target)):
+            _unmount(target)
+
+
+def mounted() -> list[str]:
+    """All mount points, without a look at what is mounted: a server that is gone holds nobody up."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        return [line.split(" ")[1] for line in file]
+
+
 def _bind(source: str, target: str, flags: int) -> None:
     os.makedirs(target, exist_ok=True)
-    while os.path.ismount(target):
+    for _ in range(mounted().count(target)):
         _unmount(target)
     _mount(source, target, "", MS_BIND, "")
     if flags:

@@ -7,8 +7,10 @@ Nothing of the app runs any more when this begins.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import zlib
+from contextlib import suppress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -46,6 +48,7 @@ class Results:
         """Copy all; on disk when this returns. Raises StageFailed naming the file, Stopped."""
         stored = Stored()
         try:
+            self._forget_earlier()
             for folder, names in self._folders():
                 self._store_folder(folder, names, stored)
         except OSError as problem:
@@ -53,6 +56,15 @@ class Results:
         if stored.skipped:
             self._journal.server(f"not stored, since they are no files of this job: {', '.join(stored.skipped[:20])}")
         return stored
+
+    def _forget_earlier(self) -> None:
+        """What an attempt that broke off here has left is not this one's result."""
+        os.makedirs(self._target, exist_ok=True)
+        for entry in os.scandir(self._target):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
 
     def _folders(self) -> Iterator[tuple[str, list[str]]]:
         """All folders below output/ with what they hold beside folders, relative."""
@@ -101,14 +113,16 @@ class Results:
     def _copy(self, source: int, target: str) -> int:
         """Copy an open file, beside and renamed; returns its size."""
         part = target + PART
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            size, checksum = self._pour(source, handle)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        _compare(part, target, size, checksum)
-        os.rename(part, target)
+            with open(part, "wb", buffering=0) as file:
+                size, checksum = self._pour(source, file.fileno())
+                os.fsync(file.fileno())
+            _compare(part, target, size, checksum)
+            os.rename(part, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)  # on a full storage its room is needed to say so
+            raise
         return size
 
     def _pour(self, source: int, target: int) -> tuple[int, int]:
