@@ -157,7 +157,9 @@ class Fleet:
     def _play(self, phase: str, directory: Path, layout: Layout, cancelled: Callable[[], bool]) -> PlayOutcome:
         command = layout.start_command if phase == "start" else layout.stop_command
         variables = {f"cumulus_{'start' if phase == 'start' else 'stop'}_command": list(command)}
-        return self._playbooks.run(f"{phase}.yml", directory, variables, self._settings.play_timeout_s, cancelled, layout.connection)
+        return self._playbooks.run(
+            f"{phase}.yml", directory, variables, self._settings.play_timeout_s, cancelled, layout.connection
+        )
 
     def _tear_down(self, worker: str, address: Address, layout: Layout) -> None:
         """A machine that does not answer is destroyed all the same, so the play's outcome does not count."""

@@ -151,7 +151,7 @@ class _Play:
             playbook=str(playbook),
             inventory=str(self.directory / "inventory" / "hosts.json"),
             envvars=dict(environment),
-            extravars=dict(variables),
+            extravars={name: _literal(value) for name, value in variables.items()},
             settings={"pexpect_timeout": LOOK_S},
             ident="play",
             quiet=True,
@@ -192,6 +192,15 @@ class _Play:
         if kind in ("runner_on_failed", "runner_on_unreachable"):
             self.failure = {**event["event_data"].get("res", {}), kind.removeprefix("runner_on_"): True}
         return kind in ("runner_on_failed", "runner_on_unreachable")  # only these are kept as files
+
+
+def _literal(value: object) -> object:
+    """The value as Ansible reads it without looking for templates in it."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, list | tuple):
+        return [_literal(one) for one in value]
+    return value
 
 
 def _explain(failure: Mapping[str, Any], output: str) -> str:

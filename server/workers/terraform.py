@@ -82,6 +82,9 @@ class _Command(Terraform):  # type: ignore[misc]  # the package has no types
         except subprocess.TimeoutExpired:
             out, err = _interrupt(child)
             raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", out + err) from None
+        except BaseException:  # Ctrl-C at a command line: two terraforms must not be at work on one workspace
+            _interrupt(child)
+            raise
         return child.returncode, out, err
 
 

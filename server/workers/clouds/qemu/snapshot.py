@@ -152,18 +152,24 @@ class Snapshots:
             self._save(machines, machine, image, place)
         finally:
             shutil.rmtree(image.memory / f"{memory_shape(variables)}.new", ignore_errors=True)
-            with suppress(CumulusError):
-                self.canaries.module.destroy(worker, DELETE_LIMIT_S)
+            self._clear_canary(machines, worker)
 
     def clear_canaries(self) -> None:
         """Remove the machines of attempts that were killed."""
-        machines, module = Machines(self.home), self.canaries.module
-        for worker in {*module.workspaces(), *machines.folders()}:
+        machines = Machines(self.home)
+        for worker in {*self.canaries.module.workspaces(), *machines.folders()}:
             if worker.startswith(CANARY):
-                with suppress(CumulusError):
-                    module.destroy(worker, DELETE_LIMIT_S)
-                if record := machines.record(worker):
-                    machines.remove(record.spec.guest)
+                self._clear_canary(machines, worker)
+
+    def _clear_canary(self, machines: Machines, worker: str) -> None:
+        """End the process first: after a Ctrl-C a boot may still be in progress, and the destruction would wait for it."""
+        record = machines.record(worker)
+        if record:
+            machines.end(record.spec.guest)
+        with suppress(CumulusError):
+            self.canaries.module.destroy(worker, DELETE_LIMIT_S)
+        if record:
+            machines.remove(record.spec.guest)
 
     def _save(self, machines: Machines, machine: Machine, image: Image, place: memory.MemoryImage) -> None:
         spec = machine.spec

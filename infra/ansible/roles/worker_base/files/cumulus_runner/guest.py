@@ -1,8 +1,8 @@
 """The service that waits on a virtual machine for its job, started at boot and so part of a memory snapshot.
 
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
-lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends): ``<nonce> start
-<server> <port> <job folder>`` or ``<nonce> stop``, and ``<nonce> <ok|failed> <text>``. A job is a forked child of this process.
+lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends):
+``<nonce> start <server> <port> <job folder>`` or ``<nonce> stop``, and ``<nonce> <ok|failed> <text>``. A job is a forked child.
 """
 
 from __future__ import annotations
@@ -155,15 +155,14 @@ class Service:
 
 def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:
     """End what a job has left in this service's control group: a program may leave its process group, but not this one."""
-    with suppress(OSError):
-        with open(f"{proc}/self/cgroup", encoding="ascii") as file:
-            own = next(line.split("::")[1].strip() for line in file if line.startswith("0::"))
-        if not own.endswith(".service"):
-            return
-        with open(f"{groups}{own}/cgroup.procs", encoding="ascii") as file:
-            others = [int(line) for line in file if int(line) != os.getpid()]
-        for pid in others:
-            os.kill(pid, signal.SIGKILL)
+    with open(f"{proc}/self/cgroup", encoding="ascii") as file:
+        own = "".join(line.split("::")[1].strip() for line in file if line.startswith("0::"))
+    if not own.endswith(".service"):
+        return
+    with suppress(OSError), open(f"{groups}{own}/cgroup.procs", encoding="ascii") as file:
+        for pid in [int(line) for line in file if int(line) != os.getpid()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _pipe(name: str) -> int:

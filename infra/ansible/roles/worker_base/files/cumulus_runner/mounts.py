@@ -15,7 +15,7 @@ from cumulus_runner.errors import RunnerError
 STORAGE = "/run/cumulus/nfs"
 DATA = "/srv/data"
 JOB = "/srv/job"
-# sec=sys: without it the kernel asks the server first, and a mount takes 0.6-1.3 s on an emulated processor instead of 0.35-0.5 s.
+# sec=sys: else the kernel asks the server first, and a mount takes an emulated processor 0.6-1.3 s instead of 0.35-0.5 s.
 # A file that is missing now is asked for again next time (the request to stop is one); attributes are believed for 3 s.
 OPTIONS = "vers=4.2,proto=tcp,sec=sys,hard,lookupcache=positive,acregmax=3,acdirmax=3"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_NOATIME, MS_BIND = 1, 2, 4, 32, 1024, 4096

@@ -10,8 +10,8 @@ import os
 import shutil
 import stat
 import zlib
-from contextlib import suppress
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cumulus_runner.errors import StageFailed, Stopped

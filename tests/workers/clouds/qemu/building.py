@@ -1,0 +1,31 @@
+"""Images and memory images made of a few bytes, for tests that start no machine."""
+
+from pathlib import Path
+
+from server.workers.clouds.qemu import memory
+from server.workers.clouds.qemu.accel import TCG, Accel
+from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.images import Image, describe_image
+
+ACCEL = Accel("7.2.22", TCG, "max", "")
+SHAPE = Shape(1, 1024, 20)
+QCOW2 = b"QFI\xfb\x00\x00\x00\x03" + bytes(16) + (3 << 30).to_bytes(8, "big")
+
+
+def make_image(folder: Path, created: float = 1000.0) -> Image:
+    """An image with a disk of 3 GB, as far as its first bytes tell."""
+    folder.mkdir(parents=True)
+    (folder / "disk.qcow2").write_bytes(QCOW2)
+    (folder / "vmlinuz").write_bytes(b"kernel")
+    (folder / "initrd").write_bytes(b"initrd")
+    return describe_image(folder, created)
+
+
+def make_memory(image: Image, tmp_path: Path, worker: str = "canary-1") -> memory.MemoryImage:
+    """A memory image of it, published as if a machine's memory had been saved."""
+    place = memory.reserve(image, SHAPE, worker)
+    place.ram.write_bytes(b"memory")
+    place.state.write_bytes(b"state" * 100)
+    disk = tmp_path / "machine.qcow2"
+    disk.write_bytes(QCOW2)
+    return memory.publish(place, memory.origin(ACCEL, SHAPE, image), disk)

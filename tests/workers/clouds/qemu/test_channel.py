@@ -1,0 +1,94 @@
+"""A guest is told who it is until it answers."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.workers.clouds.qemu import channel
+from server.workers.clouds.qemu.channel import ChannelError, Identity, give_identity, run_in_guest
+
+WHO = Identity("00ff", 1795478562.5, "job-7", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "ssh-ed25519 AAAA")
+Guest = Callable[[list[dict[str, object]]], bytes]
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Guest], list[dict[str, object]]]]:
+    """A guest whose answer depends on all orders so far; gives what it heard."""
+    monkeypatch.setattr(channel, "REPEAT_S", 0.05)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "identity"))
+    server.listen()
+    threads: list[threading.Thread] = []
+
+    def start(answer: Guest) -> list[dict[str, object]]:
+        heard: list[dict[str, object]] = []
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("r") as lines:
+                for line in lines:
+                    heard.append(json.loads(line))
+                    said = answer(heard)
+                    if said == b"hang up":
+                        return
+                    connection.sendall(said)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        return heard
+
+    yield start
+    for thread in threads:
+        thread.join(5)
+    server.close()
+
+
+def test_a_guest_hears_all_that_it_must_become(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    heard = guest(lambda _: b'{"rc": 0, "out": ""}\n')
+    give_identity(tmp_path / "identity", WHO, 5)
+    assert heard == [
+        {"seed": "00ff", "time": 1795478562.5, "name": "job-7", "host_key": WHO.host_key, "authorized_key": "ssh-ed25519 AAAA"}
+    ]
+
+
+def test_a_guest_whose_answer_was_lost_is_told_again(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    heard = guest(lambda orders: b'{"rc": 0, "out": ""}\n' if len(orders) == 3 else b"")
+    give_identity(tmp_path / "identity", WHO, 5)
+    assert len(heard) == 3
+
+
+def test_a_command_is_told_only_once(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    heard = guest(lambda _: b"")
+    with pytest.raises(ChannelError, match="said nothing"):
+        run_in_guest(tmp_path / "identity", "poweroff", 0.3)
+    assert heard == [{"run": "poweroff"}]
+
+
+def test_a_command_that_fails_says_what_it_printed(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    guest(lambda _: b'{"rc": 2, "out": "no such unit\\n"}\n')
+    with pytest.raises(ChannelError, match=r"exit code 2.*no such unit"):
+        run_in_guest(tmp_path / "identity", "systemctl start x", 5)
+
+
+def test_a_machine_that_ends_meanwhile_is_no_endless_wait(
+    guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
+) -> None:
+    guest(lambda _: b"hang up")
+    with pytest.raises(ChannelError):
+        give_identity(tmp_path / "identity", WHO, 30)
+
+
+@pytest.mark.parametrize("answer", [b"hello\n", b'{"rc": "x", "out": ""}\n', b'["rc"]\n', b"\xff\xfe\n"])
+def test_nonsense_is_refused(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path, answer: bytes) -> None:
+    guest(lambda _: answer)
+    with pytest.raises(ChannelError, match="answered"):
+        run_in_guest(tmp_path / "identity", "true", 5)
+
+
+def test_no_socket_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ChannelError, match="not there"):
+        give_identity(tmp_path / "identity", WHO, 1)

@@ -1,0 +1,44 @@
+"""An image counts when it is whole."""
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import InfrastructureError, TemplateMissing
+from server.workers.clouds.qemu.images import describe_image, read_image, virtual_size
+from tests.workers.clouds.qemu.building import make_image
+
+
+def test_what_was_described_is_read(tmp_path: Path) -> None:
+    made = make_image(tmp_path / "1", created=1234.5)
+    assert read_image(tmp_path / "1") == made
+    assert (made.created, made.disk_bytes) == (1234.5, 3 << 30)
+
+
+def test_the_checksum_covers_the_kernel(tmp_path: Path) -> None:
+    first = make_image(tmp_path / "1")
+    second = tmp_path / "2"
+    second.mkdir()
+    for name in ("disk.qcow2", "initrd"):
+        (second / name).write_bytes((tmp_path / "1" / name).read_bytes())
+    (second / "vmlinuz").write_bytes(b"another kernel")
+    assert describe_image(second, 1000.0).sha256 != first.sha256
+
+
+@pytest.mark.parametrize("name", ["disk.qcow2", "vmlinuz", "initrd"])
+def test_an_image_without_one_of_its_files_says_which(tmp_path: Path, name: str) -> None:
+    make_image(tmp_path / "1")
+    (tmp_path / "1" / name).unlink()
+    with pytest.raises(TemplateMissing, match=name):
+        read_image(tmp_path / "1")
+
+
+def test_no_image_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(TemplateMissing, match="make template"):
+        read_image(tmp_path / "current")
+
+
+def test_what_is_no_qcow2_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(64))
+    with pytest.raises(InfrastructureError, match="no qcow2"):
+        virtual_size(tmp_path / "x")

@@ -1,0 +1,134 @@
+"""Which snapshot is promoted, which are kept, and that a bad one changes nothing."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.catalog.flavors import Flavor
+from server.errors import InfrastructureError, TemplateMissing
+from server.workers.clouds.base import Progress
+from server.workers.clouds.qemu.images import Image, describe_image
+from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.snapshot import Canaries, Snapshots, memory_shape
+from tests.workers.clouds.qemu.building import make_image
+
+SMALL = Flavor("m1.small", 1, 1, 1)
+
+
+@dataclass
+class Workspaces:
+    """A terraform module that fails to make a machine."""
+
+    destroyed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def apply(self, workspace: str, variables: object, timeout_s: float) -> dict[str, Any]:
+        raise InfrastructureError("no machine today")
+
+    def destroy(self, workspace: str, timeout_s: float) -> None:
+        self.destroyed.append(workspace)
+
+    def workspaces(self) -> list[str]:
+        return self.left
+
+
+class Untried(Snapshots):
+    """Snapshots that are promoted without a machine."""
+
+    def warm_up(self, image: Image, flavor: Flavor, checks: Sequence[tuple[str, str]], progress: Progress) -> None:
+        progress(f"looked at {image.folder.name}")
+
+
+def variables(worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+    return {"worker": worker, "cpus": flavor.cpus, "memory_gb": flavor.memory_gb, "disk_gb": 20, "snapshot": snapshot}
+
+
+@pytest.fixture
+def module() -> Workspaces:
+    return Workspaces()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> QemuHome:
+    """A home whose template has a real, empty disk."""
+    home = QemuHome(tmp_path)
+    make_image(home.template)
+    (home.template / "disk.qcow2").unlink()
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(home.template / "disk.qcow2"), "1M"], check=True)
+    describe_image(home.template, 1000.0)
+    return home
+
+
+@pytest.fixture
+def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
+    return Untried(home, Canaries(module, variables, lambda: 1), now=lambda: 2000.0)  # type: ignore[arg-type]
+
+
+def take(snapshots: Snapshots) -> str:
+    return snapshots.take(SMALL, (), lambda _: None).name
+
+
+def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots) -> None:
+    assert [take(snapshots), take(snapshots), take(snapshots)] == ["1", "2", "3"]
+    assert [(one.name, one.promoted) for one in snapshots.listed()] == [("2", False), ("3", True)]
+    assert snapshots.current() == "3"
+
+
+def test_a_snapshot_depends_on_no_other_file(snapshots: Snapshots, home: QemuHome) -> None:
+    take(snapshots)
+    told = subprocess.run(
+        ["qemu-img", "info", str(home.current / "disk.qcow2")], check=True, capture_output=True, text=True
+    ).stdout
+    assert "backing file" not in told
+    assert (home.current / "vmlinuz").read_bytes() == b"kernel"
+
+
+def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapshots, home: QemuHome, module: Workspaces) -> None:
+    take(snapshots)
+    real = Snapshots(home, snapshots.canaries, snapshots.now)
+    with pytest.raises(InfrastructureError, match="no machine today"):
+        real.take(SMALL, (), lambda _: None)
+    assert [one.name for one in real.listed()] == ["1"]
+    assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["1"]
+    assert module.destroyed == ["canary-2"]
+
+
+def test_rolling_back_promotes_the_one_before_and_a_new_one_gets_a_new_number(snapshots: Snapshots) -> None:
+    take(snapshots)
+    take(snapshots)
+    assert snapshots.roll_back() == "1"
+    assert snapshots.current() == "1"
+    with pytest.raises(TemplateMissing, match="no older"):
+        snapshots.roll_back()
+
+
+def test_nothing_to_copy_says_what_to_make(tmp_path: Path, module: Workspaces) -> None:
+    empty = Untried(QemuHome(tmp_path / "empty"), Canaries(module, variables, lambda: 1))  # type: ignore[arg-type]
+    with pytest.raises(TemplateMissing, match="make template"):
+        take(empty)
+
+
+def test_a_broken_attempt_is_cleared_away(snapshots: Snapshots, home: QemuHome, module: Workspaces) -> None:
+    take(snapshots)
+    half = home.snapshots / "2"
+    half.mkdir()
+    (half / "disk.qcow2").write_bytes(b"half")
+    module.left = ["canary-2", "job-7"]
+    assert take(snapshots) == "2"
+    assert module.destroyed == ["canary-2"]
+
+
+def test_a_template_in_use_or_broken_is_not_copied(snapshots: Snapshots, home: QemuHome) -> None:
+    (home.template / "disk.qcow2").write_bytes(b"QFI\xfb" + bytes(100))
+    with pytest.raises(InfrastructureError, match="could not be copied"):
+        take(snapshots)
+    assert snapshots.listed() == []
+
+
+def test_the_size_is_the_one_that_the_module_asks_for() -> None:
+    shape = memory_shape({"cpus": 2, "memory_gb": 1.5, "disk_gb": 20})
+    assert str(shape) == "2c-1536m-20g"

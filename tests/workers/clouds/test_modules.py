@@ -1,0 +1,74 @@
+"""All Terraform modules: the same from outside, well formed, and right by their own tests. No network."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from server.settings import CHECKOUT
+from server.workers.clouds.qemu.mirror import install_mirror
+from server.workers.clouds.qemu.places import QemuHome
+from server.workers.terraform import terraform_binary
+
+MODULES = CHECKOUT / "infra" / "terraform"
+NAMES = ("qemu/worker", "qemu/template", "local/worker", "local/template")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Terraform that knows the provider from a mirror and nothing from the network."""
+    home = tmp_path_factory.mktemp("home")
+    install_mirror(QemuHome(home))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return {**clean, "TF_CLI_CONFIG_FILE": str(home / "terraform" / "terraform.rc"), "HTTPS_PROXY": "http://127.0.0.1:9"}
+
+
+def terraform(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [terraform_binary(), *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_modules_are_formatted(environment: dict[str, str]) -> None:
+    assert terraform(MODULES, environment, "fmt", "-check", "-recursive") == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_is_valid_and_does_what_its_tests_say(name: str, environment: dict[str, str], tmp_path: Path) -> None:
+    own = {**environment, "TF_DATA_DIR": str(tmp_path / "data")}
+    backend = f"-backend-config=path={tmp_path}/state"
+    terraform(MODULES / name, own, "init", "-input=false", "-lockfile=readonly", backend)
+    terraform(MODULES / name, own, "validate")
+    told = terraform(MODULES / name, own, "test", "-no-color")
+    assert re.search(r"Success! \d\d passed, 0 failed", told), told
+
+
+def blocks(name: str, kind: str) -> dict[str, str]:
+    """Name -> text of the variables or outputs of a module."""
+    text = (MODULES / name / f"{kind}s.tf").read_text()
+    return {found[0]: found[1] for found in re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', text, re.MULTILINE | re.DOTALL)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_is_typed_described_and_validated(name: str) -> None:
+    for text in blocks(name, "variable").values():
+        assert all(word in text for word in ("type ", "description ", "validation {"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_modules_look_the_same_from_outside(name: str) -> None:
+    assert blocks(name, "variable") == blocks(NAMES[0], "variable")
+    assert list(blocks(name, "output")) == list(blocks(NAMES[0], "output"))
+    assert all("description " in text for text in blocks(name, "output").values())
+    assert (MODULES / name / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_has_every_variable_and_output(name: str) -> None:
+    readme = (MODULES / name / "README.md").read_text()
+    for word in (*blocks(name, "variable"), *blocks(name, "output")):
+        assert f"`{word}`" in readme

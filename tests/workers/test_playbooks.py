@@ -1,0 +1,170 @@
+"""Plays, with Ansible as it is, on this computer."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from server.settings import CHECKOUT
+from server.workers.playbooks import Host, Playbooks, PlayOutcome
+
+HERE = Host("job-7", "local")
+START = "cumulus_start_command"
+
+
+@pytest.fixture
+def playbooks() -> Playbooks:
+    return Playbooks(CHECKOUT / "infra" / "ansible")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "plays" / "job-7.start"
+
+
+def start(
+    playbooks: Playbooks, directory: Path, *command: str, timeout_s: float = 30, cancelled: Callable[[], bool] = lambda: False
+) -> PlayOutcome:
+    return playbooks.run("start.yml", directory, {START: list(command)}, timeout_s, cancelled, "local")
+
+
+def test_a_command_reaches_the_machine_word_for_word(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    playbooks.announce(directory, HERE)
+    words = ["a b", "$HOME", "it's", "{{ 7 * 7 }}", ";true", '"']
+    outcome = start(playbooks, directory, "sh", "-c", f'printf "%s\\n" "$@" > {tmp_path}/said', "sh", *words)
+    assert (outcome.ok, outcome.message, outcome.unreachable) == (True, "", False)
+    assert (tmp_path / "said").read_text().splitlines() == words
+
+
+def test_a_play_that_is_launched_early_waits_for_its_machine(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    outcomes: list[PlayOutcome] = []
+    play = threading.Thread(target=lambda: outcomes.append(start(playbooks, directory, "touch", f"{tmp_path}/ran")))
+    play.start()
+    time.sleep(2)
+    assert not (tmp_path / "ran").exists()
+    playbooks.announce(directory, HERE)
+    announced = time.monotonic()
+    play.join(20)
+    assert time.monotonic() - announced < 3
+    assert outcomes[0].ok
+    assert (tmp_path / "ran").exists()
+
+
+def test_without_a_connection_it_asks_the_announcement(playbooks: Playbooks, directory: Path) -> None:
+    playbooks.announce(directory, HERE)
+    assert playbooks.run("start.yml", directory, {START: ["true"]}, 30, lambda: False).ok
+    assert playbooks.run("start.yml", directory.with_name("never"), {START: ["true"]}, 30, lambda: True).ok is False
+
+
+def test_a_failed_command_is_told_in_its_own_words(playbooks: Playbooks, directory: Path) -> None:
+    playbooks.announce(directory, HERE)
+    outcome = start(playbooks, directory, "sh", "-c", "echo the storage cannot be mounted >&2; exit 1")
+    assert (outcome.ok, outcome.message, outcome.unreachable) == (False, "the storage cannot be mounted", False)
+    assert "the storage cannot be mounted" in outcome.output
+
+
+def test_a_machine_that_does_not_answer_is_unreachable(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        playbooks.announce(
+            directory, Host("job-7", "ssh", "127.0.0.1", taken.getsockname()[1], "root", "ssh-ed25519 AAAA", tmp_path)
+        )
+        outcome = playbooks.run("start.yml", directory, {START: ["true"]}, 30, lambda: False, "ssh")
+    assert (outcome.ok, outcome.unreachable) == (False, True)
+    assert outcome.message.startswith("the machine does not answer")
+    assert "refused" in outcome.message
+
+
+def test_a_teardown_succeeds_whatever_it_finds(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        gone = Host("job-7", "ssh", "127.0.0.1", taken.getsockname()[1], "root", "ssh-ed25519 AAAA", tmp_path)
+        playbooks.announce(directory, gone)
+        assert playbooks.run("teardown.yml", directory, {"cumulus_stop_command": ["true"]}, 30, lambda: False).ok
+    playbooks.announce(directory, HERE)
+    assert playbooks.run("teardown.yml", directory, {"cumulus_stop_command": ["false"]}, 30, lambda: False).ok
+
+
+def test_a_play_out_of_time_is_ended_with_all_its_processes(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    playbooks.announce(directory, HERE)
+    outcome = start(playbooks, directory, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 61", timeout_s=2.5)
+    assert (outcome.ok, outcome.message) == (False, "the machine did not do what it was told within 2 s")
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text())) or _is_dead(int((tmp_path / "pid").read_text()))
+    assert not [process for process in psutil.Process().children(recursive=True) if str(directory) in " ".join(process.cmdline())]
+
+
+def test_the_time_counts_from_the_announcement(playbooks: Playbooks, directory: Path) -> None:
+    outcomes: list[PlayOutcome] = []
+    play = threading.Thread(target=lambda: outcomes.append(start(playbooks, directory, "true", timeout_s=1.5)))
+    play.start()
+    time.sleep(2.5)
+    playbooks.announce(directory, HERE)
+    play.join(20)
+    assert outcomes[0].ok
+
+
+def test_a_play_that_nobody_wants_any_more_ends_soon(playbooks: Playbooks, directory: Path) -> None:
+    unwanted = threading.Event()
+    threading.Timer(1.5, unwanted.set).start()
+    begin = time.monotonic()
+    outcome = start(playbooks, directory, "true", cancelled=unwanted.is_set)
+    assert (outcome.ok, outcome.message) == (False, "the play was cancelled")
+    assert time.monotonic() - begin < 4
+    assert not [
+        process for process in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_a_play_leaves_the_caller_as_it_was(playbooks: Playbooks, directory: Path) -> None:
+    playbooks.announce(directory, HERE)
+    start(playbooks, directory, "true")  # what is imported at first use stays
+    before = (
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        threading.active_count(),
+        psutil.Process().num_fds(),
+    )
+    start(playbooks, directory, "true")
+    after = (
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        threading.active_count(),
+        psutil.Process().num_fds(),
+    )
+    assert after == before
+
+
+def test_the_record_of_a_play_is_private_and_stays(playbooks: Playbooks, directory: Path) -> None:
+    playbooks.announce(directory, HERE)
+    outcome = start(playbooks, directory, "true")
+    assert outcome.directory.stat().st_mode & 0o077 == 0
+    assert "Give the worker its job" in (outcome.directory / "artifacts" / "play" / "stdout").read_text()
+
+
+def test_a_machines_key_is_pinned_and_its_control_socket_has_a_short_name(playbooks: Playbooks, tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    for directory in (tmp_path / "x.start", deep / "x.start"):
+        playbooks.announce(directory, Host("job-7", "ssh", "10.1.2.3", 22, "root", "ssh-ed25519 AAAA", tmp_path / "a key"))
+        text = (directory / "reach").read_text()
+        path = text.split("ControlPath=")[1].split()[0].strip("'")
+        assert len(os.fsencode(path)) < 91
+        assert {"StrictHostKeyChecking=yes", "HostKeyAlias=job-7", "HostName=10.1.2.3"} <= set(text.split())
+        assert (directory / "known_hosts").read_text() == "job-7 ssh-ed25519 AAAA\n"
+
+
+def test_a_second_run_in_one_place_takes_its_own_variables(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    playbooks.announce(directory, HERE)
+    start(playbooks, directory, "touch", f"{tmp_path}/one")
+    start(playbooks, directory, "touch", f"{tmp_path}/two")
+    assert (tmp_path / "two").exists()
+    assert "/one" not in (directory / "env" / "extravars").read_text()
+
+
+def _is_dead(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
