@@ -5,9 +5,9 @@ import sys
 import click
 
 from server.app import make_cloud
+from server.catalog.apps import Catalog
 from server.cli import load_settings
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.catalog.apps import Catalog
 from server.workers.clouds.base import Cloud
 
 
@@ -43,6 +43,8 @@ def main() -> None:
             ensure_snapshot(cloud, Catalog(settings.apps))
     except CumulusError as error:
         sys.exit(f"cumulus: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: what was being made is given up, the next time begins it anew")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from server.workers.clouds.base import Template
 EXIT_REFUSED = 1
 EXIT_FAILED_JOB = 3
 POLL_S = 0.5
+WIDE = 1000
 STOP_LIMIT_S = 30.0
 
 
@@ -129,7 +130,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
     table = Table("id", "owner", "app", "flavor", "state", "created", "message", box=None)
     for job in found:
         table.add_row(str(job.id), job.owner, job.app, job.flavor, job.state, _local(job.created), job.message)
-    Console().print(table)
+    show_table(table)
 
 
 @main.command()
@@ -153,9 +154,8 @@ def show(job_id: int, as_json: bool) -> None:
     for name, value in summary.items():
         click.echo(f"{name:12} {value}")
     for event in details["events"]:
-        click.echo(
-            f"  {event['at']}  {event['old'] or '·':>12} → {event['new']:12} {event['who']} {event['reason']} {event['text']}".rstrip()
-        )
+        change = f"{event['old'] or '·':>12} → {event['new']:12}"
+        click.echo(f"  {event['at']}  {change} {event['who']} {event['reason']} {event['text']}".rstrip())
     for path, size in details["files"]:
         click.echo(f"  {size:>12,}  {path}")
 
@@ -255,11 +255,10 @@ def state(as_json: bool) -> None:
     for one in listed:
         known = rows[one.worker].state if one.worker in rows else "unknown here"
         table.add_row(one.worker, known, "yes" if one.alive else "no", str(one.serial), " ".join(one.resources))
-    Console().print(table)
+    show_table(table)
     module = f"infra/terraform/{cloud.name}/worker"
-    click.echo(
-        f"export TF_CLI_CONFIG_FILE={settings.home}/terraform/terraform.rc TF_DATA_DIR={settings.home}/terraform/{cloud.name}-worker/data"
-    )
+    home = settings.home / "terraform"
+    click.echo(f"export TF_CLI_CONFIG_FILE={home}/terraform.rc TF_DATA_DIR={home}/{cloud.name}-worker/data")
     click.echo(f"terraform -chdir={module} workspace list\nTF_WORKSPACE=NAME terraform -chdir={module} state list")
 
 
@@ -305,6 +304,11 @@ def load_settings(**given: Any) -> Settings:
         raise InvalidInput(
             f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
         ) from None
+
+
+def show_table(table: Table) -> None:
+    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe."""
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def open_rows() -> Settings:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peewee import AutoField, FloatField, IntegerField, Model, SQL, SqliteDatabase, TextField
+from peewee import SQL, AutoField, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
 from server import migrations
 from server.errors import CumulusError
@@ -38,7 +38,7 @@ class Stateful(Row):
 
 
 class Job(Stateful):
-    """One run of an app for its owner; ``settings`` is the form as JSON text, ``inputs`` the input files' names, one on a line."""
+    """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each."""
 
     owner = TextField()
     app = TextField()

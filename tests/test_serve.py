@@ -168,7 +168,9 @@ def test_doctor_lists_what_is_there_and_fails_for_what_is_not(environment: dict[
     assert "MISSING  terraform" in ill.stdout
 
 
-def test_stop_ends_the_controller_and_its_machines(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:
+def test_stop_ends_the_controller_and_its_machines(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
     form = tmp_path / "form.json"
     form.write_text(json.dumps({"text": "x", "seconds": "300", "outcome": "ok"}))
     cumulus(environment, "submit", "probe_1.0", "--settings", str(form))

@@ -35,7 +35,11 @@ class Query:
     limit: int | None = None
 
 
-_COLUMNS: dict[DateField, FloatField] = {DateField.CREATED: Job.created, DateField.STARTED: Job.started, DateField.ENDED: Job.ended}
+_COLUMNS: dict[DateField, FloatField] = {
+    DateField.CREATED: Job.created,
+    DateField.STARTED: Job.started,
+    DateField.ENDED: Job.ended,
+}
 _LISTED = [field for field in Job._meta.sorted_fields if field not in (Job.settings, Job.description, Job.inputs)]
 
 

@@ -75,18 +75,13 @@ class Steps:
         try:
             self._launch(job, worker, folder)
         except (InvalidInput, NotFound) as error:
-            self._fail(
-                job,
-                Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE,
-                error.message,
-                self._clock(),
-            )
-        except InfrastructureError as error:
-            if not self._abandoned.is_set():
-                self._keep_output(folder, worker, error)
-                created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
-                reason = Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
-                self._retry_or_fail(Job.get_by_id(job_id), reason, error.message, self._clock())
+            reason = Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE
+            self._fail(job, reason, error.message, self._clock())
+        except CumulusError as error:
+            self._not_launched(job_id, worker, folder, error)
+        except Exception as error:  # whatever it is: the job must not stay here for ever
+            log.exception("a launch failed unexpectedly", job_id=job_id, worker=worker.name)
+            self._not_launched(job_id, worker, folder, InfrastructureError(f"{type(error).__name__}: {error}"))
 
     def observe(self, job: Job, worker: Worker | None, now: float) -> None:
         """RUNNING and FINISHING: see in the job's folder whether the app has ended, or its machine is gone."""
@@ -101,7 +96,7 @@ class Steps:
                 self._retry_or_fail(job, Reason.MACHINE_LOST, "", now)
 
     def remove(self, worker: Worker) -> None:
-        """The machine's end: stop what runs on it, destroy it, believe it only when the cloud confirms. Repeated until it is so."""
+        """The machine's end: stop what runs on it, destroy it, believe it when the cloud confirms. Repeated until it is so."""
         state = WorkerState(Worker.get_by_id(worker.id).state)
         if state is not WorkerState.DELETING and not move(Worker, worker.id, state, WorkerState.DELETING, Change(self._clock())):
             return
@@ -152,6 +147,14 @@ class Steps:
             unwanted=lambda: self._is_unwanted(job),
         )
         self._has_started(job, worker)
+
+    def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
+        if self._abandoned.is_set():
+            return
+        self._keep_output(folder, worker, error)
+        created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
+        reason = Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
+        self._retry_or_fail(Job.get_by_id(job_id), reason, error.message, self._clock())
 
     def _has_machine(self, job: Job, worker: Worker, address: Address) -> None:
         fields = {"address": address.host, "port": address.port, "boot": address.boot}
@@ -213,7 +216,7 @@ class Steps:
         note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
         log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
 
-    def _keep_output(self, folder: JobFolder, worker: Worker, error: InfrastructureError) -> None:
+    def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError) -> None:
         """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
         output = getattr(error, "output", "")
         console = self._fleet.console_log(worker.name)

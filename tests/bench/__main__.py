@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,7 +62,9 @@ def main() -> None:
     figures = Figures()
     cumulus = str(Path(sys.executable).with_name("cumulus"))
     figures.add("template build", timed(lambda: subprocess.run([cumulus, "template", "build"], check=True)))
-    figures.add("snapshot with canary and memory image", timed(lambda: subprocess.run([cumulus, "snapshot", "create"], check=True)))
+    figures.add(
+        "snapshot with canary and memory image", timed(lambda: subprocess.run([cumulus, "snapshot", "create"], check=True))
+    )
     os.environ["CUMULUS_APPS"] = str(CHECKOUT / "tests" / "apps")
     settings = Settings(home=HOME, cloud=CloudName.QEMU, apps=CHECKOUT / "tests" / "apps", poll_interval_s=0.5)
     with controller(cumulus) as (client, process):
@@ -182,10 +183,17 @@ def describe() -> str:
     """The computer that was measured."""
     memory_gb = psutil.virtual_memory().total / 1e9
     accel = find_accel(QemuHome(HOME).accel).argument
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
     return (
-        f"Measured on {date.today()}: {os.cpu_count()} cores ({model or platform.machine()}), {memory_gb:.0f} GB, Linux {platform.release()}, "
-        f"QEMU with `{accel}`, load before {os.getloadavg()[2]:.1f}."
+        f"Measured on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores ({model or platform.machine()}), {memory_gb:.0f} GB, "
+        f"Linux {platform.release()}, QEMU with `{accel}`, load before {os.getloadavg()[2]:.1f}."
     )
 
 

@@ -77,7 +77,8 @@ def test_a_job_whose_machine_is_killed_gets_another_one(vm_home: Path, vm_enviro
     machine = next(
         process
         for process in psutil.process_iter(["cmdline"])
-        if installation_id(vm_home) in " ".join(process.info["cmdline"] or []) and "qemu-system" in " ".join(process.info["cmdline"] or [])
+        if installation_id(vm_home) in " ".join(process.info["cmdline"] or [])
+        and "qemu-system" in " ".join(process.info["cmdline"] or [])
     )
     machine.kill()
     assert demo.wait(400) == 0, output.read_text()

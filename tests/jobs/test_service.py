@@ -72,7 +72,7 @@ def test_a_full_storage_refuses_new_jobs_and_takes_them_again_when_there_is_room
 def test_a_folder_that_cannot_be_made_leaves_no_row(controller: Controller) -> None:
     shutil.rmtree(controller.storage.jobs)
     controller.storage.jobs.write_text("in the way")
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         controller.jobs.submit(submission())
     assert Job.select().count() == 0
     assert Event.select().count() == 0

@@ -1,5 +1,6 @@
 """From a name that somebody gave to a path, or a refusal."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,8 @@ def test_what_is_not_there_is_not_found(root: Path, name: str) -> None:
 @given(st.text(max_size=40))
 def test_whatever_comes_in_stays_inside_or_is_an_expected_refusal(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     root = tmp_path_factory.mktemp("any")
-    try:
+    with contextlib.suppress(CumulusError):
         assert inside(root, name).is_relative_to(root.resolve())
-    except CumulusError:
-        pass
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", ".cumulus.rc", "x\0"])
