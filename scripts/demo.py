@@ -130,9 +130,9 @@ def search(settings: Settings, client: Client, console: Console) -> int:
         with uninterrupted():
             console.print("\ninterrupted: cancelling the job and removing its machine")
             client.cancel(owner, job.job_id)
-            wait_no_machines(settings, console)
+            wait_no_machines(settings, job, console)
         raise Interrupted from None
-    wait_no_machines(settings, console)
+    wait_no_machines(settings, job, console)
     if status != "DONE":
         return 1
     show(client, owner, job, console)
@@ -160,11 +160,11 @@ def follow(client: Client, job: Submitted, begin: float, console: Console) -> st
             time.sleep(LOOK_S)
 
 
-def wait_no_machines(settings: Settings, console: Console) -> None:
-    """Wait until the controller has removed every machine, and say so."""
+def wait_no_machines(settings: Settings, job: Submitted, console: Console) -> None:
+    """Wait until the controller has removed every machine of the job, and say so."""
     workspaces = settings.home / "terraform" / f"{settings.cloud}-worker" / "state" / "workspaces"
     deadline = time.monotonic() + STOP_LIMIT_S
-    while workspaces.is_dir() and any(workspaces.iterdir()):
+    while list(workspaces.glob(f"job-{job.job_id}")) + list(workspaces.glob(f"job-{job.job_id}-*")):
         if time.monotonic() > deadline:
             raise CumulusError("a machine is still there; `make state` shows it")
         time.sleep(0.1)

@@ -59,7 +59,7 @@ def test_a_second_demo_reuses_the_template_and_ctrl_c_leaves_nothing(vm_home: Pa
     begin = time.monotonic()
     with output.open("w") as file:
         demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=vm_environment, stdout=file, stderr=file, start_new_session=True)
-    wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
+    wait_for(lambda: "linked input" in output.read_text() or demo.poll() is not None, 120)
     assert time.monotonic() - begin < 60, "the template was built again"
     assert demo.poll() is None, output.read_text()
     os.killpg(demo.pid, signal.SIGINT)
@@ -73,7 +73,7 @@ def test_a_job_whose_machine_is_killed_gets_another_one(vm_home: Path, vm_enviro
     environment = {**vm_environment, "CUMULUS_RETRY_DELAY_S": "0.5"}
     with output.open("w") as file:
         demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=environment, stdout=file, stderr=file, start_new_session=True)
-    wait_for(lambda: "msconvert" in output.read_text() or demo.poll() is not None, 120)
+    wait_for(lambda: "linked input" in output.read_text() or demo.poll() is not None, 120)
     machine = next(
         process
         for process in psutil.process_iter(["cmdline"])

@@ -292,7 +292,8 @@ def terraform_call(installation: Installation, worker: str, shared: bool) -> tup
     environment = {**os.environ, **installation.cloud.terraform_env(), **installation.module.environment(worker)}
     if not shared:
         del environment["TF_REATTACH_PROVIDERS"]
-    variables = installation.settings.home / f"{worker}.tfvars.json"
+    variables = installation.module.home / "vars" / f"{worker}.tfvars.json"  # where the controller would leave it
+    variables.parent.mkdir(parents=True, exist_ok=True)
     variables.write_text(json.dumps(installation.cloud.terraform_vars(worker, installation.flavor)))
 
     def command(*arguments: str) -> list[str]:

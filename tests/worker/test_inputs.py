@@ -104,3 +104,8 @@ def test_placeholders_in_a_files_name_are_only_a_name(worker: Worker) -> None:
     (worker.data / "{folder}.raw").write_text("odd\n")
     worker.run("cat ../input/*", shared("{folder}.raw", "{name}.mzML", COPY))
     assert worker.lines == ["odd"]
+
+
+def test_a_name_that_is_no_text_is_told_readably(worker: Worker) -> None:
+    result = worker.run("true", shared("a\udcff.raw"))
+    assert (result["stage"], "a?.raw" in result["message"]) == ("input", True)

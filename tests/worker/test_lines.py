@@ -6,7 +6,7 @@ from cumulus_runner.lines import MAX_LINE, PREFIXES, Lines
 from hypothesis import given
 from hypothesis import strategies as st
 
-text = st.text(alphabet=st.one_of(st.sampled_from("[]INFOSERVER\n\r\t \x85\u2028\x0b\x1b"), st.characters()))
+text = st.text(alphabet=st.one_of(st.sampled_from("[]INFOSERVER\n\r\t \x85\u2028\x0b\x1b"), st.characters(codec="utf-8")))
 
 
 class Clock:

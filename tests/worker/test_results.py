@@ -40,6 +40,11 @@ def test_all_files_and_folders_come_back(worker: Worker) -> None:
     assert "stored 4 result files" in worker.log
 
 
+def test_a_name_that_is_no_text_is_kept(worker: Worker) -> None:
+    worker.run(r"""touch "$(printf 'a\377')"; ln -s /etc "$(printf 'b\377')" """)
+    assert os.listdir(os.fsencode(worker.job / "output")) == [b"a\xff"]
+
+
 def test_results_of_a_failed_app_come_back_too(worker: Worker) -> None:
     assert worker.run("echo partial > part; exit 1")["stage"] == "app"
     assert (worker.job / "output" / "part").read_text() == "partial\n"

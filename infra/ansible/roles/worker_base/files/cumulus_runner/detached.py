@@ -63,10 +63,10 @@ def _run_detached(places: Places, user: Account | None, answer: int) -> int:
         os.chdir(places.work)
         os.write(answer, STARTED.encode())
     except AlreadyStarted as known:
-        os.write(answer, f"={known}".encode())
+        os.write(answer, f"={known}".encode("utf-8", "replace"))
         return 0
     except RunnerError as problem:
-        os.write(answer, f"!{problem}".encode())
+        os.write(answer, f"!{problem}".encode("utf-8", "replace"))
         return 1
     os.close(answer)
     job.run()

@@ -162,7 +162,8 @@ class Job:
         return f"{how}; last lines: {last}" if last else how
 
     def _result(self, stage: str, code: int, message: str, seen: bool | None = None) -> Result:
-        return Result(self._plan.attempt, code, stage, message, seen, self._started, self._now())
+        readable = message.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be text
+        return Result(self._plan.attempt, code, stage, readable, seen, self._started, self._now())
 
 
 def memory_kills() -> int:

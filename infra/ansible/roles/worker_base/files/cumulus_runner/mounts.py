@@ -26,12 +26,11 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def mount_storage(server: str, port: int) -> None:
-    """Mount all that the server shows. Raises RunnerError."""
+    """Mount all that the server shows, instead of what an earlier job had. Raises RunnerError."""
     os.makedirs(STORAGE, exist_ok=True)
     os.chmod(os.path.dirname(STORAGE), 0o700)
-    if STORAGE in mounted():
-        return
     try:
+        unmount_all()
         address = socket.gethostbyname(server)
         _mount(f"{server}:/", STORAGE, "nfs4", SAFE, f"{OPTIONS},port={port},addr={address}")
     except OSError as problem:
