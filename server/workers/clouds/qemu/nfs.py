@@ -65,8 +65,7 @@ class NfsServer:
         with exclusive(self.folder / "lock", "nfs", LOCK_LIMIT_S):
             self._begin_use()
             known = self.port
-            if known and self._pid() and self._config.read_text() == self._configuration(known):
-                self._wait_listening(known, lambda: None if self._pid() else 1)
+            if known and self._runs_on(known):
                 return known
             self._end()
             return self._start_on(known)
@@ -177,6 +176,16 @@ class NfsServer:
             time.sleep(POLL_S)
         last = [line for line in _read(self.folder / "ganesha.log").splitlines() if "FATAL" in line or "CRIT" in line]
         raise InfrastructureError(f"the NFS server does not run: {last[-1][-300:] if last else 'it says nothing in its log'}")
+
+    def _runs_on(self, port: int) -> bool:
+        """Whether a server of this configuration listens, or comes to; one that is just dying does not."""
+        if not self._pid() or self._config.read_text() != self._configuration(port):
+            return False
+        try:
+            self._wait_listening(port, lambda: None if self._pid() else 1)
+        except InfrastructureError:
+            return False
+        return True
 
     def _configuration(self, port: int) -> str:
         exports = _export(1, self.data, "/data", "RO") + _export(2, self.jobs, "/jobs", "RW")

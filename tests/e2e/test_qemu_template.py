@@ -1,0 +1,95 @@
+"""The template of the qemu cloud: booted, copied, and what an interruption or a broken app leaves behind (nothing)."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.errors import InfrastructureError
+from server.installation import installation_id
+from server.settings import Settings
+from server.workers.clouds.qemu.cloud import QemuCloud
+from server.workers.clouds.qemu.process import guests_of
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("vm")]
+BUILD = """
+import sys
+from pathlib import Path
+from server.settings import Settings
+from server.workers.clouds.qemu.cloud import QemuCloud
+QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").template().build(lambda text: print(text, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(vm_home: Path) -> Iterator[QemuCloud]:
+    """The cloud of the real-VM tests, with a template and a snapshot."""
+    made = QemuCloud(Settings(home=vm_home), installation_id(vm_home))
+    if problems := made.problems():
+        pytest.skip("; ".join(problems))
+    made.template().build(print)
+    if not any(snapshot.promoted for snapshot in made.template().snapshots()):
+        made.template().take_snapshot([], print)
+    yield made
+    assert guests_of(installation_id(vm_home)) == {}
+
+
+def mentions(word: str) -> list[str]:
+    """Mounts and processes of this computer that name the word; not the test's own."""
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if word in line]
+    processes = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and entry.parent.name != str(os.getpid()):
+            processes.append(line)
+    return mounts + processes
+
+
+def test_an_app_that_does_not_run_leaves_the_promoted_snapshot_alone(cloud: QemuCloud) -> None:
+    before = cloud.template().snapshots()
+    with pytest.raises(InfrastructureError, match=r"the app broken_1\.0 does not run in the new snapshot: .*exit code 3"):
+        cloud.template().take_snapshot([("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3")], print)
+    assert cloud.template().snapshots() == before
+    assert cloud.resources() == []
+
+
+def test_what_is_installed_on_the_booted_template_stays(cloud: QemuCloud) -> None:
+    login = shlex.split(cloud.template().boot(print))
+    subprocess.run([*login, "echo kept > /root/kept-by-a-test"], check=True, timeout=120)
+    cloud.template().stop(print)
+    login = shlex.split(cloud.template().boot(print))
+    told = subprocess.run(
+        [*login, "cat /root/kept-by-a-test; rm /root/kept-by-a-test"], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert told.stdout == "kept\n"
+    cloud.template().stop(print)
+    assert cloud.resources() == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_build_leaves_nothing_mounted_and_nothing_running(end: signal.Signals, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with subprocess.Popen([sys.executable, "-c", BUILD, str(home)], stdout=subprocess.PIPE, start_new_session=True) as build:
+        assert build.stdout is not None
+        assert b"Unpacking" in build.stdout.readline()
+        deadline = time.monotonic() + 60
+        while not (home / "qemu" / "build" / "root" / "debootstrap").is_dir():
+            assert build.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        build.send_signal(end)
+        build.wait(30)
+    deadline = time.monotonic() + 10
+    while mentions(str(home)):
+        assert time.monotonic() < deadline, mentions(str(home))
+        time.sleep(0.1)
+    assert not (home / "qemu" / "template").exists()
