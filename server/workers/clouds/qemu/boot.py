@@ -181,8 +181,8 @@ class _Attempt:
         machine = Machine(spec=self.spec, host_key=self.key.public, pid=process.pid, port=port, boot=boot)
         self._record(machine)
         seed, name, login = self.booter.entropy(64).hex(), self.spec.worker, self.spec.ssh_public_key
-        who = Identity(seed, self.booter.now(), name, host_key=self.key.private, authorized_key=login)
-        give_identity(self.folder / "identity", who, deadline.left())
+        who = Identity(seed, name, host_key=self.key.private, authorized_key=login)
+        give_identity(self.folder / "identity", who, self.booter.now, deadline.left())
         return self._record(machine.model_copy(update={"ready": ready}))
 
     def _record(self, machine: Machine) -> Machine:

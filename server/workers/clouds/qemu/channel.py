@@ -7,6 +7,7 @@ Only who may open the machine's unix socket can speak here: no network, no login
 import json
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,35 +28,37 @@ class ChannelError(InfrastructureError):
 class Identity:
     """What makes a guest itself. A clone has the template's random state and clock until it is told these.
 
-    ``seed``: 64 fresh random bytes in hex. ``time``: Unix seconds. ``host_key``: an OpenSSH private key (ed25519).
+    ``seed``: 64 fresh random bytes in hex. ``host_key``: an OpenSSH private key (ed25519).
     ``authorized_key``: the public key that may log in as root.
     """
 
     seed: str
-    time: float
     name: str
     host_key: str
     authorized_key: str
 
 
-def give_identity(socket_path: Path, identity: Identity, timeout_s: float) -> None:
-    """Tell the guest who it is and wait until it is. Raises ChannelError.
+def give_identity(socket_path: Path, identity: Identity, now: Callable[[], float], timeout_s: float) -> None:
+    """Tell the guest who and when it is, and wait until it has become that. ``now``: Unix seconds. Raises ChannelError.
 
     It is told again, more and more seldom, until it answers: being told twice does no harm, and a clone that does not know yet
     that somebody listens drops its answer (seen with one in four).
     """
-    _tell(socket_path, asdict(identity), timeout_s, repeat_s=REPEAT_S)
+    _tell(socket_path, lambda: {**asdict(identity), "time": now()}, timeout_s, REPEAT_S)
 
 
-def run_in_guest(socket_path: Path, script: str, timeout_s: float) -> str:
-    """Run a root shell script in the guest; returns what it printed. Raises ChannelError where it fails."""
-    return _tell(socket_path, {"run": script}, timeout_s, repeat_s=timeout_s)
+def run_in_guest(socket_path: Path, script: str, timeout_s: float, repeat_s: float | None = None) -> str:
+    """Run a root shell script in the guest; returns what it printed. Raises ChannelError where it fails.
+
+    ``repeat_s``: seconds without an answer after which it is told again; only for what may be done twice.
+    """
+    return _tell(socket_path, lambda: {"run": script}, timeout_s, repeat_s or timeout_s)
 
 
-def _tell(socket_path: Path, order: dict[str, object], timeout_s: float, repeat_s: float) -> str:
+def _tell(socket_path: Path, order: Callable[[], dict[str, object]], timeout_s: float, repeat_s: float) -> str:
     try:
         with connect(socket_path, timeout_s) as connection:
-            line = _ask(connection, json.dumps(order).encode() + b"\n", time.monotonic() + timeout_s, repeat_s)
+            line = _ask(connection, order, time.monotonic() + timeout_s, repeat_s)
     except TimeoutError:
         raise ChannelError(f"the guest said nothing on its identity port in {timeout_s:.0f} s") from None
     except OSError as problem:
@@ -63,13 +66,13 @@ def _tell(socket_path: Path, order: dict[str, object], timeout_s: float, repeat_
     return _answer(line)
 
 
-def _ask(connection: socket.socket, order: bytes, until: float, repeat_s: float) -> str:
+def _ask(connection: socket.socket, order: Callable[[], dict[str, object]], until: float, repeat_s: float) -> str:
     """The first line that comes back; raises TimeoutError where none does."""
     got = b""
     while (left := until - time.monotonic()) > 0:
         connection.settimeout(min(repeat_s, left))
         with suppress(TimeoutError):
-            connection.sendall(order)
+            connection.sendall(json.dumps(order()).encode() + b"\n")
             while part := connection.recv(65536):
                 got += part
                 if b"\n" in got:

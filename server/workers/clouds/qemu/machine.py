@@ -22,7 +22,8 @@ from server.workers.clouds.qemu.process import GuestName, carries, end_process, 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SNAPSHOT = r"^([0-9]+|template)$"
 PUBLIC_KEY = r"^(ssh|ecdsa|sk)-[^\n]+$"
-POWER_OFF_ANSWER_S = 10.0
+POWER_OFF_ANSWER_S = 20.0
+POWER_OFF_REPEAT_S = 2.0
 POWER_OFF_LIMIT_S = 60.0
 REMOVE_LIMIT_S = 120.0
 CONSOLE_TAIL = 4000
@@ -154,7 +155,7 @@ def _power_off(pid: int, identity: Path) -> None:
         return
     try:
         with suppress(ChannelError):  # it may be gone before it has answered
-            run_in_guest(identity, "sync; systemctl --no-block poweroff", POWER_OFF_ANSWER_S)
+            run_in_guest(identity, "sync; systemctl --no-block poweroff", POWER_OFF_ANSWER_S, POWER_OFF_REPEAT_S)
         wait_gone(handle, POWER_OFF_LIMIT_S)
     finally:
         os.close(handle)

@@ -11,8 +11,12 @@ import pytest
 from server.workers.clouds.qemu import channel
 from server.workers.clouds.qemu.channel import ChannelError, Identity, give_identity, run_in_guest
 
-WHO = Identity("00ff", 1795478562.5, "job-7", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "ssh-ed25519 AAAA")
+WHO = Identity("00ff", "job-7", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "ssh-ed25519 AAAA")
 Guest = Callable[[list[dict[str, object]]], bytes]
+
+
+def clock() -> float:
+    return 1795478562.5
 
 
 @pytest.fixture
@@ -49,16 +53,24 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 def test_a_guest_hears_all_that_it_must_become(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
     heard = guest(lambda _: b'{"rc": 0, "out": ""}\n')
-    give_identity(tmp_path / "identity", WHO, 5)
+    give_identity(tmp_path / "identity", WHO, clock, 5)
     assert heard == [
         {"seed": "00ff", "time": 1795478562.5, "name": "job-7", "host_key": WHO.host_key, "authorized_key": "ssh-ed25519 AAAA"}
     ]
 
 
-def test_a_guest_whose_answer_was_lost_is_told_again(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+def test_a_guest_whose_answer_was_lost_is_told_again_with_the_time_it_is_then(
+    guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
+) -> None:
     heard = guest(lambda orders: b'{"rc": 0, "out": ""}\n' if len(orders) == 3 else b"")
-    give_identity(tmp_path / "identity", WHO, 5)
-    assert len(heard) == 3
+    give_identity(tmp_path / "identity", WHO, iter([1.0, 2.0, 3.0]).__next__, 5)
+    assert [order["time"] for order in heard] == [1.0, 2.0, 3.0]
+
+
+def test_a_command_that_may_be_told_twice_is(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    heard = guest(lambda orders: b'{"rc": 0, "out": ""}\n' if len(orders) == 2 else b"")
+    run_in_guest(tmp_path / "identity", "sync", 5, repeat_s=0.05)
+    assert heard == [{"run": "sync"}] * 2
 
 
 def test_a_command_is_told_only_once(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
@@ -79,7 +91,7 @@ def test_a_machine_that_ends_meanwhile_is_no_endless_wait(
 ) -> None:
     guest(lambda _: b"hang up")
     with pytest.raises(ChannelError):
-        give_identity(tmp_path / "identity", WHO, 30)
+        give_identity(tmp_path / "identity", WHO, clock, 30)
 
 
 @pytest.mark.parametrize("answer", [b"hello\n", b'{"rc": "x", "out": ""}\n', b'["rc"]\n', b"\xff\xfe\n"])
@@ -91,4 +103,4 @@ def test_nonsense_is_refused(guest: Callable[[Guest], list[dict[str, object]]], 
 
 def test_no_socket_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(ChannelError, match="not there"):
-        give_identity(tmp_path / "identity", WHO, 1)
+        give_identity(tmp_path / "identity", WHO, clock, 1)
