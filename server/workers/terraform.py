@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +46,14 @@ class TerraformTimeout(TerraformError):
 
 
 def terraform_binary(search: str | None = None) -> str:
-    """The terraform or tofu program to use, on ``search`` (default: ``PATH``). Raises SetupMissing."""
+    """The terraform or tofu program to use. Raises SetupMissing.
+
+    ``search``: folders as in ``PATH``; default: ``PATH``, then the virtual environment, where the set-up puts one that a Python
+    package carries.
+    """
+    folders = search if search is not None else os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.prefix) / "bin")])
     for name in ("terraform", "tofu"):
-        if found := shutil.which(name, path=search):
+        if found := shutil.which(name, path=folders):
             return found
     raise SetupMissing("neither terraform nor tofu is installed: see the doctor command")
 

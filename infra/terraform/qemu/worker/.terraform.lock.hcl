@@ -5,6 +5,6 @@ provider "cumulus.local/cumulus/qemu" {
   version     = "0.1.0"
   constraints = "0.1.0"
   hashes = [
-    "h1:fkyuMENta782dLhB6v2RzUwpNjNI2kkDPcXxdlmKgq0=",
+    "h1:9Ld5yv/6byXBNfIlyTozmNf6wCdp+xgMQkjcTM29SGg=",
   ]
 }

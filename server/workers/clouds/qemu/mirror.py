@@ -1,7 +1,8 @@
 """The provider where plain terraform finds it: a filesystem mirror below ``$CUMULUS_HOME`` and the configuration that names it.
 
 The mirror's one file is the same everywhere, so that its checksum is, too, and the modules' lock files can be committed. It
-finds its home from its own place, and Python through a link beside the mirror.
+finds its home from its own place, and Python through a link beside the mirror. No link may point to the checkout: whatever
+follows links through it (setuptools does) would come back here without end.
 """
 
 import json
@@ -9,7 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-from server.settings import CHECKOUT
 from server.workers.clouds.qemu.places import PROVIDER_ADDRESS, PROVIDER_VERSION, QemuHome
 
 PLATFORM = "linux_amd64"
@@ -18,8 +18,6 @@ SCRIPT = """\
 # Terraform provider of Cumulus. Written by Cumulus; the same in every installation.
 self=$(readlink -f "$0")
 base=${self%/mirror/*}
-PYTHONPATH=$base/source
-export PYTHONPATH
 exec "$base/venv/bin/python" -m server.workers.clouds.qemu.serve plugin --home "${base%/terraform}"
 """
 
@@ -30,7 +28,6 @@ def install_mirror(home: QemuHome) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"terraform-provider-qemu_v{PROVIDER_VERSION}", home, SCRIPT, 0o755)
     _link(home.mirror.parent / "venv", Path(sys.prefix))
-    _link(home.mirror.parent / "source", CHECKOUT)
     _write(home.terraform_rc, home, _configuration(home.mirror), 0o644)
 
 

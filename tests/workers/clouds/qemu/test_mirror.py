@@ -50,3 +50,10 @@ def test_installing_twice_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     install_mirror(home)
     assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_no_link_leads_back_to_the_checkout(tmp_path: Path) -> None:
+    install_mirror(QemuHome(tmp_path))
+    links = [path for path in tmp_path.rglob("*") if path.is_symlink()]
+    assert links
+    assert not [path for path in links if CHECKOUT.is_relative_to(path.resolve())]
