@@ -16,6 +16,8 @@ from server.errors import InfrastructureError
 from server.workers.clouds.qemu.sockets import connect
 
 REPEAT_S = 0.7
+CLOCK_TOLERANCE_S = 0.5
+CLOCK_TRIES = 5
 
 
 class ChannelError(InfrastructureError):
@@ -42,9 +44,14 @@ def give_identity(socket_path: Path, identity: Identity, now: Callable[[], float
     """Tell the guest who and when it is, and wait until it has become that. ``now``: Unix seconds. Raises ChannelError.
 
     It is told again, more and more seldom, until it answers: being told twice does no harm, and a clone that does not know yet
-    that somebody listens drops its answer (seen with one in four).
+    that somebody listens drops its answer (seen with one in four). A guest that boots reads late what was told early, so its
+    clock is compared and put right.
     """
-    _tell(socket_path, lambda: {**asdict(identity), "time": now()}, timeout_s, REPEAT_S)
+    answer = _tell(socket_path, lambda: {**asdict(identity), "time": now()}, timeout_s, REPEAT_S)
+    for _ in range(CLOCK_TRIES):
+        if abs(answer.time - now()) <= CLOCK_TOLERANCE_S:
+            return
+        answer = _tell(socket_path, lambda: {"time": now()}, timeout_s, REPEAT_S)
 
 
 def run_in_guest(socket_path: Path, script: str, timeout_s: float, repeat_s: float | None = None) -> str:
@@ -52,10 +59,18 @@ def run_in_guest(socket_path: Path, script: str, timeout_s: float, repeat_s: flo
 
     ``repeat_s``: seconds without an answer after which it is told again; only for what may be done twice.
     """
-    return _tell(socket_path, lambda: {"run": script}, timeout_s, repeat_s or timeout_s)
+    return _tell(socket_path, lambda: {"run": script}, timeout_s, repeat_s or timeout_s).out
 
 
-def _tell(socket_path: Path, order: Callable[[], dict[str, object]], timeout_s: float, repeat_s: float) -> str:
+@dataclass(frozen=True)
+class _Answer:
+    """What an order printed, and the guest's clock when it was done (Unix seconds)."""
+
+    out: str
+    time: float
+
+
+def _tell(socket_path: Path, order: Callable[[], dict[str, object]], timeout_s: float, repeat_s: float) -> _Answer:
     try:
         with connect(socket_path, timeout_s) as connection:
             line = _ask(connection, order, time.monotonic() + timeout_s, repeat_s)
@@ -82,12 +97,12 @@ def _ask(connection: socket.socket, order: Callable[[], dict[str, object]], unti
     raise TimeoutError
 
 
-def _answer(line: str) -> str:
+def _answer(line: str) -> _Answer:
     try:
         answer = json.loads(line)
-        code, out = int(answer["rc"]), str(answer["out"])
+        code, out, at = int(answer["rc"]), str(answer["out"]), float(answer["time"])
     except (ValueError, KeyError, TypeError):
         raise ChannelError(f"the guest answered {line[:200]!r} on its identity port") from None
     if code:
         raise ChannelError(f"the guest could not do it (exit code {code}): {out.strip()[-500:]}")
-    return out
+    return _Answer(out, at)

@@ -33,23 +33,23 @@ CHECK_LIMIT_S = 180.0
 WARM_LIMIT_S = 180.0
 SAVE_LIMIT_S = 120.0
 DELETE_LIMIT_S = 120.0
-# What the first job needs shall be in the memory already: the NFS client, systemd's way to start a unit, Python. The unmount
-# gives the client's identity back to the server; nothing may be left unwritten, since clones share this disk.
+# What the first job needs shall be in the memory already: the service that waits for it, and the NFS client. The unmount gives
+# the client's identity back to the server; nothing may be left unwritten, since clones share this disk.
 WARM = """\
 set -e
+tries=0
+until [ -p /run/cumulus-job/answers ]; do
+  tries=$((tries + 1))
+  [ $tries -le 60 ] || {{ echo 'the service cumulus-job does not wait for a job' >&2; exit 1; }}
+  sleep 1
+done
 modprobe nfsv4
 mkdir -p /run/cumulus/warm
-mount -t nfs4 -o port={port},vers=4.2 {host}:/ /run/cumulus/warm
+mount -t nfs4 -o port={port},vers=4.2,sec=sys {host}:/ /run/cumulus/warm
 ls /run/cumulus/warm/data /run/cumulus/warm/jobs > /dev/null
 umount -R /run/cumulus/warm
 rmdir /run/cumulus/warm
-systemd-run -q --wait true
-python3 -c 'import argparse, ctypes, json, os, pathlib, re, shutil, socket, struct, subprocess, threading, time'
-for program in /usr/local/sbin/cumulus-worker /usr/local/sbin/cumulus-runner; do
-  if [ -x "$program" ]; then "$program" --help > /dev/null; fi
-done
-sync
-systemd-run -q --wait true
+/usr/local/sbin/cumulus-worker --help > /dev/null
 sync
 """
 
@@ -191,7 +191,7 @@ class Snapshots:
             copy_disk(template.disk, folder / "disk.qcow2")
             shutil.copy(template.kernel, folder)
             shutil.copy(template.initrd, folder)
-            return describe_image(folder, self.now())
+            return describe_image(folder, self.now(), template.recipe)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -3,7 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,12 @@ WHO = Identity("00ff", "job-7", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "ssh
 Guest = Callable[[list[dict[str, object]]], bytes]
 
 
+NOW = 1795478562.5
+TOLD = b'{"rc": 0, "out": "", "time": 1795478562.4}\n'
+
+
 def clock() -> float:
-    return 1795478562.5
+    return NOW
 
 
 @pytest.fixture
@@ -32,27 +37,33 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         heard: list[dict[str, object]] = []
 
         def serve() -> None:
-            connection, _ = server.accept()
-            with connection, connection.makefile("r") as lines:
-                for line in lines:
-                    heard.append(json.loads(line))
-                    said = answer(heard)
-                    if said == b"hang up":
-                        return
-                    connection.sendall(said)
+            with suppress(OSError):  # accept ends when the server is shut down
+                while True:
+                    connection, _ = server.accept()
+                    with connection, connection.makefile("r") as lines:
+                        converse(lines, connection)
+
+        def converse(lines: Iterable[str], connection: socket.socket) -> None:
+            for line in lines:
+                heard.append(json.loads(line))
+                said = answer(heard)
+                if said == b"hang up":
+                    return
+                connection.sendall(said)
 
         threads.append(threading.Thread(target=serve))
         threads[-1].start()
         return heard
 
     yield start
+    server.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join(5)
     server.close()
 
 
 def test_a_guest_hears_all_that_it_must_become(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
-    heard = guest(lambda _: b'{"rc": 0, "out": ""}\n')
+    heard = guest(lambda _: TOLD)
     give_identity(tmp_path / "identity", WHO, clock, 5)
     assert heard == [
         {"seed": "00ff", "time": 1795478562.5, "name": "job-7", "host_key": WHO.host_key, "authorized_key": "ssh-ed25519 AAAA"}
@@ -62,13 +73,21 @@ def test_a_guest_hears_all_that_it_must_become(guest: Callable[[Guest], list[dic
 def test_a_guest_whose_answer_was_lost_is_told_again_with_the_time_it_is_then(
     guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
 ) -> None:
-    heard = guest(lambda orders: b'{"rc": 0, "out": ""}\n' if len(orders) == 3 else b"")
-    give_identity(tmp_path / "identity", WHO, iter([1.0, 2.0, 3.0]).__next__, 5)
-    assert [order["time"] for order in heard] == [1.0, 2.0, 3.0]
+    heard = guest(lambda orders: TOLD if len(orders) == 3 else b"")
+    give_identity(tmp_path / "identity", WHO, iter([1.0, 2.0, NOW, NOW]).__next__, 5)
+    assert [order["time"] for order in heard] == [1.0, 2.0, NOW]
+
+
+def test_a_guest_that_read_late_what_was_told_early_gets_its_clock_put_right(
+    guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
+) -> None:
+    heard = guest(lambda orders: TOLD if len(orders) == 2 else b'{"rc": 0, "out": "", "time": 1795478550.0}\n')
+    give_identity(tmp_path / "identity", WHO, clock, 5)
+    assert heard[1:] == [{"time": NOW}]
 
 
 def test_a_command_that_may_be_told_twice_is(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
-    heard = guest(lambda orders: b'{"rc": 0, "out": ""}\n' if len(orders) == 2 else b"")
+    heard = guest(lambda orders: TOLD if len(orders) == 2 else b"")
     run_in_guest(tmp_path / "identity", "sync", 5, repeat_s=0.05)
     assert heard == [{"run": "sync"}] * 2
 
@@ -81,7 +100,7 @@ def test_a_command_is_told_only_once(guest: Callable[[Guest], list[dict[str, obj
 
 
 def test_a_command_that_fails_says_what_it_printed(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
-    guest(lambda _: b'{"rc": 2, "out": "no such unit\\n"}\n')
+    guest(lambda _: b'{"rc": 2, "out": "no such unit\\n", "time": 0}\n')
     with pytest.raises(ChannelError, match=r"exit code 2.*no such unit"):
         run_in_guest(tmp_path / "identity", "systemctl start x", 5)
 
