@@ -21,7 +21,8 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog) -> None:
     if problems := cloud.problems():
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
-        cloud.check_snapshot()
+        if hint := cloud.check_snapshot():
+            say(f"Note: {hint}")
     except TemplateMissing:
         maker = cloud.template()
         maker.build(say, fresh=False)

@@ -55,8 +55,7 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
         yield Finding(f"cloud {cloud.name}", True, "all programs are there")
 
     def snapshot() -> str:
-        cloud.check_snapshot()
-        return "there is one to make workers from"
+        return cloud.check_snapshot() or "there is one to make workers from"
 
     yield _run("snapshot", snapshot)
 

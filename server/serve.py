@@ -57,7 +57,8 @@ def require_setup(cloud: Cloud) -> None:
     terraform_binary()
     if problems := cloud.problems():
         raise SetupMissing(f"this computer is not ready for the cloud {cloud.name}:\n- " + "\n- ".join(problems))
-    cloud.check_snapshot()
+    if hint := cloud.check_snapshot():
+        log.warning("old snapshot", hint=hint)
 
 
 def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":

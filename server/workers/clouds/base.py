@@ -85,8 +85,11 @@ class Cloud(Protocol):
     def template(self) -> Template:
         """What workers are copies of."""
 
-    def check_snapshot(self) -> None:
-        """Raises TemplateMissing where there is no snapshot to make workers from."""
+    def check_snapshot(self) -> str:
+        """What is worth knowing of the snapshot that workers are made from, "" for nothing.
+
+        Raises TemplateMissing where there is none.
+        """
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy; empty: all is there. Starts nothing."""

@@ -76,8 +76,9 @@ class LocalCloud:
         """This computer."""
         return LocalTemplate()
 
-    def check_snapshot(self) -> None:
-        """There is always one."""
+    def check_snapshot(self) -> str:
+        """This computer itself is what workers are made from: nothing to tell."""
+        return ""
 
     def problems(self) -> list[str]:
         """It needs nothing but this Python."""

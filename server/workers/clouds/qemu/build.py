@@ -5,6 +5,7 @@ All is built beside the template and takes its place at the end; an interrupted 
 removes, and nothing mounted.
 """
 
+import hashlib
 import shutil
 import subprocess
 import time
@@ -63,7 +64,6 @@ QUIET_UNITS = (
 )
 UNUSED_UNITS = ("nfs-client.target", "remote-fs.target")
 UNITS = f"""\
-systemctl -q enable systemd-networkd ssh
 systemctl -q mask {" ".join(QUIET_UNITS)}
 systemctl -q disable {" ".join(UNUSED_UNITS)}
 systemctl -q set-default multi-user.target
@@ -75,6 +75,16 @@ rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/
 rm -f /usr/sbin/policy-rc.d
 : > /etc/machine-id
 """
+
+
+def recipe() -> str:
+    """Names what a template built now is made from: this module and the playbook with its roles (SHA-256, hex)."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), PLAYBOOKS / "template.yml", *sorted((PLAYBOOKS / "roles").rglob("*"))):
+        if path.is_file() and path.suffix not in (".md", ".pyc"):
+            digest.update(f"{path.relative_to(CHECKOUT)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ class Builder:
         run_logged(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(image / "disk.qcow2")], log)
         raw.unlink()
         subprocess.run(["sync", "-f", str(image)], check=False)
-        describe_image(image, self.clock())
+        describe_image(image, self.clock(), recipe())
 
     def _take_place(self, image: Path) -> None:
         old = self.home.template.with_name("template.old")

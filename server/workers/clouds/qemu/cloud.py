@@ -10,6 +10,7 @@ from server.catalog.flavors import Flavor
 from server.errors import SetupMissing
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, Resource
+from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST
 from server.workers.clouds.qemu.images import read_image
 from server.workers.clouds.qemu.keys import ensure_key
@@ -24,6 +25,10 @@ from server.workers.clouds.qemu.shared import SharedProvider
 from server.workers.clouds.qemu.snapshot import CANARY
 from server.workers.clouds.qemu.template import QemuTemplate
 
+OUTDATED = (
+    "the snapshot was made by another version of Cumulus than this one: `cumulus template build --fresh` (what was installed on "
+    "the template by hand is lost then), then `make snapshot`"
+)
 WORK_DIR = "/var/lib/cumulus/job"
 JOB_DIR = "/srv/job"
 WORKER_PROGRAM = "/usr/local/sbin/cumulus-worker"
@@ -51,9 +56,9 @@ class QemuCloud:
         """What workers are copies of."""
         return QemuTemplate(self._settings, self)
 
-    def check_snapshot(self) -> None:
-        """Raises TemplateMissing where there is no snapshot to make workers from."""
-        read_image(self._home.current)
+    def check_snapshot(self) -> str:
+        """What is worth knowing of the snapshot that workers are made from. Raises TemplateMissing where there is none."""
+        return "" if read_image(self._home.current).recipe == recipe() else OUTDATED
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""

@@ -31,7 +31,7 @@ class FileStamp:
 @dataclass(frozen=True)
 class Image:
     """One image. ``sha256`` covers disk, kernel and RAM disk as they were written; ``stamp`` and
-    ``disk_bytes`` (its virtual size) are the disk's.
+    ``disk_bytes`` (its virtual size) are the disk's; ``recipe`` names what it was made from, also after a copy.
     """
 
     folder: Path
@@ -39,6 +39,7 @@ class Image:
     stamp: FileStamp
     disk_bytes: int
     created: float
+    recipe: str
 
     @property
     def disk(self) -> Path:
@@ -61,23 +62,24 @@ class Image:
         return self.folder / "memory"
 
 
-def describe_image(folder: Path, created: float) -> Image:
+def describe_image(folder: Path, created: float, recipe: str) -> Image:
     """Write down what lies in ``folder``; last, so that a folder with a description is whole."""
     stamp = FileStamp.of(folder / "disk.qcow2")
     digest = hashlib.sha256("".join(checksum(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd")).encode()).hexdigest()
     beside = folder / f"{DESCRIPTION}.new"
     size = virtual_size(folder / "disk.qcow2")
-    known = {"sha256": digest, "stamp": asdict(stamp), "disk_bytes": size, "created": created}
+    known = {"sha256": digest, "stamp": asdict(stamp), "disk_bytes": size, "created": created, "recipe": recipe}
     beside.write_text(json.dumps(known, indent=1) + "\n")
     beside.rename(folder / DESCRIPTION)
-    return Image(folder, digest, stamp, size, created)
+    return Image(folder, digest, stamp, size, created, recipe)
 
 
 def read_image(folder: Path) -> Image:
     """The image in ``folder``. Raises TemplateMissing where there is none, or only half of one."""
     try:
         known = json.loads((folder / DESCRIPTION).read_text())
-        image = Image(folder.resolve(), known["sha256"], FileStamp(**known["stamp"]), known["disk_bytes"], known["created"])
+        stamp, size = FileStamp(**known["stamp"]), known["disk_bytes"]
+        image = Image(folder.resolve(), known["sha256"], stamp, size, known["created"], known["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TemplateMissing(f"there is no machine image in {folder}: make template, then make snapshot") from None
     if missing := [path.name for path in (image.disk, image.kernel, image.initrd) if not path.is_file()]:

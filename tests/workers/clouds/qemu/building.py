@@ -12,13 +12,13 @@ SHAPE = Shape(1, 1024, 20)
 QCOW2 = b"QFI\xfb\x00\x00\x00\x03" + bytes(16) + (3 << 30).to_bytes(8, "big")
 
 
-def make_image(folder: Path, created: float = 1000.0) -> Image:
+def make_image(folder: Path, created: float = 1000.0, recipe: str = "recipe") -> Image:
     """An image with a disk of 3 GB, as far as its first bytes tell."""
     folder.mkdir(parents=True)
     (folder / "disk.qcow2").write_bytes(QCOW2)
     (folder / "vmlinuz").write_bytes(b"kernel")
     (folder / "initrd").write_bytes(b"initrd")
-    return describe_image(folder, created)
+    return describe_image(folder, created, recipe)
 
 
 def make_memory(image: Image, tmp_path: Path, worker: str = "canary-1") -> memory.MemoryImage:

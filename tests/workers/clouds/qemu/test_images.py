@@ -22,7 +22,7 @@ def test_the_checksum_covers_the_kernel(tmp_path: Path) -> None:
     for name in ("disk.qcow2", "initrd"):
         (second / name).write_bytes((tmp_path / "1" / name).read_bytes())
     (second / "vmlinuz").write_bytes(b"another kernel")
-    assert describe_image(second, 1000.0).sha256 != first.sha256
+    assert describe_image(second, 1000.0, "recipe").sha256 != first.sha256
 
 
 @pytest.mark.parametrize("name", ["disk.qcow2", "vmlinuz", "initrd"])

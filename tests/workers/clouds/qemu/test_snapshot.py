@@ -59,7 +59,7 @@ def home(tmp_path: Path) -> QemuHome:
     make_image(home.template)
     (home.template / "disk.qcow2").unlink()
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(home.template / "disk.qcow2"), "1M"], check=True)
-    describe_image(home.template, 1000.0)
+    describe_image(home.template, 1000.0, "recipe")
     return home
 
 
