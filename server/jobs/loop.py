@@ -16,6 +16,7 @@ from server.models import Job, Worker, living_workers, unfinished_jobs
 from server.settings import Settings
 from server.states import JobState, WorkerState
 
+TIDY_INTERVAL_S = 3600.0
 LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class Loop:
         self._clock = clock
         self._pool = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int, Future[None]] = {}
+        self._tidy_due = 0.0
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
@@ -76,6 +78,9 @@ class Loop:
                 self._steps.observe(job, worker, now)
         self._admit(now)
         self._dispatch(now)
+        if now >= self._tidy_due:
+            self._tidy_due = now + TIDY_INTERVAL_S
+            self._pool.submit(self._steps.tidy, now)
         return self._delay(now)
 
     def _admit(self, now: float) -> None:

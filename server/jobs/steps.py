@@ -42,6 +42,13 @@ class Steps:
         """The controller is going: give up waiting for plays; the next controller enters the steps again."""
         self._abandoned.set()
 
+    def tidy(self, now: float) -> None:
+        """Remove what is kept only for a while."""
+        try:
+            self._fleet.forget_old_plays(now)
+        except OSError:
+            log.exception("old records of plays could not be removed")
+
     def receive(self, job: Job, now: float) -> None:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
         folder = self._storage.folder(job.folder)

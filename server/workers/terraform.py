@@ -51,7 +51,7 @@ def terraform_binary(search: str | None = None) -> str:
     ``search``: folders as in ``PATH``; default: ``PATH``, then the virtual environment, where the set-up puts one that a Python
     package carries.
     """
-    folders = search if search is not None else os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.prefix) / "bin")])
+    folders = search or os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.prefix) / "bin")])
     for name in ("terraform", "tofu"):
         if found := shutil.which(name, path=folders):
             return found

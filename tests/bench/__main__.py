@@ -73,6 +73,11 @@ def main() -> None:
     write(figures, cost)
 
 
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def timed(act: Callable[[], object]) -> float:
     """Seconds that ``act`` takes."""
     begin = time.monotonic()
@@ -116,10 +121,12 @@ def measure(client: Client, process: psutil.Process, settings: Settings, figures
     """The runs: warm ones of the flavor that has a memory image, cold ones of another."""
     run(client, settings, settings.default_flavor, Figures(), "first")  # terraform init, caches
     before = process.cpu_times()
-    for _ in range(WARM_RUNS):
+    for number in range(WARM_RUNS):
+        say(f"Warm job {number + 1} of {WARM_RUNS}")
         run(client, settings, settings.default_flavor, figures, "warm")
     after = process.cpu_times()
-    for _ in range(COLD_RUNS):
+    for number in range(COLD_RUNS):
+        say(f"Cold job {number + 1} of {COLD_RUNS}")
         run(client, settings, "m1.8xlarge", figures, "cold")
     own = after.user + after.system - before.user - before.system
     children = after.children_user + after.children_system - before.children_user - before.children_system
@@ -149,7 +156,7 @@ def run(client: Client, settings: Settings, flavor: str, figures: Figures, kind:
         figures.add(f"{kind}: the app's end → DONE visible", seen - result.ended)
     worker = until(lambda: Worker.get_or_none(Worker.job_id == started.job_id, Worker.state == "deleted"))
     figures.add(f"{kind}: teardown (DONE → machine gone)", worker.ended - Job.get_by_id(started.job_id).ended)
-    figures.add(f"{kind}: machine made (terraform apply)", step_s(worker, "creating", "booting"))
+    figures.add(f"{kind}: machine answers ssh (terraform apply)", step_s(worker, "creating", "booting"))
 
 
 def step_s(worker: Worker, first: str, last: str) -> float:

@@ -1,7 +1,7 @@
 """The Terraform provider ``qemu``: machines on this computer as resources. Owns schema and translation, not how a machine
 starts.
 
-Written with the framework ``tf`` (https://pypi.org/project/tf/, plugin protocol 6). Started by terraform itself through
+Written with the framework ``tf`` (Python, plugin protocol 6). Started by terraform itself through
 :func:`main`, or kept running for many terraforms by serve.py.
 """
 
