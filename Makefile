@@ -5,8 +5,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLOUD ?= qemu
 export CUMULUS_CLOUD := $(CLOUD)
-PYTHON := .venv/bin/python
-CUMULUS := .venv/bin/cumulus
+# The NFS server and the template's build need root rights.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo -E env "PATH=$(PATH)"))
+PYTHON := $(AS_ROOT) .venv/bin/python
+CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
 .PHONY: help setup setup-dev demo run test lint template snapshot bench doctor state clean
 
@@ -48,6 +50,6 @@ state: setup ## List the machines that Terraform knows, and the plain terraform 
 	@$(CUMULUS) state
 
 clean: ## End what still runs; remove the virtual environment and caches (var/ with its jobs stays)
-	@if [ -x $(CUMULUS) ]; then $(CUMULUS) stop --machines; fi
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .ansible build ./*.egg-info
-	@find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
+	@if [ -x .venv/bin/cumulus ]; then $(CUMULUS) stop --machines; fi
+	@$(AS_ROOT) rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .ansible build ./*.egg-info
+	@$(AS_ROOT) find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

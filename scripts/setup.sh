@@ -23,15 +23,17 @@ for cloud in "$@"; do
   esac
 done
 
-python=
-for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
-  if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    python=$(command -v "$candidate")
-    break
-  fi
-done
-[ -n "$python" ] || { say "setup.sh: Python 3.11 or later is needed (Debian 12, Ubuntu 24.04 or newer have it)"; exit 1; }
-"$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
+find_python() {
+  for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+      command -v "$candidate"
+      return
+    fi
+  done
+}
+python=$(find_python)
+[ -n "$python" ] || wanted+=(python3)
+[ -n "$python" ] && "$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
 
 missing=()
 for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
@@ -43,6 +45,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+python=$(find_python)
+[ -n "$python" ] || { say "setup.sh: Python 3.11 or later is needed (Debian 12, Ubuntu 24.04 or newer have it)"; exit 1; }
 
 lock=requirements.lock
 [ "$profile" = dev ] && lock=requirements-dev.lock

@@ -55,7 +55,10 @@ def terraform_binary(search: str | None = None) -> str:
     for name in ("terraform", "tofu"):
         if found := shutil.which(name, path=folders):
             return found
-    raise SetupMissing("neither terraform nor tofu is installed: see the doctor command")
+    raise SetupMissing(
+        "neither terraform nor tofu is installed: scripts/setup.sh installs one, or see "
+        "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install"
+    )
 
 
 class _Command(Terraform):  # type: ignore[misc]  # the package has no types

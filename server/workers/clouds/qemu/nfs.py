@@ -28,6 +28,7 @@ from server.workers.clouds.qemu.process import end_process, find_process
 
 GANESHA = "ganesha.nfsd"
 PLUGIN_FOLDERS = ("/usr/lib/x86_64-linux-gnu/ganesha", "/usr/lib/ganesha", "/usr/lib64/ganesha")
+MOUNT_TABLE = Path("/etc/mtab")
 # Below the range from which the system takes ports for outgoing connections: nothing takes ours while the server restarts.
 PORTS = range(20000, 32000)
 TRIES = 20
@@ -212,6 +213,8 @@ def nfs_problems() -> list[str]:
         found.append(f"{GANESHA} (NFS server) is not installed: apt-get install nfs-ganesha nfs-ganesha-vfs")
     elif not any(Path(folder, "libfsalvfs.so").is_file() for folder in PLUGIN_FOLDERS):
         found.append("nfs-ganesha lacks its VFS module: apt-get install nfs-ganesha-vfs")
+    if not MOUNT_TABLE.exists():
+        found.append(f"{MOUNT_TABLE} is missing, where the NFS server looks for file systems: ln -s /proc/mounts {MOUNT_TABLE}")
     if os.geteuid() != 0:
         found.append("the NFS server needs root rights: run the controller as root (sudo), or set CUMULUS_CLOUD=local")
     return found

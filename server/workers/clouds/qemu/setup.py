@@ -6,8 +6,10 @@ from pathlib import Path
 
 import psutil
 
+from server.errors import SetupMissing
 from server.workers.clouds.qemu.accel import QEMU
 from server.workers.clouds.qemu.nfs import nfs_problems
+from server.workers.terraform import terraform_binary
 
 PROGRAMS = {
     QEMU: "apt-get install qemu-system-x86",
@@ -43,11 +45,11 @@ def find_program(name: str) -> str | None:
 
 
 def _terraform() -> list[str]:
-    if shutil.which("terraform") or shutil.which("tofu"):
-        return []
-    return [
-        "neither terraform nor tofu is installed: https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install"
-    ]
+    try:
+        terraform_binary()
+    except SetupMissing as problem:
+        return [problem.message]
+    return []
 
 
 def _programs(wanted: dict[str, str]) -> list[str]:

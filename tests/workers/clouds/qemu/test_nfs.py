@@ -117,3 +117,8 @@ def test_a_server_without_its_module_is_not_enough(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(nfs, "PLUGIN_FOLDERS", (str(tmp_path),))
     assert any("nfs-ganesha-vfs" in problem for problem in nfs.nfs_problems())
+
+
+def test_a_missing_mount_table_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(nfs, "MOUNT_TABLE", tmp_path / "mtab")
+    assert any("ln -s /proc/mounts" in problem for problem in nfs.nfs_problems())
