@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.conftest import FILES, Worker, runs, wait_until
+from tests.runner.conftest import FILES, Worker, runs, wait_until
 
 # The service as it is, but for what only root on a machine of its own can do.
 SERVICE = """

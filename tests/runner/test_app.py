@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.conftest import Worker, runs, wait_until
+from tests.runner.conftest import Worker, runs, wait_until
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 

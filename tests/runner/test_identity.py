@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from server.settings import CHECKOUT
-from tests.worker.conftest import FILES
+from tests.runner.conftest import FILES
 
 PROGRAM = FILES / "cumulus-identity"
 # Told where to write and what not to touch on the computer that tests run on.
 SERVE = """
 import sys
-from tests.worker.test_identity import load
+from tests.runner.test_identity import load
 identity = load(sys.argv[1])
 identity.HOST_KEY, identity.AUTHORIZED_KEYS = sys.argv[3] + "/host_key", sys.argv[3] + "/root/.ssh/authorized_keys"
 identity.serve(int(sys.argv[2]))

@@ -8,7 +8,7 @@ from cumulus_runner import meter as meters
 from cumulus_runner.journal import Journal
 from cumulus_runner.meter import Meter, memory_usage, processor_times, usage
 
-from tests.worker.conftest import wait_until
+from tests.runner.conftest import wait_until
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.conftest import Worker
+from tests.runner.conftest import Worker
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
 

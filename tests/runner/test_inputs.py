@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.worker.conftest import Worker, own, shared, wait_until
+from tests.runner.conftest import Worker, own, shared, wait_until
 
 COPY = ["sh", "-c", 'cp "$1" "$2/$3"', "sh", "{source}", "{folder}", "{name}"]
 

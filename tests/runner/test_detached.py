@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cumulus_runner import processes
 
-from tests.worker.conftest import Worker, runs, wait_until
+from tests.runner.conftest import Worker, runs, wait_until
 
 
 def runner_of(worker: Worker) -> int:
