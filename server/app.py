@@ -98,7 +98,7 @@ def create_app(controller: Controller) -> Flask:
 
 
 def _health(controller: Controller) -> Response:
-    """200 while the loop turns and the database answers."""
+    """200 while requests are served and the database answers."""
     controller.database.execute_sql("SELECT 1")
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
 

@@ -10,9 +10,11 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from server.errors import CumulusError
 
@@ -25,9 +27,10 @@ class AlreadyRunning(CumulusError):
 
 @dataclass(frozen=True)
 class Running:
-    """A controller that answers."""
+    """A controller that answers. ``began``: when its process did (Unix seconds); another process may get its number."""
 
     pid: int
+    began: float
     url: str
 
 
@@ -35,11 +38,12 @@ def installation_id(home: Path) -> str:
     """The id of this installation; made at the first call, the same ever after."""
     path = home / "installation-id"
     home.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x") as file:
-            file.write(f"c{secrets.token_hex(6)}\n")
-    except FileExistsError:
-        pass
+    if not path.exists():
+        beside = home / f"installation-id.{secrets.token_hex(6)}"
+        beside.write_text(f"c{secrets.token_hex(6)}\n")
+        with suppress(FileExistsError):  # another process was quicker
+            os.link(beside, path)
+        beside.unlink()
     return path.read_text().strip()
 
 
@@ -62,7 +66,7 @@ def announced(home: Path, url: str) -> Iterator[None]:
     """Tell other commands on this computer where the controller answers, while it does."""
     path = home / "controller.json"
     beside = home / "controller.json.new"
-    beside.write_text(json.dumps(asdict(Running(os.getpid(), url))))
+    beside.write_text(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
     beside.rename(path)
     try:
         yield
@@ -87,7 +91,7 @@ def running_controller(home: Path) -> Running | None:
     """The controller that answers on this installation; None where there is none."""
     try:
         found = Running(**json.loads((home / "controller.json").read_text()))
-        os.kill(found.pid, 0)
-    except (OSError, ValueError, TypeError):
+        alive = psutil.Process(found.pid).create_time() == found.began
+    except (OSError, ValueError, TypeError, psutil.Error):
         return None
-    return found
+    return found if alive else None
