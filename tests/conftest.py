@@ -1,6 +1,7 @@
 """What many tests share: settings of their own, a controller on the local cloud."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CUMULUS_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def no_terraform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A computer without any program, and a virtual environment without terraform."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "nowhere"))
 
 
 @pytest.fixture

@@ -12,7 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.doctor import examine
+from server.errors import SetupMissing
 from server.installation import running_controller
+from server.serve import require_setup
+from server.settings import Settings
+from server.workers.clouds.local import LocalCloud
 from tests.conftest import FLAVORS, TEST_APPS, eventually
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
@@ -30,6 +35,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "CUMULUS_APPS": str(TEST_APPS),
         "CUMULUS_FLAVORS": str(flavors),
         "CUMULUS_MIN_FREE_GB": "0",
+        "CUMULUS_PORT": "0",
         "COLUMNS": "200",
     }
     return {**{name: value for name, value in os.environ.items() if not name.startswith("CUMULUS_")}, **own}
@@ -103,7 +109,6 @@ def test_a_port_that_is_taken_is_said_and_nothing_runs(environment: dict[str, st
         ("CUMULUS_CLOUD", "cumulonimbus", "cloud"),
         ("CUMULUS_MAX_ATTEMPTS", "0", "max_attempts"),
         ("CUMULUS_FLAVORS", "/nowhere/flavors.tsv", "/nowhere/flavors.tsv"),
-        ("PATH", "/nowhere", "terraform"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(environment: dict[str, str], variable: str, value: str, words: str) -> None:
@@ -163,9 +168,15 @@ def test_doctor_lists_what_is_there_and_fails_for_what_is_not(environment: dict[
     well = cumulus(environment, "doctor", "--json")
     assert well.returncode == 0, well.stdout
     assert all(finding["ok"] for finding in json.loads(well.stdout))
-    ill = cumulus({**environment, "PATH": "/nowhere"}, "doctor")
+    ill = cumulus({**environment, "CUMULUS_FLAVORS": "/nowhere/flavors.tsv"}, "doctor")
     assert ill.returncode == 1
-    assert "MISSING  terraform" in ill.stdout
+    assert "MISSING  flavors" in ill.stdout
+
+
+def test_without_terraform_nothing_is_created(settings: Settings, cloud: LocalCloud, no_terraform: None) -> None:
+    with pytest.raises(SetupMissing, match="neither terraform nor tofu"):
+        require_setup(cloud)
+    assert [finding.name for finding in examine(settings) if not finding.ok] == ["terraform"]
 
 
 def test_stop_ends_the_controller_and_its_machines(

@@ -18,8 +18,10 @@ from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("vm")]
+# A shell that runs things in the background has them ignore Ctrl-C, and their children, too.
 BUILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from server.settings import Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
