@@ -31,7 +31,7 @@ def left_running(home: Path) -> list[str]:
 
 
 def newest_output(home: Path) -> Path:
-    folder = max((home / "storage" / "jobs").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    folder = max((home / "storage" / "jobs").glob("Job_*_comet_*"), key=lambda path: int(path.name.split("_")[1]))
     return next(path for path in (folder / "output").glob("*.txt") if "decoy" not in path.name)
 
 
