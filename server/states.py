@@ -108,6 +108,7 @@ class Reason(StrEnum):
 
     CANCELLED = "cancelled"
     INPUT_MISSING = "input_missing"
+    STEP_BEFORE_FAILED = "step_before_failed"
     UPLOAD_FAILED = "upload_failed"
     UPLOAD_TIMEOUT = "upload_timeout"
     CONVERSION_FAILED = "conversion_failed"
@@ -139,6 +140,7 @@ class Reason(StrEnum):
 _POLICIES = {
     Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled."),
     Reason.INPUT_MISSING: _Policy(Blame.USER, "An input file is missing."),
+    Reason.STEP_BEFORE_FAILED: _Policy(Blame.USER, "The job that it starts after did not succeed."),
     Reason.UPLOAD_FAILED: _Policy(Blame.USER, "An input file could not be sent."),
     Reason.UPLOAD_TIMEOUT: _Policy(Blame.USER, "The input files did not arrive in time."),
     Reason.CONVERSION_FAILED: _Policy(Blame.USER, "An input file could not be converted."),

@@ -20,13 +20,24 @@ PRIVATE_PREFIX = ".cumulus."
 MAX_NAME_BYTES = 255
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
+_STEP = "%job_dir_"
+_STEP_RESULT = re.compile(r"%job_dir_([0-9]{1,4})%/output/(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A result of an earlier step of a workflow: the step counted from 0, the path in its output folder."""
+
+    step: int
+    path: str
 
 
 @dataclass(frozen=True)
 class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
-    ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot.
+    ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
+    ``result``: nobody sends it, it comes from an earlier step.
     """
 
     name: str
@@ -35,6 +46,7 @@ class InputFile:
     convert: bool
     formats: tuple[str, ...]
     parameter: str
+    result: StepResult | None = None
 
     @property
     def target(self) -> str:
@@ -109,13 +121,21 @@ class FileList(Control[tuple[InputFile, ...]]):
     def _file(self, path: object) -> InputFile:
         if not isinstance(path, str):
             self.refuse(f"has {shown(path)}, not a path")
+        result = self._result(path) if path.startswith(_STEP) else None
         try:
-            name = base_name(path)
+            name = base_name(result.path if result else path)
         except InvalidInput as error:
             self.refuse(f"has a path that cannot be used: {error.message}")
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
-        return InputFile(name, self.shared, self.is_folder, self.convert, self.formats, self.name)
+        shared = self.shared and result is None
+        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result)
+
+    def _result(self, path: str) -> StepResult:
+        found = _STEP_RESULT.fullmatch(path)
+        if found is None or any(part in ("", ".", "..") for part in found[2].split("/")):
+            self.refuse(f"has {shown(path)}; a result of an earlier step is %job_dir_N%/output/NAME")
+        return StepResult(int(found[1]), found[2])
 
     def _pieces(self, value: tuple[InputFile, ...], texts: Texts) -> Iterator[str]:
         paths = _paths(value, texts["input_dir"])

@@ -44,9 +44,9 @@ def check_settings(app: App, settings: object) -> None:
 
 def input_files(app: App, settings: object) -> list[InputFile]:
     """The files that a job with these settings needs, each once, in the order of the XML. Raises InvalidInput."""
-    files: dict[tuple[str, bool, bool], InputFile] = {}
+    files: dict[object, InputFile] = {}
     for file in _files(answers(app, settings)):
-        files.setdefault((file.name, file.shared, file.convert), file)
+        files.setdefault(_origin(file), file)
     _check_files(files.values())
     return list(files.values())
 
@@ -78,12 +78,17 @@ def _files(given: Iterable[Answer]) -> list[InputFile]:
     return [file for answer in given if isinstance(answer.control, FileList) for file in answer.value]
 
 
+def _origin(file: InputFile) -> object:
+    """What two mentions of one file have in common."""
+    return file.name, file.shared, file.convert, file.result
+
+
 def _check_files(files: Iterable[InputFile]) -> None:
     """All input files of a job lie in one folder: no two may have the same name there."""
     taken: dict[str, InputFile] = {}
     for file in files:
         other = taken.setdefault(file.target, file)
-        if (other.name, other.shared, other.convert) != (file.name, file.shared, file.convert):
+        if _origin(other) != _origin(file):
             which = f"{shown(file.name)} and {shown(other.name)} of {other.parameter}"
             file_name = shown(file.target)
             raise InvalidInput(f"{file.parameter}: {which} would both be {file_name} for the app", field=file.parameter)

@@ -1,5 +1,7 @@
 """From a job's settings to the orders that its runner finds in the job folder: command, config file, input plan."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from server.catalog.apps import App, Catalog
@@ -33,10 +35,10 @@ def variables_for(flavor: Flavor, layout: Layout) -> Variables:
     )
 
 
-def missing_inputs(app: App, settings: dict[str, Any], data: Any, folder: JobFolder) -> list[str]:
+def missing_inputs(files: Iterable[InputFile], data: Path, folder: JobFolder) -> list[str]:
     """Names of input files that are not where they should have arrived."""
     roots = {True: data, False: folder.input}
-    return [file.name for file in input_files(app, settings) if not (roots[file.shared] / file.name).exists()]
+    return [file.name for file in files if not (roots[file.shared] / file.name).exists()]
 
 
 def _plan(job: Job, worker: str, flavor: Flavor, app: App, settings: dict[str, Any]) -> Plan:

@@ -9,9 +9,10 @@ from peewee import SqliteDatabase
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
-from server.catalog.values import check_settings, input_files
+from server.catalog.values import InputFile, check_settings, input_files
 from server.errors import CumulusError, InvalidInput, NotFound
-from server.jobs.submission import parse_number, parse_settings, require_description, require_owner
+from server.jobs.chains import require_steps, workflow_of
+from server.jobs.submission import parse_number, parse_settings, require_description, require_owner, require_workflow
 from server.models import Change, Job, insert, move
 from server.states import JobState, Reason
 from server.storage.conversions import conversion
@@ -67,18 +68,19 @@ class Jobs:
         owner = require_owner(wish.owner)
         description = require_description(wish.description)
         flavor = self._flavor(wish.flavor)
-        inputs = self._inputs(wish)
-        start_after = self._predecessor(wish.start_after, owner)
+        before = self._predecessor(wish.start_after, owner)
+        inputs = self._inputs(wish, before)
         job = self._store(
+            whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
             app=wish.app,
             flavor=flavor.name,
             weight=flavor.weight,
             description=description,
             settings=wish.settings,
-            inputs="\n".join(inputs),
-            workflow=wish.workflow,
-            start_after=start_after,
+            inputs="\n".join(file.name for file in inputs),
+            workflow=require_workflow(wish.workflow),
+            start_after=None if before is None else before.id,
         )
         self._wake()
         return job
@@ -95,18 +97,28 @@ class Jobs:
         return self._storage.folder(job.folder)
 
     def cancel(self, job_id: int, owner: str) -> str:
-        """End the owner's job, whatever it is doing; a finished one stays as it is. Returns a sentence. Raises NotFound."""
-        self.get(job_id, owner)
-        if self._end(job_id, JobState.CANCELLED, Change(self._clock(), who=owner, reason=Reason.CANCELLED)):
-            return f"Job {job_id} is cancelled"
-        return f"Job {job_id} had already ended"
+        """End the owner's job with its whole workflow, whatever they are doing; what has ended stays as it is.
+
+        Returns a sentence. Raises NotFound.
+        """
+        job = self.get(job_id, owner)
+        ended = self._end_workflow(job, JobState.CANCELLED, Change(self._clock(), who=owner, reason=Reason.CANCELLED))
+        if not ended:
+            return f"Job {job_id} had already ended"
+        others = [str(number) for number in ended if number != job_id]
+        return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 
     def fail(self, job_id: int, message: str) -> None:
         """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound."""
         job = self.get(job_id)
         if job.state == JobState.UPLOADING:
             text = message.replace("\0", "")[:2000]
-            self._end(job_id, JobState.FAILED, Change(self._clock(), who="agent", reason=Reason.UPLOAD_FAILED, text=text))
+            change = Change(self._clock(), who="agent", reason=Reason.UPLOAD_FAILED, text=text)
+            self._end_workflow(job, JobState.FAILED, change)
+
+    def _end_workflow(self, job: Job, end: JobState, change: Change) -> list[int]:
+        """End all steps of the job's workflow; the numbers of those that had not ended. The last goes first: none shall start."""
+        return sorted(step.id for step in reversed(workflow_of(job)) if self._end(step.id, end, change))
 
     def _end(self, job_id: int, end: JobState, change: Change) -> bool:
         """Move a job to ``end`` from wherever it is; False if it had ended. Meanwhile it may move on, hence the loop."""
@@ -135,30 +147,40 @@ class Jobs:
             raise InvalidInput(text, field="strategy")
         return flavor
 
-    def _inputs(self, wish: Submission) -> list[str]:
-        """The names of the input files, once app and settings are found usable."""
+    def _inputs(self, wish: Submission, before: Job | None) -> list[InputFile]:
+        """The input files, once app and settings are found usable."""
         app = self._catalog.get(wish.app)
         settings = parse_settings(wish.settings)
         check_settings(app, settings)
         files = input_files(app, settings)
+        require_steps(files, before)
         for file in files:
             if file.convert and conversion(file.name) is None:
                 raise InvalidInput(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
-        return [file.name for file in files]
+        return files
 
-    def _predecessor(self, text: str, owner: str) -> int | None:
+    def _predecessor(self, text: str, owner: str) -> Job | None:
         number = parse_number(text, "start_after_id")
-        if number is not None:
-            self.get(number, owner)
-        return number
+        if number is None:
+            return None
+        before = Job.get_or_none(Job.id == number, Job.owner == owner)
+        if before is None:
+            raise InvalidInput(f"{owner} has no job {number} to start after", field="start_after_id")
+        if before.outcome in (JobState.FAILED, JobState.CANCELLED):
+            raise InvalidInput(f"job {number} is {before.outcome}, nothing can start after it", field="start_after_id")
+        found: Job = before
+        return found
 
-    def _store(self, **fields: Any) -> Job:
-        """Row and folder together: the row counts only once the folder is there."""
+    def _store(self, *, whole: bool, **fields: Any) -> Job:
+        """Row and folder together: the row counts only once the folder is there. ``whole``: nobody sends any file of it."""
         now = self._clock()
         with self._database.atomic("IMMEDIATE"):
             change = Change(now, who=fields["owner"])
             job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
             job.folder = folder_name(job.id, job.owner, job.app, now)
             job.save(only=[Job.folder])
-            self._storage.folder(job.folder).create(job.settings)
+            folder = self._storage.folder(job.folder)
+            folder.create(job.settings)
+            if whole:
+                folder.mark_arrived()
         return job

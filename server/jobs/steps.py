@@ -10,7 +10,9 @@ import structlog
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
+from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
+from server.jobs.chains import bring_results
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.submission import parse_settings
 from server.models import Change, Job, Worker, insert, move, note
@@ -52,10 +54,14 @@ class Steps:
     def receive(self, job: Job, now: float) -> None:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
         folder = self._storage.folder(job.folder)
-        if folder.has_arrived():
+        before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
+        if before in (JobState.FAILED, JobState.CANCELLED):
+            self._fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
+        elif not folder.has_arrived():
+            if now - job.created > self._settings.upload_timeout_s:
+                self._fail(job, Reason.UPLOAD_TIMEOUT, "", now)
+        elif before == JobState.DONE:
             self._queue_complete(job, folder, now)
-        elif now - job.created > self._settings.upload_timeout_s:
-            self._fail(job, Reason.UPLOAD_TIMEOUT, "", now)
 
     def assign(self, job: Job, now: float) -> None:
         """QUEUED: give the job a worker row and its next attempt, both in one transaction."""
@@ -116,12 +122,9 @@ class Steps:
         move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()})
 
     def _queue_complete(self, job: Job, folder: JobFolder, now: float) -> None:
-        if job.start_after is not None and not self._follows_done(job, now):
-            return
         try:
-            app = self._catalog.get(job.app)
-            settings = parse_settings(Job.get_by_id(job.id).settings)
-            missing = missing_inputs(app, settings, self._storage.data, folder)
+            files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
+            missing = bring_results(job, files, self._storage) or missing_inputs(files, self._storage.data, folder)
         except NotFound as error:
             return self._fail(job, Reason.APP_GONE, error.message, now)
         except InvalidInput as error:
@@ -130,13 +133,10 @@ class Steps:
             return self._fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
 
-    def _follows_done(self, job: Job, now: float) -> bool:
-        """Whether the job that this one starts after is done; where it ended otherwise, this one ends, too."""
-        before = Job.get_or_none(Job.id == job.start_after)
-        if before is None or before.outcome in (JobState.FAILED, JobState.CANCELLED):
-            self._fail(job, Reason.INPUT_MISSING, f"Job {job.start_after}, whose results it needs, did not succeed", now)
-            return False
-        return bool(before.outcome == JobState.DONE)
+    def _outcome(self, job_id: int) -> str:
+        """How a job ended, "" while it has not; one that is gone did not succeed."""
+        row = Job.select(Job.outcome).where(Job.id == job_id).first()
+        return JobState.FAILED if row is None else str(row.outcome)
 
     def _launch(self, job: Job, worker: Worker, folder: JobFolder) -> None:
         flavor = self._flavors.get(job.flavor)

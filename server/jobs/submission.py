@@ -7,6 +7,7 @@ from typing import Any
 from server.errors import InvalidInput
 
 MAX_DESCRIPTION = 10_000
+MAX_WORKFLOW_NAME = 200
 MAX_SETTINGS_BYTES = 5_000_000
 # The client puts an owner into its page as it is, so nothing that could be markup; a login of any system fits.
 _OWNER = re.compile(r"[\w@+][\w@+. -]{0,63}")
@@ -26,6 +27,16 @@ def require_description(text: str) -> str:
     if len(text) > MAX_DESCRIPTION:
         raise InvalidInput(f"the description is longer than {MAX_DESCRIPTION} characters", field="description")
     return text.replace("\0", "")
+
+
+def require_workflow(name: str) -> str:
+    """What a client calls the workflow that a job is a step of; "" for none. Raises InvalidInput."""
+    if len(name) > MAX_WORKFLOW_NAME or any(not char.isprintable() or char in "<>&" for char in name):
+        raise InvalidInput(
+            f"the workflow's name is longer than {MAX_WORKFLOW_NAME} characters, or has < > & or control characters",
+            field="workflow_name",
+        )
+    return name
 
 
 def parse_settings(text: str) -> dict[str, Any]:

@@ -85,6 +85,22 @@ class JobFolder:
         self.output.mkdir()
         self._private("settings").write_text(settings)
 
+    def take(self, source: Path, name: str) -> None:
+        """Put a file or folder of the same storage into ``input/``, as hard links; nothing where it is already. Raises OSError.
+
+        Symbolic links in it are left out: they may lead anywhere.
+        """
+        target, beside = self.input / name, self.input / f"{PRIVATE_PREFIX}part"
+        if target.exists():
+            return
+        if source.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(source, beside, copy_function=os.link, ignore=_symlinks)
+        else:
+            beside.unlink(missing_ok=True)
+            os.link(source, beside)
+        beside.rename(target)
+
     def has_arrived(self) -> bool:
         """Whether the sender has said that all files are there."""
         return self._private("rsync").exists()
@@ -201,6 +217,10 @@ class Storage:
     def free_bytes(self) -> int:
         """Bytes that new files may take."""
         return shutil.disk_usage(self.root).free
+
+
+def _symlinks(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if Path(folder, name).is_symlink()]
 
 
 def folder_name(job_id: int, owner: str, app: str, created: float) -> str:

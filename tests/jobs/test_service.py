@@ -45,7 +45,7 @@ def test_a_submitted_job_has_a_row_a_folder_and_an_event(controller: Controller)
         ({"settings": '{"seconds": "soon"}'}, "seconds"),
         ({"description": "x" * 10_001}, "description"),
         ({"start_after": "x"}, "start_after_id"),
-        ({"start_after": "99"}, "job_id"),
+        ({"start_after": "99"}, "start_after_id"),
         ({"start_after": "-1"}, "start_after_id"),
     ],
 )
