@@ -21,11 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.psms import best_by_score, parse_psms
-from server.cli import load_settings
 from server.client import Client, Submitted
 from server.errors import CumulusError
 from server.installation import running_controller
-from server.settings import CHECKOUT, CloudName, Settings
+from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
 

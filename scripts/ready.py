@@ -6,8 +6,8 @@ import click
 
 from server.app import make_cloud
 from server.catalog.apps import Catalog
-from server.cli import load_settings
 from server.errors import CumulusError, SetupMissing, TemplateMissing
+from server.settings import load_settings
 from server.workers.clouds.base import Cloud
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import structlog
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from server import app as parts
 from server.catalog.apps import Catalog
 from server.catalog.values import input_files
 from server.client import Client, Unreachable
+from server.commands.apps import apps
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
 from server.installation import end_controller, only_controller, running_controller
@@ -28,7 +28,7 @@ from server.jobs.search import Query, find
 from server.jobs.submission import parse_settings
 from server.models import Event, Job, living_workers, open_database
 from server.serve import serve as run_server
-from server.settings import Settings
+from server.settings import Settings, load_settings
 from server.states import JobState
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
@@ -70,6 +70,9 @@ def main() -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+main.add_command(apps)
 
 
 @main.command()
@@ -293,17 +296,6 @@ def doctor(as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.text}")
     sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
-
-
-def load_settings(**given: Any) -> Settings:
-    """The settings, or one clear line about the first that is wrong. Raises InvalidInput."""
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(
-            f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
-        ) from None
 
 
 def show_table(table: Table) -> None:

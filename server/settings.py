@@ -5,9 +5,12 @@ Owns names, units and defaults; reads no other file and creates nothing.
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from server.errors import InvalidInput
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -76,3 +79,14 @@ class Settings(BaseSettings):
         self.apps = self.apps.expanduser().resolve()
         self.flavors = self.flavors.expanduser().resolve()
         return self
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings, or one clear line about the first that is wrong. Raises InvalidInput."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(
+            f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
+        ) from None

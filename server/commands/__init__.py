@@ -1,0 +1,1 @@
+"""Groups of the ``cumulus`` command, one module each."""

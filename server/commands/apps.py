@@ -1,0 +1,137 @@
+"""``cumulus apps``: for who writes an app. Works on files, without a controller."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import click
+
+from server.catalog.apps import Catalog, CatalogProblem
+from server.catalog.command import CONFIG_NAME, Variables, render
+from server.catalog.flavors import read_flavors
+from server.catalog.model import App
+from server.catalog.values import input_files
+from server.errors import InvalidInput, NotFound
+from server.jobs.submission import parse_settings
+from server.settings import Settings, load_settings
+
+EXIT_PROBLEMS = 1
+APP_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,97})_([A-Za-z0-9.+-]+)")
+MAX_ID = 100
+WORK_DIR = "/var/lib/cumulus/job"
+SCAFFOLD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- What each element and attribute means: docs/apps.md. Check this file: cumulus apps check -->
+<tool id={id} name={name} version={version} category="New" description="What it does, in one sentence"
+      command={command} end_tag="" version_command={version_command}>
+  <section name="input" title="Input" expanded="true">
+    <filelist name="spectra" label="Spectra" help="What is searched" multiple="true" is_folder="false" is_raw_input="true"
+              format="mzML;mzML.gz;raw" convert_to_mzml="true" repeated_command="'%value%'"/>
+  </section>
+  <section name="options" title="Options" expanded="true">
+    <number name="limit" label="Limit" help="What it limits, and its unit" value="10" min="0" max="100"
+            command="--limit '%value%'"/>
+    <select name="mode" label="Mode">
+      <option value="fast" selected="true" command="--fast">Fast</option>
+      <option value="exact">Exact</option>
+    </select>
+    <checkbox name="verbose" label="Say more" value="false" command="--verbose"/>
+  </section>
+</tool>
+"""
+
+
+@click.group()
+def apps() -> None:
+    """Check, try and begin the XML of apps."""
+
+
+@apps.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check(folder: Path | None, as_json: bool) -> None:
+    """Check every file of FOLDER (default: the installation's apps); exit code 1 if one cannot be used."""
+    catalog = Catalog(folder or load_settings().apps)
+    found, problems = sorted([*catalog.apps(), *catalog.workflows()]), catalog.problems()
+    if as_json:
+        click.echo(json.dumps({"usable": found, "problems": [_as_json(problem) for problem in problems]}, indent=1))
+    else:
+        for usable in found:
+            click.echo(f"ok       {usable}")
+        for problem in problems:
+            click.echo(f"BROKEN   {problem}")
+    sys.exit(EXIT_PROBLEMS if problems else 0)
+
+
+@apps.command()
+@click.argument("app")
+@click.argument("form", type=click.File("r"), metavar="SETTINGS.JSON")
+@click.option("--cpus", type=click.IntRange(1, 4096), help="CPUs of the machine; default: the default flavor's.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
+    """Print the command and the config file that APP makes of a form's settings (- for standard input)."""
+    settings = load_settings()
+    values = parse_settings(form.read())
+    known = Catalog(settings.apps).get(app)
+    folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output", "config_file": f"{WORK_DIR}/{CONFIG_NAME}"}
+    rendered = render(known, values, Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders))
+    if as_json:
+        click.echo(json.dumps({"command": rendered.command, "config": rendered.config}, indent=1))
+        return
+    click.echo(rendered.command)
+    if rendered.config is not None:
+        click.echo(f"\n--- {rendered.config_name} ---\n{rendered.config}", nl=False)
+    if files := _named_files(known, values):
+        click.echo(f"\n--- input ---\n{files}")
+
+
+@apps.command()
+@click.argument("app_id", metavar="NAME_VERSION")
+@click.option("--program", help="The program on the machine; default: NAME.")
+def new(app_id: str, program: str | None) -> None:
+    """Begin an app: write NAME_VERSION.xml into the installation's folder of apps; an existing file is left alone."""
+    found = APP_ID.fullmatch(app_id)
+    if found is None or len(app_id) > MAX_ID:
+        raise InvalidInput("an app's id is its name and version, such as comet_2019.015", field="NAME_VERSION")
+    name, version = found.groups()
+    program = program or name
+    text = SCAFFOLD.format(
+        id=quoteattr(app_id),
+        name=quoteattr(name),
+        version=quoteattr(version),
+        command=quoteattr(f"{program} --threads %nb_threads% --out result.txt"),
+        version_command=quoteattr(f"{program} --version"),
+    )
+    path = load_settings().apps / f"{app_id}.xml"
+    if app_id in Catalog(path.parent).apps():
+        raise InvalidInput(f"there is an app {app_id} already", field="NAME_VERSION")
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InvalidInput(f"{path} is there already", field="NAME_VERSION") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}", field="NAME_VERSION") from None
+    click.echo(path)
+
+
+def _default_cpus(settings: Settings) -> int:
+    flavor = read_flavors(settings.flavors).get(settings.default_flavor)
+    if flavor is None:
+        raise NotFound(f"there is no machine size {settings.default_flavor}: give --cpus", field="setting default_flavor")
+    return flavor.cpus
+
+
+def _named_files(app: App, values: dict[str, Any]) -> str:
+    where = {True: "shared", False: "of the job alone"}
+    return "\n".join(
+        f"{file.name} ({where[file.shared]}{f', becomes {file.target}' if file.convert else ''})"
+        for file in input_files(app, values)
+    )
+
+
+def _as_json(problem: CatalogProblem) -> dict[str, Any]:
+    return {"file": str(problem.file), "line": problem.line, "reason": problem.reason}

@@ -1,0 +1,119 @@
+"""The app author's commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from server.catalog.apps import Catalog
+from server.cli import main
+from tests.conftest import FLAVORS, TEST_APPS
+
+FORM = {"text": "it's", "seconds": "1", "outcome": "ok", "inputs": ["C:\\data\\a b.txt"]}
+
+
+@pytest.fixture(autouse=True)
+def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of apps with the probe in it."""
+    folder = tmp_path / "apps"
+    folder.mkdir()
+    (folder / "probe_1.0.xml").write_text((TEST_APPS / "probe_1.0.xml").read_text())
+    (tmp_path / "flavors.tsv").write_text(FLAVORS)
+    for name, value in (("HOME", tmp_path / "home"), ("APPS", folder), ("FLAVORS", tmp_path / "flavors.tsv")):
+        monkeypatch.setenv(f"CUMULUS_{name}", str(value))
+    return folder
+
+
+def run(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["apps", *arguments], input=text, catch_exceptions=False)
+
+
+def test_usable_files_are_listed(installation: Path) -> None:
+    told = run("check")
+    assert (told.exit_code, told.output) == (0, "ok       probe_1.0\n")
+
+
+def test_a_broken_file_is_named_with_line_and_reason_and_hides_no_other(installation: Path) -> None:
+    (installation / "broken.xml").write_text('<tool id="x_1"\n  name="x">\n</tool>')
+    told = run("check")
+    assert told.exit_code == 1
+    assert "ok       probe_1.0" in told.output
+    assert f"BROKEN   {installation}/broken.xml:1:" in told.output or f"BROKEN   {installation}/broken.xml:2:" in told.output
+    found = json.loads(run("check", "--json").output)
+    assert found["usable"] == ["probe_1.0"]
+    assert {problem["file"] for problem in found["problems"]} == {str(installation / "broken.xml")}
+    assert all(problem["line"] and problem["reason"] for problem in found["problems"])
+
+
+def test_another_folder_can_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("check", str(tmp_path / "empty")).output == ""
+
+
+def test_a_preview_shows_what_is_run_with_every_value_as_one_argument(tmp_path: Path) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps(FORM))
+    told = run("preview", "probe_1.0", str(form))
+    assert told.exit_code == 0
+    assert "'it'\\''s'" in told.output
+    assert "/input/a b.txt" in told.output
+    assert "a b.txt (shared)" in told.output
+    assert set(json.loads(run("preview", "probe_1.0", str(form), "--json").output)) == {"command", "config"}
+
+
+def test_the_threads_of_a_preview_are_the_machine_s_less_one(installation: Path) -> None:
+    (installation / "t_1.xml").write_text(
+        '<tool id="t_1" name="t" version="1" command="t -j %nb_threads% --c %config-file%" end_tag="" convert_config_to="json">'
+        '<section name="s" title="S"><string name="a.b" label="A" value="" /></section></tool>'
+    )
+    told = json.loads(run("preview", "t_1", "-", "--cpus", "8", "--json", text='{"a.b": "x"}').output)
+    assert told["command"].startswith("t -j 7 --c ")
+    assert told["command"].endswith(".cumulus.settings.json'") or told["command"].endswith(".cumulus.settings.json")
+    assert json.loads(told["config"]) == {"a": {"b": "x"}}
+    assert "t -j 1 " in run("preview", "t_1", "-", text="{}").output
+
+
+@pytest.mark.parametrize(
+    ("app", "text", "words"),
+    [
+        ("none_1", "{}", "there is no app"),
+        ("probe_1.0", "{", "JSON"),
+        ("probe_1.0", "[]", "JSON object"),
+        ("probe_1.0", '{"outcome": "maybe"}', "outcome"),
+        ("probe_1.0", '{"seconds": "-1"}', "seconds"),
+    ],
+)
+def test_a_preview_that_cannot_be_is_refused_in_one_line(app: str, text: str, words: str) -> None:
+    told = run("preview", app, "-", text=text)
+    assert told.exit_code == 1
+    assert words in told.output
+    assert len(told.output.strip().splitlines()) == 1
+
+
+def test_a_new_app_can_be_used_at_once(installation: Path) -> None:
+    made = Path(run("new", "count_1.0").output.strip())
+    assert made == installation / "count_1.0.xml"
+    assert run("check").exit_code == 0
+    assert Catalog(installation).get("count_1.0").version_command == "count --version"
+    form = '{"spectra": ["/far/a.raw"], "limit": "20", "mode": "fast", "verbose": true}'
+    told = json.loads(run("preview", "count_1.0", "-", "--cpus", "4", "--json", text=form).output)
+    spectra = "'/var/lib/cumulus/job/input/a.mzML'"
+    assert told["command"] == f"count --threads 3 --out result.txt {spectra} --limit '20' --fast --verbose"
+
+
+def test_what_is_there_is_not_written_over(installation: Path) -> None:
+    before = (installation / "probe_1.0.xml").read_text()
+    (installation / "other_2.xml").write_text("mine")
+    for app in ("probe_1.0", "other_2"):
+        told = run("new", app)
+        assert told.exit_code == 1
+        assert "already" in told.output
+    assert (installation / "probe_1.0.xml").read_text() == before
+    assert (installation / "other_2.xml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "count", "_1", "count_", "../x_1", "a b_1", "<x>_1", "x" * 120 + "_1"])
+def test_a_name_that_is_no_id_is_refused(installation: Path, name: str) -> None:
+    assert run("new", name).exit_code == 1
+    assert [path.name for path in installation.iterdir()] == ["probe_1.0.xml"]
