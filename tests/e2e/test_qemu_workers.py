@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -229,7 +230,9 @@ def test_a_memory_image_that_does_not_fit_is_no_reason_to_fail(installation: Ins
 def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(installation: Installation) -> None:
     storage = installation.settings.storage
     (storage / "data" / "given.txt").write_text("from the controller\n")
-    (storage / "jobs" / "Job_9113_nobody").mkdir(exist_ok=True)
+    folder = storage / "jobs" / "Job_9113_nobody"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     login = installation.login(installation.apply("job-9113"))
     port = installation.cloud.nfs_port()
     run_over_ssh(login, f"mkdir /mnt/s && mount -t nfs4 -o port={port},vers=4.2 10.0.2.2:/ /mnt/s", 60)
@@ -239,13 +242,13 @@ def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(in
     writer = "exec 3> /mnt/s/jobs/Job_9113_nobody/log; for i in $(seq 1 40); do echo $i >&3; sleep 0.2; done"
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(run_over_ssh, login, writer, 120)
-        eventually(lambda: (storage / "jobs" / "Job_9113_nobody" / "log").exists())
+        eventually(lambda: (folder / "log").exists())
         server = installation.cloud.nfs_pid()
         assert server is not None
         os.kill(server, signal.SIGKILL)
         assert installation.cloud.nfs_port() == port
         writing.result()
-    log = storage / "jobs" / "Job_9113_nobody" / "log"
+    log = folder / "log"
     assert log.read_text().split() == [str(number) for number in range(1, 41)]
     assert log.stat().st_uid == os.getuid()
     installation.destroy("job-9113")
