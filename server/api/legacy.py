@@ -71,7 +71,8 @@ class Legacy:
             ("//apps", self.apps),
             ("/joblist/<shown>/<number>", self.joblist),
             ("/cancel/<owner>/<job_id>", self.cancel),
-            ("/getresults/<owner>/<int:job_id>/<path:path>", self.getresults),
+            ("/getresults/<owner>/<job_id>/<path:path>", self.getresults),
+            ("/getfile/<owner>/<path:path>", self.getfile),
         )
         post: tuple[tuple[str, Callable[..., Response], object], ...] = (
             ("/start", self.start, None),
@@ -162,13 +163,14 @@ class Legacy:
         self._jobs.fail(parse_number(request.form.get("job_id", ""), "job_id") or 0, request.form.get("error_message", ""))
         return answer("")
 
-    def getresults(self, owner: str, job_id: int, path: str) -> Response:
+    def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
-        job = self._jobs.get(job_id, owner)
-        file = inside(self._jobs.folder(job).output, path)
-        if not file.is_file():
-            raise InvalidInput(f"{path!r} is not a file", field="path")
-        return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=True)
+        job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
+        return _download(inside(self._jobs.folder(job).output, path))
+
+    def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
+        """One shared file, streamed. Raises as :meth:`getresults`."""
+        return _download(inside(self._storage.data, path))
 
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""
@@ -228,6 +230,13 @@ def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Re
             return answer(["The server could not do this; its log says why", ""] if empty is None else empty)
 
     return answered
+
+
+def _download(file: Path) -> Response:
+    """A file as it lies on the disk, or the part of it that is asked for. Raises InvalidInput where it is none."""
+    if not file.is_file():
+        raise InvalidInput(f"{file.name!r} is not a file", field="path")
+    return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=True)
 
 
 def _with_field(error: CumulusError) -> str:
