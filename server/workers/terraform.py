@@ -24,6 +24,7 @@ from server.errors import InfrastructureError, SetupMissing
 
 INTERRUPT_GRACE_S = 15.0
 INIT_TIMEOUT_S = 120.0
+INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
 LOCK_TIMEOUT = "10s"
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
@@ -185,8 +186,11 @@ class Module:
     def _state_folder(self) -> Path:
         return self.home / "state"
 
-    def _command(self, workspace: str, timeout_s: float) -> _Command:
+    def _command(self, workspace: str, timeout_s: float, *, own_providers: bool = False) -> _Command:
+        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own."""
         environment = {**os.environ, **self._env(), **self.environment(workspace)}
+        if own_providers:
+            environment.pop("TF_REATTACH_PROVIDERS", None)
         return _Command(self.path, self._binary, environment, timeout_s)
 
     def _check(self, what: str, answer: tuple[int, str, str]) -> None:
@@ -219,11 +223,11 @@ class Module:
             self._state_folder.mkdir(parents=True, exist_ok=True)
             backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self._state_folder / "workspaces"}
             options = {"var": None, "backend_config": backend, "lockfile": "readonly"}
-            self._check("init", self._command("default", INIT_TIMEOUT_S).init(**options))
+            self._check("init", self._command("default", INIT_TIMEOUT_S, own_providers=True).init(**options))
             marker.write_text(fingerprint)
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(self._binary.encode())
+        digest = hashlib.sha256(f"{INIT_FORMAT} {self._binary}".encode())
         for path in sorted((*self.path.glob("*.tf"), *self.path.glob(".terraform.lock.hcl"))):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()

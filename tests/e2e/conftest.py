@@ -2,15 +2,13 @@
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from server.errors import TemplateMissing
 from server.settings import CHECKOUT
 from server.workers.clouds.qemu.build import recipe
-from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
 
 
@@ -19,10 +17,9 @@ def vm_home() -> Path:
     """Home folder of the real-VM tests. A template of an older recipe would test what is no longer in the checkout."""
     folder = CHECKOUT / "var" / "e2e"
     home = QemuHome(folder)
-    with suppress(TemplateMissing):
-        if read_image(home.template).recipe != recipe():
-            shutil.rmtree(home.template)
-            shutil.rmtree(home.snapshots, ignore_errors=True)
+    if not (is_image(home.template) and read_image(home.template).recipe == recipe()):
+        shutil.rmtree(home.template, ignore_errors=True)
+        shutil.rmtree(home.snapshots, ignore_errors=True)
     return folder
 
 

@@ -278,13 +278,8 @@ def started_terraform(installation: Installation, worker: str) -> "subprocess.Po
 def plain_terraform(
     installation: Installation, worker: str, *arguments: str, shared: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Terraform as an administrator calls it; ``shared``: with the controller's provider."""
+    """Terraform as an administrator calls it, on what the controller has initialised; ``shared``: with its provider."""
     command, environment = terraform_call(installation, worker, shared)
-    backend = {"path": "terraform.tfstate", "workspace_dir": "workspaces"}
-    options = [f"-backend-config={name}={installation.module.home / 'state' / value}" for name, value in backend.items()]
-    init = [terraform_binary(), "init", "-input=false", "-lockfile=readonly", *options]
-    own = {name: value for name, value in environment.items() if name not in ("TF_WORKSPACE", "TF_REATTACH_PROVIDERS")}
-    subprocess.run(init, cwd=WORKER_MODULE, env=own, check=True, capture_output=True)
     return subprocess.run(
         command(*arguments), cwd=WORKER_MODULE, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S
     )

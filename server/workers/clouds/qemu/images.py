@@ -87,6 +87,15 @@ def read_image(folder: Path) -> Image:
     return image
 
 
+def is_image(folder: Path) -> bool:
+    """Whether there is a whole image in ``folder``, of a version that this one can read."""
+    try:
+        read_image(folder)
+    except TemplateMissing:
+        return False
+    return True
+
+
 def virtual_size(disk: Path) -> int:
     """Bytes that a guest sees of a qcow2 file (https://www.qemu.org/docs/master/interop/qcow2.html: bytes 24 to 31)."""
     with disk.open("rb") as file:

@@ -20,7 +20,7 @@ from server.workers.clouds.base import Progress, Snapshot
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
-from server.workers.clouds.qemu.images import Image, describe_image, read_image
+from server.workers.clouds.qemu.images import Image, describe_image, is_image, read_image
 from server.workers.clouds.qemu.machine import Machine, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.qmp import Qmp
@@ -203,7 +203,7 @@ class Snapshots:
         if not self.home.snapshots.is_dir():
             return []
         found = [entry for entry in self.home.snapshots.iterdir() if entry.name.isdigit()]
-        return sorted((entry.name for entry in found if not whole or (entry / "image.json").is_file()), key=int)
+        return sorted((entry.name for entry in found if not whole or is_image(entry)), key=int)
 
     def _in_use(self) -> set[str]:
         machines = Machines(self.home)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from server.catalog.flavors import Flavor, read_flavors
-from server.errors import InvalidInput, SetupMissing, TemplateMissing
+from server.errors import InvalidInput, SetupMissing
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Progress, Snapshot
 from server.workers.clouds.qemu.build import Builder
-from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.places import QemuHome
@@ -69,11 +69,7 @@ class QemuTemplate:
 
     def exists(self) -> bool:
         """Whether there is a template's disk."""
-        try:
-            read_image(self._home.template)
-        except TemplateMissing:
-            return False
-        return True
+        return is_image(self._home.template)
 
     def boot(self, progress: Progress) -> str:
         """Start the template's machine; returns the command that logs in on it."""

@@ -132,3 +132,13 @@ def test_a_template_in_use_or_broken_is_not_copied(snapshots: Snapshots, home: Q
 def test_the_size_is_the_one_that_the_module_asks_for() -> None:
     shape = memory_shape({"cpus": 2, "memory_gb": 1.5, "disk_gb": 20})
     assert str(shape) == "2c-1536m-20g"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"sha256": "x"}'])
+def test_one_that_cannot_be_read_is_not_listed_and_goes_with_the_next(snapshots: Snapshots, home: QemuHome, text: str) -> None:
+    take(snapshots)
+    (home.current / "image.json").write_text(text)
+    assert snapshots.listed() == []
+    assert take(snapshots) == "2"
+    assert [one.name for one in snapshots.listed()] == ["2"]
+    assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["2"]
