@@ -1,0 +1,83 @@
+"""Large files leave the server without passing through its memory."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from server.installation import running_controller
+from tests.test_serve import environment, server
+
+__all__ = ["environment", "server"]
+
+SIZE = 3_000_000_000
+MB = 1 << 20
+
+
+def peak_mb(pid: int) -> float:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / MB
+
+
+def receive(port: int, target: str, headers: str = "") -> tuple[bytes, int]:
+    """The head of an answer, and how many bytes follow it."""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+        buffer, head, got = bytearray(MB), b"", 0
+        while count := connection.recv_into(buffer):
+            if b"\r\n\r\n" not in head:
+                head += buffer[:count]
+                got = len(head.partition(b"\r\n\r\n")[2])
+            else:
+                got += count
+    return head.partition(b"\r\n\r\n")[0], got
+
+
+@pytest.fixture
+def port(server: "subprocess.Popen[str]", environment: dict[str, str]) -> int:
+    home = Path(environment["CUMULUS_HOME"])
+    with (home / "storage" / "data" / "run.raw").open("wb") as file:
+        file.truncate(SIZE)
+    running = running_controller(home)
+    assert running is not None
+    return int(running.url.rpartition(":")[2])
+
+
+def test_a_file_of_gigabytes_takes_no_memory(port: int, server: "subprocess.Popen[str]") -> None:
+    before = psutil.Process(server.pid).memory_info().rss / MB
+    head, got = receive(port, "/getfile/ada/run.raw")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert f"content-length: {SIZE}".encode() in head.lower()
+    assert got == SIZE
+    assert peak_mb(server.pid) < before + 40
+
+
+def test_a_part_of_gigabytes_takes_no_memory_either(port: int, server: "subprocess.Popen[str]") -> None:
+    before = psutil.Process(server.pid).memory_info().rss / MB
+    head, got = receive(port, "/getfile/ada/run.raw", "Range: bytes=1000000000-2999999999\r\n")
+    assert head.startswith(b"HTTP/1.1 206")
+    assert b"content-range: bytes 1000000000-2999999999/3000000000" in head.lower()
+    assert got == 2_000_000_000
+    assert peak_mb(server.pid) < before + 40
+
+
+def test_who_hangs_up_in_the_middle_leaves_the_server_free(port: int, server: "subprocess.Popen[str]") -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
+            connection.sendall(b"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    head, got = receive(port, "/getfile/ada/run.raw", "Range: bytes=0-9\r\n")
+    assert (head[:12], got) == (b"HTTP/1.1 206", 10)
+    assert len(psutil.Process(server.pid).open_files()) < 20
+
+
+def test_slow_readers_do_not_keep_others_waiting(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(12)]
+    for connection in slow:
+        connection.sendall(b"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    assert receive(port, "/config")[0].startswith(b"HTTP/1.1 200")
+    for connection in slow:
+        connection.close()
