@@ -73,11 +73,12 @@ def test_who_hangs_up_in_the_middle_leaves_the_server_free(port: int, server: "s
     assert len(psutil.Process(server.pid).open_files()) < 20
 
 
-def test_slow_readers_do_not_keep_others_waiting(port: int) -> None:
-    slow = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(12)]
+@pytest.mark.parametrize("wanted", ["", "Range: bytes=1000-\r\n"])
+def test_slow_readers_do_not_keep_others_waiting(port: int, wanted: str) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(40)]  # more than there are threads
     for connection in slow:
-        connection.sendall(b"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        connection.sendall(f"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n{wanted}\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 20")
     assert receive(port, "/config")[0].startswith(b"HTTP/1.1 200")
     for connection in slow:
         connection.close()

@@ -241,6 +241,29 @@ def test_a_part_of_a_result_can_be_asked_for(wire: Wire, controller: Controller)
 
 
 @pytest.mark.parametrize(
+    ("wanted", "status", "got"),
+    [
+        ("bytes=2-", 206, b"23456789"),
+        ("bytes=-3", 206, b"789"),
+        ("bytes=0-0", 206, b"0"),
+        ("bytes=0-99", 206, b"0123456789"),
+        ("bytes=1-2,4-5", 200, b"0123456789"),
+        ("lines=1-2", 200, b"0123456789"),
+        ("bytes=5-2", 200, b"0123456789"),
+        ("nonsense", 200, b"0123456789"),
+        ("bytes=10-", 416, None),
+    ],
+)
+def test_a_part_is_that_part_or_all(wire: Wire, controller: Controller, wanted: str, status: int, got: bytes | None) -> None:
+    job = finished(controller)
+    result_file(controller, job, "a.bin", b"0123456789")
+    told, headers, body = wire.send("GET", f"/getresults/ada/{job.id}/a.bin", headers={"Range": wanted})
+    assert told == status
+    assert got is None or body == got
+    assert headers["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "..%2F.cumulus.settings",
