@@ -16,6 +16,7 @@ from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
 from server.jobs.loop import Loop
+from server.jobs.retention import Retention
 from server.jobs.service import Jobs
 from server.jobs.steps import Steps
 from server.models import open_database
@@ -78,7 +79,8 @@ def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Calla
     database = open_database(settings.database)
     steps = Steps(settings, catalog, flavors, storage, fleet, clock)
     loop = Loop(settings, steps, flavors.max_weight, clock)
-    jobs = Jobs(database, catalog, flavors, storage, min_free_gb=settings.min_free_gb, clock=clock, wake=loop.wake)
+    retention = Retention(storage, settings.data_max_age_days)
+    jobs = Jobs(database, catalog, flavors, storage, retention, min_free_gb=settings.min_free_gb, clock=clock, wake=loop.wake)
     return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop)
 
 

@@ -21,6 +21,7 @@ from server.catalog.apps import Catalog
 from server.catalog.values import input_files
 from server.client import Client, Unreachable
 from server.commands.apps import apps
+from server.commands.storage import storage as storage_group
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
 from server.installation import end_controller, only_controller, running_controller
@@ -73,6 +74,7 @@ def main() -> None:
 
 
 main.add_command(apps)
+main.add_command(storage_group)
 
 
 @main.command()

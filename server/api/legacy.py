@@ -28,6 +28,7 @@ from server.jobs.submission import parse_number
 from server.models import Job
 from server.settings import Settings
 from server.states import JobState
+from server.storage.data import listing, usage
 from server.storage.folders import Storage
 from server.storage.paths import base_name, inside
 
@@ -74,7 +75,10 @@ class Legacy:
             ("/apps", self.apps),
             ("//apps", self.apps),
             ("/joblist/<shown>/<number>", self.joblist),
+            ("/storage", self.storage),
+            ("/diskusage", self.diskusage),
             ("/cancel/<owner>/<job_id>", self.cancel),
+            ("/delete/<owner>/<job_id>", self.delete),
             ("/getresults/<owner>/<job_id>/<path:path>", self.getresults),
             ("/getfile/<owner>/<path:path>", self.getfile),
         )
@@ -161,6 +165,21 @@ class Legacy:
             return answer(self._jobs.cancel(parse_number(job_id, "job_id") or 0, owner))
         except CumulusError as error:
             return answer(error.message)
+
+    def delete(self, owner: str, job_id: str) -> Response:
+        """Remove a job of the owner with its workflow; a sentence."""
+        try:
+            return answer(self._jobs.delete(parse_number(job_id, "job_id") or 0, owner))
+        except CumulusError as error:
+            return answer(error.message)
+
+    def storage(self) -> Response:
+        """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
+        return answer([(harmless(name), size) for name, size in listing(self._storage.data, self._jobs.awaited())])
+
+    def diskusage(self) -> Response:
+        """Bytes of the storage: in all, used, free."""
+        return answer(usage(self._storage.root))
 
     def fail(self) -> Response:
         """The agent cannot send a file of a job."""

@@ -16,7 +16,7 @@ from server.models import Job, Worker, living_workers, unfinished_jobs
 from server.settings import Settings
 from server.states import JobState, WorkerState
 
-TIDY_INTERVAL_S = 3600.0
+TIDY_INTERVAL_S = 24 * 3600.0
 LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
 log = structlog.get_logger()
 

@@ -12,8 +12,9 @@ from server.catalog.flavors import Flavor, Flavors
 from server.catalog.values import InputFile, check_settings, input_files
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.chains import require_steps, workflow_of
+from server.jobs.retention import Retention, needed_steps
 from server.jobs.submission import parse_number, parse_settings, require_description, require_owner, require_workflow
-from server.models import Change, Job, insert, move
+from server.models import Change, Job, insert, move, unfinished_jobs
 from server.states import JobState, Reason
 from server.storage.conversions import conversion
 from server.storage.folders import JobFolder, Storage, folder_name
@@ -49,6 +50,7 @@ class Jobs:
         catalog: Catalog,
         flavors: Flavors,
         storage: Storage,
+        retention: Retention,
         *,
         min_free_gb: float,
         clock: Callable[[], float],
@@ -61,6 +63,7 @@ class Jobs:
         self._min_free_gb = min_free_gb
         self._clock = clock
         self._wake = wake
+        self._retention = retention
 
     def submit(self, wish: Submission) -> Job:
         """Store a job and make its folder; it starts once its files are there. Raises InvalidInput, NotFound, StorageFull."""
@@ -108,6 +111,25 @@ class Jobs:
         others = [str(number) for number in ended if number != job_id]
         return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 
+    def delete(self, job_id: int, owner: str) -> str:
+        """Remove the content of the owner's job and of its whole workflow; the rows stay in the archive.
+
+        Returns a sentence. Raises NotFound, InvalidInput while a step has not ended.
+        """
+        job = self.get(job_id, owner)
+        steps = workflow_of(job)
+        needed = needed_steps()
+        if kept := [str(step.id) for step in steps if step.id in needed]:
+            raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job_id")
+        change = Change(self._clock(), who=owner, text="deleted by its owner")
+        gone = [str(step.id) for step in steps if self._retention.archive(step, change)]
+        return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
+
+    def awaited(self) -> list[str]:
+        """Names of the shared files that jobs still wait for."""
+        waiting = [job.id for job in unfinished_jobs() if job.state == JobState.UPLOADING]
+        return sorted({file.name for job_id in waiting for file in self._shared_inputs(job_id)})
+
     def fail(self, job_id: int, message: str) -> None:
         """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound."""
         job = self.get(job_id)
@@ -133,6 +155,14 @@ class Jobs:
                 self.folder(job).ask_to_stop()
                 self._wake()
                 return True
+
+    def _shared_inputs(self, job_id: int) -> list[InputFile]:
+        job = Job.get_by_id(job_id)
+        try:
+            files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
+        except CumulusError:  # the app has changed since
+            return []
+        return [file for file in files if file.shared]
 
     def _require_room(self) -> None:
         if self._storage.free_bytes() < self._min_free_gb * GB:

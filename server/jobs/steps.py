@@ -14,6 +14,7 @@ from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.chains import bring_results
 from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.retention import Retention
 from server.jobs.submission import parse_settings
 from server.models import Change, Job, Worker, insert, move, note
 from server.settings import Settings
@@ -38,6 +39,7 @@ class Steps:
         self._storage = storage
         self._fleet = fleet
         self._clock = clock
+        self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
 
     def abandon(self) -> None:
@@ -48,8 +50,10 @@ class Steps:
         """Remove what is kept only for a while."""
         try:
             self._fleet.forget_old_plays(now)
-        except OSError:
-            log.exception("old records of plays could not be removed")
+            for one in self._retention.clean(now):
+                log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
+        except Exception:
+            log.exception("what is no longer kept could not be removed")
 
     def receive(self, job: Job, now: float) -> None:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""

@@ -328,3 +328,37 @@ def test_health_answers_and_unknown_routes_are_not_redirected(wire: Wire) -> Non
         assert status == 404
         assert json.loads(body)["error"]["code"] == "not_found"
         assert "location" not in headers
+
+
+def test_the_storage_lists_the_top_of_data_and_what_is_still_to_come(wire: Wire, controller: Controller) -> None:
+    data = controller.storage.data
+    (data / "run.d" / "deep").mkdir(parents=True)
+    (data / "run.d" / "deep" / "b").write_text("12345")
+    (data / "a<b>.raw").write_text("123")
+    (data / ".b.raw.part").write_text("123")
+    (data / "link").symlink_to("/etc/passwd")
+    form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/data/to come.raw", "/x/run.d"]}'
+    controller.jobs.submit(submission(settings=form))
+    assert wire.get("/storage") == [["a&lt;b&gt;.raw", 3], ["run.d", 5], ["to come.raw", 0]]
+
+
+def test_the_disk_usage_is_three_numbers_of_bytes(wire: Wire) -> None:
+    total, used, free = wire.get("/diskusage")
+    assert total >= used + free > 0
+
+
+def test_a_deleted_job_is_in_the_archive_and_its_results_are_gone(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    result_file(controller, job, "a.txt", b"x")
+    assert "no job" in wire.get(f"/delete/eve/{job.id}")
+    assert "deleted" in wire.get(f"/delete/ada/{job.id}")
+    assert isinstance(wire.get("/delete/ada/x"), str)
+    row = wire.get(f"/joblist/{job.id}/10")[0]
+    assert (row["status"], row["log"], row["files"]) == ("ARCHIVED_DONE", "", [])
+    assert wire.send("GET", f"/getresults/ada/{job.id}/a.txt")[0] == 404
+
+
+def test_a_running_job_is_not_deleted(wire: Wire, controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    assert "has not ended" in wire.get(f"/delete/ada/{job.id}")
+    assert wire.get("/joblist/0/1")[0]["status"] == "PENDING"

@@ -1,0 +1,57 @@
+"""``cumulus storage``: how full it is, and what is no longer kept."""
+
+import json
+import time
+from dataclasses import asdict
+
+import click
+
+from server.jobs.retention import Retention
+from server.models import open_database
+from server.settings import load_settings
+from server.storage.data import usage
+from server.storage.folders import Storage
+
+GB = 1e9
+
+
+@click.group()
+def storage() -> None:
+    """The shared storage."""
+
+
+@storage.command("usage")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show_usage(as_json: bool) -> None:
+    """Say how full the storage is."""
+    settings = load_settings()
+    place = Storage(settings.storage)
+    place.prepare()
+    total, used, free = usage(place.root)
+    if as_json:
+        click.echo(json.dumps({"path": str(place.root), "total_bytes": total, "used_bytes": used, "free_bytes": free}, indent=1))
+    else:
+        click.echo(f"{place.root}: {used / GB:.1f} of {total / GB:.1f} GB used, {free / GB:.1f} GB free")
+
+
+@storage.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def clean(dry_run: bool, as_json: bool) -> None:
+    """Remove finished jobs and shared data that nobody has used for data_max_age_days; what nobody knows is left alone."""
+    settings = load_settings()
+    open_database(settings.database)
+    place = Storage(settings.storage)
+    place.prepare()
+    rules, now = Retention(place, settings.data_max_age_days), time.time()
+    plan = rules.plan(now)
+    removals = plan.removals if dry_run else rules.clean(now)
+    if as_json:
+        found = {"dry_run": dry_run, "removed": [asdict(one) for one in removals], "unknown": plan.unknown}
+        click.echo(json.dumps(found, indent=1))
+        return
+    for one in removals:
+        click.echo(f"{'would remove' if dry_run else 'removed'}  {one.bytes / GB:8.2f} GB  {one.kind}  {one.name}: {one.reason}")
+    for name in plan.unknown:
+        click.echo(f"left alone, nobody knows it: {name}")
+    click.echo(f"{sum(one.bytes for one in removals) / GB:.2f} GB in {len(removals)} entries")

@@ -1,0 +1,148 @@
+"""What is kept for how long: finished jobs and shared data that nobody has used for a while go; nothing unknown ever does.
+
+Planning only looks. Acting looks once more, in the transaction that would also let somebody begin to use it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from server.jobs.chains import steps_up_to
+from server.models import Change, Job, living_workers, move, unfinished_jobs
+from server.states import JobState
+from server.storage.data import entries, remove, set_aside, set_aside_before
+from server.storage.folders import Storage
+
+DAY_S = 24 * 3600
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something that is no longer kept. ``job_id`` where it is a job's folder."""
+
+    kind: Literal["job", "data"]
+    name: str
+    bytes: int
+    reason: str
+    job_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would go, and what is left alone because nobody here knows it."""
+
+    removals: tuple[Removal, ...]
+    unknown: tuple[str, ...]
+
+
+class Retention:
+    """The rules of one installation. ``max_age_days``: days without use after which something goes."""
+
+    def __init__(self, storage: Storage, max_age_days: int) -> None:
+        self._storage = storage
+        self._max_age_days = max_age_days
+
+    def plan(self, now: float) -> Plan:
+        """Look at everything; change nothing. ``now``: Unix seconds."""
+        jobs, data = list(self._jobs(now)), list(self._data(now))
+        removals = [one for one in (*jobs, *data) if isinstance(one, Removal)]
+        return Plan(tuple(removals), tuple(one for one in (*jobs, *data) if isinstance(one, str)))
+
+    def clean(self, now: float) -> list[Removal]:
+        """Remove what the plan says and what an interrupted removal left; returns what went."""
+        done = [one for one in self.plan(now).removals if self._remove(one, now)]
+        for folder in (self._storage.jobs, self._storage.data):
+            for left in set_aside_before(folder):
+                _discard(left)
+        return done
+
+    def archive(self, job: Job, change: Change) -> bool:
+        """Move an ended job to the archive and remove its folder; False where it has not ended, or is there already."""
+        state = JobState(job.state)
+        if state not in ENDED or not move(Job, job.id, state, JobState.ARCHIVED, change):
+            return False
+        if job.id not in _with_machine():  # else it may still write there: the next cleaning takes the folder
+            self._discard_folder(job.folder)
+        return True
+
+    def _jobs(self, now: float) -> Iterator[Removal | str]:
+        needed = needed_steps() | _with_machine()
+        for entry in entries(self._storage.jobs):
+            job = Job.get_or_none(Job.folder == entry.name)
+            if job is None:
+                yield f"jobs/{entry.name}"
+            elif job.id in needed:
+                continue
+            elif job.state == JobState.ARCHIVED:
+                yield Removal("job", entry.name, entry.bytes, "it is archived", job.id)
+            elif job.state in ENDED and self._is_old(job.ended or job.state_since, now):
+                yield Removal(
+                    "job", entry.name, entry.bytes, f"it ended {_days(job.ended or job.state_since, now)} days ago", job.id
+                )
+
+    def _data(self, now: float) -> Iterator[Removal | str]:
+        used = _last_used(now)
+        for entry in entries(self._storage.data):
+            if not entry.known or entry.name not in used:
+                yield f"data/{entry.name}"
+            elif self._is_old(last := max(used[entry.name], entry.changed), now):
+                yield Removal("data", entry.name, entry.bytes, f"nobody has used it for {_days(last, now)} days")
+
+    def _is_old(self, at: float, now: float) -> bool:
+        return now - at > self._max_age_days * DAY_S
+
+    def _remove(self, removal: Removal, now: float) -> bool:
+        if removal.job_id is None:
+            return self._remove_data(removal.name)
+        job = Job.get_by_id(removal.job_id)
+        if job.state == JobState.ARCHIVED:
+            return self._discard_folder(job.folder)
+        return self.archive(job, Change(now, text=removal.reason))
+
+    def _remove_data(self, name: str) -> bool:
+        with Job._meta.database.atomic("IMMEDIATE"):  # nobody can submit a job that names it meanwhile
+            if any(name in job.inputs.split("\n") for job in unfinished_jobs()):
+                return False
+            aside = set_aside(self._storage.data / name)
+        return aside is not None and _discard(aside)
+
+    def _discard_folder(self, name: str) -> bool:
+        aside = set_aside(self._storage.folder(name).path)
+        return aside is not None and _discard(aside)
+
+
+def needed_steps() -> set[int]:
+    """The unfinished jobs, and all that they follow: a step may take results of any of those."""
+    return {step.id for job in unfinished_jobs() for step in steps_up_to(job)}
+
+
+def _discard(path: Path) -> bool:
+    try:
+        remove(path)
+    except OSError as error:
+        log.warning("something could not be removed", path=str(path), detail=str(error))
+        return False
+    return True
+
+
+def _with_machine() -> set[int]:
+    return {worker.job_id for worker in living_workers() if worker.job_id is not None}
+
+
+def _last_used(now: float) -> dict[str, float]:
+    """When each input file that some job ever named was last wanted, Unix seconds."""
+    used: dict[str, float] = {}
+    for inputs, state, created, ended in Job.select(Job.inputs, Job.state, Job.created, Job.ended).tuples().iterator():
+        at = max(created, ended or created) if JobState(state).is_final else now
+        for name in inputs.split("\n"):
+            used[name] = max(at, used.get(name, 0.0))
+    return used
+
+
+def _days(at: float, now: float) -> int:
+    return int((now - at) / DAY_S)

@@ -1,0 +1,95 @@
+"""The shared data and what lies beside it: what is there, how large it is, and its safe removal.
+
+Nothing here follows a symbolic link. What is removed is renamed first, so that it goes in one step for everybody else.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+REMOVING = ".cumulus.removing-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name at the top of a folder: a file or a folder with all below it.
+
+    ``changed``: when the newest of it arrived or was written, Unix seconds (a copy may carry its source's modification time, so
+    the inode's own counts, too); ``known``: of a kind that Cumulus itself puts there.
+    """
+
+    name: str
+    bytes: int
+    changed: float
+    known: bool
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """What is in a folder, without hidden names; what disappears meanwhile is left out."""
+    with os.scandir(folder) as found:
+        names = sorted(entry.name for entry in found if not entry.name.startswith("."))
+    for name in names:
+        try:
+            yield _entry(folder / name)
+        except OSError:
+            continue
+
+
+def listing(folder: Path, awaited: Iterable[str]) -> list[tuple[str, int]]:
+    """Name and bytes of everything in the shared data, and of what jobs still wait for (0 where nothing is there yet)."""
+    found = {entry.name: entry.bytes for entry in entries(folder) if entry.known}
+    return sorted({**dict.fromkeys(awaited, 0), **found}.items())
+
+
+def usage(root: Path) -> tuple[int, int, int]:
+    """Bytes of the storage: in all, used, free."""
+    found = shutil.disk_usage(root)
+    return found.total, found.used, found.free
+
+
+def set_aside(path: Path) -> Path | None:
+    """Take a file or folder out of everybody's sight, in one step; None where it is gone. :func:`remove` ends it."""
+    beside = path.with_name(f"{REMOVING}{uuid4().hex}")
+    try:
+        path.rename(beside)
+    except FileNotFoundError:
+        return None
+    return beside
+
+
+def remove(path: Path) -> None:
+    """Remove what was set aside. Raises OSError where it cannot be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def set_aside_before(folder: Path) -> list[Path]:
+    """What somebody who was interrupted had set aside."""
+    return sorted(folder.glob(f"{REMOVING}*"))
+
+
+def _entry(path: Path) -> Entry:
+    found = path.lstat()
+    if stat.S_ISDIR(found.st_mode):
+        sizes = [(0, _changed(found)), *((one.st_size, _changed(one)) for one in _files(path))]
+        return Entry(path.name, sum(size for size, _ in sizes), max(changed for _, changed in sizes), known=True)
+    return Entry(path.name, found.st_size, _changed(found), known=stat.S_ISREG(found.st_mode))
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield Path(place, name).lstat()
+            except OSError:
+                continue
+
+
+def _changed(found: os.stat_result) -> float:
+    return max(found.st_mtime, found.st_ctime)

@@ -1,0 +1,169 @@
+"""What is kept, what goes, and what nobody may touch."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from server.app import Controller
+from server.errors import InvalidInput, NotFound
+from server.jobs.retention import DAY_S, Retention
+from server.models import Change, Event, Job, Worker, insert
+from server.states import JobState, WorkerState
+from tests.conftest import state_of, submission
+
+AGE = 90
+
+
+@pytest.fixture
+def rules(controller: Controller) -> Retention:
+    return Retention(controller.storage, AGE)
+
+
+def ended(controller: Controller, state: JobState = JobState.DONE, **changes: str) -> Job:
+    """A job that has ended, with a result."""
+    job = controller.jobs.submit(submission(**changes))
+    Job.update(state=state, outcome=state, ended=job.created).where(Job.id == job.id).execute()
+    (folder(controller, job) / "output" / "result.txt").write_text("12345")
+    return Job.get_by_id(job.id)
+
+
+def folder(controller: Controller, job: Job) -> Path:
+    return controller.storage.folder(job.folder).path
+
+
+def with_file(name: str) -> str:
+    return f'{{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["/far/away/{name}"]}}'
+
+
+def later(job: Job, days: float) -> float:
+    return float(job.created) + days * DAY_S
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.FAILED, JobState.CANCELLED])
+def test_an_old_job_loses_its_content_and_keeps_its_row_with_its_outcome(
+    controller: Controller, rules: Retention, state: JobState
+) -> None:
+    job = ended(controller, state)
+    assert rules.clean(later(job, AGE - 1)) == []
+    gone = rules.clean(later(job, AGE + 1))
+    assert [(one.kind, one.name, one.bytes > 4) for one in gone] == [("job", job.folder, True)]
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.outcome) == (JobState.ARCHIVED, state)
+    assert list(controller.storage.jobs.iterdir()) == []
+    assert Event.select().where(Event.new == "archived").count() == 1
+    assert rules.clean(later(job, AGE + 2)) == []
+
+
+def test_a_plan_changes_nothing(controller: Controller, rules: Retention) -> None:
+    job = ended(controller)
+    assert len(rules.plan(later(job, 1000)).removals) == 1
+    assert state_of(job.id) is JobState.DONE
+    assert (folder(controller, job) / "output" / "result.txt").exists()
+
+
+def test_what_nobody_knows_is_listed_and_left_alone(controller: Controller, rules: Retention) -> None:
+    (controller.storage.jobs / "backup").mkdir()
+    (controller.storage.jobs / "Job_99_ada_x_1").mkdir()
+    (controller.storage.data / "library.fasta").write_text("by hand")
+    (controller.storage.data / "link").symlink_to("/etc/passwd")
+    (controller.storage.data / ".hidden").write_text("")
+    far = 4e9
+    assert rules.clean(far) == []
+    assert rules.plan(far).unknown == ("jobs/Job_99_ada_x_1", "jobs/backup", "data/library.fasta", "data/link")
+    assert len(list(controller.storage.jobs.iterdir())) == 2
+    assert len(list(controller.storage.data.iterdir())) == 3
+
+
+def test_data_goes_when_it_was_used_once_and_nobody_has_for_long(controller: Controller, rules: Retention) -> None:
+    (controller.storage.data / "a.raw").write_text("old")
+    (controller.storage.data / "run.d").mkdir()
+    (controller.storage.data / "run.d" / "b").write_text("1234567")
+    first = ended(controller, settings=with_file("a.raw"))
+    ended(controller, settings=with_file("run.d"))
+    assert rules.clean(later(first, AGE - 1)) == []
+    gone = rules.clean(later(first, AGE + 1))
+    assert [(one.kind, one.name, one.bytes) for one in gone if one.kind == "data"] == [("data", "a.raw", 3), ("data", "run.d", 7)]
+    assert list(controller.storage.data.iterdir()) == []
+
+
+def test_data_that_arrived_lately_stays_whatever_time_it_carries(controller: Controller, rules: Retention) -> None:
+    path = controller.storage.data / "a.raw"
+    path.write_text("old")
+    os.utime(path, (0, 0))
+    job = ended(controller, settings=with_file("a.raw"))
+    Job.update(created=1.0, ended=1.0).where(Job.id == job.id).execute()
+    assert [one.kind for one in rules.clean(job.created + DAY_S)] == ["job"]
+    assert path.exists()
+
+
+def test_data_that_a_waiting_job_names_stays(controller: Controller, rules: Retention) -> None:
+    (controller.storage.data / "a.raw").write_text("old")
+    old = ended(controller, settings=with_file("a.raw"))
+    controller.jobs.submit(submission(settings=with_file("a.raw")))
+    assert [one.kind for one in rules.clean(later(old, 1000))] == ["job"]
+    assert (controller.storage.data / "a.raw").exists()
+
+
+def test_a_job_that_is_submitted_while_the_cleaning_goes_on_keeps_its_data(controller: Controller, rules: Retention) -> None:
+    (controller.storage.data / "a.raw").write_text("old")
+    old = ended(controller, settings=with_file("a.raw"))
+    plan = rules.plan(later(old, 1000))
+    controller.jobs.submit(submission(settings=with_file("a.raw")))
+    removed = [rules._remove(one, later(old, 1000)) for one in plan.removals]
+    assert removed == [True, False]
+    assert (controller.storage.data / "a.raw").exists()
+
+
+def test_a_step_whose_results_a_later_one_may_take_stays(controller: Controller, rules: Retention) -> None:
+    first = ended(controller)
+    second = ended(controller, start_after=str(first.id))
+    third = controller.jobs.submit(submission(start_after=str(second.id)))
+    assert rules.clean(later(first, 1000)) == []
+    controller.jobs.cancel(third.id, "ada")
+    assert len(rules.clean(later(first, 2000))) == 3
+
+
+def test_a_job_whose_machine_still_exists_keeps_its_folder(controller: Controller, rules: Retention) -> None:
+    job = ended(controller)
+    worker = insert(Worker, Change(0.0), name=f"job-{job.id}", job_id=job.id, flavor="m1", weight=1, state=WorkerState.DELETING)
+    assert rules.clean(later(job, 1000)) == []
+    assert "deleted" in controller.jobs.delete(job.id, "ada")
+    assert folder(controller, job).exists()
+    Worker.update(state=WorkerState.DELETED).where(Worker.id == worker.id).execute()
+    assert [one.reason for one in rules.clean(later(job, 1))] == ["it is archived"]
+    assert not folder(controller, job).exists()
+
+
+def test_what_an_interrupted_removal_left_goes(controller: Controller, rules: Retention) -> None:
+    left = controller.storage.jobs / ".cumulus.removing-1"
+    (left / "output").mkdir(parents=True)
+    rules.clean(0.0)
+    assert not left.exists()
+
+
+def test_links_are_removed_and_not_followed(controller: Controller, rules: Retention, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "a").write_text("a")
+    job = ended(controller)
+    (folder(controller, job) / "output" / "link").symlink_to(tmp_path / "precious")
+    rules.clean(later(job, 1000))
+    assert (tmp_path / "precious" / "a").read_text() == "a"
+
+
+def test_an_owner_deletes_a_workflow_once_all_of_it_has_ended(controller: Controller) -> None:
+    first = ended(controller, workflow="w")
+    second = controller.jobs.submit(submission(start_after=str(first.id), workflow="w"))
+    with pytest.raises(NotFound):
+        controller.jobs.delete(first.id, "eve")
+    for job in (first, second):
+        with pytest.raises(InvalidInput, match="has not ended"):
+            controller.jobs.delete(job.id, "ada")
+    controller.jobs.cancel(second.id, "ada")
+    told = controller.jobs.delete(second.id, "ada")
+    assert str(first.id) in told
+    assert str(second.id) in told
+    assert [state_of(job.id) for job in (first, second)] == [JobState.ARCHIVED] * 2
+    assert Job.get_by_id(second.id).outcome == JobState.CANCELLED
+    assert list(controller.storage.jobs.iterdir()) == []
+    assert "before" in controller.jobs.delete(first.id, "ada")
