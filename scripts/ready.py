@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from server.app import make_cloud
+from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.settings import load_settings
@@ -26,7 +26,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog) -> None:
     except TemplateMissing:
         maker = cloud.template()
         maker.build(say, fresh=False)
-        maker.take_snapshot(catalog.version_commands(), say)
+        maker.take_snapshot(make_trial(catalog), say)
 
 
 def main() -> None:

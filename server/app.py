@@ -21,8 +21,9 @@ from server.jobs.service import Jobs
 from server.jobs.steps import Steps
 from server.models import open_database
 from server.settings import CHECKOUT, CloudName, Settings
+from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
-from server.workers.clouds.base import Cloud
+from server.workers.clouds.base import Cloud, Trial
 from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.fleet import Fleet
@@ -68,6 +69,11 @@ def make_fleet(settings: Settings, cloud: Cloud) -> Fleet:
     return Fleet(cloud, module, Playbooks(INFRA / "ansible"), settings)
 
 
+def make_trial(catalog: Catalog) -> Trial:
+    """What a new snapshot is tried with: every app that tells its version, and the converters."""
+    return Trial(catalog.version_commands(), CONVERTERS)
+
+
 def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Callable[[], float] = time.time) -> Controller:
     """Join the parts; starts nothing. Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing."""
     flavors = read_flavors(settings.flavors)
@@ -80,7 +86,17 @@ def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Calla
     steps = Steps(settings, catalog, flavors, storage, fleet, clock)
     loop = Loop(settings, steps, flavors.max_weight, clock)
     retention = Retention(storage, settings.data_max_age_days)
-    jobs = Jobs(database, catalog, flavors, storage, retention, min_free_gb=settings.min_free_gb, clock=clock, wake=loop.wake)
+    jobs = Jobs(
+        database,
+        catalog,
+        flavors,
+        storage,
+        retention,
+        has_program=cloud.has_program,
+        min_free_gb=settings.min_free_gb,
+        clock=clock,
+        wake=loop.wake,
+    )
     return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop)
 
 

@@ -219,8 +219,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    checks = Catalog(settings.apps).version_commands()
-    _maker().take_snapshot(checks, _say)
+    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), _say)
 
 
 @snapshot.command("list")

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from server.errors import InvalidInput
@@ -20,6 +20,18 @@ class CloudName(StrEnum):
 
     QEMU = "qemu"
     LOCAL = "local"
+
+
+class Converter(BaseModel):
+    """A converter that Debian does not have: an archive on this computer, and the program in it that becomes ``command``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Folder below /opt on the machines")
+    path: Path = Field(description="The archive (tar, zip), absolute")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Its checksum")
+    program: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$", description="The program's path in the archive")
+    command: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name on the PATH")
 
 
 class Settings(BaseSettings):
@@ -57,6 +69,7 @@ class Settings(BaseSettings):
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
+    converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
     debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
 
     @classmethod

@@ -52,6 +52,7 @@ class Jobs:
         storage: Storage,
         retention: Retention,
         *,
+        has_program: Callable[[str], bool],
         min_free_gb: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
@@ -60,6 +61,7 @@ class Jobs:
         self._catalog = catalog
         self._flavors = flavors
         self._storage = storage
+        self._has_program = has_program
         self._min_free_gb = min_free_gb
         self._clock = clock
         self._wake = wake
@@ -185,9 +187,17 @@ class Jobs:
         files = input_files(app, settings)
         require_steps(files, before)
         for file in files:
-            if file.convert and conversion(file.name) is None:
-                raise InvalidInput(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
+            if file.convert:
+                self._require_converter(file)
         return files
+
+    def _require_converter(self, file: InputFile) -> None:
+        how = conversion(file.name)
+        if how is None:
+            raise InvalidInput(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
+        if not self._has_program(how.program):
+            text = f"{file.name} cannot be converted to mzML: the machines have no {how.program}; ask who runs this installation"
+            raise InvalidInput(text, field=file.parameter)
 
     def _predecessor(self, text: str, owner: str) -> Job | None:
         number = parse_number(text, "start_after_id")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from server.catalog.files import convertible_ending, mzml_name
 
+MSCONVERT, THERMO, BRUKER = CONVERTERS = ("msconvert", "ThermoRawFileParser", "tdf2mzml")
 # msconvert takes its arguments for patterns of file names, and puts _ in place of some characters of the name that it writes.
 # A list of files on standard input, and a name of our own choice, are taken as they are.
 _PATTERN_CHARACTERS = frozenset('*?[]\\:|<>"')
@@ -21,9 +22,12 @@ printf '%s\\n' "$1" | msconvert --filelist /dev/stdin --mzML --outfile "$made" -
 
 @dataclass(frozen=True)
 class Conversion:
-    """``target``: the result's name; ``unless_indexed``: not needed where the source is indexed mzML already."""
+    """``target``: the result's name; ``program``: what does it, by its name on the machine; ``unless_indexed``: not needed where
+    the source is indexed mzML already.
+    """
 
     target: str
+    program: str
     command: tuple[str, ...]
     unless_indexed: bool = False
 
@@ -33,28 +37,29 @@ def conversion(name: str) -> Conversion | None:
     ending = convertible_ending(name)
     if ending is None:
         return None
-    return Conversion(mzml_name(name), _COMMANDS[ending](name), unless_indexed=ending == ".mzml")
+    program, command = _CONVERTERS[ending]
+    return Conversion(mzml_name(name), program, command(name), unless_indexed=ending == ".mzml")
 
 
 def _msconvert(name: str) -> tuple[str, ...]:
     if _PATTERN_CHARACTERS & set(name):
         return "sh", "-c", _ANY_NAME, "msconvert", "{source}", "{folder}", "{name}"
-    return "msconvert", "{source}", "--mzML", "--outfile", "{name}", "-o", "{folder}"
+    return MSCONVERT, "{source}", "--mzML", "--outfile", "{name}", "-o", "{folder}"
 
 
 def _thermo(_name: str) -> tuple[str, ...]:
-    return "ThermoRawFileParser", "-i", "{source}", "-b", "{folder}/{name}", "-f", "2"  # 2: indexed mzML
+    return THERMO, "-i", "{source}", "-b", "{folder}/{name}", "-f", "2"  # 2: indexed mzML
 
 
 def _bruker(_name: str) -> tuple[str, ...]:
-    return "tdf2mzml", "-i", "{source}", "-o", "{folder}/{name}"
+    return BRUKER, "-i", "{source}", "-o", "{folder}/{name}"
 
 
-_COMMANDS: dict[str, Callable[[str], tuple[str, ...]]] = {
-    ".mzml.gz": _msconvert,
-    ".mzml": _msconvert,
-    ".mzxml": _msconvert,
-    ".mgf": _msconvert,
-    ".raw": _thermo,
-    ".d": _bruker,
+_CONVERTERS: dict[str, tuple[str, Callable[[str], tuple[str, ...]]]] = {
+    ".mzml.gz": (MSCONVERT, _msconvert),
+    ".mzml": (MSCONVERT, _msconvert),
+    ".mzxml": (MSCONVERT, _msconvert),
+    ".mgf": (MSCONVERT, _msconvert),
+    ".raw": (THERMO, _thermo),
+    ".d": (BRUKER, _bruker),
 }

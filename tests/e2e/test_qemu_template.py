@@ -14,6 +14,7 @@ import pytest
 from server.errors import InfrastructureError
 from server.installation import installation_id
 from server.settings import Settings
+from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of
 
@@ -37,7 +38,7 @@ def cloud(vm_home: Path) -> Iterator[QemuCloud]:
         pytest.skip("; ".join(problems))
     made.template().build(print)
     if not any(snapshot.promoted for snapshot in made.template().snapshots()):
-        made.template().take_snapshot([], print)
+        made.template().take_snapshot(Trial(), print)
     yield made
     assert guests_of(installation_id(vm_home)) == {}
 
@@ -59,7 +60,7 @@ def mentions(word: str) -> list[str]:
 def test_an_app_that_does_not_run_leaves_the_promoted_snapshot_alone(cloud: QemuCloud) -> None:
     before = cloud.template().snapshots()
     with pytest.raises(InfrastructureError, match=r"the app broken_1\.0 does not run in the new snapshot: .*exit code 3"):
-        cloud.template().take_snapshot([("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3")], print)
+        cloud.template().take_snapshot(Trial((("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3"))), print)
     assert cloud.template().snapshots() == before
     assert cloud.resources() == []
 

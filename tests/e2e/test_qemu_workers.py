@@ -18,6 +18,7 @@ from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InfrastructureError
 from server.installation import installation_id
 from server.settings import CHECKOUT, Settings
+from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
@@ -68,7 +69,7 @@ def installation(vm_home: Path) -> Iterator[Installation]:
     template = cloud.template()
     template.build(print)
     if not any(snapshot.promoted for snapshot in template.snapshots()):
-        template.take_snapshot([], print)
+        template.take_snapshot(Trial(), print)
     module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
     flavor = read_flavors(settings.flavors)[settings.default_flavor]
     cloud.start()

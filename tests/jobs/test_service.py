@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from server.app import Controller
+from server.app import Controller, make_controller
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.service import StorageFull
 from server.models import Event, Job
+from server.settings import Settings
 from server.states import JobState, Reason
+from server.workers.clouds.local import LocalCloud
 from tests.conftest import state_of, submission
 
 
@@ -104,3 +107,33 @@ def test_a_refusal_is_an_expected_error_with_a_code(controller: Controller) -> N
         controller.jobs.submit(submission(flavor="m1.heavy"))
     assert caught.value.code == "invalid_input"
     assert "weighs 9, more than the 4" in caught.value.message
+
+
+class BareCloud(LocalCloud):
+    """Machines without any converter."""
+
+    def has_program(self, name: str) -> bool:
+        """None is there."""
+        return False
+
+
+@pytest.mark.parametrize(
+    ("file", "words"), [("a.raw", "ThermoRawFileParser"), ("run.d", "tdf2mzml"), ("b.mgf", "msconvert"), ("c.txt", "kind")]
+)
+def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
+    settings: Settings, tmp_path: Path, file: str, words: str
+) -> None:
+    settings.apps = tmp_path / "apps"
+    settings.apps.mkdir()
+    controller = make_controller(settings, BareCloud(settings, "ctest"))
+    (settings.apps / "needs_1.xml").write_text(
+        '<tool id="needs_1" name="needs" version="1" command="true" end_tag=""><section name="s" title="S">'
+        '<filelist name="spectra" label="S" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true"/>'
+        "</section></tool>"
+    )
+    with pytest.raises(InvalidInput, match=words) as caught:
+        controller.jobs.submit(submission(app="needs_1", settings=json.dumps({"spectra": [f"/x/{file}"]})))
+    assert caught.value.field == "spectra"
+    assert Job.select().count() == 0
+    controller.loop.stop(1)
+    controller.database.close()

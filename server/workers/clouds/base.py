@@ -45,6 +45,17 @@ class Snapshot:
     created: float
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What is tried on a machine of a new snapshot before it counts.
+
+    ``versions``: (app id, shell text) pairs, each must succeed there; ``programs``: names that are looked for and may be absent.
+    """
+
+    versions: Sequence[tuple[str, str]] = ()
+    programs: Sequence[str] = ()
+
+
 class Template(Protocol):
     """The machine that workers are copies of, and its snapshots. Phases are told to ``progress``, one line each."""
 
@@ -60,8 +71,8 @@ class Template(Protocol):
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down; its disk stays."""
 
-    def take_snapshot(self, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:
-        """Copy the template, run each (app id, command) on a machine of the copy, promote it if all succeed.
+    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
+        """Copy the template, try a machine of the copy, promote it if all is well.
 
         The one promoted before is kept. Raises CumulusError; then nothing has changed.
         """
@@ -90,6 +101,9 @@ class Cloud(Protocol):
 
         Raises TemplateMissing where there is none.
         """
+
+    def has_program(self, name: str) -> bool:
+        """Whether workers made now have the program; True where that is not known."""
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy; empty: all is there. Starts nothing."""

@@ -9,14 +9,14 @@ may be overridden.
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, Progress, Resource, Snapshot
+from server.workers.clouds.base import Layout, Progress, Resource, Snapshot, Trial
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -40,7 +40,7 @@ class LocalTemplate:
     def stop(self, progress: Progress) -> None:
         """Nothing runs."""
 
-    def take_snapshot(self, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:  # noqa: ARG002
+    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:  # noqa: ARG002
         """There is one for ever."""
         return self.snapshots()[0]
 
@@ -79,6 +79,10 @@ class LocalCloud:
     def check_snapshot(self) -> str:
         """This computer itself is what workers are made from: nothing to tell."""
         return ""
+
+    def has_program(self, name: str) -> bool:
+        """Whether this computer has it."""
+        return shutil.which(name) is not None
 
     def problems(self) -> list[str]:
         """It needs nothing but this Python."""

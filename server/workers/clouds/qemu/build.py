@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import InfrastructureError
-from server.settings import CHECKOUT
+from server.settings import CHECKOUT, Converter
 from server.workers.clouds.base import Progress
 from server.workers.clouds.qemu.chroot import isolated, run_in_root, run_logged, sshd_in_root
 from server.workers.clouds.qemu.images import describe_image
@@ -94,6 +94,7 @@ class Builder:
     home: QemuHome
     suite: str
     mirror: str
+    converters: tuple[Converter, ...] = ()
     clock: Callable[[], float] = time.time
 
     def build(self, progress: Progress) -> None:
@@ -150,7 +151,8 @@ class Builder:
         playbooks = Playbooks(PLAYBOOKS)
         with sshd_in_root(root, log) as port:
             playbooks.announce(directory, Host("template", "ssh", "127.0.0.1", port, "root", host_key.public, self.home.key))
-            outcome = playbooks.run("template.yml", directory, {}, PLAY_LIMIT_S, lambda: False)
+            variables = {"converters_archives": [one.model_dump(mode="json") for one in self.converters]}
+            outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, lambda: False)
         with log.open("a") as file:
             file.write(outcome.output)
         if not outcome.ok:

@@ -60,6 +60,10 @@ class QemuCloud:
         """What is worth knowing of the snapshot that workers are made from. Raises TemplateMissing where there is none."""
         return "" if read_image(self._home.current).recipe == recipe() else OUTDATED
 
+    def has_program(self, name: str) -> bool:
+        """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
+        return read_image(self._home.current).has_program(name)
+
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""
         return setup_problems(self._settings.home)

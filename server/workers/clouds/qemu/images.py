@@ -5,6 +5,7 @@ Owns the folder's format, for the template and for its snapshots alike; who make
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ from typing import Self
 from server.errors import InfrastructureError, TemplateMissing
 
 DESCRIPTION = "image.json"
+PROGRAMS = "programs.json"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,17 @@ class Image:
     def initrd(self) -> Path:
         """The initial RAM disk."""
         return self.folder / "initrd"
+
+    def write_programs(self, names: Sequence[str]) -> None:
+        """Write down which of the programs that were looked for a machine of this image has."""
+        (self.folder / PROGRAMS).write_text(json.dumps(list(names)) + "\n")
+
+    def has_program(self, name: str) -> bool:
+        """Whether it was found; True where nobody looked."""
+        try:
+            return name in json.loads((self.folder / PROGRAMS).read_text())
+        except (OSError, ValueError, TypeError):
+            return True
 
     @property
     def memory(self) -> Path:

@@ -6,6 +6,7 @@ come.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Snapshot
+from server.workers.clouds.base import Progress, Snapshot, Trial
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
@@ -71,7 +72,7 @@ class Snapshots:
     canaries: Canaries
     now: Callable[[], float] = time.time
 
-    def take(self, flavor: Flavor, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:
+    def take(self, flavor: Flavor, trial: Trial, progress: Progress) -> Snapshot:
         """Copy the template, try it on a machine of ``flavor``, promote it and drop all but the one before.
 
         Raises CumulusError; the new snapshot is gone then and the old one still promoted.
@@ -81,7 +82,7 @@ class Snapshots:
         self.prune()
         image = self._copy(template, progress)
         try:
-            self.warm_up(image, flavor, checks, progress)
+            self.warm_up(image, flavor, trial, progress)
         except BaseException:
             shutil.rmtree(image.folder, ignore_errors=True)
             raise
@@ -133,8 +134,8 @@ class Snapshots:
             if name not in kept:
                 shutil.rmtree(self.home.snapshots / name, ignore_errors=True)
 
-    def warm_up(self, image: Image, flavor: Flavor, checks: Sequence[tuple[str, str]], progress: Progress) -> None:
-        """Boot a machine of the image, run the checks on it and keep its memory for all workers of that flavor."""
+    def warm_up(self, image: Image, flavor: Flavor, trial: Trial, progress: Progress) -> None:
+        """Boot a machine of the image, try it and keep its memory for all workers of that flavor."""
         worker = f"{CANARY}{image.folder.name}"
         variables = self.canaries.variables(worker, flavor, image.folder.name)
         machines = Machines(self.home)
@@ -145,8 +146,10 @@ class Snapshots:
             self.canaries.module.apply(worker, variables, BOOT_LIMIT_S)
             machine = _running(machines, worker)
             login = Login(machine.port, self.home.key, machine.host_key)
-            for app, command in checks:
+            for app, command in trial.versions:
                 progress(f"{app}: {_version(login, app, command)}")
+            if trial.programs:
+                image.write_programs(_found(login, trial.programs))
             progress("Saving the machine's memory")
             run_over_ssh(login, WARM.format(port=self.canaries.nfs_port(), host=HOST_SEEN_BY_GUEST), WARM_LIMIT_S)
             self._save(machines, machine, image, place)
@@ -233,6 +236,13 @@ def _version(login: Login, app: str, command: str) -> str:
     except CommandFailed as problem:
         raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
     return lines[0].strip() if lines else "it runs"
+
+
+def _found(login: Login, programs: Sequence[str]) -> list[str]:
+    """Which of the programs the machine has."""
+    script = "\n".join(f"command -v {shlex.quote(name)} > /dev/null && echo {shlex.quote(name)}" for name in programs)
+    told = run_over_ssh(login, f"{script}\ntrue", CHECK_LIMIT_S).split("\n")
+    return [name for name in programs if name in told]
 
 
 def _running(machines: Machines, worker: str) -> Machine:

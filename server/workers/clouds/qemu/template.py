@@ -2,14 +2,14 @@
 steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InvalidInput, SetupMissing
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Progress, Snapshot
+from server.workers.clouds.base import Progress, Snapshot, Trial
 from server.workers.clouds.qemu.build import Builder
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.locks import exclusive
@@ -65,7 +65,8 @@ class QemuTemplate:
             self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
             self._cloud.prepare()
             self._shut_down()
-            Builder(self._home, self._settings.debian_suite, self._settings.debian_mirror).build(progress)
+            settings = self._settings
+            Builder(self._home, settings.debian_suite, settings.debian_mirror, settings.converters).build(progress)
 
     def exists(self) -> bool:
         """Whether there is a template's disk."""
@@ -88,11 +89,11 @@ class QemuTemplate:
             progress("Shutting the template down")
             self._shut_down()
 
-    def take_snapshot(self, checks: Sequence[tuple[str, str]], progress: Progress) -> Snapshot:
-        """Copy the template, run each (app id, command) on a machine of the copy, promote it if all succeed."""
+    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
+        """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(), self._started():
             self._shut_down()
-            return self._snapshots().take(self._flavor(), checks, progress)
+            return self._snapshots().take(self._flavor(), trial, progress)
 
     def warm(self, flavors: Mapping[str, Flavor], progress: Progress) -> None:
         """Keep a memory image of the promoted snapshot for each of the flavors, so that their workers need no boot."""
@@ -100,7 +101,7 @@ class QemuTemplate:
             image = read_image(self._home.current)
             self._snapshots().clear_canaries()
             for flavor in flavors.values():
-                self._snapshots().warm_up(image, flavor, (), progress)
+                self._snapshots().warm_up(image, flavor, Trial(), progress)
 
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first."""

@@ -42,3 +42,11 @@ def test_what_is_no_qcow2_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(bytes(64))
     with pytest.raises(InfrastructureError, match="no qcow2"):
         virtual_size(tmp_path / "x")
+
+
+def test_the_programs_that_were_found_are_known_and_others_are_not_where_nobody_looked(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    assert image.has_program("msconvert")
+    image.write_programs(["msconvert"])
+    assert image.has_program("msconvert")
+    assert not image.has_program("ThermoRawFileParser")

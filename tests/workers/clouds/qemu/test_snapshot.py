@@ -1,7 +1,6 @@
 """Which snapshot is promoted, which are kept, and that a bad one changes nothing."""
 
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress
+from server.workers.clouds.base import Progress, Trial
 from server.workers.clouds.qemu.images import Image, describe_image
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.snapshot import Canaries, Snapshots, memory_shape
@@ -39,7 +38,7 @@ class Workspaces:
 class Untried(Snapshots):
     """Snapshots that are promoted without a machine."""
 
-    def warm_up(self, image: Image, flavor: Flavor, checks: Sequence[tuple[str, str]], progress: Progress) -> None:
+    def warm_up(self, image: Image, flavor: Flavor, trial: Trial, progress: Progress) -> None:
         progress(f"looked at {image.folder.name}")
 
 
@@ -69,7 +68,7 @@ def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
 
 
 def take(snapshots: Snapshots) -> str:
-    return snapshots.take(SMALL, (), lambda _: None).name
+    return snapshots.take(SMALL, Trial(), lambda _: None).name
 
 
 def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots) -> None:
@@ -91,7 +90,7 @@ def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapsh
     take(snapshots)
     real = Snapshots(home, snapshots.canaries, snapshots.now)
     with pytest.raises(InfrastructureError, match="no machine today"):
-        real.take(SMALL, (), lambda _: None)
+        real.take(SMALL, Trial(), lambda _: None)
     assert [one.name for one in real.listed()] == ["1"]
     assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["1"]
     assert module.destroyed == ["canary-2"]
