@@ -18,7 +18,7 @@ from server.api.answers import answer, harmless
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.errors import CumulusError, InvalidInput
-from server.jobs.search import Query, find, listed, named_apps
+from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number
 from server.models import Job
@@ -42,7 +42,7 @@ _STATES = {
 }
 
 
-def wire_status(job: Job) -> str:
+def wire_status(job: Job | Listed) -> str:
     """The client's word for where a job stands."""
     state = JobState(job.state)
     return f"{state.wire}_{str(job.outcome).upper()}" if state is JobState.ARCHIVED else state.wire
@@ -112,7 +112,7 @@ class Legacy:
 
     def joblist(self, shown: str, number: str) -> Response:
         """The newest jobs; the one shown with its details, also if it is older than all of those."""
-        return answer(self._rows(find(Query(limit=_limit(number))), _number_or_zero(shown)))
+        return answer(self._rows(list(find(Query(limit=_limit(number)))), _number_or_zero(shown)))
 
     def search(self) -> Response:
         """The jobs that match a form."""
@@ -129,7 +129,7 @@ class Legacy:
             last=form.get("to", ""),
             limit=_limit(form.get("number", "")),
         )
-        return answer(self._rows(find(query), _number_or_zero(form.get("current_job_id", ""))))
+        return answer(self._rows(list(find(query)), _number_or_zero(form.get("current_job_id", ""))))
 
     def start(self) -> Response:
         """A new job: ``[id, folder]``, or ``[message, ""]`` for the person."""
@@ -182,12 +182,12 @@ class Legacy:
         found = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
         return sorted(f"{name}/{file.relative_to(path).as_posix()}" for file in found)
 
-    def _rows(self, jobs: list[Job], shown: int) -> list[dict[str, Any]]:
+    def _rows(self, jobs: list[Listed], shown: int) -> list[dict[str, Any]]:
         if shown and all(job.id != shown for job in jobs) and (job := listed(shown)):
             jobs = [*jobs, job]
         return [self._details(job) if job.id == shown else self._row(job) for job in jobs]
 
-    def _row(self, job: Job) -> dict[str, Any]:
+    def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {
             "id": job.id,
             "owner": job.owner,
@@ -201,7 +201,7 @@ class Legacy:
             "workflow_name": job.workflow,
         }
 
-    def _details(self, job: Job) -> dict[str, Any]:
+    def _details(self, job: Job | Listed) -> dict[str, Any]:
         full = Job.get_by_id(job.id)
         folder = self._jobs.folder(full)
         return {
