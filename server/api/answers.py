@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from flask import Response
@@ -22,21 +22,32 @@ def encoded(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=True) + "\n").encode()
 
 
-def answer_parts(parts: list[bytes], status: int = 200) -> Response:
+def answer_parts(parts: Iterable[bytes], status: int = 200) -> Response:
     """An answer whose JSON is there already."""
     response = Response(parts, status=status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def array(values: Iterable[object]) -> list[bytes]:
-    """A list as JSON in parts, made as the values come: a long one is never there as objects."""
-    parts: list[bytes] = []
+def answer_stream(parts: Iterator[bytes]) -> Response:
+    """An answer that is sent while it is made. What fails at the very beginning is raised here, where it can still be told."""
+    first = next(parts)
+
+    def whole() -> Iterator[bytes]:
+        yield first
+        yield from parts
+
+    return answer_parts(whole())
+
+
+def array(values: Iterable[object]) -> Iterator[bytes]:
+    """A list as JSON in parts, made as the values come: a long one is never there at once."""
+    lead = "["
     rest = iter(values)
     while chunk := list(islice(rest, CHUNK)):
-        text = json.dumps(chunk, ensure_ascii=True)[1:-1]
-        parts.append((f", {text}" if parts else f"[{text}").encode())
-    return [*parts[:-1], parts[-1] + b"]\n"] if parts else [b"[]\n"]
+        yield (lead + json.dumps(chunk, ensure_ascii=True)[1:-1]).encode()
+        lead = ", "
+    yield b"[]\n" if lead == "[" else b"]\n"
 
 
 def error_answer(error: CumulusError, status: int) -> Response:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 import structlog
 from flask import Blueprint, Response, request, send_file
 
-from server.api.answers import answer, answer_parts, array, encoded, harmless
+from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless
 from server.api.reuse import Reused
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
@@ -30,6 +30,7 @@ from server.storage.logs import Logs, stamp
 from server.storage.paths import base_name, inside
 
 MAX_NAMES = 10_000
+MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 ALL = -1
 log = structlog.get_logger()
 
@@ -195,7 +196,13 @@ class Legacy:
         return sorted(f"{name}/{file.relative_to(path).as_posix()}" for file in found)
 
     def _listing(self, query: Query, shown: int) -> Response:
-        return answer_parts(self._reused.get((query, shown), lambda: self._stamp(shown), lambda: array(self._rows(query, shown))))
+        if query.limit is None or query.limit > MAX_REUSED_ROWS:
+            return answer_stream(array(self._rows(find(query), shown)))
+        return answer_parts(
+            self._reused.get(
+                (query, shown), lambda: self._stamp(shown), lambda: [b"".join(array(self._rows(find(query), shown)))]
+            )
+        )
 
     def _stamp(self, shown: int) -> object:
         """What a list is made from: all rows, and the files of the job shown."""
@@ -205,9 +212,9 @@ class Legacy:
         folder = self._storage.folder(name[0].decode())
         return self._commits.number(), stamp(folder.log_path), folder.outputs()
 
-    def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any]]:
+    def _rows(self, found: Iterator[Listed], shown: int) -> Iterator[dict[str, Any]]:
         missing = bool(shown)
-        for job in find(query):
+        for job in found:
             missing = missing and job.id != shown
             yield self._details(job) if job.id == shown else self._row(job)
         if missing and (older := listed(shown)):

@@ -53,7 +53,8 @@ def shown(client: FlaskClient, job: Job) -> dict[str, Any]:
 
 
 def search(client: FlaskClient, **form: str) -> list[int]:
-    return [row["id"] for row in client.post("/search", data={"current_job_id": "0", **form}).get_json()]
+    form = {"current_job_id": "0", "number": "100", **form}
+    return [row["id"] for row in client.post("/search", data=form).get_json()]
 
 
 def test_an_answer_is_made_once_while_nothing_changes(client: FlaskClient, controller: Controller, made: list[object]) -> None:
@@ -188,6 +189,24 @@ def test_what_changes_while_an_answer_is_made_counts_for_the_next_one() -> None:
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK])
 def test_a_list_in_parts_is_the_same_list(count: int) -> None:
     values = [{"n": number, "text": "é <"} for number in range(count)]
-    parts = array(iter(values))
+    parts = list(array(iter(values)))
     assert b"".join(parts).decode("ascii") == json.dumps(values) + "\n"
-    assert len(parts) == max(1, -(-count // CHUNK))
+    assert len(parts) == 1 + -(-count // CHUNK)
+
+
+def test_a_list_of_all_is_sent_while_it_is_made_and_not_kept(
+    client: FlaskClient, controller: Controller, made: list[object]
+) -> None:
+    job = controller.jobs.submit(submission())
+    answers = [client.get(f"/joblist/{job.id}/-1") for _ in range(2)]
+    assert [[row["id"] for row in answer.get_json()] for answer in answers] == [[job.id], [job.id]]
+    assert [answer.content_length for answer in answers] == [None, None]
+    assert len(made) == 2
+
+
+def test_a_search_for_all_that_cannot_be_made_still_answers_a_list(
+    client: FlaskClient, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.jobs.submit(submission())
+    monkeypatch.setattr(legacy, "wire_status", lambda job: 1 // 0)
+    assert search(client, number="-1") == []
