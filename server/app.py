@@ -19,7 +19,7 @@ from server.jobs.loop import Loop
 from server.jobs.retention import Retention
 from server.jobs.service import Jobs
 from server.jobs.steps import Steps
-from server.models import open_database
+from server.models import Commits, open_database
 from server.settings import CHECKOUT, CloudName, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -107,7 +107,10 @@ def create_app(controller: Controller) -> Flask:
     # The client asks for //apps, and never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
-    legacy = Legacy(controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage)
+    commits = Commits(controller.settings.database)
+    legacy = Legacy(
+        controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
+    )
     app.register_blueprint(legacy.blueprint())
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
     app.register_error_handler(CumulusError, _refused)

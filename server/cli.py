@@ -25,7 +25,7 @@ from server.commands.storage import storage as storage_group
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
 from server.installation import end_controller, only_controller, running_controller
-from server.jobs.search import Query, find
+from server.jobs.search import Listed, Query, find
 from server.jobs.submission import parse_settings
 from server.models import Event, Job, living_workers, open_database
 from server.serve import serve as run_server
@@ -361,7 +361,7 @@ def _growth(look: Callable[[], Job], storage: Storage) -> Iterator[str]:
             time.sleep(POLL_S)
 
 
-def _summary(job: Job, settings: Settings) -> dict[str, Any]:
+def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:
     return {
         "id": job.id,
         "owner": job.owner,

@@ -3,6 +3,8 @@
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
 
+import sqlite3
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ BUSY_TIMEOUT_MS = 10_000
 # Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
 _UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
 _LIVING = "state <> 'deleted'"
-CACHE_KIB = 16_384
+CACHE_KIB = 2_048  # of each connection, and each thread has its own; more is in the system's cache of files anyway
 
 
 class Row(Model):
@@ -127,6 +129,22 @@ def open_database(path: Path) -> SqliteDatabase:
     migrations.upgrade(database)
     database.bind(TABLES)
     return database
+
+
+class Commits:
+    """Tells whether a row may have changed since the last question, whoever changed it: for what is made from rows and kept.
+
+    SQLite counts for each connection what the others commit, so this is one of its own, which writes nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()
+
+    def number(self) -> int:
+        """Another one after each commit of any process."""
+        with self._lock:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def insert(table: type[Stateful], change: Change, **fields: Any) -> Any:

@@ -20,6 +20,7 @@ from server.workers.clouds.base import Cloud
 from server.workers.terraform import terraform_binary
 
 STOP_GRACE_S = 8.0
+UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
 log = structlog.get_logger()
 
@@ -64,7 +65,13 @@ def require_setup(cloud: Cloud) -> None:
 def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
     try:
         server = create_server(
-            app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
+            app,
+            host=settings.host,
+            port=settings.port,
+            threads=settings.threads,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            outbuf_high_watermark=UNSENT_BYTES,
         )
     except OSError as error:
         raise PortTaken(

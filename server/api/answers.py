@@ -2,17 +2,52 @@
 
 import html
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from flask import Response
 
 from server.errors import CumulusError
 
+CHUNK = 500
+
 
 def answer(value: object, status: int = 200) -> Response:
     """JSON with every character beyond ASCII escaped: the desktop client joins chunks as strings."""
-    response = Response(json.dumps(value, ensure_ascii=True) + "\n", status=status, mimetype="application/json")
+    return answer_parts([encoded(value)], status)
+
+
+def encoded(value: object) -> bytes:
+    """The JSON of an answer."""
+    return (json.dumps(value, ensure_ascii=True) + "\n").encode()
+
+
+def answer_parts(parts: Iterable[bytes], status: int = 200) -> Response:
+    """An answer whose JSON is there already."""
+    response = Response(parts, status=status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def answer_stream(parts: Iterator[bytes]) -> Response:
+    """An answer that is sent while it is made. What fails at the very beginning is raised here, where it can still be told."""
+    first = next(parts)
+
+    def whole() -> Iterator[bytes]:
+        yield first
+        yield from parts
+
+    return answer_parts(whole())
+
+
+def array(values: Iterable[object]) -> Iterator[bytes]:
+    """A list as JSON in parts, made as the values come: a long one is never there at once."""
+    lead = "["
+    rest = iter(values)
+    while chunk := list(islice(rest, CHUNK)):
+        yield (lead + json.dumps(chunk, ensure_ascii=True)[1:-1]).encode()
+        lead = ", "
+    yield b"[]\n" if lead == "[" else b"]\n"
 
 
 def error_answer(error: CumulusError, status: int) -> Response:

@@ -5,7 +5,7 @@ The client shows nothing of an HTTP error, so what there is to say is said with 
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -18,21 +18,24 @@ from werkzeug.datastructures import Range
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from server.api.answers import answer, harmless
+from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless
+from server.api.reuse import Reused
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.errors import CumulusError, InvalidInput
-from server.jobs.search import Query, find, listed, named_apps
+from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number
-from server.models import Job
+from server.models import Commits, Job
 from server.settings import Settings
 from server.states import JobState
 from server.storage.data import listing, usage
 from server.storage.folders import Storage
+from server.storage.logs import Logs, stamp
 from server.storage.paths import base_name, inside
 
 MAX_NAMES = 10_000
+MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 ALL = -1
 log = structlog.get_logger()
 
@@ -47,7 +50,7 @@ _STATES = {
 }
 
 
-def wire_status(job: Job) -> str:
+def wire_status(job: Job | Listed) -> str:
     """The client's word for where a job stands."""
     state = JobState(job.state)
     return f"{state.wire}_{str(job.outcome).upper()}" if state is JobState.ARCHIVED else state.wire
@@ -57,7 +60,14 @@ class Legacy:
     """The client's routes over the parts that answer them."""
 
     def __init__(
-        self, settings: Settings, version: str, jobs: Jobs, catalog: Catalog, flavors: Flavors, storage: Storage
+        self,
+        settings: Settings,
+        version: str,
+        jobs: Jobs,
+        catalog: Catalog,
+        flavors: Flavors,
+        storage: Storage,
+        commits: Commits,
     ) -> None:
         self._settings = settings
         self._version = version
@@ -65,6 +75,9 @@ class Legacy:
         self._catalog = catalog
         self._flavors = flavors
         self._storage = storage
+        self._commits = commits
+        self._reused = Reused()
+        self._logs = Logs()
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: no trailing slashes, some with two at the beginning."""
@@ -114,14 +127,14 @@ class Legacy:
 
     def apps(self) -> Response:
         """The apps' XML, and a minimal one for each app that is gone but still named by a job: the client's page needs it."""
-        texts = dict(self._catalog.texts())
-        for app in named_apps():
-            texts.setdefault(app, _stand_in(app))
-        return answer(texts)
+        texts = self._catalog.texts()
+        return answer_parts(
+            self._reused.get("apps", lambda: (self._commits.number(), texts), lambda: [encoded(_with_gone(texts))])
+        )
 
     def joblist(self, shown: str, number: str) -> Response:
         """The newest jobs; the one shown with its details, also if it is older than all of those."""
-        return answer(self._rows(find(Query(limit=_limit(number))), _number_or_zero(shown)))
+        return self._listing(Query(limit=_limit(number)), _number_or_zero(shown))
 
     def search(self) -> Response:
         """The jobs that match a form."""
@@ -138,7 +151,7 @@ class Legacy:
             last=form.get("to", ""),
             limit=_limit(form.get("number", "")),
         )
-        return answer(self._rows(find(query), _number_or_zero(form.get("current_job_id", ""))))
+        return self._listing(query, _number_or_zero(form.get("current_job_id", "")))
 
     def start(self) -> Response:
         """A new job: ``[id, folder]``, or ``[message, ""]`` for the person."""
@@ -207,12 +220,32 @@ class Legacy:
         found = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
         return sorted(f"{name}/{file.relative_to(path).as_posix()}" for file in found)
 
-    def _rows(self, jobs: list[Job], shown: int) -> list[dict[str, Any]]:
-        if shown and all(job.id != shown for job in jobs) and (job := listed(shown)):
-            jobs = [*jobs, job]
-        return [self._details(job) if job.id == shown else self._row(job) for job in jobs]
+    def _listing(self, query: Query, shown: int) -> Response:
+        if query.limit is None or query.limit > MAX_REUSED_ROWS:
+            return answer_stream(array(self._rows(find(query), shown)))
+        return answer_parts(
+            self._reused.get(
+                (query, shown), lambda: self._stamp(shown), lambda: [b"".join(array(self._rows(find(query), shown)))]
+            )
+        )
 
-    def _row(self, job: Job) -> dict[str, Any]:
+    def _stamp(self, shown: int) -> object:
+        """What a list is made from: all rows, and the files of the job shown."""
+        name = self._reused.get(shown, self._commits.number, lambda: _folder_name(shown)) if shown else []
+        if not name:
+            return self._commits.number()
+        folder = self._storage.folder(name[0].decode())
+        return self._commits.number(), stamp(folder.log_path), folder.outputs()
+
+    def _rows(self, found: Iterator[Listed], shown: int) -> Iterator[dict[str, Any]]:
+        missing = bool(shown)
+        for job in found:
+            missing = missing and job.id != shown
+            yield self._details(job) if job.id == shown else self._row(job)
+        if missing and (older := listed(shown)):
+            yield self._details(older)
+
+    def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {
             "id": job.id,
             "owner": job.owner,
@@ -226,7 +259,7 @@ class Legacy:
             "workflow_name": job.workflow,
         }
 
-    def _details(self, job: Job) -> dict[str, Any]:
+    def _details(self, job: Job | Listed) -> dict[str, Any]:
         full = Job.get_by_id(job.id)
         folder = self._jobs.folder(full)
         return {
@@ -234,9 +267,19 @@ class Legacy:
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(folder.log() + _last_word(full)),
+            "log": harmless(self._logs.text(folder.log_path) + _last_word(full)),
             "files": folder.outputs(),
         }
+
+
+def _folder_name(job_id: int) -> list[bytes]:
+    job = listed(job_id)
+    return [job.folder.encode()] if job else []
+
+
+def _with_gone(texts: dict[str, str]) -> dict[str, str]:
+    """The apps' XML with a stand-in for each app that is gone but still named by a job."""
+    return texts | {app: _stand_in(app) for app in named_apps() if app not in texts}
 
 
 def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Response]:

@@ -1,15 +1,24 @@
-"""Finding jobs: the filters that a client may combine, as one query with bound parameters."""
+"""Finding jobs: the filters that a client may combine, as one query with bound parameters.
 
-from collections.abc import Iterator
+Texts of three characters or more are looked up in the table ``job_text`` (SQLite's FTS5 with trigrams), newest first, which ends
+as soon as there are enough; shorter ones are compared row by row. Both without regard to case, shorter ones in a to z only.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
-from peewee import OP, Expression, FloatField
+from peewee import JOIN, OP, SQL, Expression, FloatField, ModelSelect, Table, fn
 
 from server.errors import InvalidInput
 from server.models import Job
 from server.states import JobState
+
+TRIGRAM = 3
+MAX_TEXT = 1000
+FEW = 10_000  # rows up to which picking them out by an index beats looking at all jobs, newest first
 
 
 class DateField(StrEnum):
@@ -35,42 +44,101 @@ class Query:
     limit: int | None = None
 
 
+class Listed(NamedTuple):
+    """A job's row without its long texts: what lists need, many at a time."""
+
+    id: int
+    owner: str
+    app: str
+    flavor: str
+    workflow: str
+    start_after: int | None
+    folder: str
+    state: str
+    outcome: str
+    reason: str
+    message: str
+    attempt: int
+    created: float
+    started: float | None
+    ended: float | None
+
+
 _COLUMNS: dict[DateField, FloatField] = {
     DateField.CREATED: Job.created,
     DateField.STARTED: Job.started,
     DateField.ENDED: Job.ended,
 }
-_LISTED = [field for field in Job._meta.sorted_fields if field not in (Job.settings, Job.description, Job.inputs)]
+_LISTED = [getattr(Job, name) for name in Listed._fields]
+_TEXT = Table("job_text")
 
 
-def find(query: Query) -> list[Job]:
-    """The jobs that match, newest first, without their long texts. Raises InvalidInput for a date that is none."""
-    rows = Job.select(*_LISTED).where(*_conditions(query)).order_by(Job.id.desc())
-    return list(rows if query.limit is None else rows.limit(query.limit))
+def find(query: Query) -> Iterator[Listed]:
+    """The jobs that match, newest first. Raises InvalidInput for a date that is none and for a text too long to be one."""
+    texts = {"owner": query.owner, "app": query.app, "description": query.description, "inputs": query.file}
+    if any(len(text) > MAX_TEXT for text in texts.values()):
+        raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
+    indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
+    compared = [getattr(Job, column).contains(text) for column, text in texts.items() if text and column not in indexed]
+    conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
+    if indexed:
+        return _listed(_limited(_matching(indexed), conditions, query.limit))
+    rows = Job.select(*_LISTED).order_by(Job.id.desc())
+    if not conditions:
+        return _listed(_limited(rows, (), query.limit))
+    ids = Job.select(Job.id).order_by(Job.id.desc())  # found in the index job_searched alone, without the rows
+    return _listed(rows.where(Job.id.in_(_limited(ids, conditions, query.limit))))
 
 
-def listed(job_id: int) -> Job | None:
+def listed(job_id: int) -> Listed | None:
     """One job as :func:`find` gives it; None where there is none."""
-    found: Job | None = Job.select(*_LISTED).where(Job.id == job_id).first()
-    return found
+    return next(_listed(Job.select(*_LISTED).where(Job.id == job_id)), None)
 
 
 def named_apps() -> list[str]:
-    """The ids of all apps that some job names."""
-    return [row.app for row in Job.select(Job.app).distinct()]
+    """The ids of all apps that some job names, by steps in their index: there are few among many jobs."""
+    apps = [""]
+    while app := Job.select(fn.MIN(Job.app)).where(Job.app > apps[-1]).scalar():
+        apps.append(app)
+    return apps[1:]
 
 
-def _conditions(query: Query) -> Iterator[Expression]:
-    yield Job.id > 0  # peewee wants at least one
-    texts = ((Job.owner, query.owner), (Job.app, query.app), (Job.description, query.description), (Job.inputs, query.file))
-    yield from (column.contains(text) for column, text in texts if text)
+def _listed(rows: "ModelSelect[Job]") -> Iterator[Listed]:
+    """The rows as SQLite gives them: Peewee's conversions do nothing to texts and numbers, and take as long as all the rest."""
+    return map(Listed._make, Job._meta.database.execute(rows))
+
+
+def _limited(rows: "ModelSelect[Job]", conditions: Iterable[Expression], limit: int | None) -> "ModelSelect[Job]":
+    for condition in conditions:
+        rows = rows.where(condition)
+    return rows if limit is None else rows.limit(limit)
+
+
+def _matching(texts: dict[str, str]) -> "ModelSelect[Job]":
+    """The jobs whose columns have these texts, in the order of the text index, which gives the newest first by itself."""
+    phrases = [f'{column} : "{text.replace(chr(34), chr(34) * 2)}"' for column, text in texts.items()]
+    rows = Job.select(*_LISTED).from_(_TEXT.join(Job, JOIN.CROSS, on=_TEXT.c.rowid == Job.id))
+    return rows.where(SQL("job_text MATCH ?", (" AND ".join(phrases),))).order_by(_TEXT.c.rowid.desc())
+
+
+def _indexed_conditions(query: Query) -> Iterator[Expression]:
     if query.states:
         yield Job.state.in_(sorted(query.states))
     column = _COLUMNS[_date_field(query.date)]
+    bounds = []
     if query.first:
-        yield Expression(column, OP.GTE, _midnight(query.first, "from"))
+        bounds.append(Expression(column, OP.GTE, _midnight(query.first, "from")))
     if query.last:
-        yield Expression(column, OP.LT, _midnight(query.last, "to", days=1))
+        bounds.append(Expression(column, OP.LT, _midnight(query.last, "to", days=1)))
+    if bounds:
+        yield bounds[0] if len(bounds) == 1 else bounds[0] & bounds[1]
+
+
+def _picked(condition: Expression) -> Expression:
+    """The condition in the way that costs less: where few jobs meet it, their ids are fetched from its index first."""
+    ids = Job.select(Job.id).where(condition)
+    few = ids.limit(FEW).count() < FEW
+    return Job.id.in_(ids) if few else condition
 
 
 def _date_field(name: str) -> DateField:

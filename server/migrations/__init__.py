@@ -3,12 +3,15 @@
 A step that has been released never changes; the next change is a new step at the end of ``STEPS``.
 """
 
+import sqlite3
+
 from peewee import SqliteDatabase
 
 from server.errors import CumulusError
-from server.migrations import m0001_first, m0002_followers
+from server.migrations import m0001_first, m0002_search, m0003_followers
 
-STEPS = (m0001_first.STATEMENTS, m0002_followers.STATEMENTS)
+STEPS = (m0001_first.STATEMENTS, m0002_search.STATEMENTS, m0003_followers.STATEMENTS)
+OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes
 
 
 class DatabaseTooNew(CumulusError):
@@ -17,8 +20,16 @@ class DatabaseTooNew(CumulusError):
     code = "database_too_new"
 
 
+class SqliteTooOld(CumulusError):
+    """This computer's SQLite lacks what the schema needs."""
+
+    code = "sqlite_too_old"
+
+
 def upgrade(database: SqliteDatabase) -> int:
-    """Run the steps that the database has not seen; returns its version. Raises DatabaseTooNew."""
+    """Run the steps that the database has not seen; returns its version. Raises DatabaseTooNew, SqliteTooOld."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise SqliteTooOld(f"SQLite {sqlite3.sqlite_version} is too old: 3.34 or later is needed")
     with database.atomic("IMMEDIATE"):
         database.execute_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, at REAL NOT NULL)")
     version = _version(database)

@@ -7,15 +7,16 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from server.storage.logs import LOG_TAIL_BYTES, Log
 from server.storage.paths import PRIVATE_PREFIX
 
-LOG_HEAD_BYTES = 64 * 1024
-LOG_TAIL_BYTES = 1024 * 1024
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -142,32 +143,21 @@ class JobFolder:
 
     def outputs(self) -> list[tuple[str, int]]:
         """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
-        found = []
-        for folder, _, names in os.walk(self.output):
-            for name in names:
-                path = Path(folder, name)
-                if path.is_file() and not name.startswith(PRIVATE_PREFIX):
-                    found.append((path.relative_to(self.output).as_posix(), path.stat().st_size))
-        return sorted(found)
+        return sorted(_files(self.output, ""))
+
+    @property
+    def log_path(self) -> Path:
+        """Where the runner copies the job's log to while it grows."""
+        return self._private("log")
 
     def log(self) -> str:
         """The job's log; of a very long one the beginning and the end."""
-        try:
-            with self._private("log").open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size <= LOG_HEAD_BYTES + LOG_TAIL_BYTES:
-                    return file.read().decode(errors="replace")
-                head = file.read(LOG_HEAD_BYTES)
-                file.seek(size - LOG_TAIL_BYTES)
-                left_out = f"\n[SERVER] … {size - LOG_HEAD_BYTES - LOG_TAIL_BYTES} bytes left out …\n".encode()
-                return (head + left_out + file.read()).decode(errors="replace")
-        except OSError:
-            return ""
+        return Log(self.log_path).text()
 
     def log_from(self, position: int) -> tuple[str, int]:
         """What the log has from byte ``position`` on, in whole lines, and where to go on."""
         try:
-            with self._private("log").open("rb") as file:
+            with self.log_path.open("rb") as file:
                 file.seek(position)
                 part = file.read(LOG_TAIL_BYTES)
         except OSError:
@@ -226,3 +216,17 @@ def _symlinks(folder: str, names: list[str]) -> list[str]:
 def folder_name(job_id: int, owner: str, app: str, created: float) -> str:
     """A job folder's name: readable, unique by the id, made of harmless characters only."""
     return f"Job_{job_id}_{_UNSAFE.sub('-', owner)}_{_UNSAFE.sub('-', app)}_{int(created)}"
+
+
+def _files(folder: Path | str, prefix: str) -> Iterator[tuple[str, int]]:
+    """(path below the first folder, bytes) of the files in a folder and those in it; nothing for what cannot be looked at."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        with suppress(OSError):  # gone meanwhile
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file() and not entry.name.startswith(PRIVATE_PREFIX):
+                yield f"{prefix}{entry.name}", entry.stat().st_size

@@ -7,7 +7,8 @@ import pytest
 
 from server.errors import InvalidInput
 from server.storage.delivery import deliver
-from server.storage.folders import LOG_HEAD_BYTES, LOG_TAIL_BYTES, JobFolder, Plan, PlannedInput, Storage, folder_name
+from server.storage.folders import JobFolder, Plan, PlannedInput, Storage, folder_name
+from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 
 
 @pytest.fixture
