@@ -1,16 +1,19 @@
 """Finding jobs: the filters that a client may combine, as one query with bound parameters.
 
 Texts of three characters or more are looked up in the table ``job_text`` (SQLite's FTS5 with trigrams), newest first, which ends
-as soon as there are enough; shorter ones are compared row by row. Both without regard to case, shorter ones in a to z only.
+as soon as there are enough; shorter ones are compared row by row. Both without regard to case.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import reduce
+from itertools import product
+from operator import or_
 from typing import NamedTuple
 
-from peewee import JOIN, OP, SQL, Expression, FloatField, ModelSelect, Table, fn
+from peewee import JOIN, OP, SQL, Expression, FloatField, ModelSelect, Table, TextField, fn
 
 from server.errors import InvalidInput
 from server.models import Job
@@ -79,7 +82,7 @@ def find(query: Query) -> Iterator[Listed]:
     if any(len(text) > MAX_TEXT for text in texts.values()):
         raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
-    compared = [getattr(Job, column).contains(text) for column, text in texts.items() if text and column not in indexed]
+    compared = [_contains(getattr(Job, column), text) for column, text in texts.items() if text and column not in indexed]
     conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
     if indexed:
         return _listed(_limited(_matching(indexed), conditions, query.limit))
@@ -112,6 +115,14 @@ def _limited(rows: "ModelSelect[Job]", conditions: Iterable[Expression], limit: 
     for condition in conditions:
         rows = rows.where(condition)
     return rows if limit is None else rows.limit(limit)
+
+
+def _contains(column: TextField, text: str) -> Expression:
+    """LIKE, which takes no notice of case in a to z only, once for each way to write the other letters of a short text."""
+    if len(text) >= TRIGRAM:
+        return column.contains(text)
+    ways = [{letter, letter.lower(), letter.upper()} if not letter.isascii() else {letter} for letter in text]
+    return reduce(or_, (column.contains("".join(letters)) for letters in sorted(product(*ways))))
 
 
 def _matching(texts: dict[str, str]) -> "ModelSelect[Job]":
