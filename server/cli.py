@@ -100,15 +100,24 @@ def serve(host: str | None, port: int | None) -> None:
 @click.option("--owner", default=getuser, show_default="your login")
 @click.option("--description", default="")
 @click.option("--after", type=int, help="Start when that job is done.")
+@click.option("--workflow", default="", help="Name of the workflow that this is a step of.")
 @click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
 def submit(
-    app: str, flavor: str | None, form: Any, inputs: tuple[Path, ...], owner: str, description: str, after: int | None, wait: bool
+    app: str,
+    flavor: str | None,
+    form: Any,
+    inputs: tuple[Path, ...],
+    owner: str,
+    description: str,
+    after: int | None,
+    workflow: str,
+    wait: bool,
 ) -> None:
     """Submit a job of APP to the running controller, with its input files from this computer."""
     settings = load_settings()
     values = parse_settings(form.read())
     shared = {file.name for file in input_files(Catalog(settings.apps).get(app), values) if file.shared}
-    started = client(settings).start(owner, app, flavor or settings.default_flavor, values, description, after)
+    started = client(settings).start(owner, app, flavor or settings.default_flavor, values, description, after, workflow)
     storage = Storage(settings.storage)
     deliver(
         storage,

@@ -41,7 +41,14 @@ class Client:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
     def start(
-        self, owner: str, app: str, flavor: str, settings: Mapping[str, Any], description: str = "", after: int | None = None
+        self,
+        owner: str,
+        app: str,
+        flavor: str,
+        settings: Mapping[str, Any],
+        description: str = "",
+        after: int | None = None,
+        workflow: str = "",
     ) -> Submitted:
         """Submit a job. Raises Refused, Unreachable."""
         form = {
@@ -50,7 +57,7 @@ class Client:
             "strategy": flavor,
             "settings": json.dumps(settings),
             "description": description,
-            "workflow_name": "",
+            "workflow_name": workflow,
             "start_after_id": "" if after is None else str(after),
         }
         multipart = {name: (None, text) for name, text in form.items()}
