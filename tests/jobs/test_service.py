@@ -137,3 +137,19 @@ def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
     assert Job.select().count() == 0
     controller.loop.stop(1)
     controller.database.close()
+
+
+def test_a_job_whose_files_never_come_ends_by_itself_with_its_reason(settings: Settings, cloud: LocalCloud) -> None:
+    now = [1_800_000_000.0]
+    controller = make_controller(settings, cloud, clock=lambda: now[0])
+    job = controller.jobs.submit(submission())
+    now[0] += settings.upload_timeout_s - 1
+    controller.loop.turn()
+    assert state_of(job.id) is JobState.UPLOADING
+    now[0] += 2
+    controller.loop.turn()
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.reason, row.ended) == (JobState.FAILED, Reason.UPLOAD_TIMEOUT, now[0])
+    assert row.message == "The input files did not arrive in time."
+    controller.loop.stop(1)
+    controller.database.close()
