@@ -1,0 +1,59 @@
+"""A workflow of two steps as any client submits it over REST: filter the spectra, search what is left."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.demo import EXAMPLE, controller
+from scripts.psms import best_by_score, parse_psms
+from server.client import Client
+from server.settings import CloudName, Settings
+from server.storage.delivery import deliver
+from server.storage.folders import Storage
+
+FINAL = ("DONE", "FAILED", "CANCELLED")
+LIMIT_S = 400.0
+
+
+@pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])
+def settings(request: pytest.FixtureRequest, vm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Without a machine, and with two real ones."""
+    made = Settings(home=vm_home if request.param is CloudName.QEMU else tmp_path, cloud=request.param)
+    monkeypatch.setenv("CUMULUS_HOME", str(made.home))
+    monkeypatch.setenv("CUMULUS_CLOUD", made.cloud)
+    return made
+
+
+def wait_for(client: Client, job_id: int) -> dict[str, object]:
+    deadline = time.monotonic() + LIMIT_S
+    while (row := client.job(job_id))["status"] not in FINAL:
+        assert time.monotonic() < deadline, row["log"]
+        time.sleep(0.3)
+    return row
+
+
+def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Settings, tmp_path: Path) -> None:
+    filtering = json.loads((EXAMPLE / "filter.json").read_text())
+    search = json.loads((EXAMPLE / "settings.json").read_text())
+    search["spectra"] = ["%job_dir_0%/output/BSA1.mzML"]
+    storage, flavor = Storage(settings.storage), settings.default_flavor
+    with controller(settings) as client:
+        first = client.start("ada", "msconvert_3.0.18342", flavor, filtering, workflow="filter and search")
+        second = client.start("ada", "comet_2019.015", flavor, search, after=first.job_id, workflow="filter and search")
+        deliver(storage, storage.folder(second.folder), [EXAMPLE / "bsa.fasta"])
+        assert client.job(second.job_id)["status"] == "PENDING"
+        deliver(storage, storage.folder(first.folder), [EXAMPLE / "BSA1.mzML.gz"])
+        rows = [wait_for(client, job.job_id) for job in (first, second)]
+        assert [row["status"] for row in rows] == ["DONE", "DONE"], rows[-1]["log"]
+        client.download("ada", first.job_id, "BSA1.mzML", tmp_path / "BSA1.mzML")
+        name = next(path for path, _ in rows[1]["files"] if path.endswith(".txt") and "decoy" not in path)
+        client.download("ada", second.job_id, name, tmp_path / "psms.txt")
+    assert (tmp_path / "BSA1.mzML").read_text().count("<spectrum ") == 1120
+    best = best_by_score(parse_psms((tmp_path / "psms.txt").read_text()))
+    # The file's spectra have no scan numbers, so Comet counts: what was the 1665th is the 1101st of those that are left.
+    assert (best[0].peptide, best[0].scan) == ("K.HLVDEPQNLIK.Q", 1101)
+    assert "sp|P02769|ALBU_BOVIN" in best[0].protein
+    assert rows[1]["start_after_id"] == first.job_id
+    assert rows[1]["workflow_name"] == "filter and search"
