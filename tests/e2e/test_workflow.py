@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import EXAMPLE, controller
+from scripts.demo import EXAMPLE, controller, prepare
 from scripts.psms import best_by_score, parse_psms
 from server.client import Client
 from server.settings import CloudName, Settings
@@ -39,6 +39,7 @@ def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Sett
     search = json.loads((EXAMPLE / "settings.json").read_text())
     search["spectra"] = ["%job_dir_0%/output/BSA1.mzML"]
     storage, flavor = Storage(settings.storage), settings.default_flavor
+    prepare()
     with controller(settings) as client:
         first = client.start("ada", "msconvert_3.0.18342", flavor, filtering, workflow="filter and search")
         second = client.start("ada", "comet_2019.015", flavor, search, after=first.job_id, workflow="filter and search")
