@@ -18,7 +18,7 @@ wanted=()
 for cloud in "$@"; do
   case $cloud in
     qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server e2fsprogs) ;;
-    local) wanted+=(comet-ms libpwiz-tools) ;;
+    local) wanted+=(comet-ms libpwiz-tools tandem-mass) ;;
     *) say "setup.sh: no packages are known for '$cloud'"; exit 2 ;;
   esac
 done
