@@ -6,9 +6,9 @@ A step that has been released never changes; the next change is a new step at th
 from peewee import SqliteDatabase
 
 from server.errors import CumulusError
-from server.migrations import m0001_first, m0002_followers
+from server.migrations import m0001_first, m0002_followers, m0003_conversions
 
-STEPS = (m0001_first.STATEMENTS, m0002_followers.STATEMENTS)
+STEPS = (m0001_first.STATEMENTS, m0002_followers.STATEMENTS, m0003_conversions.STATEMENTS)
 
 
 class DatabaseTooNew(CumulusError):
