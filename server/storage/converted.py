@@ -15,7 +15,6 @@ from server.storage.folders import JobFolder
 
 INDEX_MARK = b"<indexedmzML"
 HEAD_BYTES = 4096
-KEY_LENGTH = hashlib.sha256().digest_size * 2
 _PART = ".part"
 
 
@@ -76,9 +75,12 @@ class Converted:
         return taken
 
     def unused_since(self, before: float) -> list[str]:
-        """Keys of the results that no job has taken since a time (Unix seconds), the longest unused first."""
+        """Keys of the results that no job has taken since a time (Unix seconds), the longest unused first.
+
+        What a killed controller has left half-way is among them.
+        """
         found = []
-        for path in self._entries():
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
             with suppress(OSError):
                 found.append((path.stat().st_mtime, path.name))
         return [name for used, name in sorted(found) if used < before]
@@ -92,14 +94,8 @@ class Converted:
         """Forget a result. Jobs that have it keep it. Raises OSError."""
         (self._folder / key).unlink(missing_ok=True)
 
-    def _entries(self) -> list[Path]:
-        try:
-            return [path for path in self._folder.iterdir() if len(path.name) == KEY_LENGTH]
-        except FileNotFoundError:
-            return []
-
     def _take(self, source: Path, key: str) -> bool:
-        """Two steps, as the first may link whatever a worker made of its file meanwhile; only the second gives the key."""
+        """Two steps: the first links whatever a worker has put there, only the second gives the key."""
         self._folder.mkdir(exist_ok=True)
         beside = self._folder / (key + _PART)
         try:
