@@ -1,4 +1,4 @@
-"""The rows: Job, Worker, Event; how the database is opened; and the one way to change a state.
+"""The rows: Job, Worker, Event, Conversion; how the database is opened; and the one way to change a state.
 
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
@@ -96,7 +96,19 @@ class Event(Row):
         table_name = "event"
 
 
-TABLES = (Job, Worker, Event)
+class Conversion(Row):
+    """A shared input, the ``number``-th of its job, that becomes mzML; ``key``: what the result is known by in the storage."""
+
+    job_id = IntegerField()
+    number = IntegerField()
+    name = TextField()
+    key = TextField()
+
+    class Meta:
+        table_name = "conversion"
+
+
+TABLES = (Job, Worker, Event, Conversion)
 
 
 class ForbiddenTransition(CumulusError):

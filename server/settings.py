@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     create_timeout_s: PositiveFloat = Field(300, description="Seconds that making a machine may take")
     play_timeout_s: PositiveFloat = Field(180, description="Seconds that one Ansible play may take")
     delete_timeout_s: PositiveFloat = Field(120, description="Seconds that removing a machine may take")
+    conversion_wait_s: float = Field(
+        3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"
+    )
     heartbeat_timeout_s: PositiveFloat = Field(120, description="Seconds without a heartbeat before a worker is looked at")
     poll_interval_s: PositiveFloat = Field(0.5, description="Seconds between two looks at the folders of running jobs")
     play_retention_s: PositiveFloat = Field(7 * 24 * 3600, description="Seconds that the record of a play is kept")

@@ -84,13 +84,17 @@ class Loop:
         return self._delay(now)
 
     def _admit(self, now: float) -> None:
-        """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end."""
+        """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end.
+
+        One that needs what another is converting is overtaken; whether it does is asked when those before it have begun.
+        """
         living = living_workers()
         occupied = {worker.job_id for worker in living}
         waiting = [
             job for job in unfinished_jobs() if job.state == JobState.QUEUED and job.id not in occupied and job.not_before <= now
         ]
-        for job in admit(waiting, sum(worker.weight for worker in living), self._max_weight):
+        ready = (job for job in waiting if not self._steps.must_wait(job, now))
+        for job in admit(ready, sum(worker.weight for worker in living), self._max_weight):
             self._steps.assign(job, now)
 
     def _dispatch(self, now: float) -> None:

@@ -2,27 +2,29 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from server.catalog.apps import App, Catalog
 from server.catalog.command import Variables, render
 from server.catalog.flavors import Flavor
 from server.catalog.values import InputFile, input_files
+from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
-from server.storage.conversions import conversion
 from server.storage.folders import JobFolder, Plan, PlannedInput
 from server.workers.clouds.base import Layout
 
 
-def write_orders(job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder) -> None:
+def write_orders(
+    job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder, reuse: Reuse
+) -> None:
     """Render the job for the machine it got. Raises InvalidInput, NotFound where app or settings do not serve any more."""
     app = catalog.get(job.app)
     settings = parse_settings(job.settings)
     variables = variables_for(flavor, layout)
     rendered = render(app, settings, variables)
     config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
-    folder.write_plan(_plan(job, worker, flavor, app, settings), rendered.command, config)
+    inputs = reuse.plan(job.id, input_files(app, settings), folder)
+    folder.write_plan(_plan(job, worker, flavor, app, inputs), rendered.command, config)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:
@@ -41,20 +43,13 @@ def missing_inputs(files: Iterable[InputFile], data: Path, folder: JobFolder) ->
     return [file.name for file in files if not (roots[file.shared] / file.name).exists()]
 
 
-def _plan(job: Job, worker: str, flavor: Flavor, app: App, settings: dict[str, Any]) -> Plan:
+def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...]) -> Plan:
     return Plan(
         job_id=job.id,
         attempt=job.attempt,
         worker=worker,
         cpus=flavor.cpus,
-        inputs=tuple(_planned(file) for file in input_files(app, settings)),
+        inputs=inputs,
         end_tag=app.end_tag or None,
         end_tag_location=app.end_tag_location or None,
     )
-
-
-def _planned(file: InputFile) -> PlannedInput:
-    how = conversion(file.name) if file.convert else None
-    if how is None:
-        return PlannedInput(file.name, file.shared, file.name)
-    return PlannedInput(file.name, file.shared, how.target, tuple(how.command), how.unless_indexed)

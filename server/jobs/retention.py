@@ -13,6 +13,7 @@ import structlog
 from server.jobs.chains import steps_up_to
 from server.models import Change, Job, living_workers, move, unfinished_jobs
 from server.states import JobState
+from server.storage.converted import Converted
 from server.storage.data import entries, remove, set_aside, set_aside_before
 from server.storage.folders import Storage
 
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 class Removal:
     """Something that is no longer kept. ``job_id`` where it is a job's folder."""
 
-    kind: Literal["job", "data"]
+    kind: Literal["job", "data", "converted"]
     name: str
     bytes: int
     reason: str
@@ -46,12 +47,13 @@ class Retention:
     def __init__(self, storage: Storage, max_age_days: int) -> None:
         self._storage = storage
         self._max_age_days = max_age_days
+        self._converted = Converted(storage.root)
 
     def plan(self, now: float) -> Plan:
         """Look at everything; change nothing. ``now``: Unix seconds."""
-        jobs, data = list(self._jobs(now)), list(self._data(now))
-        removals = [one for one in (*jobs, *data) if isinstance(one, Removal)]
-        return Plan(tuple(removals), tuple(one for one in (*jobs, *data) if isinstance(one, str)))
+        found = [*self._jobs(now), *self._data(now), *self._converted_files(now)]
+        removals = tuple(one for one in found if isinstance(one, Removal))
+        return Plan(removals, tuple(one for one in found if isinstance(one, str)))
 
     def clean(self, now: float) -> list[Removal]:
         """Remove what the plan says and what an interrupted removal left; returns what went."""
@@ -93,10 +95,17 @@ class Retention:
             elif self._is_old(last := max(used[entry.name], entry.changed), now):
                 yield Removal("data", entry.name, entry.bytes, f"nobody has used it for {_days(last, now)} days")
 
+    def _converted_files(self, now: float) -> Iterator[Removal]:
+        for key in self._converted.unused_since(now - self._max_age_days * DAY_S):
+            yield Removal("converted", key, self._converted.size(key), "no job has taken it for long; it can be made again")
+
     def _is_old(self, at: float, now: float) -> bool:
         return now - at > self._max_age_days * DAY_S
 
     def _remove(self, removal: Removal, now: float) -> bool:
+        if removal.kind == "converted":
+            self._converted.remove(removal.name)
+            return True
         if removal.job_id is None:
             return self._remove_data(removal.name)
         job = Job.get_by_id(removal.job_id)

@@ -1,6 +1,6 @@
 """Which waiting jobs may have a machine now: in the order of their arrival, within the weight limit. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 
@@ -15,12 +15,13 @@ class Waiting(Protocol):
 J = TypeVar("J", bound=Waiting)
 
 
-def admit(waiting: Iterable[J], used: int, limit: int) -> list[J]:
-    """The first jobs of ``waiting`` that fit beside ``used``; stops at the first that does not, so that none is starved."""
-    admitted: list[J] = []
+def admit(waiting: Iterable[J], used: int, limit: int) -> Iterator[J]:
+    """The first jobs of ``waiting`` that fit beside ``used``; stops at the first that does not, so that none is starved.
+
+    ``waiting`` is asked for the next job only after the one before it was dealt with.
+    """
     for job in waiting:
         if used + job.weight > limit:
-            break
+            return
         used += job.weight
-        admitted.append(job)
-    return admitted
+        yield job

@@ -15,6 +15,7 @@ from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFo
 from server.jobs.chains import bring_results
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.retention import Retention
+from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Change, Job, Worker, insert, move, note
 from server.settings import Settings
@@ -38,6 +39,7 @@ class Steps:
         self._flavors = flavors
         self._storage = storage
         self._fleet = fleet
+        self._reuse = Reuse(storage, settings.conversion_wait_s)
         self._clock = clock
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
@@ -49,6 +51,7 @@ class Steps:
     def tidy(self, now: float) -> None:
         """Remove what is kept only for a while."""
         try:
+            self._reuse.forget_finished()
             self._fleet.forget_old_plays(now)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
@@ -66,6 +69,10 @@ class Steps:
                 self._fail(job, Reason.UPLOAD_TIMEOUT, "", now)
         elif before == JobState.DONE:
             self._queue_complete(job, folder, now)
+
+    def must_wait(self, job: Job, now: float) -> bool:
+        """QUEUED: whether the job had better wait for a conversion that another one is at."""
+        return self._reuse.must_wait(job.id, now)
 
     def assign(self, job: Job, now: float) -> None:
         """QUEUED: give the job a worker row and its next attempt, both in one transaction."""
@@ -103,7 +110,9 @@ class Steps:
     def observe(self, job: Job, worker: Worker | None, now: float) -> None:
         """RUNNING and FINISHING: see in the job's folder whether the app has ended, or its machine is gone."""
         folder = self._storage.folder(job.folder)
-        if (result := folder.result(job.attempt)) is not None:
+        result = folder.result(job.attempt)
+        self._reuse.publish(job, folder)
+        if result is not None:
             self._finish(job, result, now)
         elif not self._is_healthy(job, worker, folder, now):
             result = folder.result(job.attempt)  # it may have been the last thing the machine did
@@ -135,6 +144,7 @@ class Steps:
             return self._fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
         if missing:
             return self._fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
+        self._reuse.note_needs(job.id, files)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
 
     def _outcome(self, job_id: int) -> str:
@@ -148,7 +158,7 @@ class Steps:
             return self._fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
         if not folder.has_started(job.attempt):
-            write_orders(job, worker.name, flavor, layout, self._catalog, folder)
+            write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
         move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
         self._fleet.launch(
             worker.name,

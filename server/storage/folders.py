@@ -22,13 +22,17 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class PlannedInput:
-    """One input file of a job: where it lies, what it is called for the app, and how it becomes that."""
+    """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
+
+    ``keep``: what was made of it is left in the folder for other jobs.
+    """
 
     name: str
     shared: bool
     target: str
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,16 @@ class JobFolder:
             return self._private("alive").stat().st_mtime
         except OSError:
             return None
+
+    def converted_files(self, attempt: int) -> list[Path]:
+        """What the runner has left of the inputs it converted in this attempt, whole; the names end with the inputs' numbers."""
+        folder = self._private("converted")
+        if folder.is_symlink():
+            return []
+        try:
+            return sorted(path for path in folder.iterdir() if re.fullmatch(rf"{attempt}\.[0-9]{{1,6}}", path.name))
+        except OSError:
+            return []
 
     def ask_to_stop(self) -> None:
         """Tell a runner that may be at work to end the app; harmless where there is none."""

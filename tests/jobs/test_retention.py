@@ -167,3 +167,14 @@ def test_an_owner_deletes_a_workflow_once_all_of_it_has_ended(controller: Contro
     assert Job.get_by_id(second.id).outcome == JobState.CANCELLED
     assert list(controller.storage.jobs.iterdir()) == []
     assert "before" in controller.jobs.delete(first.id, "ada")
+
+
+def test_converted_files_that_no_job_has_taken_for_long_go(controller: Controller, rules: Retention) -> None:
+    folder = controller.storage.root / "converted"
+    folder.mkdir()
+    for name, at in (("a" * 64, 1e9), ("b" * 64, 2e9)):
+        (folder / name).write_text("12345")
+        os.utime(folder / name, (at, at))
+    gone = rules.clean(2e9 + DAY_S)
+    assert [(one.kind, one.name, one.bytes) for one in gone] == [("converted", "a" * 64, 5)]
+    assert [path.name for path in folder.iterdir()] == ["b" * 64]

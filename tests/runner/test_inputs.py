@@ -109,3 +109,50 @@ def test_placeholders_in_a_files_name_are_only_a_name(worker: Worker) -> None:
 def test_a_name_that_is_no_text_is_told_readably(worker: Worker) -> None:
     result = worker.run("true", shared("a\udcff.raw"))
     assert (result["stage"], "a?.raw" in result["message"]) == ("input", True)
+
+
+def kept(worker: Worker) -> dict[str, str]:
+    folder = worker.job / ".cumulus.converted"
+    return {path.name: path.read_text() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def test_what_others_may_want_is_left_in_the_job_s_folder_under_its_number(worker: Worker) -> None:
+    for name in ("a", "b", "c"):
+        (worker.data / f"{name}.raw").write_text(f"{name}\n")
+    plain, wanted = shared("a.raw", "a.mzML", COPY), shared("b.raw", "b.mzML", COPY) | {"keep": True}
+    result = worker.run("cat ../input/*", plain, wanted, shared("c.raw") | {"keep": True}, attempt=2)
+    assert result["stage"] == "done"
+    assert worker.lines == ["a", "b", "c"]
+    assert kept(worker) == {"2.1": "b\n"}
+    assert (worker.job / ".cumulus.converted" / "2.1").stat().st_mode & 0o777 == 0o444
+
+
+def test_what_is_left_replaces_a_half_written_one(worker: Worker) -> None:
+    (worker.data / "a.raw").write_text("A\n")
+    (worker.job / ".cumulus.converted").mkdir()
+    (worker.job / ".cumulus.converted" / "1.0.part").write_text("half")
+    worker.run("true", shared("a.raw", "a.mzML", COPY) | {"keep": True})
+    assert kept(worker) == {"1.0": "A\n"}
+
+
+def test_a_job_goes_on_where_nothing_can_be_left_for_others(worker: Worker) -> None:
+    (worker.data / "a.raw").write_text("A\n")
+    (worker.job / ".cumulus.converted").write_text("in the way")
+    result = worker.run("cat ../input/a.mzML", shared("a.raw", "a.mzML", COPY) | {"keep": True})
+    assert (result["stage"], worker.lines) == ("done", ["A"])
+    assert "a.mzML could not be kept for other jobs" in worker.log
+
+
+def test_a_converter_s_folder_is_not_left_for_others(worker: Worker) -> None:
+    (worker.data / "a.raw").touch()
+    convert = ["mkdir", "{folder}/{name}"]
+    result = worker.run("test -d ../input/a.mzML && echo folder", shared("a.raw", "a.mzML", convert) | {"keep": True})
+    assert (result["stage"], worker.lines) == ("done", ["folder"])
+    assert kept(worker) == {}
+
+
+def test_a_failed_conversion_leaves_nothing_for_others(worker: Worker) -> None:
+    (worker.data / "a.raw").touch()
+    convert = ["sh", "-c", 'echo half > "$1/$2"; exit 4', "sh", "{folder}", "{name}"]
+    assert worker.run("true", shared("a.raw", "a.mzML", convert) | {"keep": True})["stage"] == "convert"
+    assert kept(worker) == {}

@@ -35,7 +35,14 @@ def test_the_plan_says_everything_that_the_runner_needs(folder: JobFolder) -> No
     written = json.loads((folder.path / ".cumulus.plan").read_text())
     assert written["attempt"] == 2
     assert written["inputs"] == [
-        {"name": "a.raw", "shared": True, "target": "a.mzML", "convert": ["convert", "{source}"], "unless_indexed": False}
+        {
+            "name": "a.raw",
+            "shared": True,
+            "target": "a.mzML",
+            "convert": ["convert", "{source}"],
+            "unless_indexed": False,
+            "keep": False,
+        }
     ]
     assert (folder.path / ".cumulus.cmd").read_text() == "echo hi\n"
     assert (folder.path / ".cumulus.settings.json").read_text() == "{}"

@@ -81,7 +81,8 @@ def recipe() -> str:
     """Names what a template built now is made from: this module and the playbook with its roles (SHA-256, hex)."""
     digest = hashlib.sha256()
     for path in (Path(__file__), PLAYBOOKS / "template.yml", *sorted((PLAYBOOKS / "roles").rglob("*"))):
-        if path.is_file() and path.suffix not in (".md", ".pyc"):
+        inner = path.relative_to(CHECKOUT).parts
+        if path.is_file() and path.suffix not in (".md", ".pyc") and not any(part.startswith(".") for part in inner):
             digest.update(f"{path.relative_to(CHECKOUT)}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -37,4 +37,6 @@ def test_another_role_is_another_recipe(playbooks: Path) -> None:
 def test_what_is_only_read_by_people_changes_nothing(playbooks: Path) -> None:
     first = recipe()
     (playbooks / "roles/worker_base/README.md").write_text("other words\n")
+    (playbooks / "roles/worker_base/files/.cache").mkdir()
+    (playbooks / "roles/worker_base/files/.cache/x").write_text("of some tool\n")
     assert recipe() == first

@@ -9,14 +9,17 @@ import errno
 import json
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Callable
 
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 
 RESULT_LIMIT_S = 600.0
 RESULT_RETRY_S = 5.0
+CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,19 @@ class JobFolder:
         """Whether the controller asks the job to end."""
         return os.path.exists(self.private("stop"))
 
+    def keep_converted(self, attempt: int, number: int, path: str, stopped: Callable[[], bool]) -> None:
+        """Leave a converted input for the controller to take; its name appears when all of it is on disk. Raises OSError."""
+        folder = self.private("converted")
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
+        name = os.path.join(folder, f"{attempt}.{number}")
+        try:
+            if _copy_synced(path, f"{name}.part", stopped):
+                os.rename(f"{name}.part", name)
+        finally:
+            with suppress(OSError):
+                os.unlink(f"{name}.part")
+
     def conclude(self, result: Result) -> None:
         """Write the result, on disk when this returns; tries for ten minutes where the storage is full or away."""
         deadline = time.monotonic() + RESULT_LIMIT_S
@@ -95,6 +111,25 @@ class JobFolder:
     def _write(self, name: str, text: str) -> None:
         with open(self.private(name), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def _copy_synced(source: str, target: str, stopped: Callable[[], bool]) -> bool:
+    """Copy a regular file, on disk when this returns; False: stopped before the end. Nobody may change the copy."""
+    with suppress(FileNotFoundError):
+        os.unlink(target)
+    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as read:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        with open(target, "xb") as write:
+            while chunk := read.read(CHUNK):
+                if stopped():
+                    return False
+                write.write(chunk)
+            write.flush()
+            os.fchmod(write.fileno(), 0o444)
+            os.fsync(write.fileno())
+    return True
 
 
 def sync_folder(path: str) -> None:

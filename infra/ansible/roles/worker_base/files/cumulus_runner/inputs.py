@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from cumulus_runner.errors import StageFailed, Stopped
-from cumulus_runner.folder import is_full
+from cumulus_runner.folder import JobFolder, is_full
 from cumulus_runner.journal import Journal
 from cumulus_runner.lines import STDERR, harmless
 from cumulus_runner.orders import Input, Places, Plan
@@ -32,6 +32,7 @@ class Inputs:
         self._journal = journal
         self._user = user
         self._stop = stop
+        self._folder = JobFolder(places.job)
         self._failed = threading.Event()
 
     def provide(self) -> list[Input]:
@@ -130,6 +131,16 @@ class Inputs:
         os.rename(made, self._target(one))
         shutil.rmtree(folder, ignore_errors=True)
         self._journal.server(f"converted {one.name} to {one.target} in {time.monotonic() - begin:.1f} s")
+        if one.keep:
+            self._keep(one)
+
+    def _keep(self, one: Input) -> None:
+        """Without room in the storage, later jobs convert the file for themselves; this one has it."""
+        number = self._plan.inputs.index(one)
+        try:
+            self._folder.keep_converted(self._plan.attempt, number, self._target(one), lambda: self._stop.made)
+        except OSError as problem:
+            self._journal.server(f"{one.target} could not be kept for other jobs: {problem.strerror}")
 
     def _run_converter(self, one: Input, folder: str, log: str) -> int:
         values = {"{source}": self._source(one), "{folder}": folder, "{name}": os.path.basename(one.target)}

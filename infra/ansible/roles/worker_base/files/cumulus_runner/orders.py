@@ -15,7 +15,7 @@ class Input:
     """One input file. ``shared``: it lies in the data folder, else in the job's own; ``target``: its name for the app.
 
     ``convert``: a command with ``{source}``, ``{folder}`` and ``{name}`` that makes folder/name of the source.
-    ``unless_indexed``: not needed where the source is indexed mzML already.
+    ``unless_indexed``: not needed where the source is indexed mzML already. ``keep``: other jobs may want the result, too.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Input:
     target: str
     convert: tuple[str, ...] | None
     unless_indexed: bool
+    keep: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def _input(values: dict[str, Any]) -> Input:
         target=_inside(values.get("target") or values["name"]),
         convert=tuple(str(word) for word in convert) if convert else None,
         unless_indexed=bool(values.get("unless_indexed", False)),
+        keep=bool(values.get("keep", False)),
     )
 
 

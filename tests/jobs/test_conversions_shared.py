@@ -1,0 +1,332 @@
+"""A shared input is converted once for all jobs: real runner, local cloud, a converter that counts its runs."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.app import Controller
+from server.models import Conversion, Event, Job, Worker
+from server.settings import CHECKOUT, Settings
+from server.states import JobState, Reason
+from server.storage import conversions
+from tests.conftest import eventually, state_of, submission
+
+APP = """\
+<tool id="join_1.0" name="Join" version="1.0" category="Tests" description="Joins mzML files"
+      command="true;" end_tag="" version_command="echo 1.0">
+  <section name="what" title="What to do" expanded="true">
+    <filelist name="shared" label="Spectra" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true"
+              repeated_command="cat '%value%' >> '%output_dir%/result.txt' || exit 4;"/>
+    <filelist name="own" label="Own spectra" multiple="true" is_folder="false" is_raw_input="false" convert_to_mzml="true"
+              repeated_command="cat '%value%' >> '%output_dir%/result.txt' || exit 4;"/>
+    <number name="seconds" label="Seconds to wait" value="0" min="0" max="3600" step="0.1" command="sleep %value%;"/>
+  </section>
+</tool>
+"""
+SPECTRA = CHECKOUT / "examples" / "bsa" / "BSA1.mzML.gz"
+needs_msconvert = pytest.mark.skipif(not shutil.which("msconvert"), reason="msconvert (Debian's libpwiz-tools) is not installed")
+
+
+class Converter:
+    """A shell script in the place of ThermoRawFileParser: notes each run, waits for a gate, may fail."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.runs = folder / "runs"
+        self.gate = folder / "gate"
+        self.failures = folder / "failures"
+        script = f"""\
+echo "$$ $1" >> {self.runs}
+echo half > "$2/$3"
+while test -e {self.gate}; do sleep 0.02; done
+if test -e {self.failures}; then rm {self.failures}; echo bad spectrum >&2; exit 4; fi
+echo "converted $(cat "$1")" > "$2/$3"
+"""
+        self.command = ("sh", "-c", script, "convert", "{source}", "{folder}", "{name}")
+
+    def count(self) -> int:
+        return len(self.runs.read_text().splitlines()) if self.runs.exists() else 0
+
+    def hold(self) -> None:
+        """From here on conversions do not end."""
+        self.gate.touch()
+
+    def let_go(self) -> None:
+        self.gate.unlink()
+
+    def fail_once(self) -> None:
+        self.failures.touch()
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    apps = tmp_path / "apps"
+    apps.mkdir()
+    (apps / "join_1.0.xml").write_text(APP)
+    return settings.model_copy(update={"apps": apps})
+
+
+@pytest.fixture
+def converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Converter:
+    made = Converter(tmp_path / "converter")
+    monkeypatch.setitem(conversions._CONVERTERS, ".raw", ("sh", lambda _: made.command))
+    return made
+
+
+@pytest.fixture
+def running(controller: Controller) -> Iterator[Controller]:
+    """A controller whose loop runs."""
+    thread = threading.Thread(target=controller.loop.run, daemon=True)
+    thread.start()
+    yield controller
+    controller.loop.stop(grace_s=15)
+    thread.join(15)
+
+
+@pytest.fixture
+def raw(controller: Controller) -> Path:
+    path = controller.storage.data / "a.raw"
+    path.write_text("spectra\n")
+    return path
+
+
+def begin(controller: Controller, *names: str, own: tuple[str, ...] = (), seconds: float = 0) -> int:
+    """Submit a job on files of the data folder."""
+    form = {"shared": list(names), "own": list(own), "seconds": str(seconds)}
+    job = controller.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+    folder = controller.storage.folder(job.folder)
+    for name in own:
+        (folder.input / name).write_text("own\n")
+    folder.mark_arrived()
+    controller.loop.wake()
+    return int(job.id)
+
+
+def is_in(job_id: int, *states: JobState) -> Callable[[], bool]:
+    return lambda: state_of(job_id) in states
+
+
+def path_of(controller: Controller, job_id: int) -> Path:
+    return controller.storage.folder(Job.get_by_id(job_id).folder).path
+
+
+def result(controller: Controller, job_id: int) -> str:
+    """What the job read, once it is done."""
+    eventually(lambda: state_of(job_id).is_final)
+    assert state_of(job_id) is JobState.DONE, Job.get_by_id(job_id).message
+    return (path_of(controller, job_id) / "output" / "result.txt").read_text()
+
+
+def results_kept(controller: Controller) -> list[str]:
+    folder = controller.storage.root / "converted"
+    return sorted(path.read_text() for path in folder.iterdir()) if folder.exists() else []
+
+
+def stays_queued(job_id: int, controller: Controller, turns: int = 4) -> bool:
+    """Whether the job gets no machine though the loop looks at it."""
+    for _ in range(turns):
+        controller.loop.wake()
+        time.sleep(0.05)
+    return state_of(job_id) is JobState.QUEUED
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_later_job_takes_what_an_earlier_one_converted(running: Controller, converter: Converter) -> None:
+    first = begin(running, "a.raw")
+    assert result(running, first) == "converted spectra\n"
+    second = begin(running, "a.raw")
+    assert result(running, second) == "converted spectra\n"
+    assert converter.count() == 1
+    assert results_kept(running) == ["converted spectra\n"]
+    plan = json.loads((path_of(running, second) / ".cumulus.plan").read_text())
+    assert [(one["name"], one["shared"], one["convert"]) for one in plan["inputs"]] == [("a.mzML", False, None)]
+    assert not list((path_of(running, first) / ".cumulus.converted").iterdir())
+
+
+@pytest.mark.usefixtures("raw")
+def test_two_jobs_at_once_convert_once(running: Controller, converter: Converter) -> None:
+    converter.hold()
+    first, second = begin(running, "a.raw"), begin(running, "a.raw")
+    eventually(lambda: converter.count() == 1)
+    assert stays_queued(second, running)
+    converter.let_go()
+    assert [result(running, first), result(running, second)] == ["converted spectra\n"] * 2
+    assert converter.count() == 1
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_waiting_job_goes_on_before_the_converting_one_has_ended(running: Controller, converter: Converter) -> None:
+    first = begin(running, "a.raw", seconds=60)
+    second = begin(running, "a.raw")
+    assert result(running, second) == "converted spectra\n"
+    assert state_of(first) is JobState.RUNNING
+    assert converter.count() == 1
+    running.jobs.cancel(first, "ada")
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_waiting_job_lets_others_pass(running: Controller, converter: Converter) -> None:
+    (running.storage.data / "b.raw").write_text("others\n")
+    converter.hold()
+    first, second, third = begin(running, "a.raw"), begin(running, "a.raw"), begin(running, "b.raw")
+    eventually(lambda: converter.count() == 2)
+    assert state_of(second) is JobState.QUEUED
+    converter.let_go()
+    assert [result(running, job) for job in (first, second, third)] == [*["converted spectra\n"] * 2, "converted others\n"]
+    assert converter.count() == 2
+
+
+@pytest.mark.usefixtures("raw")
+def test_where_the_first_fails_the_second_converts(running: Controller, converter: Converter) -> None:
+    converter.hold()
+    converter.fail_once()
+    first = begin(running, "a.raw")
+    eventually(lambda: converter.count() == 1)
+    second = begin(running, "a.raw")
+    eventually(is_in(second, JobState.QUEUED))
+    converter.let_go()
+    assert result(running, second) == "converted spectra\n"
+    row = Job.get_by_id(first)
+    assert (row.state, row.reason) == ("failed", Reason.CONVERSION_FAILED)
+    assert "a.raw could not be converted (exit code 4): bad spectrum" in row.message
+    assert converter.count() == 2
+    assert results_kept(running) == ["converted spectra\n"]
+
+
+@pytest.mark.usefixtures("raw")
+def test_where_the_first_is_cancelled_the_second_converts(running: Controller, converter: Converter) -> None:
+    converter.hold()
+    first, second = begin(running, "a.raw"), begin(running, "a.raw")
+    eventually(lambda: converter.count() == 1)
+    running.jobs.cancel(first, "ada")
+    eventually(lambda: converter.count() == 2)
+    converter.let_go()
+    assert result(running, second) == "converted spectra\n"
+
+
+@pytest.mark.usefixtures("raw")
+def test_where_the_first_loses_its_machine_the_second_converts_and_the_first_waits(
+    running: Controller, converter: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.jobs.steps.HEARTBEAT_DOUBT_S", 0.5)
+    converter.hold()
+    first, second = begin(running, "a.raw"), begin(running, "a.raw")
+    eventually(lambda: converter.count() == 1 and state_of(first) is JobState.RUNNING)
+    machine = next(one for one in running.cloud.resources() if one.worker == f"job-{first}")
+    running.cloud.delete(machine)
+    eventually(lambda: converter.count() == 2)
+    assert Event.select().where(Event.subject_id == first, Event.reason == Reason.MACHINE_LOST).count() == 1
+    converter.let_go()
+    assert [result(running, first), result(running, second)] == ["converted spectra\n"] * 2
+    assert converter.count() == 2
+
+
+@pytest.mark.usefixtures("raw")
+def test_nobody_waits_for_longer_than_the_settings_say(controller: Controller, converter: Converter) -> None:
+    first, second = begin(controller, "a.raw"), begin(controller, "a.raw")
+    now = time.time()
+    controller.loop.turn()
+    assert (state_of(first), state_of(second)) == (JobState.PROVISIONING, JobState.QUEUED)
+    Job.update(state_since=now - controller.settings.conversion_wait_s - 1).where(Job.id == first).execute()
+    steps = controller.loop._steps
+    job = Job.get_by_id(second)
+    assert not steps.must_wait(job, now)
+    assert steps.must_wait(job, now - 60)
+    assert converter.count() <= 1
+
+
+@pytest.mark.parametrize("text", ["more spectra\n", "SPECTRA\n"])
+def test_a_changed_source_is_converted_anew(running: Controller, converter: Converter, raw: Path, text: str) -> None:
+    result(running, begin(running, "a.raw"))
+    raw.write_text(text)
+    assert result(running, begin(running, "a.raw")) == f"converted {text}"
+    assert converter.count() == 2
+
+
+def test_a_source_that_changes_during_its_conversion_is_not_kept(running: Controller, converter: Converter, raw: Path) -> None:
+    converter.hold()
+    first = begin(running, "a.raw")
+    eventually(lambda: converter.count() == 1)
+    raw.write_text("newer\n")
+    converter.let_go()
+    result(running, first)
+    assert results_kept(running) == []
+    assert result(running, begin(running, "a.raw")) == "converted newer\n"
+
+
+@pytest.mark.usefixtures("raw")
+def test_half_written_leftovers_are_not_used(running: Controller, converter: Converter) -> None:
+    result(running, begin(running, "a.raw"))
+    folder = running.storage.root / "converted"
+    whole = next(folder.iterdir())
+    whole.with_name(f"{whole.name}.part").write_text("half")
+    whole.unlink()
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 2
+    assert results_kept(running) == ["converted spectra\n"]
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_result_that_was_removed_is_made_again(running: Controller, converter: Converter) -> None:
+    result(running, begin(running, "a.raw"))
+    shutil.rmtree(running.storage.root / "converted")
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 2
+
+
+def test_a_job_s_own_files_are_nobody_else_s(running: Controller, converter: Converter) -> None:
+    for _ in range(2):
+        assert result(running, begin(running, own=("mine.raw",))) == "converted own\n"
+    assert converter.count() == 2
+    assert results_kept(running) == []
+
+
+def test_nobody_waits_for_what_needs_no_conversion(controller: Controller) -> None:
+    (controller.storage.data / "a.mzML").write_text('<?xml version="1.0"?>\n<indexedmzML>')
+    jobs = [begin(controller, "a.mzML") for _ in range(2)]
+    controller.loop.turn()
+    assert [state_of(job) for job in jobs] == [JobState.PROVISIONING] * 2
+    assert Conversion.select().count() == 0
+
+
+@pytest.mark.usefixtures("raw", "converter")
+def test_records_of_finished_jobs_are_dropped(running: Controller) -> None:
+    job = begin(running, "a.raw")
+    result(running, job)
+    assert [row.job_id for row in Conversion.select()] == [job]
+    running.loop._steps.tidy(time.time())
+    assert Conversion.select().count() == 0
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_restarted_controller_does_not_convert_twice(controller: Controller, converter: Converter) -> None:
+    """Between two turns nothing is remembered but rows and files."""
+    converter.hold()
+    first, second = begin(controller, "a.raw"), begin(controller, "a.raw")
+    controller.loop.turn()
+    eventually(is_in(first, JobState.RUNNING))
+    eventually(lambda: converter.count() == 1)
+    converter.let_go()
+    eventually((path_of(controller, first) / ".cumulus.result").exists)
+    assert [path.name for path in (path_of(controller, first) / ".cumulus.converted").iterdir()] == ["1.0"]
+    controller.loop.turn()
+    assert state_of(second) is JobState.PROVISIONING
+    assert Worker.select().where(Worker.job_id == second).count() == 1
+    eventually(is_in(second, JobState.RUNNING))
+    eventually((path_of(controller, second) / ".cumulus.result").exists)
+    assert converter.count() == 1
+
+
+@needs_msconvert
+def test_real_spectra_are_converted_once(running: Controller) -> None:
+    shutil.copy(SPECTRA, running.storage.data)
+    first = result(running, begin(running, SPECTRA.name))
+    second = begin(running, SPECTRA.name)
+    assert result(running, second) == first
+    assert "<indexedmzML" in first[:4096]
+    assert "converted " not in running.storage.folder(Job.get_by_id(second).folder).log()
