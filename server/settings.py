@@ -23,15 +23,22 @@ class CloudName(StrEnum):
 
 
 class Converter(BaseModel):
-    """A converter that Debian does not have: an archive on this computer, and the program in it that becomes ``command``."""
+    """A converter that Debian does not have: an archive, here or on a server, and the program in it that becomes ``command``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Folder below /opt on the machines")
-    path: Path = Field(description="The archive (tar, zip), absolute")
+    path: Path | None = Field(None, description="The archive (tar, zip) on this computer, absolute")
+    url: str | None = Field(None, pattern=r"^https?://[^\s]+$", description="Or where the template downloads it from")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Its checksum")
     program: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$", description="The program's path in the archive")
     command: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name on the PATH")
+
+    @model_validator(mode="after")
+    def _require_one_place(self) -> "Converter":
+        if (self.path is None) == (self.url is None) or (self.path and not self.path.is_absolute()):
+            raise ValueError("a converter needs an absolute path, or a url, and not both")
+        return self
 
 
 class Settings(BaseSettings):

@@ -152,7 +152,7 @@ class Builder:
         playbooks = Playbooks(PLAYBOOKS)
         with sshd_in_root(root, log) as port:
             playbooks.announce(directory, Host("template", "ssh", "127.0.0.1", port, "root", host_key.public, self.home.key))
-            variables = {"converters_archives": [one.model_dump(mode="json") for one in self.converters]}
+            variables = {"converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in self.converters]}
             outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, lambda: False)
         with log.open("a") as file:
             file.write(outcome.output)
