@@ -4,19 +4,17 @@ import gzip
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.catalog.apps import Catalog
 from server.catalog.command import Variables, render
 from server.catalog.values import check_settings
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion
+from tests.catalog.forms import CATALOG, untouched_form
 
-CATALOG = Catalog(CHECKOUT / "apps")
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 MSCONVERT = "msconvert_3.0.18342"
 XTANDEM = "xtandem_2017.2.1.4"
@@ -34,26 +32,6 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 needs_msconvert = needs("msconvert")
 needs_xtandem = needs("msconvert", "tandem")
 needs_features = needs("msconvert", "FeatureFinderCentroided", "TextExporter")
-
-
-def untouched_form(app_id: str) -> dict[str, Any]:
-    """What a client sends of a form that nobody has changed: the defaults of all fields."""
-    return dict(_defaults(ET.fromstring(CATALOG.texts()[app_id])))
-
-
-def _defaults(tool: ET.Element) -> Iterator[tuple[str, Any]]:
-    for field in tool.iter():
-        name = field.get("name", "")
-        if field.tag == "select":
-            yield name, next(option.get("value") for option in field if option.get("selected") == "true")
-        elif field.tag == "checkbox":
-            yield name, field.get("value") == "true"
-        elif field.tag == "number":
-            yield name, field.get("value", "")
-        elif field.tag == "range":
-            yield from ((f"{name}-min", field.get("value", "")), (f"{name}-max", field.get("value2", "")))
-        elif field.tag == "keyvalues":
-            yield name, [[option.get("key"), option.get("value")] for option in field]
 
 
 @pytest.fixture(scope="session")

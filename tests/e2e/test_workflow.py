@@ -1,20 +1,16 @@
 """A workflow of two steps as any client submits it over REST: filter the spectra, search what is left."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from scripts.demo import EXAMPLE, controller, prepare
 from scripts.psms import best_by_score, parse_psms
-from server.client import Client
 from server.settings import CloudName, Settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
-
-FINAL = ("DONE", "FAILED", "CANCELLED")
-LIMIT_S = 400.0
+from tests.e2e.conftest import wait_for
 
 
 @pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])
@@ -24,14 +20,6 @@ def settings(request: pytest.FixtureRequest, vm_home: Path, tmp_path: Path, monk
     monkeypatch.setenv("CUMULUS_HOME", str(made.home))
     monkeypatch.setenv("CUMULUS_CLOUD", made.cloud)
     return made
-
-
-def wait_for(client: Client, job_id: int) -> dict[str, object]:
-    deadline = time.monotonic() + LIMIT_S
-    while (row := client.job(job_id))["status"] not in FINAL:
-        assert time.monotonic() < deadline, row["log"]
-        time.sleep(0.3)
-    return row
 
 
 def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Settings, tmp_path: Path) -> None:
