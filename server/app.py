@@ -15,10 +15,13 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
+from server.jobs.endings import Endings
 from server.jobs.loop import Loop
 from server.jobs.retention import Retention
+from server.jobs.reuse import Reuse
 from server.jobs.service import Jobs
 from server.jobs.steps import Steps
+from server.jobs.watch import Watch
 from server.models import Commits, open_database
 from server.settings import CHECKOUT, CloudName, Settings
 from server.storage.conversions import CONVERTERS
@@ -28,6 +31,7 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.fleet import Fleet
 from server.workers.playbooks import Playbooks
+from server.workers.sweeper import Sweeper
 from server.workers.terraform import Module, terraform_binary
 
 MAX_POST_BYTES = 20_000_000
@@ -74,8 +78,21 @@ def make_trial(catalog: Catalog) -> Trial:
     return Trial(catalog.version_commands(), CONVERTERS)
 
 
-def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Callable[[], float] = time.time) -> Controller:
-    """Join the parts; starts nothing. Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing."""
+def elapsed() -> float:
+    """Seconds that pass whatever the computer's clock is set to, also while it sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def make_controller(
+    settings: Settings,
+    cloud: Cloud | None = None,
+    clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = elapsed,
+) -> Controller:
+    """Join the parts; starts nothing. ``clock``: Unix seconds, ``steady``: seconds that never jump.
+
+    Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing.
+    """
     flavors = read_flavors(settings.flavors)
     cloud = cloud or make_cloud(settings)
     storage = Storage(settings.storage)
@@ -83,8 +100,12 @@ def make_controller(settings: Settings, cloud: Cloud | None = None, clock: Calla
     catalog = Catalog(settings.apps)
     fleet = make_fleet(settings, cloud)
     database = open_database(settings.database)
-    steps = Steps(settings, catalog, flavors, storage, fleet, clock)
-    loop = Loop(settings, steps, flavors.max_weight, clock)
+    endings = Endings(settings)
+    reuse = Reuse(storage, settings.conversion_wait_s)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, clock)
+    watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
+    sweeper = Sweeper(cloud, fleet, storage.jobs)
+    loop = Loop(settings, steps, watch, sweeper, flavors.max_weight, clock, steady)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,

@@ -63,7 +63,10 @@ class Job(Stateful):
 
 
 class Worker(Stateful):
-    """One machine, from the wish for it to its confirmed end. Its name is its Terraform workspace."""
+    """One machine, from the wish for it to its confirmed end. Its name is its Terraform workspace.
+
+    ``held_until``: it stays that long (Unix seconds) for inspection should its job fail.
+    """
 
     name = TextField(unique=True)
     job_id = IntegerField(null=True)
@@ -74,6 +77,7 @@ class Worker(Stateful):
     boot = TextField(default="")
     attempt = IntegerField(default=1)
     failures = IntegerField(default=0)
+    held_until = FloatField(default=0.0)
     message = TextField(default="")
 
     class Meta:
@@ -193,6 +197,16 @@ def note(table: type[Row], row_id: int, change: Change) -> None:
     """Record something that happened to a row without a change of state."""
     with _database(table).atomic("IMMEDIATE"):
         _record(table, row_id, "", "", change)
+
+
+def shift_times(seconds: float) -> None:
+    """Move what limits and pauses are counted from, of all that is unfinished: the computer's clock was set by so much."""
+    with _database(Job).atomic("IMMEDIATE"):
+        for table, condition in ((Job, _UNFINISHED), (Worker, _LIVING)):
+            shifted = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
+            if table is Worker:
+                shifted["held_until"] = Worker.held_until + seconds
+            table.update(shifted).where(SQL(condition)).execute()
 
 
 def _require(old: JobState | WorkerState, new: JobState | WorkerState) -> None:

@@ -67,7 +67,27 @@ class Settings(BaseSettings):
     conversion_wait_s: float = Field(
         3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"
     )
-    heartbeat_timeout_s: PositiveFloat = Field(120, description="Seconds without a heartbeat before a worker is looked at")
+    heartbeat_late_s: PositiveFloat = Field(
+        20, description="Seconds without a heartbeat (one comes every 15) before a job is lost and its machine is looked at"
+    )
+    heartbeat_timeout_s: PositiveFloat = Field(
+        120, description="Seconds without a heartbeat after which a machine that does not answer by ssh is given up"
+    )
+    provisioning_timeout_s: float = Field(900, ge=0, description="Seconds that one attempt may wait for its machine; 0: no limit")
+    starting_timeout_s: float = Field(600, ge=0, description="Seconds from the machine to the app's start; 0: no limit")
+    run_timeout_s: float = Field(14 * 24 * 3600, ge=0, description="Seconds that an app may run; 0: no limit")
+    lost_timeout_s: float = Field(
+        3600,
+        ge=0,
+        description="Seconds without a heartbeat after which a job is given up though its machine answers; 0: no limit",
+    )
+    finishing_timeout_s: float = Field(600, ge=0, description="Seconds that judging a result may take; 0: no limit")
+    hold_failed_s: float = Field(
+        0, ge=0, description="Seconds that the machine of a failed attempt is held for inspection; 0: none"
+    )
+    sweep_interval_s: PositiveFloat = Field(
+        60, description="Seconds between two looks at all that the cloud has; an orphan is removed when it was seen twice"
+    )
     poll_interval_s: PositiveFloat = Field(0.5, description="Seconds between two looks at the folders of running jobs")
     play_retention_s: PositiveFloat = Field(7 * 24 * 3600, description="Seconds that the record of a play is kept")
     parallel_steps: PositiveInt = Field(8, description="Terraform and Ansible children at once")

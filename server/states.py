@@ -8,13 +8,14 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """A job's life, in order; the last four are final."""
+    """A job's life, in order; the last four are final. LOST: started, but nothing is heard of it; being looked at."""
 
     UPLOADING = "uploading"
     QUEUED = "queued"
     PROVISIONING = "provisioning"
     STARTING = "starting"
     RUNNING = "running"
+    LOST = "lost"
     FINISHING = "finishing"
     DONE = "done"
     FAILED = "failed"
@@ -53,6 +54,7 @@ _WIRE = {
     JobState.PROVISIONING: "PREPARING",
     JobState.STARTING: "PREPARING",
     JobState.RUNNING: "RUNNING",
+    JobState.LOST: "RUNNING",
     JobState.FINISHING: "RUNNING",
     JobState.DONE: "DONE",
     JobState.FAILED: "FAILED",
@@ -68,8 +70,9 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     # Back to QUEUED: the machine failed, not the app, and another one is tried.
     JobState.PROVISIONING: frozenset({JobState.STARTING, JobState.QUEUED}) | _ENDS,
     JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED}) | _ENDS,
-    JobState.RUNNING: frozenset({JobState.FINISHING, JobState.QUEUED}) | _ENDS,
-    JobState.FINISHING: frozenset({JobState.DONE, JobState.QUEUED}) | _ENDS,
+    JobState.RUNNING: frozenset({JobState.FINISHING, JobState.LOST}) | _ENDS,
+    JobState.LOST: frozenset({JobState.RUNNING, JobState.FINISHING, JobState.QUEUED}) | _ENDS,
+    JobState.FINISHING: frozenset({JobState.DONE}) | _ENDS,
     JobState.DONE: frozenset({JobState.ARCHIVED}),
     JobState.FAILED: frozenset({JobState.ARCHIVED}),
     JobState.CANCELLED: frozenset({JobState.ARCHIVED}),
@@ -79,7 +82,7 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
     WorkerState.REQUESTED: frozenset({WorkerState.CREATING, WorkerState.DELETING}),
     WorkerState.CREATING: frozenset({WorkerState.BOOTING, WorkerState.DELETING}),
-    WorkerState.BOOTING: frozenset({WorkerState.READY, WorkerState.DELETING}),
+    WorkerState.BOOTING: frozenset({WorkerState.READY, WorkerState.HELD, WorkerState.DELETING}),
     WorkerState.READY: frozenset({WorkerState.BUSY, WorkerState.HELD, WorkerState.DELETING}),
     WorkerState.BUSY: frozenset({WorkerState.HELD, WorkerState.DELETING}),
     WorkerState.HELD: frozenset({WorkerState.DELETING}),
@@ -120,6 +123,7 @@ class Reason(StrEnum):
     MACHINE_NOT_CREATED = "machine_not_created"
     APP_NOT_STARTED = "app_not_started"
     MACHINE_LOST = "machine_lost"
+    RUN_TIMEOUT = "run_timeout"
 
     @property
     def blame(self) -> Blame:
@@ -152,4 +156,5 @@ _POLICIES = {
     Reason.MACHINE_NOT_CREATED: _Policy(Blame.INFRASTRUCTURE, "No machine could be made."),
     Reason.APP_NOT_STARTED: _Policy(Blame.INFRASTRUCTURE, "The app could not be started on its machine."),
     Reason.MACHINE_LOST: _Policy(Blame.INFRASTRUCTURE, "The machine was lost."),
+    Reason.RUN_TIMEOUT: _Policy(Blame.APP, "The run took longer than this installation allows."),
 }

@@ -40,13 +40,8 @@ ALL = -1
 log = structlog.get_logger()
 
 _STATES = {
-    "pending": {JobState.UPLOADING, JobState.QUEUED},
-    "preparing": {JobState.PROVISIONING, JobState.STARTING},
-    "running": {JobState.RUNNING, JobState.FINISHING},
-    "done": {JobState.DONE},
-    "failed": {JobState.FAILED},
-    "cancelled": {JobState.CANCELLED},
-    "archived": {JobState.ARCHIVED},
+    word: frozenset(state for state in JobState if state.wire == word.upper())
+    for word in ("pending", "preparing", "running", "done", "failed", "cancelled", "archived")
 }
 
 

@@ -10,28 +10,47 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
 
+from server.errors import InfrastructureError
 from server.jobs.scheduler import admit
-from server.jobs.steps import Steps
-from server.models import Job, Worker, living_workers, unfinished_jobs
+from server.jobs.steps import LAUNCHING, Steps
+from server.jobs.watch import STARTED, Watch
+from server.models import Job, Worker, living_workers, shift_times, unfinished_jobs
 from server.settings import Settings
 from server.states import JobState, WorkerState
+from server.workers.sweeper import Sweeper
 
 TIDY_INTERVAL_S = 24 * 3600.0
-LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
+_LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
+JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
 log = structlog.get_logger()
 
 
 class Loop:
     """One controller's loop; :meth:`run` blocks until :meth:`stop`."""
 
-    def __init__(self, settings: Settings, steps: Steps, max_weight: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        steps: Steps,
+        watch: Watch,
+        sweeper: Sweeper,
+        max_weight: int,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
+    ) -> None:
         self._settings = settings
         self._steps = steps
+        self._watch = watch
+        self._sweeper = sweeper
         self._max_weight = max_weight
         self._clock = clock
+        self._steady = steady
+        self._last = (clock(), steady())
         self._pool = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int, Future[None]] = {}
         self._tidy_due = 0.0
+        self._sweep_due = 0.0
+        self._sweeping: Future[None] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
@@ -59,29 +78,66 @@ class Loop:
         end = threading.Event()
         for future in list(self._in_flight.values()):
             future.add_done_callback(lambda _: end.set())
-        deadline = self._clock() + grace_s
-        while self._busy() and self._clock() < deadline:
+        deadline = self._steady() + grace_s
+        while self._busy() and self._steady() < deadline:
             end.wait(0.05)
             end.clear()
         return not self._busy()
 
-    def turn(self) -> float | None:
-        """One look at everything unfinished; returns the seconds until the next is due, None: only when woken."""
+    def turn(self) -> float:
+        """One look at everything unfinished; returns the seconds until the next is due."""
         now = self._clock()
+        self._straighten(now)
         jobs = unfinished_jobs()
         workers = living_workers()
         for job in jobs:
             if job.state == JobState.UPLOADING:
                 self._steps.receive(job, now)
-        for job, worker in _with_worker(jobs, workers):
-            if job.state in (JobState.RUNNING, JobState.FINISHING):
-                self._steps.observe(job, worker, now)
+            else:
+                self._steps.expire(job, now)
+        self._observe(jobs, workers, now)
         self._admit(now)
         self._dispatch(now)
         if now >= self._tidy_due:
             self._tidy_due = now + TIDY_INTERVAL_S
             self._pool.submit(self._steps.tidy, now)
+        self._sweep(now)
         return self._delay(now)
+
+    def _straighten(self, now: float) -> None:
+        """Where the computer's clock was set, limits and pauses go on counting the time that really passed."""
+        (then, steady_then), steady = self._last, self._steady()
+        self._last = (now, steady)
+        jump = (now - then) - (steady - steady_then)
+        if abs(jump) > JUMP_S:
+            log.warning("the computer's clock was set", seconds=round(jump))
+            shift_times(jump)
+            self._tidy_due += jump
+            self._sweep_due += jump
+
+    def _observe(self, jobs: list[Job], workers: list[Worker], now: float) -> None:
+        started = [(job, worker) for job, worker in _with_worker(jobs, workers) if job.state in STARTED]
+        self._watch.listen_only_to([job for job, _ in started])
+        for job, worker in started:
+            self._watch.observe(job, worker, now)
+
+    def _sweep(self, now: float) -> None:
+        if now < self._sweep_due or (self._sweeping and not self._sweeping.done()) or self._stopping.is_set():
+            return
+        self._sweep_due = now + self._settings.sweep_interval_s
+        self._sweeping = self._pool.submit(self._swept)
+
+    def _swept(self) -> None:
+        try:
+            missing = self._sweeper.sweep().missing
+        except InfrastructureError as error:
+            log.warning("the cloud could not be looked at", detail=error.message)
+        except Exception:
+            log.exception("a sweep failed unexpectedly")
+        else:
+            for worker in living_workers():
+                if worker.name in missing:
+                    self._watch.doubt(worker, self._clock())
 
     def _admit(self, now: float) -> None:
         """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end.
@@ -89,7 +145,7 @@ class Loop:
         One that needs what another is converting is overtaken; whether it does is asked when those before it have begun.
         """
         living = living_workers()
-        occupied = {worker.job_id for worker in living}
+        occupied = {worker.job_id for worker in living if worker.state != WorkerState.HELD}
         waiting = [
             job for job in unfinished_jobs() if job.state == JobState.QUEUED and job.id not in occupied and job.not_before <= now
         ]
@@ -103,10 +159,12 @@ class Loop:
             if worker.id in self._in_flight or worker.not_before > now or self._stopping.is_set():
                 continue
             job = jobs.get(worker.job_id or 0)
-            if job is None or job.attempt != worker.attempt or job.state == JobState.QUEUED:
+            if job is None or not _is_current(job, worker):
                 self._submit(worker, self._steps.remove, worker)
             elif job.state in LAUNCHING:
                 self._submit(worker, self._steps.launch, job.id, worker)
+            elif job.state == JobState.LOST:
+                self._submit(worker, self._watch.look, job.id, worker)
 
     def _submit(self, worker: Worker, step: Callable[..., None], *arguments: object) -> None:
         future = self._pool.submit(step, *arguments)
@@ -125,16 +183,21 @@ class Loop:
     def _busy(self) -> bool:
         return any(future.running() for future in self._in_flight.values())
 
-    def _delay(self, now: float) -> float | None:
+    def _delay(self, now: float) -> float:
         """Files are looked at every so often while somebody waits for one; otherwise the next deadline counts."""
         jobs = unfinished_jobs()
-        if any(job.state in (JobState.UPLOADING, JobState.RUNNING, JobState.FINISHING) for job in jobs):
+        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in jobs):
             return self._settings.poll_interval_s
         due = [row.not_before for row in (*jobs, *living_workers()) if row.not_before > now]
-        return min(due) - now if due else None
+        return max(0.0, min([*due, self._sweep_due]) - now)
+
+
+def _is_current(job: Job, worker: Worker) -> bool:
+    """Whether the machine is that of the job's present attempt, and not on its way out."""
+    return bool(job.attempt == worker.attempt and job.state != JobState.QUEUED and worker.state not in _LEAVING)
 
 
 def _with_worker(jobs: list[Job], workers: list[Worker]) -> list[tuple[Job, Worker | None]]:
     """Each job with the machine of its present attempt; None where there is no such row any more."""
-    current = {(worker.job_id, worker.attempt): worker for worker in workers if worker.state != WorkerState.DELETING}
+    current = {(worker.job_id, worker.attempt): worker for worker in workers if worker.state not in _LEAVING}
     return [(job, current.get((job.id, job.attempt))) for job in jobs]

@@ -17,7 +17,7 @@ from server.storage.conversions import conversion
 from server.storage.converted import Converted, conversion_key, is_indexed
 from server.storage.folders import JobFolder, PlannedInput, Storage
 
-_MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING)
+_MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
 _ROWS_AT_ONCE = 1000
 log = structlog.get_logger()

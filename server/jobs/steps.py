@@ -1,10 +1,12 @@
-"""The steps of a job's life. Each may be entered again after a crash: it looks at what is there before it acts.
+"""The steps of a job's life beside its run. Each may be entered again after a crash: it looks at what is there before it acts.
 
-The quick ones (receive, assign, observe) run in the loop; launch and remove block and run on its pool.
+The quick ones (receive, assign, expire) run in the loop; launch and remove block and run on its pool. What happens between the
+app's start and its end is in ``watch``.
 """
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -13,6 +15,8 @@ from server.catalog.flavors import Flavors
 from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.chains import bring_results
+from server.jobs.deadlines import deadlines
+from server.jobs.endings import Endings, backoff_s
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
@@ -20,11 +24,11 @@ from server.jobs.submission import parse_settings
 from server.models import Change, Job, Worker, insert, move, note
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
-from server.storage.folders import JobFolder, RunResult, Storage
+from server.storage.folders import JobFolder, Storage
 from server.workers.fleet import Address, Fleet
 
-HEARTBEAT_DOUBT_S = 20.0  # a little more than the runner's own 15 s
-MAX_BACKOFF_S = 600.0
+LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
+DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
 log = structlog.get_logger()
 
 
@@ -32,15 +36,25 @@ class Steps:
     """What can be done for a job; holds the parts that doing it takes and no state of jobs."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, flavors: Flavors, storage: Storage, fleet: Fleet, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        flavors: Flavors,
+        storage: Storage,
+        fleet: Fleet,
+        endings: Endings,
+        reuse: Reuse,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._flavors = flavors
         self._storage = storage
         self._fleet = fleet
-        self._reuse = Reuse(storage, settings.conversion_wait_s)
+        self._endings = endings
+        self._reuse = reuse
         self._clock = clock
+        self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
 
@@ -63,10 +77,10 @@ class Steps:
         folder = self._storage.folder(job.folder)
         before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
         if before in (JobState.FAILED, JobState.CANCELLED):
-            self._fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
+            self._endings.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
         elif not folder.has_arrived():
-            if now - job.created > self._settings.upload_timeout_s:
-                self._fail(job, Reason.UPLOAD_TIMEOUT, "", now)
+            if now - job.state_since > self._settings.upload_timeout_s:
+                self._endings.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
         elif before == JobState.DONE:
             self._queue_complete(job, folder, now)
 
@@ -100,50 +114,82 @@ class Steps:
             self._launch(job, worker, folder)
         except (InvalidInput, NotFound) as error:
             reason = Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE
-            self._fail(job, reason, error.message, self._clock())
+            self._endings.fail(job, reason, error.message, self._clock())
         except CumulusError as error:
             self._not_launched(job_id, worker, folder, error)
         except Exception as error:  # whatever it is: the job must not stay here for ever
             log.exception("a launch failed unexpectedly", job_id=job_id, worker=worker.name)
             self._not_launched(job_id, worker, folder, InfrastructureError(f"{type(error).__name__}: {error}"))
 
-    def observe(self, job: Job, worker: Worker | None, now: float) -> None:
-        """RUNNING and FINISHING: see in the job's folder whether the app has ended, or its machine is gone."""
-        folder = self._storage.folder(job.folder)
-        result = folder.result(job.attempt)
-        self._reuse.publish(job, folder)
-        if result is not None:
-            self._finish(job, result, now)
-        elif not self._is_healthy(job, worker, folder, now):
-            result = folder.result(job.attempt)  # it may have been the last thing the machine did
-            if result is not None:
-                self._finish(job, result, now)
-            else:
-                self._retry_or_fail(job, Reason.MACHINE_LOST, "", now)
+    def expire(self, job: Job, now: float) -> None:
+        """Any state: end the attempt of a job that has been where it is for too long."""
+        deadline = self._deadlines.get(JobState(job.state))
+        if deadline and deadline.is_over(job.state_since, now):
+            text = f"It was {job.state} for longer than {deadline.limit_s:.0f} s."
+            self._endings.retry_or_fail(job, deadline.reason, text, now)
 
     def remove(self, worker: Worker) -> None:
         """The machine's end: stop what runs on it, destroy it, believe it when the cloud confirms. Repeated until it is so."""
-        state = WorkerState(Worker.get_by_id(worker.id).state)
+        worker, job = Worker.get_by_id(worker.id), Job.get_or_none(Job.id == worker.job_id)
+        state = WorkerState(worker.state)
+        if self._is_held(worker, state, job):
+            return
         if state is not WorkerState.DELETING and not move(Worker, worker.id, state, WorkerState.DELETING, Change(self._clock())):
             return
-        job = Job.get_or_none(Job.id == worker.job_id)
         try:
-            self._fleet.remove(worker.name, self._storage.folder(job.folder if job else worker.name).path)
+            directly = worker.failures >= DIRECT_AFTER
+            self._fleet.remove(worker.name, self._folder_of(worker, job).path, without_terraform=directly)
         except InfrastructureError as error:
             self._postpone_removal(worker, error)
             return
         move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()})
+
+    def _is_held(self, worker: Worker, state: WorkerState, job: Job | None) -> bool:
+        """Whether the machine of a failed attempt stays for inspection; held only where its app has certainly ended."""
+        until = self._hold_until(worker, job)
+        if until <= self._clock() or state not in (WorkerState.BOOTING, WorkerState.READY, WorkerState.BUSY, WorkerState.HELD):
+            return False
+        if state is not WorkerState.HELD:
+            folder = self._folder_of(worker, job).path
+            self._fleet.stop_job(worker.name, folder)
+            if not self._fleet.alive(worker.name) or self._fleet.runs(worker.name, folder):
+                return False
+            text = (
+                f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {self._fleet.login_command(worker.name)}"
+            )
+            move(
+                Worker,
+                worker.id,
+                state,
+                WorkerState.HELD,
+                Change(self._clock(), text=text),
+                {"held_until": until, "message": text},
+            )
+        Worker.update(not_before=until).where(Worker.id == worker.id).execute()
+        return True
+
+    def _hold_until(self, worker: Worker, job: Job | None) -> float:
+        """Unix seconds; 0 where the machine is nobody's, or its attempt did not fail."""
+        failed = job is not None and (job.state == JobState.FAILED or not JobState(job.state).is_final)
+        if not failed:
+            return 0.0
+        if worker.state == WorkerState.HELD or worker.held_until:
+            return float(worker.held_until)
+        return self._clock() + self._settings.hold_failed_s if self._settings.hold_failed_s else 0.0
+
+    def _folder_of(self, worker: Worker, job: Job | None) -> JobFolder:
+        return self._storage.folder(job.folder if job else worker.name)
 
     def _queue_complete(self, job: Job, folder: JobFolder, now: float) -> None:
         try:
             files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
             missing = bring_results(job, files, self._storage) or missing_inputs(files, self._storage.data, folder)
         except NotFound as error:
-            return self._fail(job, Reason.APP_GONE, error.message, now)
+            return self._endings.fail(job, Reason.APP_GONE, error.message, now)
         except InvalidInput as error:
-            return self._fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
+            return self._endings.fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
         if missing:
-            return self._fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
+            return self._endings.fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
         self._reuse.note_needs(job.id, files)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
 
@@ -155,7 +201,7 @@ class Steps:
     def _launch(self, job: Job, worker: Worker, folder: JobFolder) -> None:
         flavor = self._flavors.get(job.flavor)
         if flavor is None:
-            return self._fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
+            return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
         if not folder.has_started(job.attempt):
             write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
@@ -165,17 +211,20 @@ class Steps:
             flavor,
             layout,
             on_machine=lambda address: self._has_machine(job, worker, address),
-            unwanted=lambda: self._is_unwanted(job),
+            unwanted=lambda: self._abandoned.is_set() or not self._is_being_launched(Job.get_by_id(job.id), worker),
         )
         self._has_started(job, worker)
 
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
-        if self._abandoned.is_set():
+        job = Job.get_by_id(job_id)
+        if self._abandoned.is_set() or not self._is_being_launched(job, worker):
             return
         self._keep_output(folder, worker, error)
+        if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
+            return self._has_started(job, worker)
         created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
         reason = Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
-        self._retry_or_fail(Job.get_by_id(job_id), reason, error.message, self._clock())
+        self._endings.retry_or_fail(job, reason, error.message, self._clock())
 
     def _has_machine(self, job: Job, worker: Worker, address: Address) -> None:
         fields = {"address": address.host, "port": address.port, "boot": address.boot}
@@ -189,49 +238,13 @@ class Steps:
         move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
         move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
 
-    def _is_unwanted(self, job: Job) -> bool:
-        return self._abandoned.is_set() or JobState(Job.get_by_id(job.id).state).is_final
-
-    def _is_healthy(self, job: Job, worker: Worker | None, folder: JobFolder, now: float) -> bool:
-        """Ask the cloud only where the heartbeat is late; believe a late heartbeat of a living machine for a while."""
-        late = now - max(folder.heartbeat() or 0.0, job.state_since)
-        if late < HEARTBEAT_DOUBT_S:
-            return True
-        return worker is not None and self._fleet.alive(worker.name) and late < self._settings.heartbeat_timeout_s
-
-    def _finish(self, job: Job, result: RunResult, now: float) -> None:
-        if job.state == JobState.RUNNING:
-            move(Job, job.id, JobState.RUNNING, JobState.FINISHING, Change(now))
-            job.state = JobState.FINISHING
-        if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
-            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": ""}
-            move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields)
-        else:
-            self._fail(job, _reason(result), result.message, now)
-
-    def _retry_or_fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
-        if not reason.retryable or job.attempt >= self._settings.max_attempts or JobState(job.state).is_final:
-            return self._fail(job, reason, text, now)
-        delay = min(self._settings.retry_delay_s * 2 ** (job.attempt - 1), MAX_BACKOFF_S)
-        message = f"{reason.text} {text}".strip()
-        fields = {"not_before": now + delay, "message": f"Attempt {job.attempt} of {self._settings.max_attempts}: {message}"}
-        move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields)
-        log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
-
-    def _fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
-        if JobState(job.state).is_final:
-            return
-        state = JobState(Job.get_by_id(job.id).state)
-        if state.is_final:
-            return
-        message = f"{reason.text} {text}".strip()
-        fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": message}
-        if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
-            log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)
+    def _is_being_launched(self, job: Job, worker: Worker) -> bool:
+        """Whether it is this attempt that is wanted: the job may have ended, or be tried again, meanwhile."""
+        return job.state in LAUNCHING and job.attempt == worker.attempt
 
     def _postpone_removal(self, worker: Worker, error: CumulusError) -> None:
         failures = Worker.get_by_id(worker.id).failures + 1
-        delay = min(self._settings.retry_delay_s * 2 ** (failures - 1), MAX_BACKOFF_S)
+        delay = backoff_s(self._settings.retry_delay_s, failures)
         fields = {"failures": failures, "not_before": self._clock() + delay, "message": error.message}
         Worker.update(fields).where(Worker.id == worker.id).execute()
         note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
@@ -242,8 +255,3 @@ class Steps:
         output = getattr(error, "output", "")
         console = self._fleet.console_log(worker.name)
         folder.keep(f"failure.{worker.attempt}", f"{error.message}\n\n{output}\n\n--- console ---\n{console}\n")
-
-
-def _reason(result: RunResult) -> Reason:
-    by_stage = {"input": Reason.INPUT_MISSING, "convert": Reason.CONVERSION_FAILED, "results": Reason.RESULTS_NOT_SAVED}
-    return by_stage.get(result.stage, Reason.APP_FAILED)

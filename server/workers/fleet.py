@@ -14,7 +14,8 @@ from typing import Any
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, Layout
+from server.workers.clouds.base import Cloud, Layout, Resource
+from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
 
@@ -71,6 +72,7 @@ class Fleet:
         self._module = module
         self._playbooks = playbooks
         self._settings = settings
+        self._former = Former(module.data, self._plays)
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """Where a job's things are on that worker."""
@@ -98,6 +100,7 @@ class Fleet:
         The start play runs from the beginning and waits for the address, so that Ansible's own start costs no extra time.
         May be repeated after a crash. Raises TerraformError, PlayFailed.
         """
+        self._former.settle(worker, self._settings.create_timeout_s)
         variables = self._cloud.terraform_vars(worker, flavor)
         failed = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix="play") as pool:
@@ -112,22 +115,51 @@ class Fleet:
             self._playbooks.announce(directory, self._host(worker, address, layout))
             _require_success(play)
 
-    def remove(self, worker: str, job_dir: Path) -> None:
+    def remove(self, worker: str, job_dir: Path, *, without_terraform: bool = False) -> None:
         """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
 
-        Raises TerraformError, MachineRemains.
+        What Terraform does not know of (it was killed before it wrote its state) is removed by its tag. ``without_terraform``:
+        all is, for a Terraform that cannot. Raises TerraformError, MachineRemains.
         """
-        outputs = self._module.outputs(worker)
-        if outputs.get("address") and self._cloud.alive(worker):
-            self._tear_down(worker, Address.of(outputs), self._cloud.layout(worker, job_dir))
-        self._module.destroy(worker, self._settings.delete_timeout_s)
-        if any(resource.worker == worker for resource in self._cloud.resources()):
+        self.stop_job(worker, job_dir)
+        if without_terraform or not self._module.is_readable(worker):
+            self._module.set_aside(worker)
+        else:
+            self._module.destroy(worker, self._settings.delete_timeout_s)
+        for resource in self._resources(worker):
+            self._cloud.delete(resource)
+        if self._resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
+
+    def runs(self, worker: str, job_dir: Path) -> bool | None:  # noqa: ARG002
+        """Whether a job is at work on the machine, by its own word; None where it does not answer."""
+        return None
+
+    def login_command(self, worker: str) -> str:
+        """What an administrator types to log in on the machine."""
+        address = Address.of(self._module.outputs(worker))
+        return f"ssh -p {address.port} {address.user}@{address.host}"
+
+    def stop_job(self, worker: str, job_dir: Path) -> bool:
+        """End what runs on the machine; whether it is certain that nothing does."""
+        self._former.settle(worker, self._settings.create_timeout_s)
+        outputs = self._module.outputs(worker)
+        if not self._cloud.alive(worker):
+            return True
+        return bool(outputs.get("address")) and self._tear_down(worker, Address.of(outputs), self._cloud.layout(worker, job_dir))
 
     def remove_all(self, jobs: Path) -> None:
         """Remove every worker of this installation. Raises as :meth:`remove`."""
         for worker in self._module.workspaces():
             self.remove(worker, jobs / worker)
+
+    def workspaces(self) -> list[str]:
+        """Names of all workspaces, without a look into them."""
+        return self._module.workspaces()
+
+    def former_workers(self) -> list[str]:
+        """Names of the workers that an earlier controller's terraform or ansible was found at work for, and not settled since."""
+        return self._former.workers()
 
     def machines(self) -> list[Listed]:
         """Every workspace, with what its state holds."""
@@ -161,11 +193,14 @@ class Fleet:
             f"{phase}.yml", directory, variables, self._settings.play_timeout_s, cancelled, layout.connection
         )
 
-    def _tear_down(self, worker: str, address: Address, layout: Layout) -> None:
-        """A machine that does not answer is destroyed all the same, so the play's outcome does not count."""
+    def _resources(self, worker: str) -> list[Resource]:
+        return [resource for resource in self._cloud.resources() if resource.worker == worker]
+
+    def _tear_down(self, worker: str, address: Address, layout: Layout) -> bool:
+        """Whether the job's end was confirmed. A machine that does not answer is destroyed all the same."""
         directory = self._directory(worker, "teardown")
         self._playbooks.announce(directory, self._host(worker, address, layout))
-        self._play("teardown", directory, layout, lambda: False)
+        return self._play("teardown", directory, layout, lambda: False).ok
 
     def _host(self, worker: str, address: Address, layout: Layout) -> Host:
         return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, self._cloud.ssh_key)

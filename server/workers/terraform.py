@@ -26,6 +26,7 @@ INTERRUPT_GRACE_S = 15.0
 INIT_TIMEOUT_S = 120.0
 INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
 LOCK_TIMEOUT = "10s"
+OUTPUT_LIMIT = 1_000_000  # characters
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
 
@@ -65,47 +66,56 @@ def terraform_binary(search: str | None = None) -> str:
 class _Command(Terraform):  # type: ignore[misc]  # the package has no types
     """python-terraform with an environment and a time limit per call; its own has neither."""
 
-    def __init__(self, module: Path, binary: str, environment: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(self, module: Path, binary: str, environment: Mapping[str, str], timeout_s: float, words: Path) -> None:
         super().__init__(working_dir=str(module), terraform_bin_path=binary)
         self._environment = environment
         self._timeout_s = timeout_s
+        self._words = words
 
     def read_state_file(self, file_path: str | None = None) -> None:
         """The state is not in the module's folder: nothing to read there."""
 
     def cmd(self, cmd: str, *args: str, **options: Any) -> tuple[int, str, str]:
-        """Run one command to its end; returns exit code, stdout, stderr. Raises TerraformTimeout."""
+        """Run one command to its end; returns exit code, output, "". Raises TerraformTimeout.
+
+        Its words go to a file: a pipe that breaks when the controller is killed would end terraform before it has written its
+        state.
+        """
         argv = self.generate_cmd_string(cmd, *args, **options)
-        child = subprocess.Popen(
-            argv,
-            cwd=self.working_dir,
-            env=dict(self._environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
-        )
+        self._words.parent.mkdir(parents=True, exist_ok=True)
+        with self._words.open("wb") as words:
+            child = subprocess.Popen(
+                argv,
+                cwd=self.working_dir,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
+            )
         try:
-            out, err = child.communicate(timeout=self._timeout_s)
+            code = child.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
-            out, err = _interrupt(child)
-            raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", out + err) from None
+            _interrupt(child)
+            raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", self._said()) from None
         except BaseException:  # Ctrl-C at a command line: two terraforms must not be at work on one workspace
             _interrupt(child)
             raise
-        return child.returncode, out, err
+        return code, self._said(), ""
+
+    def _said(self) -> str:
+        with self._words.open(errors="replace") as words:
+            return words.read(OUTPUT_LIMIT)
 
 
-def _interrupt(child: "subprocess.Popen[str]") -> tuple[str, str]:
+def _interrupt(child: "subprocess.Popen[bytes]") -> None:
     """Let terraform write its state before it goes; kill it only if it will not."""
     os.killpg(child.pid, signal.SIGINT)
     try:
-        return child.communicate(timeout=INTERRUPT_GRACE_S)
+        child.wait(INTERRUPT_GRACE_S)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
-        return child.communicate()
+        child.wait()
 
 
 def first_error(output: str) -> str:
@@ -152,8 +162,30 @@ class Module:
         options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
         options["var_file"] = str(var_file)
         self._check("destroy", self._command(workspace, timeout_s).destroy(**options))
-        self._check("workspace delete", self._command("default", timeout_s).cmd("workspace delete", workspace))
+        self._check("workspace delete", self._command("default", timeout_s, words=workspace).cmd("workspace delete", workspace))
         var_file.unlink(missing_ok=True)
+        self._words(workspace).unlink(missing_ok=True)
+
+    def set_aside(self, workspace: str) -> None:
+        """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more."""
+        source = self._state_folder / "workspaces" / workspace
+        if source.is_dir():
+            aside = self.home / "broken" / f"{workspace}.{int(source.stat().st_mtime)}"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            source.rename(aside)
+        self._variables_file(workspace).unlink(missing_ok=True)
+
+    def is_readable(self, workspace: str) -> bool:
+        """Whether the workspace's state can be read, or there is none: a terraform that is killed may leave half a file."""
+        path = self._state_folder / "workspaces" / workspace / "terraform.tfstate"
+        try:
+            text = path.read_bytes()
+            return not text or isinstance(json.loads(text), dict)
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError):
+            return False
 
     def workspaces(self) -> list[str]:
         """Names of the workspaces that have a state."""
@@ -167,7 +199,7 @@ class Module:
             found = json.loads(path.read_text())
         except (OSError, ValueError):
             return {}
-        return dict(found)
+        return found if isinstance(found, dict) else {}
 
     def outputs(self, workspace: str) -> dict[str, Any]:
         """The outputs in the workspace's state; empty where there is none."""
@@ -176,22 +208,33 @@ class Module:
     def environment(self, workspace: str) -> dict[str, str]:
         """What an administrator's plain terraform needs too, beside the inherited variables."""
         return {
-            "TF_DATA_DIR": str(self.home / "data"),
+            "TF_DATA_DIR": str(self.data),
             "TF_WORKSPACE": workspace,
             "TF_IN_AUTOMATION": "1",
             "CHECKPOINT_DISABLE": "1",
         }
 
     @property
+    def data(self) -> Path:
+        """Terraform's own folder for this module: what it downloaded, the backend's configuration."""
+        return self.home / "data"
+
+    @property
     def _state_folder(self) -> Path:
         return self.home / "state"
 
-    def _command(self, workspace: str, timeout_s: float, *, own_providers: bool = False) -> _Command:
-        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own."""
+    def _command(self, workspace: str, timeout_s: float, *, words: str = "", own_providers: bool = False) -> _Command:
+        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own.
+
+        ``words``: the worker whose file its output goes to; default: the workspace.
+        """
         environment = {**os.environ, **self._env(), **self.environment(workspace)}
         if own_providers:
             environment.pop("TF_REATTACH_PROVIDERS", None)
-        return _Command(self.path, self._binary, environment, timeout_s)
+        return _Command(self.path, self._binary, environment, timeout_s, self._words(words or workspace))
+
+    def _words(self, worker: str) -> Path:
+        return self.home / "output" / f"{worker}.txt"
 
     def _check(self, what: str, answer: tuple[int, str, str]) -> None:
         code, out, err = answer

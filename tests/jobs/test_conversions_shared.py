@@ -211,9 +211,9 @@ def test_where_the_first_is_cancelled_the_second_converts(running: Controller, c
 
 @pytest.mark.usefixtures("raw")
 def test_where_the_first_loses_its_machine_the_second_converts_and_the_first_waits(
-    running: Controller, converter: Converter, monkeypatch: pytest.MonkeyPatch
+    running: Controller, converter: Converter
 ) -> None:
-    monkeypatch.setattr("server.jobs.steps.HEARTBEAT_DOUBT_S", 0.5)
+    running.settings.heartbeat_late_s = 0.5
     converter.hold()
     first, second = begin(running, "a.raw"), begin(running, "a.raw")
     eventually(lambda: converter.count() == 1 and state_of(first) is JobState.RUNNING)

@@ -187,8 +187,8 @@ def test_a_job_starts_only_after_the_one_it_follows_is_done(running: Controller)
     assert Job.get_by_id(second).started >= Job.get_by_id(first.id).ended
 
 
-def test_the_loop_sleeps_without_a_tick_while_there_is_nothing_to_do(controller: Controller) -> None:
-    assert controller.loop.turn() is None
+def test_the_loop_sleeps_until_the_next_sweep_while_there_is_nothing_to_do(controller: Controller) -> None:
+    assert controller.settings.sweep_interval_s - 1 < controller.loop.turn() <= controller.settings.sweep_interval_s
 
 
 @pytest.mark.parametrize("state", ["provisioning", "starting", "running"])

@@ -141,7 +141,7 @@ def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
 
 def test_a_job_whose_files_never_come_ends_by_itself_with_its_reason(settings: Settings, cloud: LocalCloud) -> None:
     now = [1_800_000_000.0]
-    controller = make_controller(settings, cloud, clock=lambda: now[0])
+    controller = make_controller(settings, cloud, clock=lambda: now[0], steady=lambda: now[0])
     job = controller.jobs.submit(submission())
     now[0] += settings.upload_timeout_s - 1
     controller.loop.turn()

@@ -1,0 +1,62 @@
+"""How an attempt of a job ends: done, failed, or tried again on another machine. Owns that decision and its words."""
+
+import structlog
+
+from server.models import Change, Job, move
+from server.settings import Settings
+from server.states import JobState, Reason
+from server.storage.folders import RunResult
+
+MAX_BACKOFF_S = 600.0
+log = structlog.get_logger()
+
+_STAGES = {"input": Reason.INPUT_MISSING, "convert": Reason.CONVERSION_FAILED, "results": Reason.RESULTS_NOT_SAVED}
+
+
+def backoff_s(first_s: float, failures: int) -> float:
+    """Seconds to wait after so many failures: doubled each time, ten minutes at most."""
+    return min(first_s * 2.0 ** min(failures - 1, 20), MAX_BACKOFF_S)
+
+
+class Endings:
+    """The rules of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_attempts = settings.max_attempts
+        self._retry_delay_s = settings.retry_delay_s
+
+    def finish(self, job: Job, result: RunResult, now: float) -> None:
+        """Judge what the runner left behind. The results are in the storage: the runner writes its word after them."""
+        state = JobState(job.state)
+        if state is not JobState.FINISHING and not move(Job, job.id, state, JobState.FINISHING, Change(now)):
+            return
+        job.state = JobState.FINISHING
+        if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
+            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": ""}
+            move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields)
+        else:
+            self.fail(job, _STAGES.get(result.stage, Reason.APP_FAILED), result.message, now)
+
+    def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
+        """Queue the job again where another machine may do better and it has not had too many."""
+        if not reason.retryable or job.attempt >= self._max_attempts:
+            return self.fail(job, reason, text, now)
+        if JobState(job.state).is_final:
+            return
+        message = f"{reason.text} {text}".strip()
+        fields = {
+            "not_before": now + backoff_s(self._retry_delay_s, job.attempt),
+            "message": f"Attempt {job.attempt} of {self._max_attempts}: {message}",
+        }
+        if move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields):
+            log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
+
+    def fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
+        """End the job, unless it has ended meanwhile."""
+        state = JobState(Job.get_by_id(job.id).state)
+        if state.is_final:
+            return
+        message = f"{reason.text} {text}".strip()
+        fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": message}
+        if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
+            log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)

@@ -1,0 +1,77 @@
+"""Terraforms and Ansibles that an earlier controller left behind. Owns finding, awaiting and ending them.
+
+A controller that is killed leaves its children at work; two at once on one machine would spoil its state. A child is known
+by what the kernel says of it, not by a record that could be missing: terraform by its environment (data folder and workspace),
+a play by its private folder on its command line.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import structlog
+
+END_GRACE_S = 15.0
+log = structlog.get_logger()
+
+
+@dataclass
+class Former:
+    """The children of earlier controllers, found once at the first question; later ones are this controller's own."""
+
+    data: Path
+    plays: Path
+    processes: Callable[[], Iterator[psutil.Process]] = psutil.process_iter
+    _found: dict[str, list[psutil.Process]] | None = field(default=None, init=False)
+
+    def settle(self, worker: str, limit_s: float) -> None:
+        """Return when none is at work for the worker: a terraform may end by itself within ``limit_s``, a play is ended."""
+        mine = self._at_work().pop(worker, [])
+        terraforms = [process for process in mine if self._workspace(process) == worker]
+        for play in (process for process in mine if process not in terraforms):
+            _signal(play, signal.SIGKILL)
+        if terraforms:
+            log.info("waiting for a terraform of an earlier controller", worker=worker, pids=[one.pid for one in terraforms])
+        _, left = psutil.wait_procs(terraforms, timeout=limit_s)
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for process in left:
+                _signal(process, number)
+            _, left = psutil.wait_procs(left, timeout=END_GRACE_S)
+
+    def workers(self) -> list[str]:
+        """The workers that something was still at work for."""
+        return sorted(self._at_work())
+
+    def _at_work(self) -> dict[str, list[psutil.Process]]:
+        if self._found is None:
+            self._found = {}
+            for process in self.processes():
+                if process.pid != os.getpid() and (worker := self._workspace(process) or self._played(process)):
+                    self._found.setdefault(worker, []).append(process)
+        return self._found
+
+    def _workspace(self, process: psutil.Process) -> str:
+        try:
+            environment = process.environ()
+        except (psutil.Error, OSError):
+            return ""
+        return environment.get("TF_WORKSPACE", "") if environment.get("TF_DATA_DIR") == str(self.data) else ""
+
+    def _played(self, process: psutil.Process) -> str:
+        try:
+            words = process.cmdline()
+        except (psutil.Error, OSError):
+            return ""
+        start = f"{self.plays}{os.sep}"
+        found = next((word.partition(start)[2] for word in words if start in word), "")
+        return found.partition("/")[0].rpartition(".")[0]
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return  # it has ended

@@ -1,0 +1,80 @@
+"""Terraforms and plays that a killed controller has left behind: real processes that look like them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from server.workers.former import Former
+
+SLEEP = "import time; time.sleep({})"
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[bytes]]]:
+    made: list[subprocess.Popen[bytes]] = []
+    yield made
+    for child in made:
+        child.kill()
+        child.wait()
+
+
+def terraform(home: Path, workspace: str, seconds: float) -> subprocess.Popen[bytes]:
+    """What the kernel shows of it is what counts."""
+    environment = {**os.environ, "TF_DATA_DIR": str(home / "data"), "TF_WORKSPACE": workspace}
+    return subprocess.Popen([sys.executable, "-c", SLEEP.format(seconds)], env=environment)
+
+
+def play(home: Path, worker: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SLEEP.format(60), str(home / "plays" / f"{worker}.start" / "inventory")])
+
+
+def is_over(child: subprocess.Popen[bytes]) -> bool:
+    """Also for who is not its parent: a zombie is over."""
+    return child.poll() is not None or psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def former_of(home: Path) -> Former:
+    return Former(home / "data", home / "plays")
+
+
+def test_a_terraform_that_ends_by_itself_is_awaited(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children.append(terraform(tmp_path, "job-1", 1.0))
+    begin = time.monotonic()
+    former_of(tmp_path).settle("job-1", 30)
+    assert children[0].wait() == 0
+    assert time.monotonic() - begin < 10
+
+
+def test_a_terraform_that_does_not_end_is_ended(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children.append(terraform(tmp_path, "job-1", 60))
+    former_of(tmp_path).settle("job-1", 0.2)
+    assert is_over(children[0])
+
+
+def test_a_play_is_ended_at_once(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children.append(play(tmp_path, "job-1-2"))
+    former_of(tmp_path).settle("job-1-2", 30)
+    assert children[0].wait() == -9
+
+
+def test_those_of_other_workers_and_installations_go_on(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    home, other = tmp_path / "one", tmp_path / "other"
+    children += [terraform(home, "job-2", 60), play(home, "job-11"), terraform(other, "job-1", 60), play(other, "job-1")]
+    former = former_of(home)
+    former.settle("job-1", 0.1)
+    assert [child.poll() for child in children] == [None] * 4
+    assert former.workers() == ["job-11", "job-2"]
+
+
+def test_children_of_this_controller_are_not_former_ones(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    former = former_of(tmp_path)
+    assert former.workers() == []
+    children.append(terraform(tmp_path, "job-1", 60))
+    former.settle("job-1", 0.1)
+    assert children[0].poll() is None
