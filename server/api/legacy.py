@@ -342,7 +342,7 @@ def _last_word(job: Job) -> str:
 def _settings_object(text: str) -> dict[str, Any]:
     try:
         settings = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
 

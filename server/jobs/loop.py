@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
+from peewee import PeeweeException
 
 from server.jobs.scheduler import admit
 from server.jobs.steps import Steps
@@ -72,16 +73,27 @@ class Loop:
         workers = living_workers()
         for job in jobs:
             if job.state == JobState.UPLOADING:
-                self._steps.receive(job, now)
+                self._apart(job, now, self._steps.receive, job, now)
         for job, worker in _with_worker(jobs, workers):
             if job.state in (JobState.RUNNING, JobState.FINISHING):
-                self._steps.observe(job, worker, now)
+                self._apart(job, now, self._steps.observe, job, worker, now)
         self._admit(now)
         self._dispatch(now)
         if now >= self._tidy_due:
             self._tidy_due = now + TIDY_INTERVAL_S
             self._pool.submit(self._steps.tidy, now)
         return self._delay(now)
+
+    def _apart(self, job: Job, now: float, step: Callable[..., None], *arguments: object) -> None:
+        """One job's look; its failure keeps no other job from being looked at. A failing database is nobody's in particular."""
+        try:
+            step(*arguments)
+        except PeeweeException:
+            raise
+        except Exception as problem:  # noqa: BLE001  # the step logs it
+            self._steps.look_failed(job, problem, now)
+        else:
+            self._steps.look_succeeded(job)
 
     def _admit(self, now: float) -> None:
         """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end.
