@@ -205,6 +205,7 @@ class Steps:
         try:
             folder.require()
             if not folder.has_started(job.attempt):
+                folder.require_own_files()
                 folder.forget_unreadable_result()
                 write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
         except (FolderGone, OSError) as problem:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.errors import CumulusError
+from server.errors import CumulusError, NotFound
 from server.storage.logs import LOG_TAIL_BYTES, Log
-from server.storage.paths import PRIVATE_PREFIX
+from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_regular
 
 MAX_RESULT_BYTES = 1024 * 1024
@@ -135,6 +135,11 @@ class JobFolder:
         self._replace("cmd", command + "\n")
         self._replace("plan", json.dumps(asdict(plan), indent=1) + "\n")
 
+    def require_own_files(self) -> None:
+        """Raises OSError where the runner would write into something else than a file of its own, or wait for ever to."""
+        for name in ("log", "alive", "pid", "host"):
+            is_regular(self._private(name))
+
     def has_started(self, attempt: int) -> bool:
         """Whether the runner took this attempt up: from then on it must not be started again.
 
@@ -192,6 +197,12 @@ class JobFolder:
     def outputs(self) -> list[tuple[str, int]]:
         """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
         return [] if self.output.is_symlink() else sorted(_files(self.output))
+
+    def output_file(self, relative: str) -> Path:
+        """The path of one of the result files. Raises InvalidInput, NotFound."""
+        if self.output.is_symlink():  # it leads elsewhere, and so would all below it
+            raise NotFound(f"{self.name} has no results", field="path")
+        return inside(self.output, relative)
 
     @property
     def log_path(self) -> Path:
