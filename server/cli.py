@@ -30,7 +30,7 @@ from server.jobs.submission import parse_settings
 from server.models import Event, Job, living_workers, open_database
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
-from server.states import JobState
+from server.states import JobState, Reason
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from server.workers.clouds.base import Template
@@ -166,12 +166,14 @@ def show(job_id: int, as_json: bool) -> None:
         click.echo(json.dumps(details, indent=1))
         return
     for name, value in summary.items():
-        click.echo(f"{name:12} {value}")
+        click.echo(f"{name:12} {_readable(str(value))}")
     for event in details["events"]:
         change = f"{event['old'] or '·':>12} → {event['new']:12}"
-        click.echo(f"  {event['at']}  {change} {event['who']} {event['reason']} {event['text']}".rstrip())
+        click.echo(f"  {event['at']}  {change} {event['who']} {event['reason']} {_readable(event['text'])}".rstrip())
+        if event["advice"]:
+            click.echo(f"{'':23}→ {event['advice']}")
     for path, size in details["files"]:
-        click.echo(f"  {size:>12,}  {path}")
+        click.echo(f"  {size:>12,}  {_readable(path)}")
 
 
 @main.command()
@@ -379,6 +381,7 @@ def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:
         "state": job.state,
         "attempt": job.attempt,
         "reason": job.reason,
+        "blame": str(reason.blame) if (reason := Reason.known(job.reason)) else "",
         "message": job.message,
         "created": job.created,
         "started": job.started,
@@ -395,7 +398,13 @@ def _event(event: Event) -> dict[str, Any]:
         "new": event.new,
         "reason": event.reason,
         "text": event.text,
+        "advice": reason.advice if (reason := Reason.known(event.reason)) else "",
     }
+
+
+def _readable(text: str) -> str:
+    """Text as any terminal takes it: a file's name need not be UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def _local(at: float) -> str:

@@ -99,11 +99,26 @@ class Blame(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     ADMIN = "admin"
 
+    @property
+    def phrase(self) -> str:
+        """Whose matter a failure is, told to the job's owner."""
+        return _PHRASES[self]
+
+
+_PHRASES = {
+    Blame.USER: "You can correct this.",
+    Blame.APP: "Its log says more.",
+    Blame.INFRASTRUCTURE: "Your job is not the cause.",
+    Blame.ADMIN: "Your administrator has to correct this.",
+}
+
 
 @dataclass(frozen=True)
 class _Policy:
     blame: Blame
     text: str
+    advice: str
+    retryable: bool = False
 
 
 class Reason(StrEnum):
@@ -124,6 +139,35 @@ class Reason(StrEnum):
     APP_NOT_STARTED = "app_not_started"
     MACHINE_LOST = "machine_lost"
     RUN_TIMEOUT = "run_timeout"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    NO_VALID_HOST = "no_valid_host"
+    NETWORK_EXHAUSTED = "network_exhausted"
+    SNAPSHOT_MISSING = "snapshot_missing"
+    FLAVOR_UNKNOWN_TO_CLOUD = "flavor_unknown_to_cloud"
+    FLAVOR_TOO_SMALL = "flavor_too_small"
+    CLOUD_REFUSED = "cloud_refused"
+    CLOUD_UNREACHABLE = "cloud_unreachable"
+    CLOUD_BUSY = "cloud_busy"
+    CREATION_TIMEOUT = "creation_timeout"
+    CONTROLLER_DISK_FULL = "controller_disk_full"
+    SETUP_INCOMPLETE = "setup_incomplete"
+    PROVIDER_CRASHED = "provider_crashed"
+    TERRAFORM_LOCKED = "terraform_locked"
+    TERRAFORM_STATE_UNREADABLE = "terraform_state_unreadable"
+    MACHINE_UNREACHABLE = "machine_unreachable"
+    MACHINE_REFUSES = "machine_refuses"
+    HOST_KEY_CHANGED = "host_key_changed"
+    MACHINE_DISK_FULL = "machine_disk_full"
+    STORAGE_NOT_MOUNTED = "storage_not_mounted"
+    FOLDER_GONE = "folder_gone"
+    FOLDER_UNUSABLE = "folder_unusable"
+    RESULT_UNREADABLE = "result_unreadable"
+    CONTROLLER_FAULT = "controller_fault"
+
+    @classmethod
+    def known(cls, word: str) -> "Reason | None":
+        """The reason of that name; None for anything else that a row may hold, such as ""."""
+        return cls(word) if word in cls._value2member_map_ else None
 
     @property
     def blame(self) -> Blame:
@@ -132,29 +176,157 @@ class Reason(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether another machine may do better; an app that ran and failed is never run again."""
-        return self.blame is Blame.INFRASTRUCTURE
+        """Whether another attempt may do better; an app that ran and failed is never run again."""
+        return _POLICIES[self].retryable
 
     @property
     def text(self) -> str:
-        """One sentence for a person."""
+        """One sentence for the job's owner: what happened."""
         return _POLICIES[self].text
+
+    @property
+    def advice(self) -> str:
+        """One sentence for the administrator: what to do."""
+        return _POLICIES[self].advice
+
+    def explain(self, detail: str = "") -> str:
+        """What the job's owner reads: what happened, whose matter it is, and ``detail``, a tool's own words."""
+        whose = "" if self is Reason.CANCELLED else self.blame.phrase
+        return " ".join(part for part in (self.text, whose, detail) if part)
+
+
+def _again(text: str, advice: str) -> _Policy:
+    """A failure of the infrastructure that may pass."""
+    return _Policy(Blame.INFRASTRUCTURE, text, advice, retryable=True)
 
 
 _POLICIES = {
-    Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled."),
-    Reason.INPUT_MISSING: _Policy(Blame.USER, "An input file is missing."),
-    Reason.STEP_BEFORE_FAILED: _Policy(Blame.USER, "The job that it starts after did not succeed."),
-    Reason.UPLOAD_FAILED: _Policy(Blame.USER, "An input file could not be sent."),
-    Reason.UPLOAD_TIMEOUT: _Policy(Blame.USER, "The input files did not arrive in time."),
-    Reason.CONVERSION_FAILED: _Policy(Blame.USER, "An input file could not be converted."),
-    Reason.APP_FAILED: _Policy(Blame.APP, "The app failed."),
-    Reason.RESULTS_NOT_SAVED: _Policy(Blame.ADMIN, "The results could not be saved in the storage."),
-    Reason.SETTINGS_UNUSABLE: _Policy(Blame.USER, "The settings do not fit the app."),
-    Reason.APP_GONE: _Policy(Blame.ADMIN, "The app is no longer offered."),
-    Reason.FLAVOR_GONE: _Policy(Blame.ADMIN, "The machine size is no longer offered."),
-    Reason.MACHINE_NOT_CREATED: _Policy(Blame.INFRASTRUCTURE, "No machine could be made."),
-    Reason.APP_NOT_STARTED: _Policy(Blame.INFRASTRUCTURE, "The app could not be started on its machine."),
-    Reason.MACHINE_LOST: _Policy(Blame.INFRASTRUCTURE, "The machine was lost."),
-    Reason.RUN_TIMEOUT: _Policy(Blame.APP, "The run took longer than this installation allows."),
+    Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled.", "Nothing is to be done."),
+    Reason.INPUT_MISSING: _Policy(
+        Blame.USER, "An input file is missing.", "Look whether the agent sends that file, and submit the job again."
+    ),
+    Reason.STEP_BEFORE_FAILED: _Policy(
+        Blame.USER, "The job that it starts after did not succeed.", "Look at the job before; submit both again."
+    ),
+    Reason.UPLOAD_FAILED: _Policy(
+        Blame.USER, "An input file could not be sent.", "Look whether the file can be read where the agent runs."
+    ),
+    Reason.UPLOAD_TIMEOUT: _Policy(
+        Blame.USER, "The input files did not arrive in time.", "Look whether the agent runs; `upload_timeout_s` is the limit."
+    ),
+    Reason.CONVERSION_FAILED: _Policy(
+        Blame.USER, "An input file could not be converted.", "Try the converter by hand on that file; it may be cut off."
+    ),
+    Reason.APP_FAILED: _Policy(Blame.APP, "The app failed.", "Read the job's log; the app's author may have to correct its XML."),
+    Reason.RESULTS_NOT_SAVED: _Policy(
+        Blame.ADMIN, "The results could not be saved in the storage.", "Make room in the storage, then submit the job again."
+    ),
+    Reason.SETTINGS_UNUSABLE: _Policy(
+        Blame.USER, "The settings do not fit the app.", "Compare the form with `cumulus apps preview`; the app may have changed."
+    ),
+    Reason.APP_GONE: _Policy(Blame.ADMIN, "The app is no longer offered.", "Put the app's XML back, or tell its users."),
+    Reason.FLAVOR_GONE: _Policy(
+        Blame.ADMIN, "The machine size is no longer offered.", "Put the size back into flavors.tsv, or tell its users."
+    ),
+    Reason.MACHINE_NOT_CREATED: _again(
+        "No machine could be made.", "Read `.cumulus.failure.<attempt>` in the job's folder: what Terraform said is in it."
+    ),
+    Reason.APP_NOT_STARTED: _again(
+        "The app could not be started on its machine.",
+        "Read `.cumulus.failure.<attempt>` in the job's folder: what Ansible said is in it, and the machine's console.",
+    ),
+    Reason.MACHINE_LOST: _again(
+        "The machine was lost.", "Look in the cloud's own log why it went; after `max_attempts` the job is given up."
+    ),
+    Reason.RUN_TIMEOUT: _Policy(
+        Blame.APP,
+        "The run took longer than this installation allows.",
+        "Look in the job's log whether it still got on; `run_timeout_s` is the limit.",
+    ),
+    Reason.QUOTA_EXCEEDED: _again(
+        "The cloud's quota is used up.",
+        "Raise the project's quota (instances, cores, RAM, volumes), or lower MAX_ACCUMULATED_WEIGHT in flavors.tsv.",
+    ),
+    Reason.NO_VALID_HOST: _again(
+        "The cloud has no room for a machine of this size.",
+        "Wait, or ask who runs the cloud which of its hosts are full or down; on this computer: look at its memory.",
+    ),
+    Reason.NETWORK_EXHAUSTED: _again(
+        "The cloud has no network address left for a machine.",
+        "Enlarge the subnet or the pool, or remove ports that nobody uses.",
+    ),
+    Reason.SNAPSHOT_MISSING: _Policy(
+        Blame.ADMIN,
+        "The image that machines are made from is missing.",
+        "Make one with `make snapshot`, or `cumulus snapshot rollback`.",
+    ),
+    Reason.FLAVOR_UNKNOWN_TO_CLOUD: _Policy(
+        Blame.ADMIN, "The cloud does not know this machine size.", "Make the names in flavors.tsv those of the cloud's flavors."
+    ),
+    Reason.FLAVOR_TOO_SMALL: _Policy(
+        Blame.ADMIN,
+        "This machine size is too small for the image.",
+        "Give the size more disk or memory than the template has, or take it out of flavors.tsv.",
+    ),
+    Reason.CLOUD_REFUSED: _Policy(
+        Blame.ADMIN, "The cloud refuses the controller.", "Check the credentials (expired?), the project and its roles."
+    ),
+    Reason.CLOUD_UNREACHABLE: _again(
+        "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
+    ),
+    Reason.CLOUD_BUSY: _again("The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
+    Reason.CREATION_TIMEOUT: _again(
+        "The machine was not ready in time.",
+        "Look at its console in `.cumulus.failure.<attempt>`; raise `create_timeout_s` if it is slow.",
+    ),
+    Reason.CONTROLLER_DISK_FULL: _Policy(
+        Blame.ADMIN,
+        "A disk of the controller or of the cloud is full.",
+        "Make room: see `df`, `cumulus storage usage`.",
+        retryable=True,
+    ),
+    Reason.SETUP_INCOMPLETE: _Policy(
+        Blame.ADMIN, "The controller lacks something that it needs to make machines.", "Run `cumulus doctor` and do what it says."
+    ),
+    Reason.PROVIDER_CRASHED: _again(
+        "The program that makes machines crashed.", "Look for lack of memory (`dmesg`); report the crash with the kept output."
+    ),
+    Reason.TERRAFORM_LOCKED: _again(
+        "The machine is being worked on by another process.", "Look for a terraform that hangs, or that somebody runs by hand."
+    ),
+    Reason.TERRAFORM_STATE_UNREADABLE: _again(
+        "The record of the machine cannot be read.",
+        "Look with `cumulus state` what the cloud still has of that machine, and remove it.",
+    ),
+    Reason.MACHINE_UNREACHABLE: _again(
+        "The machine does not answer.", "Look at its console in `.cumulus.failure.<attempt>`, at its network and security groups."
+    ),
+    Reason.MACHINE_REFUSES: _again(
+        "The machine does not let the controller in.", "Look whether the image takes the controller's ssh key at its first boot."
+    ),
+    Reason.HOST_KEY_CHANGED: _again(
+        "The machine is not the one that was made.", "Look which machine has its address; if none should, suspect the network."
+    ),
+    Reason.MACHINE_DISK_FULL: _Policy(
+        Blame.ADMIN, "The machine's disk is full.", "Give the machine size more disk in flavors.tsv or by `worker_disk_gb`."
+    ),
+    Reason.STORAGE_NOT_MOUNTED: _again(
+        "The machine could not reach the storage.", "Look whether the NFS server runs, exports to the machines, and is not full."
+    ),
+    Reason.FOLDER_GONE: _Policy(
+        Blame.ADMIN, "The job's folder is gone.", "Find out who removed it; the job has to be submitted again."
+    ),
+    Reason.FOLDER_UNUSABLE: _Policy(
+        Blame.ADMIN,
+        "The job's folder cannot be used.",
+        "Look at the folder's owner, permissions and file system; submit the job again.",
+    ),
+    Reason.RESULT_UNREADABLE: _Policy(
+        Blame.ADMIN,
+        "How the app ended cannot be read.",
+        "Look at `.cumulus.result` and `output/` in the job's folder; the app ran, so it is not run again by itself.",
+    ),
+    Reason.CONTROLLER_FAULT: _Policy(
+        Blame.ADMIN, "The controller could not go on with the job.", "Report the controller's log of that time; it names the job."
+    ),
 }

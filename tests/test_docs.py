@@ -6,6 +6,7 @@ import pytest
 
 from server.cli import main
 from server.settings import CHECKOUT, Settings
+from server.states import Reason
 
 OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
 README = (CHECKOUT / "README.md").read_text()
@@ -14,6 +15,17 @@ README = (CHECKOUT / "README.md").read_text()
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in OPERATIONS
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_of_a_failure_is_documented_as_it_is(reason: Reason) -> None:
+    again = "yes" if reason.retryable else "no"
+    assert f"| `{reason}` | {reason.blame} | {again} | {reason.text} | {reason.advice} |" in OPERATIONS
+
+
+def test_no_reason_is_documented_that_does_not_exist() -> None:
+    table = OPERATIONS.partition("## What failures mean")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(Reason)
 
 
 def test_every_command_is_documented() -> None:

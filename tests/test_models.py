@@ -19,7 +19,7 @@ from server.models import (
     open_database,
     unfinished_jobs,
 )
-from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, Reason, WorkerState
+from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, Blame, JobState, Reason, WorkerState
 
 
 @pytest.fixture
@@ -90,10 +90,24 @@ def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive() -> 
         assert WorkerState.DELETING in WORKER_TRANSITIONS[state]
 
 
-def test_only_infrastructure_is_worth_another_machine() -> None:
+def test_what_is_not_the_infrastructure_is_not_worth_another_machine() -> None:
     retried = {reason for reason in Reason if reason.retryable}
-    assert retried == {Reason.MACHINE_NOT_CREATED, Reason.APP_NOT_STARTED, Reason.MACHINE_LOST}
-    assert all(reason.text.endswith(".") for reason in Reason)
+    assert {reason for reason in Reason if reason.blame is Blame.INFRASTRUCTURE} <= retried
+    assert {reason for reason in retried if reason.blame is not Blame.INFRASTRUCTURE} == {Reason.CONTROLLER_DISK_FULL}
+    assert not Reason.APP_FAILED.retryable
+    assert not Reason.RESULT_UNREADABLE.retryable
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_sentence_for_the_owner_and_one_for_the_administrator(reason: Reason) -> None:
+    assert reason.text.endswith(".")
+    assert reason.advice.endswith(".")
+    assert Reason.known(reason.value) is reason
+    assert reason is Reason.CANCELLED or reason.blame.phrase in reason.explain()
+
+
+def test_a_word_that_is_no_reason_is_none() -> None:
+    assert [Reason.known(word) for word in ("", "terraform", "machine_remains")] == [None, None, None]
 
 
 def test_the_loop_s_questions_use_their_partial_indexes(database: SqliteDatabase) -> None:

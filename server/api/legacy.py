@@ -197,7 +197,7 @@ class Legacy:
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
         job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
-        return _download(inside(self._jobs.folder(job).output, path))
+        return _download(self._jobs.folder(job).output_file(path))
 
     def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
         """One shared file, streamed. Raises as :meth:`getresults`."""
@@ -337,7 +337,7 @@ def _last_word(job: Job) -> str:
 def _settings_object(text: str) -> dict[str, Any]:
     try:
         settings = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
 

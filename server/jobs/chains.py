@@ -10,7 +10,6 @@ from server.errors import CumulusError, InvalidInput
 from server.models import Job
 from server.states import JobState
 from server.storage.folders import Storage
-from server.storage.paths import inside
 
 
 def steps_up_to(job: Job) -> list[Job]:
@@ -59,7 +58,7 @@ def bring_results(job: Job, files: Iterable[InputFile], storage: Storage) -> lis
             continue
         step = steps[file.result.step]
         try:
-            source = inside(storage.folder(step.folder).output, file.result.path)
+            source = storage.folder(step.folder).output_file(file.result.path)
             storage.folder(job.folder).take(source, file.name)
         except (CumulusError, OSError):
             missing.append(f"{file.result.path} of job {step.id}")

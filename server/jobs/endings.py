@@ -43,10 +43,9 @@ class Endings:
             return self.fail(job, reason, text, now)
         if JobState(job.state).is_final:
             return
-        message = f"{reason.text} {text}".strip()
         fields = {
             "not_before": now + backoff_s(self._retry_delay_s, job.attempt),
-            "message": f"Attempt {job.attempt} of {self._max_attempts}: {message}",
+            "message": f"Attempt {job.attempt} of {self._max_attempts}: {reason.explain(text)}",
         }
         if move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields):
             log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
@@ -56,7 +55,6 @@ class Endings:
         state = JobState(Job.get_by_id(job.id).state)
         if state.is_final:
             return
-        message = f"{reason.text} {text}".strip()
-        fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": message}
+        fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": reason.explain(text)}
         if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
             log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
+from peewee import PeeweeException
 
 from server.errors import InfrastructureError
 from server.jobs.scheduler import admit
@@ -92,7 +93,7 @@ class Loop:
         workers = living_workers()
         for job in jobs:
             if job.state == JobState.UPLOADING:
-                self._steps.receive(job, now)
+                self._apart(job, now, self._steps.receive, job, now)
             else:
                 self._steps.expire(job, now)
         self._observe(jobs, workers, now)
@@ -119,7 +120,7 @@ class Loop:
         started = [(job, worker) for job, worker in _with_worker(jobs, workers) if job.state in STARTED]
         self._watch.listen_only_to([job for job, _ in started])
         for job, worker in started:
-            self._watch.observe(job, worker, now)
+            self._apart(job, now, self._watch.observe, job, worker, now)
 
     def _sweep(self, now: float) -> None:
         if now < self._sweep_due or (self._sweeping and not self._sweeping.done()) or self._stopping.is_set():
@@ -138,6 +139,17 @@ class Loop:
             for worker in living_workers():
                 if worker.name in missing:
                     self._watch.doubt(worker, self._clock())
+
+    def _apart(self, job: Job, now: float, step: Callable[..., None], *arguments: object) -> None:
+        """One job's look; its failure keeps no other job from being looked at. A failing database is nobody's in particular."""
+        try:
+            step(*arguments)
+        except PeeweeException:
+            raise
+        except Exception as problem:  # noqa: BLE001  # the step logs it
+            self._steps.look_failed(job, problem, now)
+        else:
+            self._steps.look_succeeded(job)
 
     def _admit(self, now: float) -> None:
         """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end.

@@ -151,7 +151,7 @@ class Jobs:
             state = JobState(job.state)
             if state.is_final:
                 return False
-            message = change.text or Reason(change.reason).text
+            message = Reason(change.reason).explain(change.text)
             fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
             if move(Job, job_id, state, end, change, fields):
                 self.folder(job).ask_to_stop()

@@ -4,6 +4,7 @@ The quick ones (receive, assign, expire) run in the loop; launch and remove bloc
 app's start and its end is in ``watch``.
 """
 
+import errno
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from server.catalog.apps import Catalog
-from server.catalog.flavors import Flavors
+from server.catalog.flavors import Flavor, Flavors
 from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.chains import bring_results
@@ -21,10 +22,13 @@ from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
+from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
 from server.models import Change, Job, Worker, insert, move, note
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
-from server.storage.folders import JobFolder, Storage
+from server.storage.folders import FolderGone, JobFolder, Storage
+from server.workers.causes import classify
+from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
 
 LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
@@ -57,6 +61,7 @@ class Steps:
         self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
+        self._troubles = Troubles()
 
     def abandon(self) -> None:
         """The controller is going: give up waiting for plays; the next controller enters the steps again."""
@@ -75,6 +80,7 @@ class Steps:
     def receive(self, job: Job, now: float) -> None:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
         folder = self._storage.folder(job.folder)
+        folder.require()
         before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
         if before in (JobState.FAILED, JobState.CANCELLED):
             self._endings.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
@@ -117,9 +123,11 @@ class Steps:
             self._endings.fail(job, reason, error.message, self._clock())
         except CumulusError as error:
             self._not_launched(job_id, worker, folder, error)
+        except _BadFolder as bad:
+            self._endings.fail(job, reason_of(bad.problem), _words(bad.problem), self._clock())
         except Exception as error:  # whatever it is: the job must not stay here for ever
             log.exception("a launch failed unexpectedly", job_id=job_id, worker=worker.name)
-            self._not_launched(job_id, worker, folder, InfrastructureError(f"{type(error).__name__}: {error}"))
+            self._not_launched(job_id, worker, folder, InfrastructureError(_words(error)))
 
     def expire(self, job: Job, now: float) -> None:
         """Any state: end the attempt of a job that has been where it is for too long."""
@@ -127,6 +135,25 @@ class Steps:
         if deadline and deadline.is_over(job.state_since, now):
             text = f"It was {job.state} for longer than {deadline.limit_s:.0f} s."
             self._endings.retry_or_fail(job, deadline.reason, text, now)
+
+    def look_failed(self, job: Job, problem: Exception, now: float) -> None:
+        """A look at the job failed unexpectedly: said once, and the job is given up where that lasts.
+
+        While no job's folder can be seen, the storage is away, and that is waited for.
+        """
+        if not self._storage.is_there():
+            return self._troubles.over(job.id)
+        lasting = self._troubles.met(job.id, now)
+        if not lasting:
+            traceback = None if isinstance(problem, OSError | CumulusError) else problem
+            log.warning("a job cannot be looked at", job_id=job.id, detail=_words(problem), exc_info=traceback)
+        if lasting >= PATIENCE_S:
+            self._endings.fail(job, reason_of(problem), _words(problem), now)
+            self._troubles.over(job.id)
+
+    def look_succeeded(self, job: Job) -> None:
+        """What had been the matter with the job is over."""
+        self._troubles.over(job.id)
 
     def remove(self, worker: Worker) -> None:
         """The machine's end: stop what runs on it, destroy it, believe it when the cloud confirms. Repeated until it is so."""
@@ -203,8 +230,7 @@ class Steps:
         if flavor is None:
             return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
-        if not folder.has_started(job.attempt):
-            write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
+        self._write_orders(job, worker, flavor, layout, folder)
         move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
         self._fleet.launch(
             worker.name,
@@ -215,16 +241,36 @@ class Steps:
         )
         self._has_started(job, worker)
 
+    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> None:
+        """Leave the orders for an attempt that was not taken up yet. Raises _BadFolder where this folder alone is at fault."""
+        try:
+            folder.require()
+            if not folder.has_started(job.attempt):
+                folder.require_own_files()
+                folder.forget_unreadable_result()
+                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
+        except (FolderGone, OSError) as problem:
+            full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            if full or not self._storage.is_there():
+                raise InfrastructureError(f"the orders cannot be written: {_words(problem)}") from problem
+            raise _BadFolder(problem) from problem
+
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
         job = Job.get_by_id(job_id)
         if self._abandoned.is_set() or not self._is_being_launched(job, worker):
             return
-        self._keep_output(folder, worker, error)
+        reason = self._launch_failure(worker, error)
+        self._keep_output(folder, worker, error, reason)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
-        created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
-        reason = Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
         self._endings.retry_or_fail(job, reason, error.message, self._clock())
+
+    def _launch_failure(self, worker: Worker, error: CumulusError) -> Reason:
+        """What the tools' own words mean, the first error's before all others; where they tell nothing: how far it went."""
+        if told := classify(error.message) or classify(getattr(error, "output", "")):
+            return told
+        created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
+        return Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
 
     def _has_machine(self, job: Job, worker: Worker, address: Address) -> None:
         fields = {"address": address.host, "port": address.port, "boot": address.boot}
@@ -250,8 +296,27 @@ class Steps:
         note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
         log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
 
-    def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError) -> None:
+    def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError, reason: Reason) -> None:
         """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
-        output = getattr(error, "output", "")
-        console = self._fleet.console_log(worker.name)
-        folder.keep(f"failure.{worker.attempt}", f"{error.message}\n\n{output}\n\n--- console ---\n{console}\n")
+        parts = [
+            f"{reason.text} ({reason}, {reason.blame})\n{reason.advice}",
+            error.message,
+            getattr(error, "output", ""),
+            f"--- console ---\n{self._fleet.console_log(worker.name)}",
+        ]
+        try:
+            folder.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")
+        except OSError as problem:
+            log.warning("a failure's output could not be kept", worker=worker.name, detail=_words(problem))
+
+
+class _BadFolder(Exception):
+    """A job's own folder is at fault; ``problem`` says how."""
+
+    def __init__(self, problem: FolderGone | OSError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _words(problem: Exception) -> str:
+    return problem.message if isinstance(problem, CumulusError) else f"{type(problem).__name__}: {problem}"

@@ -19,6 +19,7 @@ from server.states import JobState, Reason
 from server.storage.folders import JobFolder, Storage
 from server.workers.fleet import Fleet
 
+UNREADABLE_DOUBT_S = 60.0  # of silence: until then a result may still be written, or NFS show it late
 LOOKS = 4  # at a lost job, in the time after which a heartbeat is late
 STARTED = frozenset({JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 log = structlog.get_logger()
@@ -54,12 +55,16 @@ class Watch:
     def observe(self, job: Job, worker: Worker | None, now: float) -> None:
         """RUNNING, LOST and FINISHING: see in the job's folder whether the app has ended, or gives no sign of life."""
         folder = self._storage.folder(job.folder)
+        folder.require()
         result = folder.result(job.attempt)
         self._reuse.publish(job, folder)
         if result is not None:
             return self._endings.finish(job, result, now)
         quiet_s = self._quiet_s(job, folder)
-        if job.state == JobState.RUNNING and (quiet_s > self._settings.heartbeat_late_s or worker is None):
+        if folder.has_unreadable_result():  # never to be taken for a lost machine: the app has run
+            if quiet_s > UNREADABLE_DOUBT_S:
+                self._endings.fail(job, Reason.RESULT_UNREADABLE, "", now)
+        elif job.state == JobState.RUNNING and (quiet_s > self._settings.heartbeat_late_s or worker is None):
             text = f"no sign of life for {quiet_s:.0f} s" if worker else "no machine of this attempt is known"
             move(Job, job.id, JobState.RUNNING, JobState.LOST, Change(now, text=text))
         elif job.state == JobState.LOST and worker is None:
@@ -84,7 +89,7 @@ class Watch:
             return
         if result is not None:
             self._endings.finish(job, result, now)
-        elif verdict:
+        elif verdict and not folder.has_unreadable_result():
             self._endings.retry_or_fail(job, Reason.MACHINE_LOST, verdict, now)
         else:
             Worker.update(not_before=now + self._settings.heartbeat_late_s / LOOKS).where(Worker.id == worker.id).execute()

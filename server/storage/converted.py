@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from server.storage.folders import JobFolder
+from server.storage.regular import open_regular
 
 INDEX_MARK = b"<indexedmzML"
 HEAD_BYTES = 4096
@@ -31,7 +32,7 @@ def is_indexed(source: Path) -> bool:
     """Whether a file is indexed mzML, by its head as the runner looks at it. Raises OSError."""
     if source.is_dir():
         return False
-    with source.open("rb") as file:
+    with open_regular(source, follow=True) as file:
         return INDEX_MARK in file.read(HEAD_BYTES)
 
 
@@ -44,7 +45,9 @@ class Converted:
     def find(self, key: str) -> Path | None:
         """The result with this key; None where there is none."""
         path = self._folder / key
-        return path if path.is_file() else None
+        with suppress(OSError):
+            return path if path.is_file() else None
+        return None
 
     def give(self, key: str, folder: JobFolder, name: str) -> bool:
         """Put the result into a job's ``input/``; False where that cannot be, so that the job must convert for itself."""
@@ -96,9 +99,9 @@ class Converted:
 
     def _take(self, source: Path, key: str) -> bool:
         """Two steps: the first links whatever a worker has put there, only the second gives the key."""
-        self._folder.mkdir(exist_ok=True)
         beside = self._folder / (key + _PART)
         try:
+            self._folder.mkdir(exist_ok=True)
             beside.unlink(missing_ok=True)
             os.link(source, beside, follow_symlinks=False)
             if not stat.S_ISREG(beside.lstat().st_mode):
@@ -108,7 +111,8 @@ class Converted:
         except OSError:
             return False
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
         return True
 
 

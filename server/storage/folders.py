@@ -14,10 +14,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from server.errors import CumulusError, NotFound
 from server.storage.logs import LOG_TAIL_BYTES, Log
-from server.storage.paths import PRIVATE_PREFIX
+from server.storage.paths import PRIVATE_PREFIX, inside
+from server.storage.regular import is_regular, open_regular, read_regular
 
+MAX_RESULT_BYTES = 1024 * 1024
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class FolderGone(CumulusError):
+    """A job's folder is not where it was made."""
+
+    code = "folder_gone"
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,11 @@ class JobFolder:
         """Where the results arrive."""
         return self.path / "output"
 
+    def require(self) -> None:
+        """Raises FolderGone where there is no such folder, OSError where that cannot be seen."""
+        if not self.path.is_dir():
+            raise FolderGone(f"{self.name} is not in the storage")
+
     def create(self, settings: str) -> None:
         """Make the folder with the form's settings (JSON text) in it."""
         self.input.mkdir(parents=True)
@@ -121,17 +135,41 @@ class JobFolder:
         self._replace("cmd", command + "\n")
         self._replace("plan", json.dumps(asdict(plan), indent=1) + "\n")
 
+    def require_own_files(self) -> None:
+        """Raises OSError where the runner would write into something else than a file of its own, or wait for ever to."""
+        for name in ("log", "alive", "pid", "host"):
+            is_regular(self._private(name))
+
     def has_started(self, attempt: int) -> bool:
-        """Whether the runner took this attempt up: from then on it must not be started again."""
-        return self._private(f"attempt.{attempt}").exists()
+        """Whether the runner took this attempt up: from then on it must not be started again.
+
+        Raises OSError where what is there cannot be the runner's.
+        """
+        return is_regular(self._private(f"attempt.{attempt}"))
 
     def result(self, attempt: int) -> RunResult | None:
         """What the runner left behind for this attempt; None while it has not, or left garbage."""
         try:
-            result = RunResult.model_validate_json(self._private("result").read_bytes())
+            result = self._result()
         except (OSError, ValidationError):
             return None
         return result if result.attempt == attempt else None
+
+    def has_unreadable_result(self) -> bool:
+        """Whether something lies in the result's place that is none: an app may have run here, and nobody knows how it ended."""
+        try:
+            self._result()
+        except FileNotFoundError:
+            return False
+        except (OSError, ValidationError):
+            return True
+        return False
+
+    def forget_unreadable_result(self) -> None:
+        """Clear the result's place of what is none, before an attempt. Raises OSError."""
+        if self.has_unreadable_result():
+            path = self._private("result")
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def heartbeat(self) -> float | None:
         """When the runner was last alive by the storage's clock, Unix seconds; None before its first sign."""
@@ -151,13 +189,20 @@ class JobFolder:
             return []
 
     def ask_to_stop(self) -> None:
-        """Tell a runner that may be at work to end the app; harmless where there is none."""
-        if self.path.is_dir():
-            self._private("stop").touch()
+        """Tell a runner that may be at work to end the app; harmless where there is none, or no way to tell it."""
+        with suppress(OSError):  # its machine is removed anyway
+            if self.path.is_dir():
+                self._private("stop").touch()
 
     def outputs(self) -> list[tuple[str, int]]:
         """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
-        return sorted(_files(self.output, ""))
+        return [] if self.output.is_symlink() else sorted(_files(self.output))
+
+    def output_file(self, relative: str) -> Path:
+        """The path of one of the result files. Raises InvalidInput, NotFound."""
+        if self.output.is_symlink():  # it leads elsewhere, and so would all below it
+            raise NotFound(f"{self.name} has no results", field="path")
+        return inside(self.output, relative)
 
     @property
     def log_path(self) -> Path:
@@ -171,7 +216,7 @@ class JobFolder:
     def log_from(self, position: int) -> tuple[str, int]:
         """What the log has from byte ``position`` on, in whole lines, and where to go on."""
         try:
-            with self.log_path.open("rb") as file:
+            with open_regular(self.log_path) as file:
                 file.seek(position)
                 part = file.read(LOG_TAIL_BYTES)
         except OSError:
@@ -180,16 +225,21 @@ class JobFolder:
         return whole.decode(errors="replace"), position + len(whole)
 
     def keep(self, name: str, text: str) -> None:
-        """Keep a text (a failed tool's output) with the job, unlisted."""
+        """Keep a text (a failed tool's output) with the job, unlisted. Raises OSError."""
         if self.path.is_dir():
             self._replace(name, text)
+
+    def _result(self) -> RunResult:
+        return RunResult.model_validate_json(read_regular(self._private("result"), MAX_RESULT_BYTES))
 
     def _private(self, name: str) -> Path:
         return self.path / f"{PRIVATE_PREFIX}{name}"
 
     def _replace(self, name: str, text: str) -> None:
         beside = self._private(f"{name}.new")
-        beside.write_text(text)
+        beside.unlink(missing_ok=True)  # whatever it is: to open a FIFO would take for ever
+        with beside.open("x", errors="replace") as file:
+            file.write(text)
         beside.rename(self._private(name))
 
 
@@ -218,6 +268,14 @@ class Storage:
         """The job folder called ``name``."""
         return JobFolder(self.jobs / name)
 
+    def is_there(self) -> bool:
+        """Whether the job folders can be listed: where not, no single job is at fault."""
+        try:
+            with os.scandir(self.jobs):
+                return True
+        except OSError:
+            return False
+
     def free_bytes(self) -> int:
         """Bytes that new files may take."""
         return shutil.disk_usage(self.root).free
@@ -232,15 +290,21 @@ def folder_name(job_id: int, owner: str, app: str, created: float) -> str:
     return f"Job_{job_id}_{_UNSAFE.sub('-', owner)}_{_UNSAFE.sub('-', app)}_{int(created)}"
 
 
-def _files(folder: Path | str, prefix: str) -> Iterator[tuple[str, int]]:
-    """(path below the first folder, bytes) of the files in a folder and those in it; nothing for what cannot be looked at."""
+def _files(top: Path) -> Iterator[tuple[str, int]]:
+    """(path below ``top``, bytes) of the files in it, however deep; nothing for what cannot be looked at."""
+    folders = [(str(top), "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in _entries(folder):
+            with suppress(OSError):  # gone meanwhile, or a link to itself
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, f"{prefix}{entry.name}/"))
+                elif entry.is_file() and not entry.name.startswith(PRIVATE_PREFIX):
+                    yield f"{prefix}{entry.name}", entry.stat().st_size
+
+
+def _entries(folder: str) -> "list[os.DirEntry[str]]":
     try:
-        entries = list(os.scandir(folder))
+        return list(os.scandir(folder))
     except OSError:
-        return
-    for entry in entries:
-        with suppress(OSError):  # gone meanwhile
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file() and not entry.name.startswith(PRIVATE_PREFIX):
-                yield f"{prefix}{entry.name}", entry.stat().st_size
+        return []

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
+from server.storage.regular import open_regular
+
 LOG_HEAD_BYTES = 64 * 1024
 LOG_TAIL_BYTES = 1024 * 1024
 MAX_BYTES = 8 * 1024 * 1024
@@ -52,7 +54,7 @@ class Log:
         """The log; of a very long one the beginning and the end; "" where there is none."""
         with self._lock:
             try:
-                with self._path.open("rb", buffering=0) as file:
+                with open_regular(self._path) as file:
                     self._read(file.fileno())
             except OSError:
                 self._forget()

@@ -12,8 +12,8 @@ PRIVATE_PREFIX = ".cumulus."
 def inside(root: Path, relative: str, *, field: str = "path") -> Path:
     """The path ``relative`` under ``root``, links followed. Raises InvalidInput where it leads elsewhere, NotFound if absent."""
     _require_plain(relative, field)
-    base = root.resolve()
     try:
+        base = root.resolve()
         path = (base / relative).resolve(strict=True)
     except (OSError, RuntimeError):
         raise NotFound(f"there is no {relative!r}", field=field) from None

@@ -25,16 +25,23 @@ FAILING = '{"text": "hello", "seconds": "0", "outcome": "fail"}'
 class FaultyCloud(LocalCloud):
     """The local cloud with failures to order."""
 
+    words = "Quota exceeded for cores"
+
     def __init__(self, settings: Settings, server_id: str) -> None:
         super().__init__(settings, server_id)
         self.failures_left = 0
-        self.lost: set[str] = set()
+        self.broken: dict[str, str] = {}
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Worker -> command that ends its creation."""
+        return self.broken
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, Any]:
         """Fail as a cloud without room does."""
         if self.failures_left:
             self.failures_left -= 1
-            raise InfrastructureError("Quota exceeded for cores")
+            raise InfrastructureError(self.words)
         return dict(super().terraform_vars(worker, flavor))
 
 
@@ -145,7 +152,7 @@ def test_a_cloud_without_room_is_tried_again_and_the_attempt_counted(running: Co
         f"job-{job_id}-2",
         f"job-{job_id}-3",
     ]
-    texts = [event.text for event in Event.select().where(Event.reason == Reason.MACHINE_NOT_CREATED)]
+    texts = [event.text for event in Event.select().where(Event.reason == Reason.QUOTA_EXCEEDED)]
     assert texts == ["Quota exceeded for cores"] * 2
 
 
@@ -154,10 +161,35 @@ def test_a_cloud_that_never_has_room_fails_the_job_with_its_reason(running: Cont
     job_id = begin(running, submission())
     eventually(is_final(job_id))
     row = Job.get_by_id(job_id)
-    assert (row.state, row.reason, row.attempt) == ("failed", Reason.MACHINE_NOT_CREATED, 3)
-    assert "Quota exceeded" in row.message
+    assert (row.state, row.reason, row.attempt) == ("failed", Reason.QUOTA_EXCEEDED, 3)
+    assert row.message == "The cloud's quota is used up. Your job is not the cause. Quota exceeded for cores"
     eventually(lambda: nothing_left(running))
-    assert "Quota exceeded" in (folder_of(running, job_id) / ".cumulus.failure.3").read_text()
+    kept = (folder_of(running, job_id) / ".cumulus.failure.3").read_text()
+    assert Reason.QUOTA_EXCEEDED.advice in kept
+    assert "Quota exceeded for cores" in kept
+
+
+def test_what_another_attempt_would_only_meet_again_fails_the_job_at_once(
+    running: Controller, cloud: FaultyCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyCloud, "words", "Error: Unable to find flavor with name m9.none")
+    cloud.failures_left = 1
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.reason, row.attempt) == ("failed", Reason.FLAVOR_UNKNOWN_TO_CLOUD, 1)
+    assert "Your administrator has to correct this." in row.message
+    eventually(lambda: nothing_left(running))
+
+
+def test_a_machine_that_fails_without_a_known_word_has_the_reason_of_its_stage(running: Controller, cloud: FaultyCloud) -> None:
+    cloud.broken = {"job-1": "exit 3"}
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    assert state_of(job_id) is JobState.DONE
+    first = Event.get(Event.subject == "job", Event.subject_id == job_id, Event.new == JobState.QUEUED, Event.reason != "")
+    assert first.reason == Reason.MACHINE_NOT_CREATED
+    assert "local-exec" in (folder_of(running, job_id) / ".cumulus.failure.1").read_text()
 
 
 def test_a_job_that_does_not_fit_waits_until_there_is_room(running: Controller) -> None:

@@ -95,7 +95,7 @@ def test_the_agent_fails_only_a_job_that_waits_for_files(controller: Controller)
     job = controller.jobs.submit(submission())
     controller.jobs.fail(job.id, "no such file: a.raw")
     row = Job.get_by_id(job.id)
-    assert (row.state, row.message) == ("failed", "no such file: a.raw")
+    assert (row.state, row.message) == ("failed", Reason.UPLOAD_FAILED.explain("no such file: a.raw"))
     done = controller.jobs.submit(submission())
     Job.update(state=JobState.RUNNING).where(Job.id == done.id).execute()
     controller.jobs.fail(done.id, "late")
@@ -150,6 +150,6 @@ def test_a_job_whose_files_never_come_ends_by_itself_with_its_reason(settings: S
     controller.loop.turn()
     row = Job.get_by_id(job.id)
     assert (row.state, row.reason, row.ended) == (JobState.FAILED, Reason.UPLOAD_TIMEOUT, now[0])
-    assert row.message == "The input files did not arrive in time."
+    assert row.message == "The input files did not arrive in time. You can correct this."
     controller.loop.stop(1)
     controller.database.close()

@@ -95,3 +95,17 @@ def test_a_full_machine_is_told_while_inputs_are_copied(worker: Worker) -> None:
         assert result["stage"] == "input"
         assert "large" in result["message"]
         assert "disk is full" in result["message"]
+
+
+def test_an_output_folder_that_leads_elsewhere_is_refused_and_nothing_there_is_touched(worker: Worker, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "kept").mkdir(parents=True)
+    (elsewhere / "kept" / "precious").write_text("of somebody else")
+    output = worker.job / "output"
+    if output.exists():
+        output.rmdir()
+    output.symlink_to(elsewhere)
+    result = worker.run("echo 1 > mine")
+    assert (result["stage"], result["exit_code"]) == ("results", 0)
+    assert "is a link" in result["message"]
+    assert found_below(elsewhere) == {"kept", "kept/precious"}

@@ -1,11 +1,13 @@
 """Job folders: what the controller and a worker tell each other in one."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from server.errors import InvalidInput
+from server.errors import InvalidInput, NotFound
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Plan, PlannedInput, Storage, folder_name
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES
@@ -103,3 +105,52 @@ def test_a_file_that_cannot_be_read_is_named_and_nothing_is_marked(storage: Stor
     with pytest.raises(InvalidInput, match=r"absent\.raw"):
         deliver(storage, folder, [tmp_path / "absent.raw"])
     assert not folder.has_arrived()
+
+
+def test_results_are_listed_however_deep_they_lie(folder: JobFolder) -> None:
+    path = str(folder.output)
+    for _ in range(1500):
+        path += "/d"
+        os.mkdir(path)
+    Path(path, "x").write_text("12")
+    assert [size for _, size in folder.outputs()] == [2]
+    for _ in range(1500):  # what removes the test's folder cannot go as deep
+        Path(path, "x").unlink(missing_ok=True)
+        os.rmdir(path)
+        path = path[:-2]
+
+
+def test_results_that_lie_elsewhere_are_nobody_s(folder: JobFolder, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    folder.output.rmdir()
+    folder.output.symlink_to(tmp_path)
+    assert folder.outputs() == []
+    with pytest.raises(NotFound):
+        folder.output_file("secret")
+
+
+def test_a_text_is_kept_whatever_lies_in_its_way(folder: JobFolder) -> None:
+    os.mkfifo(folder.path / ".cumulus.failure.1.new")
+    os.mkfifo(folder.path / ".cumulus.failure.1")
+    folder.keep("failure.1", "said")
+    assert (folder.path / ".cumulus.failure.1").read_text() == "said"
+
+
+def test_only_what_is_no_result_is_cleared_away(folder: JobFolder) -> None:
+    place = folder.path / ".cumulus.result"
+    assert not folder.has_unreadable_result()
+    place.write_text('{"attempt": 1, "exit_code": 3, "stage": "app"}')
+    folder.forget_unreadable_result()
+    assert folder.result(1) is not None
+    place.unlink()
+    (place / "inner").mkdir(parents=True)
+    assert folder.has_unreadable_result()
+    folder.forget_unreadable_result()
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path.with_name("elsewhere"), path)])
+def test_an_attempt_s_mark_that_the_runner_cannot_have_made_is_refused(folder: JobFolder, make: Callable[[Path], None]) -> None:
+    make(folder.path / ".cumulus.attempt.1")
+    with pytest.raises(OSError, match="not a regular file"):
+        folder.has_started(1)

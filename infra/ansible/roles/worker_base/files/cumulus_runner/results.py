@@ -58,7 +58,9 @@ class Results:
         return stored
 
     def _forget_earlier(self) -> None:
-        """What an attempt that broke off here has left is not this one's result."""
+        """What an attempt that broke off here has left is not this one's result. Raises StageFailed, OSError."""
+        if os.path.islink(self._target):  # all that it leads to would be removed
+            raise StageFailed("results could not be stored: the job's output folder is a link")
         os.makedirs(self._target, exist_ok=True)
         for entry in os.scandir(self._target):
             if entry.is_dir(follow_symlinks=False):

@@ -1,0 +1,59 @@
+"""What the commands tell of jobs that failed."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from server.app import Controller
+from server.cli import main
+from server.models import Change, Job, move
+from server.states import JobState, Reason
+from tests.conftest import submission
+
+
+@pytest.fixture
+def failed(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job that the cloud had no quota for."""
+    settings = controller.settings
+    for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
+        monkeypatch.setenv(f"CUMULUS_{name}", str(value))
+    job = controller.jobs.submit(submission())
+    reason = Reason.QUOTA_EXCEEDED
+    fields = {"reason": reason, "message": reason.explain("0 of 0 cores"), "outcome": JobState.FAILED}
+    move(Job, job.id, JobState.UPLOADING, JobState.FAILED, Change(job.created, reason=reason, text="0 of 0 cores"), fields)
+    return job
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_a_failure_is_shown_with_whose_matter_it_is_and_what_to_do(failed: Job) -> None:
+    text = run("show", str(failed.id))
+    assert "quota_exceeded" in text
+    assert "infrastructure" in text
+    assert "The cloud's quota is used up. Your job is not the cause. 0 of 0 cores" in text
+    assert Reason.QUOTA_EXCEEDED.advice in text
+
+
+def test_programs_get_them_too(failed: Job) -> None:
+    (listed,) = json.loads(run("jobs", "--json"))
+    assert (listed["reason"], listed["blame"]) == ("quota_exceeded", "infrastructure")
+    shown = json.loads(run("show", str(failed.id), "--json"))
+    assert [event["advice"] for event in shown["events"]] == ["", Reason.QUOTA_EXCEEDED.advice]
+
+
+def test_a_job_without_a_failure_has_nobody_to_blame(controller: Controller, failed: Job) -> None:
+    controller.jobs.submit(submission())
+    assert [job["blame"] for job in json.loads(run("jobs", "--json"))] == ["", "infrastructure"]
+
+
+def test_a_file_s_name_that_is_no_text_is_shown_as_far_as_it_is(controller: Controller, failed: Job) -> None:
+    output = controller.storage.folder(failed.folder).output
+    Path(os.fsdecode(os.fsencode(output) + b"/\xff.txt")).write_text("x")
+    assert "?.txt" in run("show", str(failed.id))
