@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     hold_failed_s: float = Field(
         0, ge=0, description="Seconds that the machine of a failed attempt is held for inspection; 0: none"
     )
+    lease_s: PositiveFloat = Field(
+        48 * 3600, description="Seconds that a machine goes on without a word from the controller before it switches itself off"
+    )
     sweep_interval_s: PositiveFloat = Field(
         60, description="Seconds between two looks at all that the cloud has; an orphan is removed when it was seen twice"
     )

@@ -15,16 +15,19 @@ from server.workers.clouds.base import Layout
 
 
 def write_orders(
-    job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder, reuse: Reuse
+    job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder, reuse: Reuse, lease_s: float
 ) -> None:
-    """Render the job for the machine it got. Raises InvalidInput, NotFound where app or settings do not serve any more."""
+    """Render the job for the machine it got, for a lease of ``lease_s`` seconds.
+
+    Raises InvalidInput, NotFound where app or settings do not serve any more.
+    """
     app = catalog.get(job.app)
     settings = parse_settings(job.settings)
     variables = variables_for(flavor, layout)
     rendered = render(app, settings, variables)
     config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
     inputs = reuse.plan(job.id, input_files(app, settings), folder)
-    folder.write_plan(_plan(job, worker, flavor, app, inputs), rendered.command, config)
+    folder.write_plan(_plan(job, worker, flavor, app, inputs, lease_s), rendered.command, config)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:
@@ -43,7 +46,7 @@ def missing_inputs(files: Iterable[InputFile], data: Path, folder: JobFolder) ->
     return [file.name for file in files if not (roots[file.shared] / file.name).exists()]
 
 
-def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...]) -> Plan:
+def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], lease_s: float) -> Plan:
     return Plan(
         job_id=job.id,
         attempt=job.attempt,
@@ -52,4 +55,5 @@ def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[Planned
         inputs=inputs,
         end_tag=app.end_tag or None,
         end_tag_location=app.end_tag_location or None,
+        lease_s=lease_s,
     )

@@ -181,9 +181,8 @@ class Steps:
             self._fleet.stop_job(worker.name, folder)
             if not self._fleet.alive(worker.name) or self._fleet.runs(worker.name, folder):
                 return False
-            text = (
-                f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {self._fleet.login_command(worker.name)}"
-            )
+            login = self._fleet.login_command(worker.name, folder)
+            text = f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {login}"
             move(
                 Worker,
                 worker.id,
@@ -248,7 +247,7 @@ class Steps:
             if not folder.has_started(job.attempt):
                 folder.require_own_files()
                 folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse)
+                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():

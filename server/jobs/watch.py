@@ -11,6 +11,7 @@ import structlog
 
 from server.errors import InfrastructureError
 from server.jobs.endings import Endings
+from server.jobs.leases import Leases
 from server.jobs.pulse import Pulse
 from server.jobs.reuse import Reuse
 from server.models import Change, Job, Worker, move
@@ -45,12 +46,14 @@ class Watch:
         self._reuse = reuse
         self._clock = clock
         self._pulse = Pulse(steady)
+        self._leases = Leases(settings.lease_s, steady)
         self._missed: set[int] = set()  # workers that the cloud did not know, or that had no job, at the last look
         self._lock = threading.Lock()
 
     def listen_only_to(self, jobs: list[Job]) -> None:
         """Forget what was heard of all others."""
         self._pulse.keep_only({(job.id, job.attempt) for job in jobs})
+        self._leases.keep_only({job.folder for job in jobs})
 
     def observe(self, job: Job, worker: Worker | None, now: float) -> None:
         """RUNNING, LOST and FINISHING: see in the job's folder whether the app has ended, or gives no sign of life."""
@@ -60,6 +63,7 @@ class Watch:
         self._reuse.publish(job, folder)
         if result is not None:
             return self._endings.finish(job, result, now)
+        self._leases.renew(folder)
         quiet_s = self._quiet_s(job, folder)
         if folder.has_unreadable_result():  # never to be taken for a lost machine: the app has run
             if quiet_s > UNREADABLE_DOUBT_S:

@@ -46,7 +46,10 @@ class PlannedInput:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``."""
+    """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``.
+
+    ``lease_s``: seconds that the machine may go on without a word from the controller.
+    """
 
     job_id: int
     attempt: int
@@ -56,6 +59,7 @@ class Plan:
     copy_inputs: bool = False
     end_tag: str | None = None
     end_tag_location: str | None = None
+    lease_s: float = 0.0
 
 
 class RunResult(BaseModel):
@@ -187,6 +191,12 @@ class JobFolder:
             return sorted(path for path in folder.iterdir() if re.fullmatch(rf"{attempt}\.[0-9]{{1,6}}", path.name))
         except OSError:
             return []
+
+    def renew_lease(self) -> None:
+        """Tell the runner that the controller still wants its machine."""
+        with suppress(OSError):  # the next renewal may succeed
+            self._private("lease").unlink(missing_ok=True)  # a link would lead elsewhere
+            self._private("lease").touch(exist_ok=False)
 
     def ask_to_stop(self) -> None:
         """Tell a runner that may be at work to end the app; harmless where there is none, or no way to tell it."""

@@ -19,6 +19,8 @@ from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
 
+STATUS_LIMIT_S = 15.0
+
 
 class PlayFailed(InfrastructureError):
     """An Ansible play failed; ``output`` is all that it printed."""
@@ -131,14 +133,18 @@ class Fleet:
         if self._resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
 
-    def runs(self, worker: str, job_dir: Path) -> bool | None:  # noqa: ARG002
+    def runs(self, worker: str, job_dir: Path) -> bool | None:
         """Whether a job is at work on the machine, by its own word; None where it does not answer."""
-        return None
+        layout = self._cloud.layout(worker, job_dir)
+        host = self._host(worker, Address.of(self._module.outputs(worker)), layout)
+        said = self._playbooks.ask(self._directory(worker, "status"), host, layout.status_command, STATUS_LIMIT_S)
+        return None if said is None else said.startswith("running")
 
-    def login_command(self, worker: str) -> str:
+    def login_command(self, worker: str, job_dir: Path) -> str:
         """What an administrator types to log in on the machine."""
-        address = Address.of(self._module.outputs(worker))
-        return f"ssh -p {address.port} {address.user}@{address.host}"
+        layout = self._cloud.layout(worker, job_dir)
+        host = self._host(worker, Address.of(self._module.outputs(worker)), layout)
+        return self._playbooks.login_command(self._directory(worker, "login"), host)
 
     def stop_job(self, worker: str, job_dir: Path) -> bool:
         """End what runs on the machine; whether it is certain that nothing does."""

@@ -14,10 +14,11 @@ import os
 import shlex
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,30 @@ class Playbooks:
         command = _ssh(directory, host) if host.connection == "ssh" else ["/bin/sh"]
         _write_program(_connection(directory), f"# {host.connection}\n")
         _write_program(_reach(directory), f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+
+    def ask(self, directory: Path, host: Host, command: Sequence[str], limit_s: float) -> str | None:
+        """What a command on the machine prints; None where the machine does not answer in time, or has no answer to that."""
+        self.announce(directory, host)
+        words = [host.name, shlex.join(command)] if host.connection == "ssh" else ["-c", shlex.join(command)]
+        try:
+            done = subprocess.run(
+                [_reach(directory), *words],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=limit_s,
+                text=True,
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        return None if done.returncode else done.stdout.strip()
+
+    def login_command(self, directory: Path, host: Host) -> str:
+        """What an administrator types to log in on the machine; ``directory`` must stay as long as that is to work."""
+        self.announce(directory, host)
+        return shlex.join([*_ssh(directory, host), host.name])
 
     def run(
         self,

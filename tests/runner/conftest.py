@@ -87,6 +87,10 @@ class Worker:
         command = [sys.executable, str(RUNNER), "stop", "--work-dir", str(self.work)]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
+    def status(self) -> str:
+        command = [sys.executable, str(RUNNER), "status", "--work-dir", str(self.work)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+
     def run(self, command: str, *inputs: dict[str, Any], **plan: Any) -> dict[str, Any]:
         """Run a job from its start to its result."""
         self.order(command, *inputs, **plan)

@@ -1,6 +1,7 @@
 """Starting and stopping a job on this computer itself."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_a_stop_ends_the_job_with_a_result(worker: Worker) -> None:
     assert worker.result["message"] == "stopped"
     assert not runs(runner_of(worker))
     assert not runs(int(worker.lines[0]))
+
+
+def test_who_asks_is_told_whether_the_job_runs(worker: Worker) -> None:
+    assert worker.status() == "idle"
+    worker.order("echo begun; sleep 61")
+    worker.start()
+    assert worker.status() == "running"
+    os.kill(runner_of(worker), signal.SIGKILL)
+    wait_until(lambda: worker.status() == "idle")
+    worker.stop()
 
 
 def test_a_stop_where_nothing_runs_succeeds(worker: Worker) -> None:

@@ -68,6 +68,15 @@ def test_a_job_is_started_and_runs_to_its_result(guest: Guest) -> None:
     assert (guest.worker.lines, guest.worker.result["stage"]) == (["hello"], "done")
 
 
+def test_who_asks_is_told_whether_a_job_runs(guest: Guest) -> None:
+    assert guest.call("status").stdout == "idle\n"
+    guest.worker.order("echo begun; sleep 61")
+    guest.start()
+    assert guest.call("status").stdout == "running Job_7_alice_app_1\n"
+    guest.call("stop")
+    assert guest.call("status").stdout == "idle\n"
+
+
 def test_a_second_start_says_so_during_the_job_and_after_it(guest: Guest) -> None:
     guest.worker.order("echo once; while [ ! -e go ]; do sleep 0.02; done")
     guest.start()

@@ -23,10 +23,10 @@ class Resource:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a job is reached on a worker: its folders there (absolute), and the argument lists that start and stop it.
+    """How a job is reached on a worker: its folders there (absolute), and the commands that start it, stop it, and ask for it.
 
     ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
-    storage.
+    storage. What ``status_command`` prints begins with "running" or is "idle".
     """
 
     connection: Literal["ssh", "local"]
@@ -34,6 +34,7 @@ class Layout:
     job_dir: str
     start_command: tuple[str, ...]
     stop_command: tuple[str, ...]
+    status_command: tuple[str, ...]
 
 
 @dataclass(frozen=True)

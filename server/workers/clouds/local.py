@@ -120,7 +120,8 @@ class LocalCloud:
         data = str(self._settings.storage / "data")
         runner = (sys.executable, str(RUNNER))
         start = (*runner, "start", "--job-dir", str(job_dir), "--data-dir", data, "--work-dir", work)
-        return Layout("local", work, str(job_dir), start, (*runner, "stop", "--work-dir", work))
+        stop, status = ((*runner, word, "--work-dir", work) for word in ("stop", "status"))
+        return Layout("local", work, str(job_dir), start, stop, status)
 
     def resources(self) -> list[Resource]:
         """A machine for each folder."""

@@ -125,7 +125,8 @@ class QemuCloud:
     def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
         """The job's folder is mounted on the worker by its start command."""
         mounts = ("--nfs", HOST_SEEN_BY_GUEST, "--port", str(self._nfs.port), "--job", job_dir.name)
-        return Layout("ssh", WORK_DIR, JOB_DIR, (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"))
+        start, stop, status = (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"), (WORKER_PROGRAM, "status")
+        return Layout("ssh", WORK_DIR, JOB_DIR, start, stop, status)
 
     def resources(self) -> list[Resource]:
         """Machines that run, and what dead ones left, but not the template's machine, nor a canary that is being looked at."""

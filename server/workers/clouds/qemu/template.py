@@ -17,13 +17,15 @@ from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import build_problems
 from server.workers.clouds.qemu.snapshot import Canaries, Snapshots
-from server.workers.clouds.qemu.ssh import Login, ssh_command
+from server.workers.clouds.qemu.ssh import Login, run_over_ssh, ssh_command
 from server.workers.terraform import Module, terraform_binary
 
 INFRA = CHECKOUT / "infra"
 BOOT_LIMIT_S = 300.0
 STOP_LIMIT_S = 180.0
 LOCK_LIMIT_S = 5.0
+LEASE_LIMIT_S = 60.0
+UNTIL_STOPPED = "echo 4000000000 > /run/cumulus-lease"  # no lease ends before the administrator is done
 
 
 class Surroundings(Protocol):
@@ -79,9 +81,11 @@ class QemuTemplate:
             progress("Booting the template")
             variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
             made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
+        login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
+        run_over_ssh(login, UNTIL_STOPPED, LEASE_LIMIT_S)
         known = self._home.key.with_name("template.known_hosts")
-        known.write_text(f"machine {made['host_key']}\n")
-        return " ".join(ssh_command(Login(int(made["port"]), self._home.key, str(made["host_key"])), known))
+        known.write_text(f"machine {login.host_key}\n")
+        return " ".join(ssh_command(login, known))
 
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down; its disk stays."""

@@ -39,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("stop", help="end the job of the work folder")
     stop.set_defaults(command=_stop)
     stop.add_argument("--work-dir", required=True, type=os.path.abspath)
+    status = commands.add_parser("status", help="say whether the job of the work folder runs")
+    status.set_defaults(command=_status)
+    status.add_argument("--work-dir", required=True, type=os.path.abspath)
     serve = commands.add_parser("serve", help="wait on this machine for the job to run (systemd starts this)")
     serve.set_defaults(command=_serve)
     serve.add_argument("--user", required=True, help="run the app as this user")
@@ -58,6 +61,12 @@ def _stop(arguments: argparse.Namespace) -> str:
     from cumulus_runner import detached
 
     return detached.stop(arguments.work_dir)
+
+
+def _status(arguments: argparse.Namespace) -> str:
+    from cumulus_runner import detached
+
+    return detached.status(arguments.work_dir)
 
 
 def _serve(arguments: argparse.Namespace) -> str:

@@ -38,6 +38,11 @@ def stop(work: str) -> str:
     return "stopped" if ended else "nothing runs"
 
 
+def status(work: str) -> str:
+    """Whether the job of a work folder runs."""
+    return "running" if processes.recorded(_record(work)) else "idle"
+
+
 def _start_detached(places: Places, user: Account | None) -> str:
     read, write = os.pipe()
     if os.fork():

@@ -2,7 +2,8 @@
 
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
 lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends):
-``<nonce> start <server> <port> <job folder>`` or ``<nonce> stop``, and ``<nonce> <ok|failed> <text>``. A job is a forked child.
+``<nonce> start <server> <port> <job folder>``, ``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``.
+A job is a forked child.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from cumulus_runner.programs import Account
 
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
+LEASE = "/run/cumulus-lease"
 STOP = re.compile(r"(?P<nonce>\d+) stop")
+STATUS = re.compile(r"(?P<nonce>\d+) status")
 START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 
 
@@ -78,6 +81,8 @@ class Service:
             self._stops.append(stop["nonce"])
             self._end_job()
             self._answer_stops()
+        elif status := STATUS.fullmatch(line):
+            self._answer(status["nonce"], "ok", f"running {self._job}" if self._child else "idle")
         elif start := START.fullmatch(line):
             self._take_start(start)
         else:
@@ -131,7 +136,7 @@ class Service:
         self._selector.close()
         try:
             mounts.mount_storage(order["server"], int(order["port"]))
-            places = Places(job=mounts.show_job(order["job"]), shown_job=mounts.JOB, data=mounts.DATA, work=WORK)
+            places = Places(mounts.show_job(order["job"]), shown_job=mounts.JOB, data=mounts.DATA, work=WORK, lease=LEASE)
             mounts.hide_writable_job()
             job = take_up(places, self._user)
         except AlreadyStarted as known:

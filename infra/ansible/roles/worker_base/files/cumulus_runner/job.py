@@ -15,6 +15,7 @@ from cumulus_runner.errors import RunnerError, StageFailed, Stopped
 from cumulus_runner.folder import JobFolder, Result, is_full
 from cumulus_runner.inputs import Inputs, make_own
 from cumulus_runner.journal import Journal
+from cumulus_runner.lease import Lease
 from cumulus_runner.lines import STDERR
 from cumulus_runner.link import StorageLink
 from cumulus_runner.meter import Meter
@@ -60,7 +61,8 @@ class Job:
         self._folder = JobFolder(places.job)
         self._stop = StopRequest()
         self._started = now()
-        self._link = StorageLink(self._folder, places.log, self._stop.make, now)
+        lease = Lease(places.job, plan.lease_s, places.lease)
+        self._link = StorageLink(self._folder, places.log, lease, self._stop.make, now)
         self._journal = Journal(places.log, self._link.tell, now)
         self._meter = Meter(self._journal, now)
         self._kills = memory_kills()
@@ -99,7 +101,7 @@ class Job:
         except StageFailed as failure:
             return self._result(stage, failure.exit_code, str(failure))
         except Stopped as stopped:
-            return self._result(stage, stopped.exit_code, str(stopped))
+            return self._result(stage, stopped.exit_code, self._stop.why or str(stopped))
         except OSError as problem:
             why = "the machine's disk is full" if is_full(problem) else str(problem)
             return self._result(stage, 1, f"the runner could not go on: {why}")

@@ -11,6 +11,7 @@ import time
 from typing import Callable
 
 from cumulus_runner.folder import JobFolder, is_full
+from cumulus_runner.lease import Lease
 
 PAUSES_S = (0.02, 0.2)  # between two copies of a growing log: its first lines are waited for, an endless one is not
 LOOK_S = 1.0
@@ -21,13 +22,17 @@ FULL_LIMIT_S = 30.0
 
 
 class StorageLink(threading.Thread):
-    """Copies the log at ``log`` into the folder, from the end of what an earlier attempt left there. ``stop`` is called once."""
+    """Copies the log at ``log`` into the folder, from the end of what an earlier attempt left there.
 
-    def __init__(self, folder: JobFolder, log: str, stop: Callable[[], None], now: Callable[[], float]) -> None:
+    ``stop`` is called once, with the reason where it is not the controller's wish.
+    """
+
+    def __init__(self, folder: JobFolder, log: str, lease: Lease, stop: Callable[[str], None], now: Callable[[], float]) -> None:
         super().__init__(name="storage", daemon=True)
         self._folder = folder
         self._log = log
-        self._ask: Callable[[], None] | None = stop  # Thread has a _stop of its own
+        self._lease = lease
+        self._ask: Callable[[str], None] | None = stop  # Thread has a _stop of its own
         self._now = now
         self._news = threading.Event()
         self._ending = threading.Event()
@@ -47,6 +52,7 @@ class StorageLink(threading.Thread):
         while not self._ending.is_set():
             self._news.clear()
             self._try(self._copy, self._introduce, self._beat, self._look)
+            self._check_lease()
             self._news.wait(LOOK_S)
             self._ending.wait(pause_s)
             pause_s = min(2 * pause_s, longest_s)
@@ -76,7 +82,12 @@ class StorageLink(threading.Thread):
 
     def _look(self) -> None:
         if self._ask and self._folder.must_stop():
-            self._ask()
+            self._ask("")
+            self._ask = None
+
+    def _check_lease(self) -> None:
+        if self._ask and self._lease.is_over():
+            self._ask("the machine's lease is over: the controller has not been heard of for too long")
             self._ask = None
 
     def _copy(self) -> None:

@@ -28,7 +28,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Plan:
-    """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file."""
+    """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file.
+
+    ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit.
+    """
 
     job_id: int
     attempt: int
@@ -38,16 +41,21 @@ class Plan:
     copy_inputs: bool
     end_tag: str | None
     end_tag_location: str | None
+    lease_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Places:
-    """A job's folders, absolute. ``job`` is written to; the app sees the same folder as ``shown_job``, maybe read-only."""
+    """A job's folders, absolute. ``job`` is written to; the app sees the same folder as ``shown_job``, maybe read-only.
+
+    ``lease``: the file by which the machine's own timer knows how long it may go on; "" where there is no such timer.
+    """
 
     job: str
     shown_job: str
     data: str
     work: str
+    lease: str = ""
 
     @property
     def input(self) -> str:
@@ -92,6 +100,7 @@ def _plan(values: dict[str, Any]) -> Plan:
         copy_inputs=bool(values.get("copy_inputs", False)),
         end_tag=values.get("end_tag") or None,
         end_tag_location=values.get("end_tag_location") or None,
+        lease_s=max(0.0, float(values.get("lease_s", 0.0))),
     )
 
 

@@ -53,11 +53,12 @@ class StopRequest:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         self.made = False
+        self.why = ""
 
-    def make(self) -> None:
-        """Ask for the end; from any thread or signal handler, any number of times."""
+    def make(self, why: str = "") -> None:
+        """Ask for the end; from any thread or signal handler, any number of times: the first counts."""
         if not self.made:
-            self.made = True
+            self.made, self.why = True, why
             os.write(self._write, b"x")
 
     def fileno(self) -> int:
