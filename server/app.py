@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
+from server.api.metrics import Metrics
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
@@ -52,6 +53,7 @@ class Controller:
     fleet: Fleet
     jobs: Jobs
     loop: Loop
+    sweeper: Sweeper
 
 
 def make_cloud(settings: Settings) -> Cloud:
@@ -118,7 +120,7 @@ def make_controller(
         clock=clock,
         wake=loop.wake,
     )
-    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop)
+    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop, sweeper)
 
 
 def create_app(controller: Controller) -> Flask:
@@ -133,6 +135,8 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
+    metrics = Metrics(controller.sweeper, controller.flavors.max_weight)
+    app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
     app.register_error_handler(CumulusError, _refused)
     app.register_error_handler(HTTPException, _http_error)

@@ -5,29 +5,28 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from datetime import datetime
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
-from rich.console import Console
 from rich.table import Table
 
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.catalog.values import input_files
 from server.client import Client, Unreachable
+from server.commands import machines
 from server.commands.apps import apps
+from server.commands.console import local_time, open_rows, show_table
 from server.commands.storage import storage as storage_group
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
-from server.installation import end_controller, only_controller, running_controller
+from server.installation import running_controller
 from server.jobs.search import Listed, Query, find
 from server.jobs.submission import parse_settings
-from server.models import Event, Job, living_workers, open_database
+from server.models import Event, Job, open_database
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
 from server.states import JobState, Reason
@@ -38,8 +37,6 @@ from server.workers.clouds.base import Template
 EXIT_REFUSED = 1
 EXIT_FAILED_JOB = 3
 POLL_S = 0.5
-WIDE = 1000
-STOP_LIMIT_S = 30.0
 
 
 class Commands(click.Group):
@@ -73,8 +70,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
-main.add_command(apps)
-main.add_command(storage_group)
+for command in (apps, storage_group, machines.state, machines.stop, machines.orphans, machines.hold):
+    main.add_command(command)
 
 
 @main.command()
@@ -143,7 +140,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
         return
     table = Table("id", "owner", "app", "flavor", "state", "created", "message", box=None)
     for job in found:
-        table.add_row(str(job.id), job.owner, job.app, job.flavor, job.state, _local(job.created), job.message)
+        table.add_row(str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), job.message)
     show_table(table)
 
 
@@ -242,59 +239,13 @@ def snapshot_list(as_json: bool) -> None:
         click.echo(json.dumps([{"name": s.name, "promoted": s.promoted, "created": s.created} for s in found], indent=1))
         return
     for one in found:
-        click.echo(f"{'*' if one.promoted else ' '} {one.name}  {_local(one.created)}")
+        click.echo(f"{'*' if one.promoted else ' '} {one.name}  {local_time(one.created)}")
 
 
 @snapshot.command("rollback")
 def snapshot_rollback() -> None:
     """Promote the previous snapshot again."""
     click.echo(_maker().roll_back())
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def state(as_json: bool) -> None:
-    """List the machines that Terraform knows, and the plain terraform commands to look deeper."""
-    settings = open_rows()
-    cloud = parts.make_cloud(settings)
-    rows = {worker.name: worker for worker in living_workers()}
-    listed = parts.make_fleet(settings, cloud).machines()
-    if as_json:
-        click.echo(
-            json.dumps(
-                [{**asdict(one), "state": rows[one.worker].state if one.worker in rows else ""} for one in listed], indent=1
-            )
-        )
-        return
-    table = Table("workspace", "worker is", "machine runs", "serial", "resources", box=None)
-    for one in listed:
-        known = rows[one.worker].state if one.worker in rows else "unknown here"
-        table.add_row(one.worker, known, "yes" if one.alive else "no", str(one.serial), " ".join(one.resources))
-    show_table(table)
-    module = f"infra/terraform/{cloud.name}/worker"
-    home = settings.home / "terraform"
-    click.echo(f"export TF_CLI_CONFIG_FILE={home}/terraform.rc TF_DATA_DIR={home}/{cloud.name}-worker/data")
-    click.echo(f"terraform -chdir={module} workspace list\nTF_WORKSPACE=NAME terraform -chdir={module} state list")
-
-
-@main.command()
-@click.option(
-    "--machines",
-    is_flag=True,
-    help="Remove every machine of this installation, too; their jobs are tried again at the next start.",
-)
-def stop(machines: bool) -> None:
-    """End the controller in order; running jobs go on unless --machines is given."""
-    settings = load_settings()
-    end_controller(settings.home, STOP_LIMIT_S)
-    if machines:
-        with only_controller(settings.home):
-            cloud = parts.make_cloud(settings)
-            cloud.start()
-            try:
-                parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs")
-            finally:
-                cloud.stop()
 
 
 @main.command()
@@ -308,18 +259,6 @@ def doctor(as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.text}")
     sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
-
-
-def show_table(table: Table) -> None:
-    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe."""
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-
-
-def open_rows() -> Settings:
-    """Settings, with the database open for reading."""
-    settings = load_settings()
-    open_database(settings.database)
-    return settings
 
 
 def client(settings: Settings) -> Client:
@@ -392,7 +331,7 @@ def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:
 
 def _event(event: Event) -> dict[str, Any]:
     return {
-        "at": _local(event.at),
+        "at": local_time(event.at),
         "who": event.who,
         "old": event.old,
         "new": event.new,
@@ -405,7 +344,3 @@ def _event(event: Event) -> dict[str, Any]:
 def _readable(text: str) -> str:
     """Text as any terminal takes it: a file's name need not be UTF-8."""
     return text.encode(errors="replace").decode()
-
-
-def _local(at: float) -> str:
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"

@@ -18,6 +18,8 @@ import psutil
 
 from server.errors import CumulusError
 
+NUDGE = signal.SIGUSR1
+
 
 class AlreadyRunning(CumulusError):
     """A second controller on one installation would manage the same machines."""
@@ -72,6 +74,12 @@ def announced(home: Path, url: str) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def nudge(home: Path) -> None:
+    """Have the controller look again now, if one runs: something was changed behind its back."""
+    if running := running_controller(home):
+        os.kill(running.pid, NUDGE)
 
 
 def end_controller(home: Path, limit_s: float) -> None:

@@ -14,7 +14,7 @@ from waitress.server import BaseWSGIServer, MultiSocketServer
 from server.app import Controller, create_app, make_cloud, make_controller
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
-from server.installation import announced, only_controller
+from server.installation import NUDGE, announced, only_controller
 from server.settings import Settings
 from server.workers.clouds.base import Cloud
 from server.workers.terraform import terraform_binary
@@ -84,6 +84,7 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
 
 def _run(controller: Controller, server: "BaseWSGIServer", url: str) -> bool:
     """Both until a signal; True if no step was left at work."""
+    signal.signal(NUDGE, lambda _number, _frame: controller.loop.wake())
     loop = threading.Thread(target=controller.loop.run, name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())

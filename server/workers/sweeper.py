@@ -53,7 +53,7 @@ class Sweeper:
         resources = self._cloud.resources()
         found = [Orphan(one.kind, one.worker, one.identifier) for one in resources]
         found += [Orphan("workspace", name, name) for name in self._fleet.workspaces() if OWN_NAME.fullmatch(name)]
-        found += [Orphan("process", name, name) for name in self._fleet.former_workers()]
+        found += [Orphan("process", name, name) for name in self._fleet.former_workers() if OWN_NAME.fullmatch(name)]
         rows = {worker.name: worker for worker in living_workers()}
         orphans = tuple(one for one in found if one.worker not in rows)
         machines = {one.worker for one in resources if one.kind == "machine" and one.alive}

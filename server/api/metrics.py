@@ -1,0 +1,46 @@
+"""``/metrics`` for Prometheus: jobs and workers by state, weight, orphans. Read when asked: nothing is counted beside rows."""
+
+from collections.abc import Iterator
+
+from flask import Response
+from peewee import fn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from server.models import Job, Stateful, Worker, living_workers
+from server.states import JobState, WorkerState
+from server.workers.sweeper import Sweeper
+
+
+class Metrics(Collector):
+    """What one controller tells of itself. ``max_weight``: that its machines may have together."""
+
+    def __init__(self, sweeper: Sweeper, max_weight: int) -> None:
+        self._sweeper = sweeper
+        self._max_weight = max_weight
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def answer(self) -> Response:
+        """The text that Prometheus reads."""
+        return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, as it is now."""
+        yield _by_state("cumulus_jobs", "Jobs by state", Job, JobState)
+        yield _by_state("cumulus_workers", "Machines that exist or are to exist, by state", Worker, WorkerState)
+        used = sum(worker.weight for worker in living_workers())
+        yield GaugeMetricFamily("cumulus_weight_used", "Weight of all machines that are not confirmed gone", used)
+        yield GaugeMetricFamily("cumulus_weight_limit", "Weight that all machines may have together", self._max_weight)
+        yield GaugeMetricFamily("cumulus_orphans", "What nobody accounted for at the last look at the cloud", self._sweeper.seen)
+        yield CounterMetricFamily("cumulus_orphans_removed", "Orphans removed since the start", self._sweeper.removed)
+
+
+def _by_state(name: str, text: str, table: type[Stateful], states: type[JobState] | type[WorkerState]) -> Metric:
+    counts: dict[str, int] = dict(table.select(table.state, fn.count(table.id)).group_by(table.state).tuples())  # type: ignore[arg-type]
+    family = GaugeMetricFamily(name, text, labels=["state"])
+    for state in states:
+        if state is not WorkerState.DELETED:
+            family.add_metric([state.value], counts.get(state.value, 0))
+    return family
