@@ -16,6 +16,7 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
+from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
 from server.jobs.loop import Loop
 from server.jobs.retention import Retention
@@ -104,10 +105,11 @@ def make_controller(
     database = open_database(settings.database)
     endings = Endings(settings)
     reuse = Reuse(storage, settings.conversion_wait_s)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, clock)
+    circuit = Circuit(settings, clock)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
-    loop = Loop(settings, steps, watch, sweeper, flavors.max_weight, clock, steady)
+    loop = Loop(settings, steps, watch, sweeper, circuit, flavors.max_weight, clock, steady)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,

@@ -17,7 +17,7 @@ from server import app as parts
 from server.catalog.apps import Catalog
 from server.catalog.values import input_files
 from server.client import Client, Unreachable
-from server.commands import machines
+from server.commands import machines, queue
 from server.commands.apps import apps
 from server.commands.console import local_time, open_rows, show_table
 from server.commands.storage import storage as storage_group
@@ -70,7 +70,18 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
-for command in (apps, storage_group, machines.state, machines.stop, machines.orphans, machines.hold):
+for command in (
+    apps,
+    storage_group,
+    machines.state,
+    machines.stop,
+    machines.orphans,
+    machines.hold,
+    queue.queue,
+    queue.drain,
+    queue.resume,
+    queue.priority,
+):
     main.add_command(command)
 
 

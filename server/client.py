@@ -38,6 +38,7 @@ class Client:
     """One controller, at ``url``."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
     def start(

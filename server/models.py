@@ -56,6 +56,7 @@ class Job(Stateful):
     reason = TextField(default="")
     message = TextField(default="")
     attempt = IntegerField(default=0)
+    priority = IntegerField(default=0)
     started = FloatField(null=True)
 
     class Meta:
@@ -112,7 +113,19 @@ class Conversion(Row):
         table_name = "conversion"
 
 
-TABLES = (Job, Worker, Event, Conversion)
+class Switch(Model):
+    """Something that the installation remembers by its name."""
+
+    name = TextField(primary_key=True)
+    value = TextField()
+    at = FloatField()
+    who = TextField()
+
+    class Meta:
+        table_name = "switch"
+
+
+TABLES = (Job, Worker, Event, Conversion, Switch)
 
 
 class ForbiddenTransition(CumulusError):

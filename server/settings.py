@@ -85,6 +85,14 @@ class Settings(BaseSettings):
     hold_failed_s: float = Field(
         0, ge=0, description="Seconds that the machine of a failed attempt is held for inspection; 0: none"
     )
+    priority_ageing_s: PositiveFloat = Field(3600, description="Seconds of waiting that are worth one step of a job's priority")
+    backfill_limit_s: float = Field(
+        600, ge=0, description="Seconds for which lighter jobs may overtake one that does not fit; then room is kept for it"
+    )
+    breaker_failures: PositiveInt = Field(5, description="Machines in a row that could not be made before no more are tried")
+    breaker_pause_s: PositiveFloat = Field(
+        120, description="Seconds before one is tried again then; doubled with each failure, an hour at most"
+    )
     lease_s: PositiveFloat = Field(
         48 * 3600, description="Seconds that a machine goes on without a word from the controller before it switches itself off"
     )

@@ -37,9 +37,12 @@ class Endings:
         else:
             self.fail(job, _STAGES.get(result.stage, Reason.APP_FAILED), result.message, now)
 
-    def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
-        """Queue the job again where another machine may do better and it has not had too many."""
-        if not reason.retryable or job.attempt >= self._max_attempts:
+    def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float, *, counts: bool = True) -> None:
+        """Queue the job again where another machine may do better and it has not had too many.
+
+        ``counts``: False where no job can get a machine now, so that this one has not had too many.
+        """
+        if not reason.retryable or (counts and job.attempt >= self._max_attempts):
             return self.fail(job, reason, text, now)
         if JobState(job.state).is_final:
             return

@@ -12,8 +12,10 @@ import structlog
 from peewee import PeeweeException
 
 from server.errors import InfrastructureError
-from server.jobs.scheduler import admit
-from server.jobs.steps import LAUNCHING, Steps
+from server.jobs.breaker import LAUNCHING, Circuit
+from server.jobs.scheduler import Rules, admit
+from server.jobs.steps import Steps
+from server.jobs.switches import why_drained
 from server.jobs.watch import STARTED, Watch
 from server.models import Job, Worker, living_workers, shift_times, unfinished_jobs
 from server.settings import Settings
@@ -35,6 +37,7 @@ class Loop:
         steps: Steps,
         watch: Watch,
         sweeper: Sweeper,
+        circuit: Circuit,
         max_weight: int,
         clock: Callable[[], float],
         steady: Callable[[], float],
@@ -43,7 +46,8 @@ class Loop:
         self._steps = steps
         self._watch = watch
         self._sweeper = sweeper
-        self._max_weight = max_weight
+        self._circuit = circuit
+        self._rules = Rules(max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
         self._clock = clock
         self._steady = steady
         self._last = (clock(), steady())
@@ -156,14 +160,17 @@ class Loop:
 
         One that needs what another is converting is overtaken; whether it does is asked when those before it have begun.
         """
-        living = living_workers()
+        breaker = self._circuit.look()
+        if not breaker.may_begin(now) or why_drained():
+            return
+        jobs, living = unfinished_jobs(), living_workers()
         occupied = {worker.job_id for worker in living if worker.state != WorkerState.HELD}
-        waiting = [
-            job for job in unfinished_jobs() if job.state == JobState.QUEUED and job.id not in occupied and job.not_before <= now
-        ]
-        ready = (job for job in waiting if not self._steps.must_wait(job, now))
-        for job in admit(ready, sum(worker.weight for worker in living), self._max_weight):
+        waiting = [job for job in jobs if job.state == JobState.QUEUED and job.id not in occupied and job.not_before <= now]
+        used = sum(worker.weight for worker in living)
+        for job in admit(waiting, _at_work(jobs, living), used, self._rules, now, lambda job: self._steps.must_wait(job, now)):
             self._steps.assign(job, now)
+            if breaker.is_open:
+                return self._circuit.begun(job.id)
 
     def _dispatch(self, now: float) -> None:
         jobs = {job.id: job for job in unfinished_jobs()}
@@ -201,7 +208,17 @@ class Loop:
         if any(job.state == JobState.UPLOADING or job.state in STARTED for job in jobs):
             return self._settings.poll_interval_s
         due = [row.not_before for row in (*jobs, *living_workers()) if row.not_before > now]
+        due += [at for at in (self._circuit.look().try_at,) if at > now]
         return max(0.0, min([*due, self._sweep_due]) - now)
+
+
+def _at_work(jobs: list[Job], workers: list[Worker]) -> dict[str, int]:
+    """The weight of each owner's machines."""
+    owners, weights = {job.id: job.owner for job in jobs}, dict[str, int]()
+    for worker in workers:
+        owner = owners.get(worker.job_id or 0, "")
+        weights[owner] = weights.get(owner, 0) + worker.weight
+    return weights
 
 
 def _is_current(job: Job, worker: Worker) -> bool:

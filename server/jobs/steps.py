@@ -15,6 +15,7 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
+from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.chains import bring_results
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
@@ -23,7 +24,7 @@ from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
-from server.models import Change, Job, Worker, insert, move, note
+from server.models import Change, Job, Worker, insert, living_workers, move, note
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import FolderGone, JobFolder, Storage
@@ -31,7 +32,6 @@ from server.workers.causes import classify
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
 
-LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
 log = structlog.get_logger()
 
@@ -48,6 +48,7 @@ class Steps:
         fleet: Fleet,
         endings: Endings,
         reuse: Reuse,
+        circuit: Circuit,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -57,6 +58,7 @@ class Steps:
         self._fleet = fleet
         self._endings = endings
         self._reuse = reuse
+        self._circuit = circuit
         self._clock = clock
         self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
@@ -95,11 +97,13 @@ class Steps:
         return self._reuse.must_wait(job.id, now)
 
     def assign(self, job: Job, now: float) -> None:
-        """QUEUED: give the job a worker row and its next attempt, both in one transaction."""
+        """QUEUED: give the job a worker row and its next attempt, both in one transaction; not beyond the limit, whoever asks."""
         attempt = job.attempt + 1
         name = f"job-{job.id}" if attempt == 1 else f"job-{job.id}-{attempt}"
         fields = {"attempt": attempt, "message": ""}
         with Job._meta.database.atomic("IMMEDIATE"):
+            if sum(worker.weight for worker in living_workers()) + job.weight > self._flavors.max_weight:
+                return
             if move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(now, text=name), fields):
                 insert(
                     Worker,
@@ -179,7 +183,7 @@ class Steps:
         if state is not WorkerState.HELD:
             folder = self._folder_of(worker, job).path
             self._fleet.stop_job(worker.name, folder)
-            if not self._fleet.alive(worker.name) or self._fleet.runs(worker.name, folder):
+            if not self._fleet.exists(worker.name) or self._fleet.runs(worker.name, folder) is not False:
                 return False
             login = self._fleet.login_command(worker.name, folder)
             text = f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {login}"
@@ -262,7 +266,8 @@ class Steps:
         self._keep_output(folder, worker, error, reason)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
-        self._endings.retry_or_fail(job, reason, error.message, self._clock())
+        outage = reason.retryable and self._circuit.failed(job.id, error.message).is_open
+        self._endings.retry_or_fail(job, reason, error.message, self._clock(), counts=not outage)
 
     def _launch_failure(self, worker: Worker, error: CumulusError) -> Reason:
         """What the tools' own words mean, the first error's before all others; where they tell nothing: how far it went."""
@@ -282,6 +287,7 @@ class Steps:
         move(Worker, worker.id, WorkerState.BOOTING, WorkerState.READY, Change(now))
         move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
         move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
+        self._circuit.succeeded()
 
     def _is_being_launched(self, job: Job, worker: Worker) -> bool:
         """Whether it is this attempt that is wanted: the job may have ended, or be tried again, meanwhile."""

@@ -8,13 +8,14 @@ import sqlite3
 from peewee import SqliteDatabase
 
 from server.errors import CumulusError
-from server.migrations import m0001_first, m0002_search, m0003_followers, m0004_conversions, m0006_hold
+from server.migrations import m0001_first, m0002_search, m0003_followers, m0004_conversions, m0005_scheduling, m0006_hold
 
 STEPS = (
     m0001_first.STATEMENTS,
     m0002_search.STATEMENTS,
     m0003_followers.STATEMENTS,
     m0004_conversions.STATEMENTS,
+    m0005_scheduling.STATEMENTS,
     m0006_hold.STATEMENTS,
 )
 OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes

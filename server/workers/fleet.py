@@ -80,6 +80,10 @@ class Fleet:
         """Where a job's things are on that worker."""
         return self._cloud.layout(worker, job_dir)
 
+    def exists(self, worker: str) -> bool:
+        """Whether the cloud lists the machine itself, and not only what a dead one has left."""
+        return any(resource.kind == "machine" for resource in self._resources(worker))
+
     def alive(self, worker: str) -> bool:
         """Whether the machine exists and runs, by the cloud's word."""
         return self._cloud.alive(worker)

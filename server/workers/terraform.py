@@ -155,16 +155,18 @@ class Module:
 
     def destroy(self, workspace: str, timeout_s: float) -> None:
         """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError."""
-        if workspace not in self.workspaces():
-            return
-        self._init()
         var_file = self._variables_file(workspace)
+        if workspace in self.workspaces():
+            self._destroy(workspace, var_file, timeout_s)
+        for path in (var_file, self._words(workspace)):
+            path.unlink(missing_ok=True)
+
+    def _destroy(self, workspace: str, var_file: Path, timeout_s: float) -> None:
+        self._init()
         options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
         options["var_file"] = str(var_file)
         self._check("destroy", self._command(workspace, timeout_s).destroy(**options))
         self._check("workspace delete", self._command("default", timeout_s, words=workspace).cmd("workspace delete", workspace))
-        var_file.unlink(missing_ok=True)
-        self._words(workspace).unlink(missing_ok=True)
 
     def set_aside(self, workspace: str) -> None:
         """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more."""

@@ -1,0 +1,106 @@
+"""The circuit breaker: after several failures in a row to make a machine, no more are made until one that is tried succeeds.
+
+A cloud that is down would otherwise use up the attempts of every job that waits. Owns the rules and where they stand, which is
+in the database, so that a restart changes nothing.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import structlog
+
+from server.jobs.switches import read_switch, write_switch
+from server.models import Change, Job
+from server.settings import Settings
+from server.states import JobState
+
+LONGEST_PAUSE_S = 3600.0
+NAME = "breaker"
+LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """Where it stands. ``pause_s``: 0 while closed; open: seconds between two tries. ``try_at``: Unix seconds of the next.
+
+    ``trying``: the job that is the try; 0: none. ``text``: the last failure.
+    """
+
+    failures: int = 0
+    pause_s: float = 0.0
+    try_at: float = 0.0
+    trying: int = 0
+    text: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no machines are made, but for a try."""
+        return self.pause_s > 0
+
+    def may_begin(self, now: float) -> bool:
+        """Whether a machine may be made now."""
+        return not self.is_open or (not self.trying and now >= self.try_at)
+
+    def begun(self, job_id: int) -> "Breaker":
+        """A machine is being made."""
+        return replace(self, trying=job_id) if self.is_open else self
+
+    def failed(self, job_id: int, text: str, limit: int, first_pause_s: float, now: float) -> "Breaker":
+        """A machine could not be made, or its app not be started."""
+        counted = replace(self, failures=self.failures + 1, text=text)
+        if not self.is_open:
+            opens = counted.failures >= limit
+            return replace(counted, pause_s=first_pause_s, try_at=now + first_pause_s) if opens else counted
+        if job_id != self.trying:  # begun before it opened
+            return counted
+        pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        return replace(counted, pause_s=pause_s, try_at=now + pause_s, trying=0)
+
+
+class Circuit:
+    """The breaker of one installation."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._limit = settings.breaker_failures
+        self._pause_s = settings.breaker_pause_s
+        self._clock = clock
+
+    def look(self) -> Breaker:
+        """Where it stands; a try that came to no end (its job was cancelled) is none."""
+        breaker = read_breaker()
+        if breaker.trying and not Job.select().where(Job.id == breaker.trying, Job.state.in_(LAUNCHING)).exists():
+            return replace(breaker, trying=0)
+        return breaker
+
+    def begun(self, job_id: int) -> None:
+        """A machine is being made for the job."""
+        self._change(self.look().begun(job_id))
+
+    def failed(self, job_id: int, text: str) -> Breaker:
+        """It could not be made, or its app not be started; returns where the breaker stands now."""
+        before = read_breaker()
+        after = before.failed(job_id, text, self._limit, self._pause_s, self._clock())
+        self._change(after)
+        if after.is_open and after.pause_s != before.pause_s:
+            log.error("no more machines are made for now", failures=after.failures, next_try_s=after.pause_s, detail=text)
+        return after
+
+    def succeeded(self) -> None:
+        """A machine was made and its app started."""
+        if read_breaker().is_open:
+            log.warning("machines are made again")
+        self._change(Breaker())
+
+    def _change(self, after: Breaker) -> None:
+        if after != read_breaker():
+            write_switch(NAME, json.dumps(asdict(after)) if after != Breaker() else "", Change(self._clock()))
+
+
+def read_breaker() -> Breaker:
+    """Where the breaker stands by its row; closed where there is none, or one of another version."""
+    try:
+        return Breaker(**json.loads(read_switch(NAME)))
+    except (ValueError, TypeError):
+        return Breaker()

@@ -1,0 +1,163 @@
+"""The circuit breaker as rules, and in whole lives on a local cloud that is down for a while."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.app import Controller, make_controller
+from server.catalog.flavors import Flavor
+from server.errors import InfrastructureError
+from server.installation import installation_id
+from server.jobs.breaker import Breaker, read_breaker
+from server.jobs.switches import drain, resume
+from server.models import Change, Job, Worker
+from server.settings import Settings
+from server.states import JobState
+from server.workers.clouds.local import LocalCloud
+from tests.conftest import eventually, state_of, submission
+
+LIMIT, PAUSE_S = 3, 60.0
+
+
+def fail(breaker: Breaker, job_id: int = 1, now: float = 0.0) -> Breaker:
+    return breaker.failed(job_id, "no room", LIMIT, PAUSE_S, now)
+
+
+def opened(now: float = 0.0) -> Breaker:
+    return fail(fail(fail(Breaker(), now=now), now=now), now=now)
+
+
+def test_it_opens_after_so_many_failures_in_a_row() -> None:
+    assert not fail(fail(Breaker())).is_open
+    assert opened().is_open
+
+
+def test_open_it_lets_one_try_after_a_pause_and_no_other() -> None:
+    breaker = opened(now=100.0)
+    assert not breaker.may_begin(159.0)
+    assert breaker.may_begin(160.0)
+    assert not breaker.begun(7).may_begin(9999.0)
+
+
+def test_a_try_that_fails_doubles_the_pause_up_to_an_hour() -> None:
+    breaker, now = opened(), PAUSE_S
+    pauses = []
+    for _ in range(8):
+        breaker = fail(breaker.begun(7), job_id=7, now=now)
+        pauses.append(breaker.pause_s)
+        now = breaker.try_at
+    assert pauses == [120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_a_machine_that_was_begun_before_it_opened_changes_no_pause() -> None:
+    breaker = fail(opened().begun(7), job_id=3, now=99.0)
+    assert (breaker.pause_s, breaker.trying) == (PAUSE_S, 7)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["fail", "begin", "pass"]), st.integers(1, 5), st.floats(0, 500)), max_size=60))
+def test_there_is_never_more_than_one_try(steps: list[tuple[str, int, float]]) -> None:
+    breaker, now, trying = Breaker(), 0.0, set[int]()
+    for what, job_id, passed in steps:
+        now += passed
+        if what == "begin" and breaker.is_open and breaker.may_begin(now):
+            breaker = breaker.begun(job_id)
+            trying.add(job_id)
+        elif what == "fail":
+            breaker = fail(breaker, job_id, now)
+            trying.discard(job_id)
+        elif what == "pass":
+            breaker = Breaker()
+            trying.clear()
+        assert len(trying) <= 1
+        assert breaker.failures or not breaker.is_open
+
+
+class Outage(LocalCloud):
+    """A cloud that is down until it is said to be up again."""
+
+    is_down = True
+    tries = 0
+
+    def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, Any]:
+        """Fail while it is down."""
+        if self.is_down:
+            self.tries += 1
+            raise InfrastructureError("503 Service Unavailable")
+        return dict(super().terraform_vars(worker, flavor))
+
+
+@pytest.fixture
+def cloud(settings: Settings) -> Outage:
+    settings.breaker_failures, settings.breaker_pause_s, settings.max_attempts = 4, 1.0, 2
+    return Outage(settings, installation_id(settings.home))
+
+
+@pytest.fixture
+def running(controller: Controller) -> Iterator[Controller]:
+    thread = threading.Thread(target=controller.loop.run, daemon=True)
+    thread.start()
+    yield controller
+    controller.loop.stop(grace_s=15)
+    thread.join(15)
+
+
+def begin(controller: Controller, number: int) -> list[int]:
+    found = []
+    for _ in range(number):
+        job = controller.jobs.submit(submission())
+        controller.storage.folder(job.folder).mark_arrived()
+        found.append(int(job.id))
+    controller.loop.wake()
+    return found
+
+
+def test_an_outage_fails_no_job_once_it_is_known(running: Controller, cloud: Outage) -> None:
+    jobs = begin(running, 8)
+    eventually(lambda: read_breaker().is_open)
+    tries = cloud.tries
+    eventually(lambda: cloud.tries >= tries + 2)
+    assert cloud.tries <= tries + 4, "it was tried as if nothing had happened"
+    cloud.is_down = False
+    eventually(lambda: all(state_of(job).is_final for job in jobs))
+    assert not read_breaker().is_open
+    assert sum(state_of(job) is JobState.DONE for job in jobs) >= len(jobs) - 2  # two may have had their last attempt before
+    eventually(lambda: Worker.select().where(Worker.state != "deleted").count() == 0)
+
+
+def test_an_open_breaker_stays_open_over_a_restart(running: Controller, cloud: Outage, settings: Settings) -> None:
+    begin(running, 8)
+    eventually(lambda: read_breaker().is_open)
+    running.loop.stop(grace_s=15)
+    settings.breaker_pause_s = 3600.0
+    before = read_breaker()
+    again = make_controller(settings, cloud)
+    again.loop.turn()
+    assert read_breaker().failures >= before.failures > 0
+    again.loop.stop(grace_s=15)
+    again.database.close()
+
+
+def test_a_drained_queue_begins_nothing_until_it_is_resumed(running: Controller, cloud: Outage) -> None:
+    cloud.is_down = False
+    drain("new disks", Change(1.0))
+    (job,) = begin(running, 1)
+    eventually(lambda: state_of(job) is JobState.QUEUED)
+    running.loop.turn()
+    assert Worker.select().count() == 0
+    resume(Change(2.0))
+    running.loop.wake()
+    eventually(lambda: state_of(job) is JobState.DONE)
+
+
+def test_the_limit_is_looked_at_again_where_the_machine_is_promised(controller: Controller, cloud: Outage) -> None:
+    jobs = begin(controller, 5)
+    rows = [Job.get_by_id(job) for job in jobs]
+    Job.update(state=JobState.QUEUED).execute()
+    for row in rows:
+        controller.loop._steps.assign(row, 1.0)
+    assert Worker.select().count() == controller.flavors.max_weight == 4
+    assert state_of(jobs[-1]) is JobState.QUEUED
