@@ -19,6 +19,8 @@ from server.installation import installation_id
 from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
 from server.jobs.loop import Loop
+from server.jobs.manifests import Manifests
+from server.jobs.rebuild import Rebuilt, rebuild, recover
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.service import Jobs
@@ -33,7 +35,7 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.fleet import Fleet
 from server.workers.playbooks import Playbooks
-from server.workers.sweeper import Sweeper
+from server.workers.sweeper import OWN_NAME, Sweeper
 from server.workers.terraform import Module, terraform_binary
 
 MAX_POST_BYTES = 20_000_000
@@ -103,10 +105,11 @@ def make_controller(
     catalog = Catalog(settings.apps)
     fleet = make_fleet(settings, cloud)
     database = open_database(settings.database)
-    endings = Endings(settings)
+    manifests = Manifests(storage)
+    endings = Endings(settings, manifests)
     reuse = Reuse(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, clock)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, manifests, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
     loop = Loop(settings, steps, watch, sweeper, circuit, flavors.max_weight, clock, steady)
@@ -117,12 +120,29 @@ def make_controller(
         flavors,
         storage,
         retention,
+        manifests,
         has_program=cloud.has_program,
         min_free_gb=settings.min_free_gb,
         clock=clock,
         wake=loop.wake,
     )
     return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop, sweeper)
+
+
+def rebuild_database(settings: Settings, now: float, *, dry_run: bool = False) -> Rebuilt:
+    """Make the database anew from the job folders and what the cloud and Terraform have. No controller may run.
+
+    ``dry_run``: only say what would be made.
+    """
+    storage, flavors, cloud = Storage(settings.storage), read_flavors(settings.flavors), make_cloud(settings)
+    storage.prepare()
+    jobs, left = recover(storage, flavors, settings.default_flavor)
+    machines = {one.worker for one in cloud.resources() if one.worker} | set(make_fleet(settings, cloud).workspaces())
+    names = sorted(name for name in machines if OWN_NAME.fullmatch(name))
+    if not dry_run:
+        rebuild(settings.database, jobs, names, now)
+    states = [str(job.state) for job in jobs]
+    return Rebuilt({state: states.count(state) for state in sorted(set(states))}, tuple(names), tuple(left))
 
 
 def create_app(controller: Controller) -> Flask:

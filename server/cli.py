@@ -20,6 +20,7 @@ from server.client import Client, Unreachable
 from server.commands import machines, queue
 from server.commands.apps import apps
 from server.commands.console import local_time, open_rows, show_table
+from server.commands.db import db
 from server.commands.storage import storage as storage_group
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
@@ -72,6 +73,7 @@ def main() -> None:
 
 for command in (
     apps,
+    db,
     storage_group,
     machines.state,
     machines.stop,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peewee import SQL, AutoField, FloatField, IntegerField, Model, SqliteDatabase, TextField
+from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
 from server import migrations
 from server.errors import CumulusError
@@ -128,6 +128,12 @@ class Switch(Model):
 TABLES = (Job, Worker, Event, Conversion, Switch)
 
 
+class DatabaseDamaged(CumulusError):
+    """The file is no database, or not a sound one."""
+
+    code = "database_damaged"
+
+
 class ForbiddenTransition(CumulusError):
     """A programmer's error: the table of transitions has no such move."""
 
@@ -145,7 +151,7 @@ class Change:
 
 
 def open_database(path: Path) -> SqliteDatabase:
-    """Open (or make) the database, bring it to the newest schema and bind the tables to it."""
+    """Open (or make) the database, bring it to the newest schema and bind the tables to it. Raises DatabaseDamaged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pragmas = {
         "journal_mode": "wal",
@@ -155,7 +161,13 @@ def open_database(path: Path) -> SqliteDatabase:
         "cache_size": -CACHE_KIB,
     }
     database = SqliteDatabase(str(path), pragmas=pragmas)
-    migrations.upgrade(database)
+    try:
+        migrations.upgrade(database)
+    except DatabaseError as problem:
+        if any(words in str(problem) for words in ("not a database", "malformed")):
+            text = f"the database {path} is damaged ({problem}): `cumulus db rebuild` makes it anew from the job folders"
+            raise DatabaseDamaged(text) from None
+        raise
     database.bind(TABLES)
     return database
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -11,11 +12,13 @@ import structlog
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
-from server.app import Controller, create_app, make_cloud, make_controller
+from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
+from server.jobs.rebuild import has_jobs
 from server.settings import Settings
+from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud
 from server.workers.terraform import terraform_binary
 
@@ -39,6 +42,7 @@ def serve(settings: Settings) -> None:
         read_flavors(settings.flavors)
         cloud = make_cloud(settings)
         require_setup(cloud)
+        _rebuild_if_lost(settings)
         controller = make_controller(settings, cloud)
         server = _listen(settings, create_app(controller))
         url = f"http://{settings.host}:{server.effective_port}"
@@ -51,6 +55,13 @@ def serve(settings: Settings) -> None:
     if not finished:
         sys.stderr.flush()
         os._exit(0)  # Python would wait for the steps' threads; their children go on without it
+
+
+def _rebuild_if_lost(settings: Settings) -> None:
+    """Where there are jobs and no database, it was lost."""
+    if not settings.database.exists() and has_jobs(Storage(settings.storage)):
+        made = rebuild_database(settings, time.time())
+        log.warning("the database was not there and is made anew", **made.jobs, machines=len(made.machines))
 
 
 def require_setup(cloud: Cloud) -> None:

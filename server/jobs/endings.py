@@ -2,6 +2,7 @@
 
 import structlog
 
+from server.jobs.manifests import Manifests
 from server.models import Change, Job, move
 from server.settings import Settings
 from server.states import JobState, Reason
@@ -21,7 +22,8 @@ def backoff_s(first_s: float, failures: int) -> float:
 class Endings:
     """The rules of one installation."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, manifests: Manifests) -> None:
+        self._manifests = manifests
         self._max_attempts = settings.max_attempts
         self._retry_delay_s = settings.retry_delay_s
 
@@ -33,7 +35,8 @@ class Endings:
         job.state = JobState.FINISHING
         if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
             fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": ""}
-            move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields)
+            if move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields):
+                self._manifests.write(job.id)
         else:
             self.fail(job, _STAGES.get(result.stage, Reason.APP_FAILED), result.message, now)
 
@@ -60,4 +63,5 @@ class Endings:
             return
         fields = {"ended": now, "outcome": JobState.FAILED, "reason": reason, "message": reason.explain(text)}
         if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
+            self._manifests.write(job.id)
             log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
-from peewee import PeeweeException
+from peewee import OperationalError, PeeweeException
 
 from server.errors import InfrastructureError
 from server.jobs.breaker import LAUNCHING, Circuit
@@ -22,6 +22,7 @@ from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.sweeper import Sweeper
 
+DATABASE_PAUSE_S = 2.0
 TIDY_INTERVAL_S = 24 * 3600.0
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
 JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
@@ -69,6 +70,9 @@ class Loop:
             self._wake.clear()
             try:
                 delay = self.turn()
+            except OperationalError as problem:  # busy, or the disk is full: it may pass
+                log.warning("the database cannot be used", detail=str(problem))
+                delay = DATABASE_PAUSE_S
             except Exception:
                 log.exception("a turn of the loop failed")
                 delay = self._settings.poll_interval_s

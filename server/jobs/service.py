@@ -1,17 +1,21 @@
 """What people do with jobs: submit, cancel, fail, find. Owns the rules of who may; leaves the work to the loop."""
 
+import errno
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from peewee import SqliteDatabase
+from peewee import OperationalError, SqliteDatabase
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.values import InputFile, check_settings, input_files
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.chains import require_steps, workflow_of
+from server.jobs.manifests import Manifests, write_manifest
 from server.jobs.retention import Retention, needed_steps
 from server.jobs.submission import parse_number, parse_settings, require_description, require_owner, require_workflow
 from server.models import Change, Job, insert, move, unfinished_jobs
@@ -20,6 +24,7 @@ from server.storage.conversions import conversion
 from server.storage.folders import JobFolder, Storage, folder_name
 
 GB = 1_000_000_000
+FULL = "the storage is full: no new job can be taken until there is room again"
 
 
 class StorageFull(CumulusError):
@@ -51,6 +56,7 @@ class Jobs:
         flavors: Flavors,
         storage: Storage,
         retention: Retention,
+        manifests: Manifests,
         *,
         has_program: Callable[[str], bool],
         min_free_gb: float,
@@ -66,6 +72,7 @@ class Jobs:
         self._clock = clock
         self._wake = wake
         self._retention = retention
+        self._manifests = manifests
 
     def submit(self, wish: Submission) -> Job:
         """Store a job and make its folder; it starts once its files are there. Raises InvalidInput, NotFound, StorageFull."""
@@ -75,7 +82,7 @@ class Jobs:
         flavor = self._flavor(wish.flavor)
         before = self._predecessor(wish.start_after, owner)
         inputs = self._inputs(wish, before)
-        job = self._store(
+        job = self._stored(
             whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
             app=wish.app,
@@ -141,22 +148,23 @@ class Jobs:
             self._end_workflow(job, JobState.FAILED, change)
 
     def _end_workflow(self, job: Job, end: JobState, change: Change) -> list[int]:
-        """End all steps of the job's workflow; the numbers of those that had not ended. The last goes first: none shall start."""
-        return sorted(step.id for step in reversed(workflow_of(job)) if self._end(step.id, end, change))
+        """End all steps of the job's workflow, or none; the numbers of those that had not ended."""
+        with self._database.atomic("IMMEDIATE"):
+            ended = [step for step in workflow_of(job) if self._end(step, end, change)]
+        for step in ended:
+            self.folder(step).ask_to_stop()
+            self._manifests.write(step.id)
+        self._wake()
+        return sorted(step.id for step in ended)
 
-    def _end(self, job_id: int, end: JobState, change: Change) -> bool:
-        """Move a job to ``end`` from wherever it is; False if it had ended. Meanwhile it may move on, hence the loop."""
-        while True:
-            job = self.get(job_id)
-            state = JobState(job.state)
-            if state.is_final:
-                return False
-            message = Reason(change.reason).explain(change.text)
-            fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
-            if move(Job, job_id, state, end, change, fields):
-                self.folder(job).ask_to_stop()
-                self._wake()
-                return True
+    def _end(self, job: Job, end: JobState, change: Change) -> bool:
+        """Move a job to ``end`` from wherever it is; False if it had ended. Within a transaction: it stays there meanwhile."""
+        state = JobState(self.get(job.id).state)
+        if state.is_final:
+            return False
+        message = Reason(change.reason).explain(change.text)
+        fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
+        return move(Job, job.id, state, end, change, fields)
 
     def _shared_inputs(self, job_id: int) -> list[InputFile]:
         job = Job.get_by_id(job_id)
@@ -167,8 +175,9 @@ class Jobs:
         return [file for file in files if file.shared]
 
     def _require_room(self) -> None:
-        if self._storage.free_bytes() < self._min_free_gb * GB:
-            raise StorageFull("the storage is full: no new job can be taken until there is room again")
+        free = min(self._storage.free_bytes(), shutil.disk_usage(Path(self._database.database).parent).free)
+        if free < self._min_free_gb * GB:
+            raise StorageFull(FULL)
 
     def _flavor(self, name: str) -> Flavor:
         flavor = self._flavors.get(name)
@@ -211,6 +220,15 @@ class Jobs:
         found: Job = before
         return found
 
+    def _stored(self, *, whole: bool, **fields: Any) -> Job:
+        """The job's row, with its folder. Raises StorageFull where there is no room for either, and leaves nothing then."""
+        try:
+            return self._store(whole=whole, **fields)
+        except OperationalError as problem:
+            if "disk is full" in str(problem):
+                raise StorageFull(FULL) from None
+            raise
+
     def _store(self, *, whole: bool, **fields: Any) -> Job:
         """Row and folder together: the row counts only once the folder is there. ``whole``: nobody sends any file of it."""
         now = self._clock()
@@ -219,8 +237,19 @@ class Jobs:
             job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
             job.folder = folder_name(job.id, job.owner, job.app, now)
             job.save(only=[Job.folder])
-            folder = self._storage.folder(job.folder)
+            self._make_folder(job, whole=whole)
+        return job
+
+    def _make_folder(self, job: Job, *, whole: bool) -> None:
+        """All of the job's folder, or nothing. Raises StorageFull, OSError."""
+        folder = self._storage.folder(job.folder)
+        try:
             folder.create(job.settings)
+            write_manifest(job, folder)
             if whole:
                 folder.mark_arrived()
-        return job
+        except OSError as problem:
+            folder.remove()
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(FULL) from None
+            raise

@@ -19,6 +19,7 @@ from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.chains import bring_results
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
+from server.jobs.manifests import Manifests
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
@@ -49,6 +50,7 @@ class Steps:
         endings: Endings,
         reuse: Reuse,
         circuit: Circuit,
+        manifests: Manifests,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -59,6 +61,7 @@ class Steps:
         self._endings = endings
         self._reuse = reuse
         self._circuit = circuit
+        self._manifests = manifests
         self._clock = clock
         self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
@@ -115,6 +118,7 @@ class Steps:
                     weight=job.weight,
                     state=WorkerState.REQUESTED,
                 )
+        self._manifests.write(job.id)
 
     def launch(self, job_id: int, worker: Worker) -> None:
         """PROVISIONING and STARTING: make the machine, start the app on it. Safe to repeat: nothing is made or started twice."""

@@ -20,6 +20,7 @@ from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_regular
 
 MAX_RESULT_BYTES = 1024 * 1024
+MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -107,6 +108,10 @@ class JobFolder:
         self.input.mkdir(parents=True)
         self.output.mkdir()
         self._private("settings").write_text(settings)
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; not an error where it is not there."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def take(self, source: Path, name: str) -> None:
         """Put a file or folder of the same storage into ``input/``, as hard links; nothing where it is already. Raises OSError.
@@ -238,6 +243,21 @@ class JobFolder:
         """Keep a text (a failed tool's output) with the job, unlisted. Raises OSError."""
         if self.path.is_dir():
             self._replace(name, text)
+
+    def last_attempt(self) -> int:
+        """The number of the last attempt that a runner took up; 0: none."""
+        with suppress(OSError):
+            found = [re.fullmatch(r"\.cumulus\.attempt\.([1-9][0-9]{0,8})", entry.name) for entry in os.scandir(self.path)]
+            return max((int(one[1]) for one in found if one), default=0)
+        return 0
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody wants no more of the job."""
+        return self._private("stop").exists()
+
+    def private_text(self, name: str) -> str:
+        """One of the files that users do not see. Raises OSError."""
+        return read_regular(self._private(name), MAX_PRIVATE_BYTES).decode(errors="replace")
 
     def _result(self) -> RunResult:
         return RunResult.model_validate_json(read_regular(self._private("result"), MAX_RESULT_BYTES))

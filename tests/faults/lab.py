@@ -254,6 +254,8 @@ class Lab:
                 return all(database.execute_sql(sql).fetchone()[0] == 0 for sql in (left, living))
 
         wait(settled, limit_s, self.log)
+        time.sleep(0.2)  # it may be dying of the very last change
+        self.revive()
 
     @contextmanager
     def rows(self) -> Iterator[Any]:

@@ -1,0 +1,81 @@
+"""``cumulus db``: the database itself, for who looks after an installation."""
+
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from server import app as parts
+from server.errors import CumulusError, InvalidInput
+from server.installation import only_controller
+from server.settings import load_settings
+
+
+class BackupFailed(CumulusError):
+    """The copy is not sound, or could not be written."""
+
+    code = "backup_failed"
+
+
+@click.group()
+def db() -> None:
+    """The database: a copy of it, or a new one from the job folders."""
+
+
+@db.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def backup(file: Path | None) -> None:
+    """Copy the database while it is in use, to FILE or into the home's backups; prints where."""
+    settings = load_settings()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    target = file or settings.home / "backups" / f"cumulus-{stamp}.sqlite"
+    if not settings.database.exists():
+        raise InvalidInput(f"there is no database at {settings.database}", field="database")
+    if target.exists():
+        raise InvalidInput(f"{target} exists already", field="file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f"{target.name}.part")
+    try:
+        _copy(settings.database, beside)
+        os.link(beside, target)  # never over another file
+    except (sqlite3.Error, OSError) as problem:
+        raise BackupFailed(f"the database could not be copied: {problem}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    click.echo(target)
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def rebuild(dry_run: bool, as_json: bool) -> None:
+    """Make the database anew from the job folders and the machines that exist; the old one is kept beside it.
+
+    The controller must not run; it does this by itself where it finds no database.
+    """
+    settings = load_settings()
+    with only_controller(settings.home):
+        made = parts.rebuild_database(settings, time.time(), dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(asdict(made), indent=1))
+        return
+    for state, number in made.jobs.items():
+        click.echo(f"{number:6} jobs {state}")
+    for name in made.machines:
+        click.echo(f"machine found: {name}")
+    for name in made.left_alone:
+        click.echo(f"left alone, no job could be made of it: {name}")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as write:
+        read.backup(write)
+        if (found := write.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            raise BackupFailed(f"the copy is not sound: {found}")
