@@ -208,7 +208,10 @@ class Lab:
 
     def crash_machine(self, name: str) -> None:
         """The machine of the job vanishes, with all that runs on it."""
-        machine = self.machine(name)
+        self.crash(self.machine(name))
+
+    def crash(self, machine: Path) -> None:
+        """A machine vanishes, with all that runs on it."""
         for process in psutil.process_iter():
             if mentions(process, machine):
                 with suppress(psutil.Error):

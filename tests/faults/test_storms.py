@@ -1,0 +1,44 @@
+"""Whole lives under random faults; the promises hold for every one of them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from server.settings import CHECKOUT
+from tests.faults.storm import Storm, lab_for
+
+SHORT, LONG = 50, 1000
+FIGURES = CHECKOUT / "var" / "faults"
+
+pytestmark = pytest.mark.timeout(7200)
+
+
+def rage(root: Path, number: int, seed: int, *, erasing: bool) -> None:
+    lab = lab_for(root)
+    storm = Storm(lab, number, seed, erasing)
+    try:
+        storm.rage()
+        FIGURES.mkdir(parents=True, exist_ok=True)
+        (FIGURES / f"storm-{seed}.json").write_text(json.dumps(storm.figures(), indent=1) + "\n")
+        print(storm.figures())
+        lab.stop()
+    except BaseException:
+        print(lab.log())
+        lab.kill()
+        raise
+    finally:
+        if not os.environ.get("KEEP"):
+            lab.end()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_job_is_lost_no_machine_leaked_and_nothing_run_twice(tmp_path: Path, seed: int) -> None:
+    rage(tmp_path / "lab", SHORT, seed, erasing=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [11, 12])
+def test_nor_in_a_long_storm_in_which_the_database_is_erased_too(tmp_path: Path, seed: int) -> None:
+    rage(tmp_path / "lab", LONG // 2, seed, erasing=True)
