@@ -10,7 +10,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo
 PYTHON := $(AS_ROOT) .venv/bin/python
 CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
-.PHONY: help setup setup-dev demo run test lint template snapshot bench doctor state clean
+.PHONY: help setup setup-dev demo run test faults lint template snapshot bench doctor state clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

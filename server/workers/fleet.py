@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,8 @@ class Fleet:
             self.remove(worker, jobs / worker)
 
     def workspaces(self) -> list[str]:
-        """Names of all workspaces, without a look into them."""
-        return self._module.workspaces()
+        """Names of all workspaces, without a look into them, and of those that have left a trace."""
+        return self._module.names()
 
     def former_workers(self) -> list[str]:
         """Names of the workers that an earlier controller's terraform or ansible was found at work for, and not settled since."""
@@ -178,8 +179,9 @@ class Fleet:
     def forget_old_plays(self, now: float) -> None:
         """Remove the records of plays that are older than the setting."""
         for folder in self._plays.iterdir() if self._plays.is_dir() else ():
-            if now - folder.stat().st_mtime > self._settings.play_retention_s:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # the connection of a play has ended meanwhile
+                if now - folder.stat().st_mtime > self._settings.play_retention_s:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _listed(self, worker: str) -> Listed:
         state = self._module.state(worker)

@@ -194,6 +194,10 @@ class Module:
         folder = self._state_folder / "workspaces"
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
+    def names(self) -> list[str]:
+        """The workspaces, and what has left no more than its variables' file here."""
+        return sorted({*self.workspaces(), *(path.name.partition(".")[0] for path in (self.home / "vars").glob("*.tfvars.json"))})
+
     def state(self, workspace: str) -> dict[str, Any]:
         """The workspace's state as terraform wrote it; empty where there is none."""
         path = self._state_folder / "workspaces" / workspace / "terraform.tfstate"

@@ -72,8 +72,9 @@ class Storm:
         for tool in ("terraform", "ansible-playbook"):
             (self.lab.faults / tool).unlink(missing_ok=True)
         self.lab.settle(300)
-        check(self.lab)
+        time.sleep(3 * self.lab.settings.sweep_interval_s)  # what a lost database no longer tells of is found by the sweeper
         self._ended_as_expected()
+        check(self.lab)
 
     def figures(self) -> dict[str, object]:
         """What was done to it, for people."""

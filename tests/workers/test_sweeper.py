@@ -63,6 +63,15 @@ def test_a_workspace_whose_machine_is_gone_is_removed(controller: Controller, sw
     assert controller.fleet.workspaces() == []
 
 
+def test_variables_that_a_killed_controller_left_are_removed(controller: Controller, sweeper: Sweeper) -> None:
+    folder = controller.settings.home / "terraform" / "local-worker" / "vars"
+    folder.mkdir(parents=True)
+    (folder / "job-4.tfvars.json").write_text("{}")
+    sweeper.sweep()
+    sweeper.sweep()
+    assert list(folder.iterdir()) == []
+
+
 def test_half_a_state_is_set_aside_for_whoever_wants_to_look(controller: Controller, sweeper: Sweeper) -> None:
     machine = make_machine(controller, "job-9")
     terraform = controller.settings.home / "terraform" / "local-worker"
