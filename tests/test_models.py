@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from peewee import SqliteDatabase
 
-from server import migrations
 from server.models import (
     Change,
     Event,
@@ -127,19 +126,3 @@ def test_a_number_is_never_given_twice(database: SqliteDatabase) -> None:
     first = a_job(folder="first")
     first.delete_instance()
     assert a_job(folder="second").id > first.id
-
-
-def test_opening_again_keeps_the_rows_and_runs_no_step_twice(tmp_path: Path) -> None:
-    open_database(tmp_path / "rows.sqlite").close()
-    a_job()
-    database = open_database(tmp_path / "rows.sqlite")
-    assert Job.select().count() == 1
-    assert database.execute_sql("SELECT count(*) FROM migration").fetchone()[0] == len(migrations.STEPS)
-
-
-def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    database = open_database(tmp_path / "rows.sqlite")
-    database.execute_sql("INSERT INTO migration VALUES (999, 0)")
-    database.close()
-    with pytest.raises(migrations.DatabaseTooNew, match="upgrade Cumulus"):
-        open_database(tmp_path / "rows.sqlite")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -146,20 +145,3 @@ def test_no_search_reads_all_rows_with_their_settings(database: SqliteDatabase) 
     assert "job_ended" in plan(database, date="end_date", first="2025-01-01", limit=5)
     assert "job_started" in plan(database, date="start_date", last="2025-01-01", limit=5)
     assert "job_state" in plan(database, states=frozenset({JobState.RUNNING}), limit=5)
-
-
-def test_the_second_schema_finds_the_rows_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from server import migrations
-
-    path = tmp_path / "old.sqlite"
-    with monkeypatch.context() as old:
-        old.setattr(migrations, "STEPS", migrations.STEPS[:1])
-        database = open_database(path)
-        number = add(description="an old remark")
-        database.close()
-    database = open_database(path)
-    assert ids(description="OLD REM") == [number]
-    later = add(description="another old remark")
-    assert ids(description="old rem") == [later, number]
-    database.execute_sql("INSERT INTO job_text (job_text) VALUES ('integrity-check')")
-    database.close()
