@@ -196,12 +196,21 @@ class Loop:
 
     def _landed(self, worker: Worker, done: "Future[None]") -> None:
         self._in_flight.pop(worker.id, None)
-        if not done.cancelled() and (problem := done.exception()):
+        try:
+            if not done.cancelled() and (problem := done.exception()):
+                self._postpone(worker, problem)
+        except OperationalError as error:  # the database is busy; without a pause the step is only tried again sooner
+            log.warning("the database cannot be used", detail=str(error))
+        finally:
+            self.wake()
+
+    def _postpone(self, worker: Worker, problem: BaseException) -> None:
+        if isinstance(problem, OperationalError):
+            log.warning("the database cannot be used", worker=worker.name, detail=str(problem))
+        else:
             log.error("a step failed unexpectedly", worker=worker.name, exc_info=problem)
-            Worker.update(failures=Worker.failures + 1, not_before=self._clock() + self._settings.retry_delay_s).where(
-                Worker.id == worker.id
-            ).execute()
-        self.wake()
+        later = {"failures": Worker.failures + 1, "not_before": self._clock() + self._settings.retry_delay_s}
+        Worker.update(later).where(Worker.id == worker.id).execute()
 
     def _busy(self) -> bool:
         return any(future.running() for future in self._in_flight.values())

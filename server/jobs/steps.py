@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
+from peewee import OperationalError
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
@@ -133,6 +134,8 @@ class Steps:
             self._not_launched(job_id, worker, folder, error)
         except _BadFolder as bad:
             self._endings.fail(job, reason_of(bad.problem), _words(bad.problem), self._clock())
+        except OperationalError:  # the database is busy: says nothing about the launch, which is entered again
+            raise
         except Exception as error:  # whatever it is: the job must not stay here for ever
             log.exception("a launch failed unexpectedly", job_id=job_id, worker=worker.name)
             self._not_launched(job_id, worker, folder, InfrastructureError(_words(error)))
@@ -244,7 +247,7 @@ class Steps:
             flavor,
             layout,
             on_machine=lambda address: self._has_machine(job, worker, address),
-            unwanted=lambda: self._abandoned.is_set() or not self._is_being_launched(Job.get_by_id(job.id), worker),
+            unwanted=lambda: self._is_unwanted(job.id, worker),
         )
         self._has_started(job, worker)
 
@@ -292,6 +295,13 @@ class Steps:
         move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
         move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
         self._circuit.succeeded()
+
+    def _is_unwanted(self, job_id: int, worker: Worker) -> bool:
+        """Whether nobody waits for the launch any more; while the database is busy, it goes on."""
+        try:
+            return self._abandoned.is_set() or not self._is_being_launched(Job.get_by_id(job_id), worker)
+        except OperationalError:
+            return False
 
     def _is_being_launched(self, job: Job, worker: Worker) -> bool:
         """Whether it is this attempt that is wanted: the job may have ended, or be tried again, meanwhile."""

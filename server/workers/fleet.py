@@ -115,11 +115,11 @@ class Fleet:
             play = pool.submit(self._play, "start", directory, layout, lambda: failed.is_set() or unwanted())
             try:
                 address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
+                on_machine(address)
+                self._playbooks.announce(directory, self._host(worker, address, layout))
             except BaseException:
-                failed.set()
+                failed.set()  # or the play would wait for its machine as long as it is wanted
                 raise
-            on_machine(address)
-            self._playbooks.announce(directory, self._host(worker, address, layout))
             _require_success(play)
 
     def remove(self, worker: str, job_dir: Path, *, without_terraform: bool = False) -> None:

@@ -1,15 +1,17 @@
 """The fleet on the local cloud: what it keeps, what it forgets, and what it does not believe."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from server.app import make_fleet
+from server.catalog.flavors import Flavor
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.fleet import Fleet, MachineRemains
+from server.workers.fleet import Address, Fleet, MachineRemains
 
 NOW = 1_800_000_000.0
 
@@ -51,3 +53,18 @@ def test_a_machine_that_the_cloud_still_has_is_not_removed(settings: Settings, t
     cloud.start()
     with pytest.raises(MachineRemains, match="job-1"):
         make_fleet(settings, cloud).remove("job-1", tmp_path)
+
+
+def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
+    fleet: Fleet, settings: Settings, tmp_path: Path
+) -> None:
+    def refuse(address: Address) -> None:
+        raise RuntimeError(f"nobody may write down {address.host}")
+
+    flavor = Flavor("m1.4xlarge", 1, 1, 1)
+    begin = time.monotonic()
+    with pytest.raises(RuntimeError, match="nobody may write down"):
+        fleet.launch("job-1", flavor, fleet.layout("job-1", tmp_path), on_machine=refuse, unwanted=lambda: False)
+    assert time.monotonic() - begin < settings.play_timeout_s / 2
+    fleet.remove("job-1", tmp_path)
+    assert fleet.machines() == []
