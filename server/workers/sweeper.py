@@ -61,7 +61,8 @@ class Sweeper:
         return Findings(orphans, missing)
 
     def sweep(self) -> Findings:
-        """Look, and remove what was an orphan at the look before, too."""
+        """Look, and remove what was an orphan at the look before, too. What the cloud needs here is started where it has died."""
+        self._cloud.start()
         findings = self.look()
         self.seen = len(findings.orphans)
         twice = [one for one in findings.orphans if one in self._before]
