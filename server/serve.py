@@ -22,7 +22,7 @@ from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud
 from server.workers.terraform import terraform_binary
 
-STOP_GRACE_S = 8.0
+STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
 log = structlog.get_logger()

@@ -53,10 +53,9 @@ class Loop:
         self._steady = steady
         self._last = (clock(), steady())
         self._pool = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
-        self._in_flight: dict[int, Future[None]] = {}
+        self._in_flight: dict[int | str, Future[None]] = {}  # by the worker's number, or the name of what is nobody's
         self._tidy_due = 0.0
         self._sweep_due = 0.0
-        self._sweeping: Future[None] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
@@ -109,7 +108,7 @@ class Loop:
         self._dispatch(now)
         if now >= self._tidy_due:
             self._tidy_due = now + TIDY_INTERVAL_S
-            self._pool.submit(self._steps.tidy, now)
+            self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
         return self._delay(now)
 
@@ -131,10 +130,10 @@ class Loop:
             self._apart(job, now, self._watch.observe, job, worker, now)
 
     def _sweep(self, now: float) -> None:
-        if now < self._sweep_due or (self._sweeping and not self._sweeping.done()) or self._stopping.is_set():
+        if now < self._sweep_due or "sweep" in self._in_flight or self._stopping.is_set():
             return
         self._sweep_due = now + self._settings.sweep_interval_s
-        self._sweeping = self._pool.submit(self._swept)
+        self._submit("sweep", self._swept)
 
     def _swept(self) -> None:
         try:
@@ -183,34 +182,34 @@ class Loop:
                 continue
             job = jobs.get(worker.job_id or 0)
             if job is None or not _is_current(job, worker):
-                self._submit(worker, self._steps.remove, worker)
+                self._submit(worker.id, self._steps.remove, worker)
             elif job.state in LAUNCHING:
-                self._submit(worker, self._steps.launch, job.id, worker)
+                self._submit(worker.id, self._steps.launch, job.id, worker)
             elif job.state == JobState.LOST:
-                self._submit(worker, self._watch.look, job.id, worker)
+                self._submit(worker.id, self._watch.look, job.id, worker)
 
-    def _submit(self, worker: Worker, step: Callable[..., None], *arguments: object) -> None:
+    def _submit(self, key: int | str, step: Callable[..., None], *arguments: object) -> None:
         future = self._pool.submit(step, *arguments)
-        self._in_flight[worker.id] = future
-        future.add_done_callback(lambda done: self._landed(worker, done))
+        self._in_flight[key] = future
+        future.add_done_callback(lambda done: self._landed(key, done))
 
-    def _landed(self, worker: Worker, done: "Future[None]") -> None:
-        self._in_flight.pop(worker.id, None)
+    def _landed(self, key: int | str, done: "Future[None]") -> None:
+        self._in_flight.pop(key, None)
         try:
             if not done.cancelled() and (problem := done.exception()):
-                self._postpone(worker, problem)
+                self._postpone(key, problem)
         except OperationalError as error:  # the database is busy; without a pause the step is only tried again sooner
             log.warning("the database cannot be used", detail=str(error))
         finally:
             self.wake()
 
-    def _postpone(self, worker: Worker, problem: BaseException) -> None:
+    def _postpone(self, key: int | str, problem: BaseException) -> None:
         if isinstance(problem, OperationalError):
-            log.warning("the database cannot be used", worker=worker.name, detail=str(problem))
+            log.warning("the database cannot be used", step=key, detail=str(problem))
         else:
-            log.error("a step failed unexpectedly", worker=worker.name, exc_info=problem)
+            log.error("a step failed unexpectedly", step=key, exc_info=problem)
         later = {"failures": Worker.failures + 1, "not_before": self._clock() + self._settings.retry_delay_s}
-        Worker.update(later).where(Worker.id == worker.id).execute()
+        Worker.update(later).where(Worker.id == key).execute()
 
     def _busy(self) -> bool:
         return any(future.running() for future in self._in_flight.values())

@@ -7,6 +7,7 @@ a play by its private folder on its command line.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 import structlog
 
 END_GRACE_S = 15.0
+LOOK_S = 0.05
 log = structlog.get_logger()
 
 
@@ -35,15 +37,15 @@ class Former:
             _signal(play, signal.SIGKILL)
         if terraforms:
             log.info("waiting for a terraform of an earlier controller", worker=worker, pids=[one.pid for one in terraforms])
-        _, left = psutil.wait_procs(terraforms, timeout=limit_s)
+        left = _wait(terraforms, limit_s)
         for number in (signal.SIGINT, signal.SIGKILL):
             for process in left:
                 _signal(process, number)
-            _, left = psutil.wait_procs(left, timeout=END_GRACE_S)
+            left = _wait(left, END_GRACE_S)
 
     def workers(self) -> list[str]:
-        """The workers that something was still at work for."""
-        return sorted(self._at_work())
+        """The workers that something is still at work for."""
+        return sorted(worker for worker, processes in self._at_work().items() if any(map(_is_at_work, processes)))
 
     def _at_work(self) -> dict[str, list[psutil.Process]]:
         if self._found is None:
@@ -68,6 +70,22 @@ class Former:
         start = f"{self.plays}{os.sep}"
         found = next((word.partition(start)[2] for word in words if start in word), "")
         return found.partition("/")[0].rpartition(".")[0]
+
+
+def _wait(processes: list[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Those that are still at work after at most ``limit_s``."""
+    end = time.monotonic() + limit_s
+    while (left := [process for process in processes if _is_at_work(process)]) and time.monotonic() < end:
+        time.sleep(LOOK_S)
+    return left
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    """A dead process that nobody has waited for is over, too: not every container has an init that does."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -1,6 +1,7 @@
 """Ends and starts of a controller: in order, beside another, with many jobs at work, with a set clock, with a busy database."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -8,11 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from server.app import Controller, elapsed, make_controller
-from server.installation import installation_id
+from server.installation import installation_id, running_controller
 from server.models import Change, Job, Worker, insert
 from server.settings import Settings
 from server.states import JobState, WorkerState
@@ -85,6 +87,36 @@ def test_an_end_in_order_is_quick_and_loses_nothing_of_what_is_at_work(lab: Lab)
     assert [lab.reach(name) for name in names] == [JobState.DONE] * 4
     lab.settle()
     check(lab)
+
+
+def test_an_end_in_order_waits_neither_for_a_reader_nor_for_what_another_controller_left(lab: Lab) -> None:
+    lab.given = {"create_timeout_s": 60.0, "sweep_interval_s": 1.0}
+    lab.storage.prepare()
+    shared = lab.storage.data / "large.raw"
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    with shared.open("wb") as file:
+        file.truncate(10**9)
+    left = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(300)"],
+        env={
+            **os.environ,
+            "TF_DATA_DIR": str(lab.settings.home / "terraform" / "local-worker" / "data"),
+            "TF_WORKSPACE": "job-7",
+        },
+    )
+    lab.start()
+    wait(lambda: "waiting for a terraform" in lab.log(), 30, lab.log)
+    running = running_controller(lab.settings.home)
+    assert running is not None
+    address = urlsplit(running.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0))) as reader:
+        reader.sendall(b"GET /getfile/ada/large.raw HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reader.recv(1000).startswith(b"HTTP/1.1 200")
+        took_s = lab.stop()
+    left.kill()
+    left.wait()
+    print(f"the end took {took_s:.1f} s")
+    assert took_s < STOP_LIMIT_S
 
 
 def test_a_second_controller_refuses_and_disturbs_nothing(lab: Lab) -> None:

@@ -78,3 +78,23 @@ def test_children_of_this_controller_are_not_former_ones(tmp_path: Path, childre
     children.append(terraform(tmp_path, "job-1", 60))
     former.settle("job-1", 0.1)
     assert children[0].poll() is None
+
+
+def test_one_that_nobody_has_waited_for_is_over(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    """As in a container whose first process does not look after orphans: its end leaves a zombie."""
+    children.append(terraform(tmp_path, "job-1", 1.0))
+    former = former_of(tmp_path)
+    assert former.workers() == ["job-1"]
+    begin = time.monotonic()
+    former.settle("job-1", 30)
+    assert time.monotonic() - begin < 10
+    assert former.workers() == []
+
+
+def test_what_has_ended_meanwhile_is_not_listed(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children.append(play(tmp_path, "job-1"))
+    former = former_of(tmp_path)
+    assert former.workers() == ["job-1"]
+    children[0].kill()
+    children[0].wait()
+    assert former.workers() == []
