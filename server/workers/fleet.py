@@ -51,7 +51,7 @@ class Address:
 
     @classmethod
     def of(cls, outputs: dict[str, Any]) -> "Address":
-        """From the outputs of the worker module."""
+        """From the outputs of the worker module; empty where there are none."""
         values = (outputs.get("address"), outputs.get("port"), outputs.get("user"), outputs.get("host_key"), outputs.get("boot"))
         host, port, user, key, boot = values
         return cls(str(host or ""), int(port or 0), str(user or ""), str(key or ""), str(boot or ""))

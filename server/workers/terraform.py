@@ -151,7 +151,9 @@ class Module:
             "compact_warnings": IsFlagged,
         }
         self._check("apply", self._command(workspace, timeout_s).apply(**options))
-        return self.outputs(workspace)
+        if not (outputs := self.outputs(workspace)):
+            raise TerraformError(f"terraform apply: it was successful, and yet there are no outputs in the state of {workspace}")
+        return outputs
 
     def destroy(self, workspace: str, timeout_s: float) -> None:
         """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError."""
@@ -271,12 +273,13 @@ class Module:
                 return
             self._state_folder.mkdir(parents=True, exist_ok=True)
             backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self._state_folder / "workspaces"}
-            options = {"var": None, "backend_config": backend, "lockfile": "readonly"}
+            options = {"var": None, "backend_config": backend, "lockfile": "readonly", "reconfigure": IsFlagged}
             self._check("init", self._command("default", INIT_TIMEOUT_S, own_providers=True).init(**options))
             marker.write_text(fingerprint)
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{INIT_FORMAT} {self._binary}".encode())
+        # The home is in it: terraform notes where its states lie, and a copied or moved home would go on in the former one.
+        digest = hashlib.sha256(f"{INIT_FORMAT} {self._binary} {self.home}".encode())
         for path in sorted((*self.path.glob("*.tf"), *self.path.glob(".terraform.lock.hcl"))):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()

@@ -2,7 +2,11 @@
 
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +113,57 @@ def test_a_module_is_initialised_once_and_again_when_its_text_changes(module: Mo
     (module.path / "main.tf").write_text(MODULE + "\n")
     module.apply("job-2", {"size": 1}, 60)
     assert os.stat(marker).st_mtime_ns > first
+
+
+@pytest.mark.parametrize("way", ["copied", "moved"])
+def test_a_home_in_another_place_keeps_its_states_there(module: Module, tmp_path: Path, way: str) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    other = Module(module.path, tmp_path / "other", terraform_binary(), dict)
+    if way == "copied":
+        shutil.copytree(module.home, other.home)
+    else:
+        module.home.rename(other.home)
+    assert other.outputs("job-1") == {"size": 1}
+    assert other.apply("job-2", {"size": 2}, 60) == {"size": 2}
+    assert other.workspaces() == ["job-1", "job-2"]
+    assert module.workspaces() == (["job-1"] if way == "copied" else [])
+    other.destroy("job-1", 60)
+    assert other.workspaces() == ["job-2"]
+
+
+HOLD = """
+import fcntl, sys, time
+with open(sys.argv[1], "r+") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def hold(state: Path, seconds: float) -> "subprocess.Popen[str]":
+    """A process that locks the state as terraform does, and says who it is."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(state), str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    note = {"ID": "f7a1", "Operation": "OperationTypeApply", "Who": "an earlier one", "Path": str(state)}
+    (state.parent / f".{state.name}.lock.info").write_text(json.dumps(note))
+    return holder
+
+
+def test_a_state_that_a_living_terraform_has_locked_is_waited_for(module: Module) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    with hold(module.home / "state" / "workspaces" / "job-1" / "terraform.tfstate", 3) as holder:
+        begin = time.monotonic()
+        assert module.apply("job-1", {"size": 2}, 60) == {"size": 2}
+        assert time.monotonic() - begin > 2
+        assert holder.wait() == 0
+
+
+def test_a_lock_whose_holder_is_dead_hinders_nobody(module: Module) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    with hold(module.home / "state" / "workspaces" / "job-1" / "terraform.tfstate", 600) as holder:
+        holder.kill()
+    begin = time.monotonic()
+    module.destroy("job-1", 60)
+    assert module.workspaces() == []
+    assert time.monotonic() - begin < 9  # shorter than a lock is waited for
