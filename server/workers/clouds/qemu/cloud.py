@@ -22,7 +22,7 @@ from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
 from server.workers.clouds.qemu.setup import setup_problems
 from server.workers.clouds.qemu.shared import SharedProvider
-from server.workers.clouds.qemu.snapshot import CANARY
+from server.workers.clouds.qemu.snapshot import CANARY, half_made, remove_half_made
 from server.workers.clouds.qemu.template import QemuTemplate
 
 OUTDATED = (
@@ -129,7 +129,10 @@ class QemuCloud:
         return Layout("ssh", WORK_DIR, JOB_DIR, start, stop, status)
 
     def resources(self) -> list[Resource]:
-        """Machines that run, and what dead ones left, but not the template's machine, nor a canary that is being looked at."""
+        """Machines that run, what dead ones left, and snapshots that were never finished.
+
+        But not the template's machine, nor a canary that is being looked at.
+        """
         running = guests_of(self._server_id)
         machines = [Resource("machine", worker, str(pid), True) for worker, pid in running.items()]
         left = [
@@ -137,14 +140,17 @@ class QemuCloud:
             for name in self._machines.folders()
             if name not in running
         ]
-        return [found for found in machines + left if not self._spared(found.worker)]
+        snapshots = [Resource("snapshot", "", str(folder), False) for folder in half_made(self._home)]
+        return [found for found in machines + left if not self._spared(found.worker)] + snapshots
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's process lives."""
         return find_process(GuestName(self._server_id, worker).mark) is not None
 
     def delete(self, resource: Resource) -> None:
-        """End the machine if it runs, and delete what it owned."""
+        """End the machine if it runs, and delete what it owned; or remove the snapshot that was never finished."""
+        if resource.kind == "snapshot":
+            return remove_half_made(self._home, Path(resource.identifier))
         self._machines.remove(GuestName(self._server_id, resource.worker))
 
     def console_log(self, worker: str) -> str:

@@ -22,6 +22,7 @@ from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.images import Image, describe_image, is_image, read_image
+from server.workers.clouds.qemu.locks import exclusive, is_held
 from server.workers.clouds.qemu.machine import Machine, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.qmp import Qmp
@@ -29,11 +30,13 @@ from server.workers.clouds.qemu.ssh import CommandFailed, Login, run_over_ssh
 from server.workers.terraform import Module
 
 CANARY = "canary-"
+PROMOTED = "promoted"  # a file in the folder of each snapshot that workers were ever made from
 BOOT_LIMIT_S = 600.0
 CHECK_LIMIT_S = 180.0
 WARM_LIMIT_S = 180.0
 SAVE_LIMIT_S = 120.0
 DELETE_LIMIT_S = 120.0
+LOCK_LIMIT_S = 1.0
 # What the first job needs shall be in the memory already: the service that waits for it, and the NFS client. The unmount gives
 # the client's identity back to the server; nothing may be left unwritten, since clones share this disk.
 WARM = """\
@@ -102,10 +105,7 @@ class Snapshots:
 
     def current(self) -> str | None:
         """The number of the promoted one."""
-        try:
-            return self.home.current.readlink().name
-        except OSError:
-            return None
+        return _current(self.home)
 
     def roll_back(self) -> str:
         """Promote the one before the promoted one; returns its number. Raises TemplateMissing."""
@@ -117,6 +117,7 @@ class Snapshots:
 
     def promote(self, name: str) -> None:
         """New workers start from this one; running ones keep theirs. One step: there is always a promoted one."""
+        (self.home.snapshots / name / PROMOTED).touch()
         beside = self.home.snapshots / "current.new"
         beside.unlink(missing_ok=True)
         beside.symlink_to(name)
@@ -212,6 +213,32 @@ class Snapshots:
         machines = Machines(self.home)
         records = [machines.find(worker) for worker in machines.folders()]
         return {machine.spec.snapshot for machine in records if machine}
+
+
+def half_made(home: QemuHome) -> list[Path]:
+    """The folders of attempts that ended before their promotion; none while an attempt is being made."""
+    return [] if is_held(home.snapshot_lock, "snapshot") else _half_made(home)
+
+
+def remove_half_made(home: QemuHome, folder: Path) -> None:
+    """Remove it if it still is such a one. Raises InfrastructureError where an attempt is being made."""
+    with exclusive(home.snapshot_lock, "snapshot", LOCK_LIMIT_S):
+        if folder in _half_made(home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _half_made(home: QemuHome) -> list[Path]:
+    current = int(_current(home) or 0)
+    entries = home.snapshots.iterdir() if home.snapshots.is_dir() else ()
+    folders = [entry for entry in entries if entry.name.isdigit() and int(entry.name) > current]
+    return sorted(folder for folder in folders if not (folder / PROMOTED).exists())
+
+
+def _current(home: QemuHome) -> str | None:
+    try:
+        return home.current.readlink().name
+    except OSError:
+        return None
 
 
 def memory_shape(variables: dict[str, object]) -> Shape:

@@ -1,14 +1,18 @@
 """The cloud as the controller sees it, as far as it goes without a machine."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from server.errors import TemplateMissing
 from server.settings import Settings
+from server.workers.clouds.base import Resource
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.process import GuestName
 from tests.workers.clouds.qemu.building import make_image
 
 
@@ -44,3 +48,26 @@ def test_nothing_runs_before_it_is_started(cloud: QemuCloud) -> None:
     assert cloud.nfs_pid() is None
     assert not cloud.alive("job-1")
     assert cloud.console_log("job-1") == ""
+
+
+def test_a_snapshot_that_was_never_finished_is_listed_and_can_be_removed(cloud: QemuCloud, tmp_path: Path) -> None:
+    half = QemuHome(tmp_path).snapshots / "1"
+    half.mkdir(parents=True)
+    (found,) = cloud.resources()
+    assert found == Resource("snapshot", "", str(half), alive=False)
+    cloud.delete(found)
+    assert cloud.resources() == []
+
+
+def test_the_machine_of_another_installation_is_not_listed_and_cannot_be_ended(cloud: QemuCloud, tmp_path: Path) -> None:
+    """A process with the words of a machine that another installation on this computer has, with the name of one of ours."""
+    mark = GuestName("fedcba987654", "job-1").mark
+    foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
+    try:
+        assert cloud.resources() == []
+        assert not cloud.alive("job-1")
+        cloud.delete(Resource("machine", "job-1", str(foreign.pid), alive=True))
+        assert foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()

@@ -11,8 +11,9 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.base import Progress, Trial
 from server.workers.clouds.qemu.images import Image, describe_image
+from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.snapshot import Canaries, Snapshots, memory_shape
+from server.workers.clouds.qemu.snapshot import Canaries, Snapshots, half_made, memory_shape, remove_half_made
 from tests.workers.clouds.qemu.building import make_image
 
 SMALL = Flavor("m1.small", 1, 1, 1)
@@ -141,3 +142,22 @@ def test_one_that_cannot_be_read_is_not_listed_and_goes_with_the_next(snapshots:
     assert take(snapshots) == "2"
     assert [one.name for one in snapshots.listed()] == ["2"]
     assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["2"]
+
+
+def test_only_what_was_never_promoted_and_is_not_being_made_counts_as_half_made(snapshots: Snapshots, home: QemuHome) -> None:
+    assert half_made(home) == []
+    take(snapshots)
+    take(snapshots)
+    snapshots.roll_back()  # the second one stays: somebody may want it again
+    half = home.snapshots / "3"
+    half.mkdir()
+    with exclusive(home.snapshot_lock, "snapshot", 1):
+        assert half_made(home) == []
+        with pytest.raises(InfrastructureError, match="another process"):
+            remove_half_made(home, half)
+    assert half_made(home) == [half]
+    for other in (home.snapshots / "1", home.snapshots / "2", home.template):
+        remove_half_made(home, other)
+        assert other.is_dir()
+    remove_half_made(home, half)
+    assert not half.exists()
