@@ -2,19 +2,24 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from server.client import Client
-from server.settings import CHECKOUT
+from server.installation import running_controller
+from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
 
 FINAL = ("DONE", "FAILED", "CANCELLED")
-LIMIT_S = 400.0
+START_LIMIT_S, LIMIT_S = 60.0, 400.0
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +46,46 @@ def wait_for(client: Client, job_id: int) -> dict[str, object]:
         assert time.monotonic() < deadline, row["log"]
         time.sleep(0.3)
     return row
+
+
+@pytest.fixture
+def own_settings(vm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The machines' home with a storage and a database of this test alone."""
+    given = {
+        "home": vm_home,
+        "storage": tmp_path / "storage",
+        "database": tmp_path / "cumulus.sqlite",
+        "apps": CHECKOUT / "tests" / "apps",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"CUMULUS_{name.upper()}", str(value))
+    monkeypatch.setenv("CUMULUS_CLOUD", CloudName.QEMU)
+    return Settings(port=0)
+
+
+@contextmanager
+def served(settings: Settings, log: Path) -> Iterator["tuple[Client, subprocess.Popen[bytes]]"]:
+    """A controller of its own process, its words in ``log``; ended in order."""
+    command = [str(Path(sys.executable).with_name("cumulus")), "serve", "--port", "0"]
+    with log.open("ab") as output:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        running = None
+        deadline = time.monotonic() + START_LIMIT_S
+        while running is None or running.pid != child.pid or not Client(running.url).healthy():
+            assert time.monotonic() < deadline, log.read_text()
+            running = running_controller(settings.home)
+            time.sleep(0.05)
+        yield Client(running.url), child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+        child.wait(60)
+
+
+def until(true: Callable[[], bool], log: Path) -> None:
+    """Return when the condition holds; fail with the controller's words after the limit."""
+    deadline = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
