@@ -71,11 +71,11 @@ def computer() -> str:
     return f"Measured on {date}: {os.cpu_count()} cores ({model}), {memory_gb:.0f} GB, Linux {platform.release()}"
 
 
-def write(mark: str, lines: list[str]) -> None:
+def write(mark: str, lines: list[str], page: Path = REPORT) -> None:
     """The report, between the two marks of its part of the page."""
     text = "\n".join(lines)
     begin, end = f"<!-- begin{mark} -->", f"<!-- end{mark} -->"
-    head, _, rest = REPORT.read_text().partition(begin)
+    head, _, rest = page.read_text().partition(begin)
     tail = rest.partition(end)[2]
-    REPORT.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
     print(text)

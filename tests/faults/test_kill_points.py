@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.figures import record
 from tests.faults.lab import Lab
 from tests.faults.points import Change, Point, changes, points
 from tests.faults.promises import check, history
@@ -58,4 +59,5 @@ def test_a_scenario_does_what_it_is_there_for(root: Path, name: str) -> None:
 def test_nothing_is_lost_where_the_controller_is_killed(root: Path, point: Point) -> None:
     lab = played(FIRST[point.change], root, str(point))
     assert lab.kills > len(SCENARIOS[FIRST[point.change]].dies_at), f"the controller was never at {point}"
+    record("kill", str(point).replace(">", "-"), point=str(point))
     lab.end()

@@ -18,9 +18,10 @@ from server.jobs.service import Submission
 from server.models import Event, Job, Worker, living_workers
 from server.settings import CloudName, Settings
 from server.states import JobState, Reason
+from tests.faults.figures import record
 from tests.faults.toy import TROUBLES, Crash, Inline, Machine, ToyCloud, ToyFleet, World
 
-LIMIT = 4
+LIMIT, LONG = 4, 1000
 FLAVORS = f"NAME\tWEIGHT\tCPU\tRAM\nlight\t1\t1\t1\nheavy\t3\t2\t2\nMAX_ACCUMULATED_WEIGHT = {LIMIT}\n"
 APPS = Path(__file__).parents[1] / "apps"
 FORM = '{"text": "x", "seconds": "0", "outcome": "ok"}'
@@ -296,4 +297,8 @@ class TestShort(Installation.TestCase):  # type: ignore[name-defined, misc]
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 class TestLong(Installation.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=LONG, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+    def runTest(self) -> None:  # noqa: N802  # the name is unittest's
+        super().runTest()
+        record("model", "long", examples=LONG)

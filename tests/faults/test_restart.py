@@ -21,6 +21,7 @@ from server.states import JobState, WorkerState
 from server.storage.folders import JobFolder, Plan, folder_name
 from server.workers.clouds.local import RUNNER, LocalCloud
 from tests.conftest import eventually, state_of, submission
+from tests.faults.figures import record
 from tests.faults.lab import Lab, wait
 from tests.faults.promises import check
 
@@ -66,7 +67,7 @@ def test_fifty_running_jobs_are_adopted_within_five_seconds(lab: Lab) -> None:
     lab.start()
     wait(lambda: all((folder.path / ".cumulus.lease").exists() for folder in folders), 30, lab.log)
     took_s = time.monotonic() - begin
-    print(f"{MANY} running jobs were adopted {took_s:.2f} s after the start of the process")
+    record("adoption", str(MANY), jobs=MANY, seconds=took_s)
     assert took_s <= ADOPTION_LIMIT_S
     with lab.rows():
         assert Job.select().where(Job.state.in_((JobState.RUNNING, JobState.LOST)), Job.attempt == 1).count() == MANY

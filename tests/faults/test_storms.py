@@ -1,16 +1,14 @@
 """Whole lives under random faults; the promises hold for every one of them."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from server.settings import CHECKOUT
+from tests.faults.figures import record
 from tests.faults.storm import Storm, lab_for
 
 SHORT, LONG = 50, 1000
-FIGURES = CHECKOUT / "var" / "faults"
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -20,9 +18,7 @@ def rage(root: Path, number: int, seed: int, *, erasing: bool) -> None:
     storm = Storm(lab, number, seed, erasing)
     try:
         storm.rage()
-        FIGURES.mkdir(parents=True, exist_ok=True)
-        (FIGURES / f"storm-{seed}.json").write_text(json.dumps(storm.figures(), indent=1) + "\n")
-        print(storm.figures())
+        record("storm", str(seed), **storm.figures())
         lab.stop()
     except BaseException:
         print(lab.log())
