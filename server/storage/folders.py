@@ -21,6 +21,8 @@ from server.storage.regular import is_regular, open_regular, read_regular
 
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
+# What appears in a job's folder when its sender or its runner has done all it had to do.
+ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -250,6 +252,14 @@ class JobFolder:
             found = [re.fullmatch(r"\.cumulus\.attempt\.([1-9][0-9]{0,8})", entry.name) for entry in os.scandir(self.path)]
             return max((int(one[1]) for one in found if one), default=0)
         return 0
+
+    def planned_worker(self, attempt: int) -> str:
+        """The machine that the orders of an attempt are for; "" where they are for another attempt, or garbage."""
+        try:
+            plan = json.loads(self.private_text("plan"))
+            return str(plan["worker"]) if plan["attempt"] == attempt else ""
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""
 
     def is_asked_to_stop(self) -> bool:
         """Whether somebody wants no more of the job."""
