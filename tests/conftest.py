@@ -2,8 +2,10 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,18 @@ def controller(settings: Settings, cloud: LocalCloud) -> Iterator[Controller]:
     made.loop.stop(grace_s=10)
     made.database.close()
     cloud.stop()
+
+
+@contextmanager
+def turning(controller: Controller) -> Iterator[Controller]:
+    """A controller whose loop runs."""
+    thread = threading.Thread(target=controller.loop.run, daemon=True)
+    thread.start()
+    try:
+        yield controller
+    finally:
+        controller.loop.stop(grace_s=15)
+        thread.join(15)
 
 
 def submission(**changes: str) -> Submission:

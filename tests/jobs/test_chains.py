@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from server.app import Controller
 from server.errors import InvalidInput
 from server.models import Job
 from server.states import JobState, Reason
-from tests.conftest import eventually, state_of, submission
+from tests.conftest import eventually, state_of, submission, turning
 
 RESULT = "%job_dir_0%/output/result.txt"
 
@@ -19,11 +18,8 @@ RESULT = "%job_dir_0%/output/result.txt"
 @pytest.fixture
 def running(controller: Controller) -> Iterator[Controller]:
     """A controller whose loop runs."""
-    thread = threading.Thread(target=controller.loop.run, daemon=True)
-    thread.start()
-    yield controller
-    controller.loop.stop(grace_s=15)
-    thread.join(15)
+    with turning(controller):
+        yield controller
 
 
 def step(controller: Controller, after: int | None = None, files: tuple[str, ...] = (), **form: str) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from server.models import Conversion, Event, Job, Worker
 from server.settings import CHECKOUT, Settings
 from server.states import JobState, Reason
 from server.storage import conversions
-from tests.conftest import eventually, state_of, submission
+from tests.conftest import eventually, state_of, submission, turning
 
 APP = """\
 <tool id="join_1.0" name="Join" version="1.0" category="Tests" description="Joins mzML files"
@@ -81,11 +80,8 @@ def converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Converter:
 @pytest.fixture
 def running(controller: Controller) -> Iterator[Controller]:
     """A controller whose loop runs."""
-    thread = threading.Thread(target=controller.loop.run, daemon=True)
-    thread.start()
-    yield controller
-    controller.loop.stop(grace_s=15)
-    thread.join(15)
+    with turning(controller):
+        yield controller
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from server.models import Event, Job, Worker, living_workers
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.workers.clouds.local import LocalCloud
-from tests.conftest import eventually, state_of, submission
+from tests.conftest import eventually, state_of, submission, turning
 
 RUNNING = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
 FAILING = '{"text": "hello", "seconds": "0", "outcome": "fail"}'
@@ -53,11 +53,8 @@ def cloud(settings: Settings) -> FaultyCloud:
 @pytest.fixture
 def running(controller: Controller) -> Iterator[Controller]:
     """A controller whose loop runs."""
-    thread = threading.Thread(target=controller.loop.run, daemon=True)
-    thread.start()
-    yield controller
-    controller.loop.stop(grace_s=15)
-    thread.join(15)
+    with turning(controller):
+        yield controller
 
 
 def begin(controller: Controller, wish: Submission) -> int:
