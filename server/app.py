@@ -20,6 +20,7 @@ from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
 from server.jobs.loop import Loop
 from server.jobs.manifests import Manifests
+from server.jobs.pool import Pool
 from server.jobs.rebuild import Rebuilt, rebuild, recover
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
@@ -109,10 +110,11 @@ def make_controller(
     endings = Endings(settings, manifests)
     reuse = Reuse(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, manifests, clock)
+    pool = Pool(settings, flavors, fleet, circuit, clock)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
-    loop = Loop(settings, steps, watch, sweeper, circuit, flavors.max_weight, clock, steady)
+    loop = Loop(settings, storage, steps, watch, pool, sweeper, circuit, flavors.max_weight, clock, steady)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,

@@ -5,12 +5,12 @@ Owns the schema's Python side (its history is in ``migrations``). Knows nothing 
 
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
+from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField, fn
 
 from server import migrations
 from server.errors import CumulusError
@@ -252,10 +252,52 @@ def _database(table: type[Row]) -> SqliteDatabase:
     return database
 
 
+def _slim() -> Any:
+    """A query for jobs without their settings, which may be large."""
+    return Job.select(*(field for field in Job._meta.sorted_fields if field is not Job.settings))
+
+
 def unfinished_jobs() -> list[Job]:
     """The jobs that something may still happen to, oldest first, without their settings. Uses a partial index."""
-    columns = [field for field in Job._meta.sorted_fields if field is not Job.settings]
-    return list(Job.select(*columns).where(SQL(_UNFINISHED)).order_by(Job.id))
+    return list(_slim().where(SQL(_UNFINISHED)).order_by(Job.id))
+
+
+def jobs_in_motion() -> list[Job]:
+    """Those of them that do not wait for a machine: their number is bounded by the machines and the uploads, not by the queue."""
+    return list(_slim().where(SQL(_UNFINISHED), Job.state != JobState.QUEUED).order_by(Job.id))
+
+
+def jobs_of(workers: Sequence[Worker]) -> list[Job]:
+    """The jobs that these machines are for and that something may still happen to, without their settings."""
+    numbers = [worker.job_id for worker in workers if worker.job_id is not None]
+    return list(_slim().where(Job.id.in_(numbers), SQL(_UNFINISHED))) if numbers else []
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job that waits for a machine, as far as its turn depends on it."""
+
+    id: int
+    owner: str
+    flavor: str
+    weight: int
+    priority: int
+    state_since: float
+
+
+def queued_jobs(now: float) -> list[Queued]:
+    """The jobs that wait for a machine and may begin, oldest first."""
+    columns = (Job.id, Job.owner, Job.flavor, Job.weight, Job.priority, Job.state_since)
+    queued = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.not_before <= now
+    query: Any = Job.select(*columns).where(*queued).order_by(Job.id).tuples()
+    return [Queued(*row) for row in query]
+
+
+def next_queued_at(now: float) -> float | None:
+    """When the next of the waiting jobs may begin that may not yet (Unix seconds)."""
+    later = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.not_before > now
+    at: float | None = Job.select(fn.MIN(Job.not_before)).where(*later).scalar()
+    return at
 
 
 def living_workers() -> list[Worker]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from server.errors import InvalidInput
@@ -99,8 +99,16 @@ class Settings(BaseSettings):
     sweep_interval_s: PositiveFloat = Field(
         60, description="Seconds between two looks at all that the cloud has; an orphan is removed when it was seen twice"
     )
-    poll_interval_s: PositiveFloat = Field(0.5, description="Seconds between two looks at the folders of running jobs")
+    poll_interval_s: PositiveFloat = Field(
+        0.5, description="Seconds between two looks at the folders of running jobs, where the storage is not this computer's own"
+    )
     play_retention_s: PositiveFloat = Field(7 * 24 * 3600, description="Seconds that the record of a play is kept")
+    min_ready: dict[str, NonNegativeInt] = Field(
+        {}, description='Machines of each flavor that are kept ready for a job, such as {"m1.4xlarge": 1}; default: none'
+    )
+    ready_max_age_s: PositiveFloat = Field(
+        6 * 3600, description="Seconds after which a machine that waits for a job is replaced; at most half of `lease_s`"
+    )
     parallel_steps: PositiveInt = Field(8, description="Terraform and Ansible children at once")
     threads: PositiveInt = Field(16, description="Threads that answer requests")
     min_free_gb: float = Field(1, ge=0, description="Free GB on the storage under which new jobs are refused")
@@ -124,6 +132,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _replace_before_the_lease_ends(self) -> "Settings":
+        self.ready_max_age_s = min(self.ready_max_age_s, self.lease_s / 2)
+        return self
 
     @model_validator(mode="after")
     def _resolve_paths(self) -> "Settings":

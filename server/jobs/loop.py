@@ -13,17 +13,21 @@ from peewee import OperationalError, PeeweeException
 
 from server.errors import InfrastructureError
 from server.jobs.breaker import LAUNCHING, Circuit
-from server.jobs.scheduler import Rules, admit
+from server.jobs.pool import Pool, is_being_made, is_waiting
+from server.jobs.scheduler import Rules, admit, rank
 from server.jobs.steps import Steps
 from server.jobs.switches import why_drained
 from server.jobs.watch import STARTED, Watch
-from server.models import Job, Worker, living_workers, shift_times, unfinished_jobs
+from server.models import Job, Queued, Worker, jobs_in_motion, jobs_of, living_workers, next_queued_at, queued_jobs, shift_times
 from server.settings import Settings
 from server.states import JobState, WorkerState
+from server.storage.folders import ARRIVED, RESULT, Storage
+from server.storage.notices import Notices
 from server.workers.sweeper import Sweeper
 
 DATABASE_PAUSE_S = 2.0
 TIDY_INTERVAL_S = 24 * 3600.0
+HEARTBEAT_LOOKS = 4  # at a started job, in the time after which a heartbeat is late
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
 JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
 log = structlog.get_logger()
@@ -35,8 +39,10 @@ class Loop:
     def __init__(
         self,
         settings: Settings,
+        storage: Storage,
         steps: Steps,
         watch: Watch,
+        pool: Pool,
         sweeper: Sweeper,
         circuit: Circuit,
         max_weight: int,
@@ -44,19 +50,22 @@ class Loop:
         steady: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._storage = storage
         self._steps = steps
         self._watch = watch
+        self._pool = pool
         self._sweeper = sweeper
         self._circuit = circuit
         self._rules = Rules(max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
         self._clock = clock
         self._steady = steady
         self._last = (clock(), steady())
-        self._pool = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
+        self._executor = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int | str, Future[None]] = {}  # by the worker's number, or the name of what is nobody's
         self._tidy_due = 0.0
         self._sweep_due = 0.0
         self._wake = threading.Event()
+        self._notices = Notices(storage.jobs, (ARRIVED, RESULT), self.wake)
         self._stopping = threading.Event()
 
     def wake(self) -> None:
@@ -82,7 +91,8 @@ class Loop:
         self._stopping.set()
         self._wake.set()
         self._steps.abandon()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._notices.close()
         end = threading.Event()
         for future in list(self._in_flight.values()):
             future.add_done_callback(lambda _: end.set())
@@ -96,21 +106,27 @@ class Loop:
         """One look at everything unfinished; returns the seconds until the next is due."""
         now = self._clock()
         self._straighten(now)
-        jobs = unfinished_jobs()
-        workers = living_workers()
+        jobs, workers = jobs_in_motion(), living_workers()
+        hears_all = self._listen(jobs)
+        self._observe(jobs, workers, now)  # before the others: a step of a workflow goes on when the one before it is done
         for job in jobs:
             if job.state == JobState.UPLOADING:
                 self._apart(job, now, self._steps.receive, job, now)
             else:
                 self._steps.expire(job, now)
-        self._observe(jobs, workers, now)
+        self._pool.give_up_old(workers, now)
         self._admit(now)
         self._dispatch(now)
         if now >= self._tidy_due:
             self._tidy_due = now + TIDY_INTERVAL_S
             self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
-        return self._delay(now)
+        return self._delay(now, hears_all)
+
+    def _listen(self, jobs: list[Job]) -> bool:
+        """Hear at once where somebody waits for a file; True if that can be relied on."""
+        awaited = [job for job in jobs if job.state == JobState.UPLOADING or job.state in STARTED]
+        return self._notices.listen_only_to([self._storage.folder(job.folder).path for job in awaited])
 
     def _straighten(self, now: float) -> None:
         """Where the computer's clock was set, limits and pauses go on counting the time that really passed."""
@@ -145,6 +161,7 @@ class Loop:
         else:
             for worker in living_workers():
                 if worker.name in missing:
+                    self._pool.vanished(worker, self._clock())
                     self._watch.doubt(worker, self._clock())
 
     def _apart(self, job: Job, now: float, step: Callable[..., None], *arguments: object) -> None:
@@ -163,25 +180,44 @@ class Loop:
 
         One that needs what another is converting is overtaken; whether it does is asked when those before it have begun.
         """
+        workers = living_workers()
+        if why := why_drained():
+            return self._pool.give_up_all(workers, f"the queue is drained: {why}", now)
         breaker = self._circuit.look()
-        if not breaker.may_begin(now) or why_drained():
+        if not breaker.may_begin(now):
             return
-        jobs, living = unfinished_jobs(), living_workers()
-        occupied = {worker.job_id for worker in living if worker.state != WorkerState.HELD}
-        waiting = [job for job in jobs if job.state == JobState.QUEUED and job.id not in occupied and job.not_before <= now]
-        used = sum(worker.weight for worker in living)
-        for job in admit(waiting, _at_work(jobs, living), used, self._rules, now, lambda job: self._steps.must_wait(job, now)):
+        occupied = {worker.job_id for worker in workers if worker.state != WorkerState.HELD}
+        used, ready = sum(worker.weight for worker in workers), self._pool.ready(workers)
+        if used >= self._rules.limit and not ready:
+            return
+        waiting = [job for job in queued_jobs(now) if job.id not in occupied]
+        begun = set[int]()
+        for job in admit(waiting, _at_work(workers), used, self._rules, now, lambda job: self._steps.must_wait(job, now), ready):
             self._steps.assign(job, now)
+            begun.add(job.id)
             if breaker.is_open:
                 return self._circuit.begun(job.id)
+        self._keep_pool([job for job in waiting if job.id not in begun], now)
+
+    def _keep_pool(self, left: list[Queued], now: float) -> None:
+        """Machines wait ready only in room that no job wants."""
+        workers = living_workers()
+        if not left:
+            return self._pool.refill(workers, now)
+        used = sum(worker.weight for worker in workers)
+        first = min(left, key=lambda job: rank(job, _at_work(workers), self._rules, now))
+        self._pool.make_room(first.weight, used, workers, now)
 
     def _dispatch(self, now: float) -> None:
-        jobs = {job.id: job for job in unfinished_jobs()}
-        for worker in living_workers():
-            if worker.id in self._in_flight or worker.not_before > now or self._stopping.is_set():
+        workers = living_workers()
+        jobs = {job.id: job for job in jobs_of(workers)}
+        for worker in workers:
+            if worker.id in self._in_flight or worker.not_before > now or self._stopping.is_set() or is_waiting(worker):
                 continue
             job = jobs.get(worker.job_id or 0)
-            if job is None or not _is_current(job, worker):
+            if is_being_made(worker):
+                self._submit(worker.id, self._pool.make, worker)
+            elif job is None or not _is_current(job, worker):
                 self._submit(worker.id, self._steps.remove, worker)
             elif job.state in LAUNCHING:
                 self._submit(worker.id, self._steps.launch, job.id, worker)
@@ -189,7 +225,7 @@ class Loop:
                 self._submit(worker.id, self._watch.look, job.id, worker)
 
     def _submit(self, key: int | str, step: Callable[..., None], *arguments: object) -> None:
-        future = self._pool.submit(step, *arguments)
+        future = self._executor.submit(step, *arguments)
         self._in_flight[key] = future
         future.add_done_callback(lambda done: self._landed(key, done))
 
@@ -214,19 +250,24 @@ class Loop:
     def _busy(self) -> bool:
         return any(future.running() for future in self._in_flight.values())
 
-    def _delay(self, now: float) -> float:
-        """Files are looked at every so often while somebody waits for one; otherwise the next deadline counts."""
-        jobs = unfinished_jobs()
-        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in jobs):
-            return self._settings.poll_interval_s
-        due = [row.not_before for row in (*jobs, *living_workers()) if row.not_before > now]
-        due += [at for at in (self._circuit.look().try_at,) if at > now]
-        return max(0.0, min([*due, self._sweep_due]) - now)
+    def _delay(self, now: float, hears_all: bool) -> float:
+        """Until the next deadline; what others than this computer may change in the storage is looked at every so often.
+
+        While nothing can be missed, only heartbeats need a look, and deadlines.
+        """
+        due = [worker.not_before for worker in living_workers()]
+        due += [self._circuit.look().try_at, next_queued_at(now) or 0.0, *self._pool.try_at(), self._sweep_due]
+        delay = min((at - now for at in due if at > now), default=self._settings.sweep_interval_s)
+        in_motion = jobs_in_motion()
+        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in in_motion):
+            look_s = self._settings.heartbeat_late_s / HEARTBEAT_LOOKS if hears_all else self._settings.poll_interval_s
+            delay = min(delay, look_s)
+        return delay
 
 
-def _at_work(jobs: list[Job], workers: list[Worker]) -> dict[str, int]:
+def _at_work(workers: list[Worker]) -> dict[str, int]:
     """The weight of each owner's machines."""
-    owners, weights = {job.id: job.owner for job in jobs}, dict[str, int]()
+    owners, weights = {job.id: job.owner for job in jobs_of(workers)}, dict[str, int]()
     for worker in workers:
         owner = owners.get(worker.job_id or 0, "")
         weights[owner] = weights.get(owner, 0) + worker.weight

@@ -21,7 +21,7 @@ from server.storage.folders import JobFolder, Storage
 
 WHO = "rebuild"
 FOLDER = re.compile(r"Job_(?P<id>[1-9][0-9]{0,17})_(?P<owner>[A-Za-z0-9.-]+)_(?P<app>[A-Za-z0-9._-]+)_(?P<created>[0-9]{1,12})")
-WORKER = re.compile(r"job-(?P<job>[1-9][0-9]{0,17})(-(?P<attempt>[1-9][0-9]{0,8}))?")
+OF_A_JOB = re.compile(r"job-(?P<job>[1-9][0-9]{0,17})(-[1-9][0-9]{0,8})?")
 log = structlog.get_logger()
 
 
@@ -36,11 +36,11 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class Recovered:
-    """A job as its folder tells it. ``begun``: its last attempt was taken up by a runner."""
+    """A job as its folder tells it. ``worker``: the machine that it runs on, "" where its last attempt was not taken up."""
 
     manifest: Manifest
     state: JobState
-    begun: bool
+    worker: str
     settings: str
     folder: str
 
@@ -68,11 +68,14 @@ def rebuild(path: Path, jobs: Iterable[Recovered], machines: Iterable[str], now:
     beside = path.with_name(f"{path.name}.rebuilt")
     _remove(beside)
     database = open_database(beside)
+    at_work: dict[str, Manifest] = {}
     with database.atomic("IMMEDIATE"):
         for job in jobs:
             _insert_job(job, now)
+            if job.state is JobState.RUNNING:
+                at_work.setdefault(job.worker, job.manifest)
         for name in machines:
-            _insert_worker(name, now)
+            _insert_worker(name, at_work.get(name), now)
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     _set_aside(path, now)
@@ -110,7 +113,15 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str) -> Reco
         settings = folder.private_text("settings")
     except OSError:
         settings = "{}"
-    return Recovered(manifest, _state(manifest, folder, begun), begun == manifest.attempt > 0, settings, folder.name)
+    worker = _worker(manifest, folder) if begun == manifest.attempt > 0 else ""
+    return Recovered(manifest, _state(manifest, folder, begun), worker, settings, folder.name)
+
+
+def _worker(manifest: Manifest, folder: JobFolder) -> str:
+    """The machine of the attempt that was taken up: one that had waited has another name than those made for a job."""
+    own = f"job-{manifest.id}" if manifest.attempt == 1 else f"job-{manifest.id}-{manifest.attempt}"
+    planned = folder.planned_worker(manifest.attempt)
+    return planned if planned and not OF_A_JOB.fullmatch(planned) else own
 
 
 def _state(manifest: Manifest, folder: JobFolder, begun: int) -> JobState:
@@ -133,21 +144,20 @@ def _insert_job(found: Recovered, now: float) -> None:
     Job.update(created=found.manifest.created).where(Job.id == found.manifest.id).execute()
 
 
-def _insert_worker(name: str, now: float) -> None:
-    """A machine whose job runs on it goes on; any other has to go."""
-    told = WORKER.fullmatch(name)
-    number, attempt = (int(told["job"]), int(told["attempt"] or 1)) if told else (0, 0)
-    job = Job.get_or_none(Job.id == number)
-    at_work = job is not None and job.state == JobState.RUNNING and job.attempt == attempt
+def _insert_worker(name: str, job: Manifest | None, now: float) -> None:
+    """A machine that a job runs on goes on with it; any other has to go."""
+    told = OF_A_JOB.fullmatch(name)
+    number = job.id if job else int(told["job"]) if told else None
+    owner = Job.get_or_none(Job.id == number)
     insert(
         Worker,
-        Change(now, who=WHO, text="found" if at_work else "found; nobody's"),
+        Change(now, who=WHO, text="found" if job else "found; nobody's"),
         name=name,
-        job_id=None if job is None else job.id,
-        attempt=attempt,
-        flavor=job.flavor if job else "",
-        weight=job.weight if job else 1,
-        state=WorkerState.BUSY if at_work else WorkerState.DELETING,
+        job_id=None if owner is None else owner.id,
+        attempt=job.attempt if job else 0,
+        flavor=owner.flavor if owner else "",
+        weight=owner.weight if owner else 1,
+        state=WorkerState.BUSY if job else WorkerState.DELETING,
     )
 
 

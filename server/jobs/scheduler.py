@@ -2,11 +2,13 @@
 
 The order is by priority, which grows with the time that a job waits; then the owner with the least weight at work goes first;
 then who came first. A job that does not fit is overtaken by lighter ones (backfill), but for a limited time only: then what comes
-free is kept for it. How long running jobs will take is not known, so nothing better can be promised to it.
+free is kept for it. How long running jobs will take is not known, so nothing better can be promised to it. A machine that waits
+ready is taken by the first who wants one of its size.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 
@@ -20,6 +22,10 @@ class Waiting(Protocol):
     @property
     def owner(self) -> str:
         """Whose it is."""
+
+    @property
+    def flavor(self) -> str:
+        """The size of its machine."""
 
     @property
     def weight(self) -> int:
@@ -56,22 +62,38 @@ def rank(job: Waiting, at_work: Mapping[str, int], rules: Rules, now: float) -> 
 
 
 def admit(
-    waiting: Sequence[J], at_work: Mapping[str, int], used: int, rules: Rules, now: float, must_wait: Callable[[J], bool]
+    waiting: Sequence[J],
+    at_work: Mapping[str, int],
+    used: int,
+    rules: Rules,
+    now: float,
+    must_wait: Callable[[J], bool],
+    ready: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[J]:
     """The jobs that may begin now, one after the other, beside the weight ``used``.
 
+    ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
     ``must_wait`` is asked of a job when its turn has come, after all before it were dealt with: such a one is passed over.
     """
-    weights, left = dict(at_work), list(waiting)
+    weights, free = dict(at_work), dict(ready)
+    left = _ranked(waiting, weights, rules, now)
     while left:
-        job = min(left, key=lambda one: rank(one, weights, rules, now))
-        left.remove(job)
+        job = left.pop(0)
         if job.weight > rules.limit or must_wait(job):
             continue
-        if used + job.weight > rules.limit:
+        is_ready = free.get(job.flavor, 0) > 0
+        if not is_ready and used + job.weight > rules.limit:
             if now - job.state_since > rules.patience_s:
                 return
             continue
-        used += job.weight
+        if is_ready:
+            free[job.flavor] -= 1
+        else:
+            used += job.weight
         weights[job.owner] = weights.get(job.owner, 0) + job.weight
+        left = _ranked(left, weights, rules, now)
         yield job
+
+
+def _ranked(jobs: Sequence[J], at_work: Mapping[str, int], rules: Rules, now: float) -> list[J]:
+    return sorted(jobs, key=lambda one: rank(one, at_work, rules, now))

@@ -22,11 +22,12 @@ from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
 from server.jobs.manifests import Manifests
 from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.pool import Pool
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
-from server.models import Change, Job, Worker, insert, living_workers, move, note
+from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import FolderGone, JobFolder, Storage
@@ -51,6 +52,7 @@ class Steps:
         endings: Endings,
         reuse: Reuse,
         circuit: Circuit,
+        pool: Pool,
         manifests: Manifests,
         clock: Callable[[], float],
     ) -> None:
@@ -62,6 +64,7 @@ class Steps:
         self._endings = endings
         self._reuse = reuse
         self._circuit = circuit
+        self._pool = pool
         self._manifests = manifests
         self._clock = clock
         self._deadlines = deadlines(settings)
@@ -96,30 +99,34 @@ class Steps:
         elif before == JobState.DONE:
             self._queue_complete(job, folder, now)
 
-    def must_wait(self, job: Job, now: float) -> bool:
+    def must_wait(self, job: Queued, now: float) -> bool:
         """QUEUED: whether the job had better wait for a conversion that another one is at."""
         return self._reuse.must_wait(job.id, now)
 
-    def assign(self, job: Job, now: float) -> None:
-        """QUEUED: give the job a worker row and its next attempt, both in one transaction; not beyond the limit, whoever asks."""
-        attempt = job.attempt + 1
-        name = f"job-{job.id}" if attempt == 1 else f"job-{job.id}-{attempt}"
-        fields = {"attempt": attempt, "message": ""}
+    def assign(self, waiting: Queued, now: float) -> None:
+        """QUEUED: give the job its next attempt and a machine that waits ready, or a row for one that is to be made.
+
+        All in one transaction, and not beyond the limit of weights, whoever asks.
+        """
         with Job._meta.database.atomic("IMMEDIATE"):
-            if sum(worker.weight for worker in living_workers()) + job.weight > self._flavors.max_weight:
+            job = Job.get_by_id(waiting.id)
+            if job.state != JobState.QUEUED:
                 return
-            if move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(now, text=name), fields):
-                insert(
-                    Worker,
-                    Change(now),
-                    name=name,
-                    job_id=job.id,
-                    attempt=attempt,
-                    flavor=job.flavor,
-                    weight=job.weight,
-                    state=WorkerState.REQUESTED,
-                )
+            attempt = job.attempt + 1
+            if not self._pool.take(waiting, attempt, now) and not self._request(job, attempt, now):
+                return
+            fields = {"attempt": attempt, "message": ""}
+            move(Job, job.id, JobState.QUEUED, JobState.PROVISIONING, Change(now, text=f"attempt {attempt}"), fields)
         self._manifests.write(job.id)
+
+    def _request(self, job: Job, attempt: int, now: float) -> bool:
+        """Ask for a machine for the job, if its weight fits."""
+        if sum(worker.weight for worker in living_workers()) + job.weight > self._flavors.max_weight:
+            return False
+        name = f"job-{job.id}" if attempt == 1 else f"job-{job.id}-{attempt}"
+        fields = {"job_id": job.id, "attempt": attempt, "flavor": job.flavor, "weight": job.weight}
+        insert(Worker, Change(now), name=name, state=WorkerState.REQUESTED, **fields)
+        return True
 
     def launch(self, job_id: int, worker: Worker) -> None:
         """PROVISIONING and STARTING: make the machine, start the app on it. Safe to repeat: nothing is made or started twice."""
@@ -241,14 +248,18 @@ class Steps:
             return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
         self._write_orders(job, worker, flavor, layout, folder)
-        move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
-        self._fleet.launch(
-            worker.name,
-            flavor,
-            layout,
-            on_machine=lambda address: self._has_machine(job, worker, address),
-            unwanted=lambda: self._is_unwanted(job.id, worker),
-        )
+
+        def on_machine(address: Address) -> None:
+            self._has_machine(job, worker, address)
+
+        def unwanted() -> bool:
+            return self._is_unwanted(job.id, worker)
+
+        if worker.state == WorkerState.READY:
+            self._fleet.start(worker.name, layout, on_machine=on_machine, unwanted=unwanted)
+        else:
+            move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
+            self._fleet.launch(worker.name, flavor, layout, on_machine=on_machine, unwanted=unwanted)
         self._has_started(job, worker)
 
     def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> None:

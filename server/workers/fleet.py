@@ -6,14 +6,14 @@ Knows no rows: what a step means for a job or a worker is decided by its caller.
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from server.catalog.flavors import Flavor
-from server.errors import InfrastructureError
+from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.base import Cloud, Layout, Resource
 from server.workers.former import Former
@@ -31,6 +31,12 @@ class PlayFailed(InfrastructureError):
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
         self.output = output
+
+
+class MachineSilent(InfrastructureError):
+    """A machine that was made does not answer."""
+
+    code = "machine_silent"
 
 
 class MachineRemains(InfrastructureError):
@@ -120,7 +126,51 @@ class Fleet:
             except BaseException:
                 failed.set()  # or the play would wait for its machine as long as it is wanted
                 raise
-            _require_success(play)
+            _require_success(play.result())
+
+    def prepare(
+        self,
+        worker: str,
+        flavor: Flavor,
+        *,
+        persist_s: float,
+        on_machine: Callable[[Address], None],
+        unwanted: Callable[[], bool],
+    ) -> None:
+        """Make a machine that waits for a job; returns when it answers, or is ``unwanted``.
+
+        The connection to it is kept for ``persist_s`` seconds: the first login is what costs most. May be repeated. Raises
+        TerraformError, MachineSilent.
+        """
+        self._former.settle(worker, self._settings.create_timeout_s)
+        variables = self._cloud.terraform_vars(worker, flavor)
+        address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
+        on_machine(address)
+        layout = self._cloud.layout(worker, Path(worker))
+        directory = self._directory(worker, "ready")
+        self._playbooks.announce(directory, self._host(worker, address, layout), persist_s)
+        limit_s = self._settings.create_timeout_s
+        if not self._playbooks.await_answer(directory, layout.status_command, "idle", limit_s, unwanted) and not unwanted():
+            raise MachineSilent(f"{worker} does not say that it is idle after {limit_s:.0f} s")
+
+    def start(self, worker: str, layout: Layout, *, on_machine: Callable[[Address], None], unwanted: Callable[[], bool]) -> None:
+        """Start the app on a machine that was made before. May be repeated. Raises MachineSilent, PlayFailed."""
+        self._former.settle(worker, self._settings.create_timeout_s)
+        if not self._cloud.alive(worker):
+            raise MachineSilent(f"{worker} was ready and is there no longer")
+        address = Address.of(self._module.outputs(worker))
+        on_machine(address)
+        directory = self._directory(worker, "start")
+        self._playbooks.announce(directory, self._host(worker, address, layout))
+        _require_success(self._play("start", directory, layout, unwanted))
+
+    def is_of_current_snapshot(self, worker: str) -> bool:
+        """Whether a machine made now would be made of the same snapshot, or none could be made now."""
+        try:
+            current = self._cloud.current_snapshot()
+        except TemplateMissing:
+            return True
+        return bool(self._module.variables(worker).get("snapshot") == current)
 
     def remove(self, worker: str, job_dir: Path, *, without_terraform: bool = False) -> None:
         """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
@@ -142,7 +192,9 @@ class Fleet:
         """Whether a job is at work on the machine, by its own word; None where it does not answer."""
         layout = self._cloud.layout(worker, job_dir)
         host = self._host(worker, Address.of(self._module.outputs(worker)), layout)
-        said = self._playbooks.ask(self._directory(worker, "status"), host, layout.status_command, STATUS_LIMIT_S)
+        directory = self._directory(worker, "status")
+        self._playbooks.announce(directory, host)
+        said = self._playbooks.ask(directory, layout.status_command, STATUS_LIMIT_S)
         return None if said is None else said.startswith("running")
 
     def login_command(self, worker: str, job_dir: Path) -> str:
@@ -218,7 +270,6 @@ class Fleet:
         return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, self._cloud.ssh_key)
 
 
-def _require_success(play: "Future[PlayOutcome]") -> None:
-    outcome = play.result()
+def _require_success(outcome: PlayOutcome) -> None:
     if not outcome.ok:
         raise PlayFailed(outcome.message, outcome.output)

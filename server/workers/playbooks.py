@@ -32,7 +32,8 @@ WORKER = "worker"  # a play has one host, always called that
 REMOTE_PYTHON = "/usr/bin/python3"
 LOOK_S = 0.1
 CONNECT_LIMIT_S = 10
-CONTROL_PERSIST_S = 60
+CONTROL_PERSIST_S = 60.0
+ANSWER_LIMIT_S = 20.0
 UNIX_PATH_LIMIT = 107
 SSH_SUFFIX = 17  # ssh opens its control socket under a name that much longer, and renames it
 SSH_OPTIONS = {
@@ -51,7 +52,6 @@ SSH_OPTIONS = {
     "ServerAliveCountMax": "6",
     "LogLevel": "ERROR",
     "ControlMaster": "auto",
-    "ControlPersist": str(CONTROL_PERSIST_S),
 }
 # Ansible asks what its ssh can do before it needs it. The wait costs a process every 30 ms: nothing beside a machine's start.
 WAIT = """\
@@ -93,18 +93,23 @@ class Playbooks:
         self._folder = folder
         self._clock = clock
 
-    def announce(self, directory: Path, host: Host) -> None:
-        """Say where the machine of the play in ``directory`` is; before or after the play was launched."""
+    def announce(self, directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> None:
+        """Say where the machine of the play in ``directory`` is; before or after the play was launched.
+
+        A connection that is opened stays open for ``persist_s`` seconds after its last use.
+        """
         _private(directory)
         (directory / "known_hosts").write_text(f"{host.name} {host.host_key}\n")
-        command = _ssh(directory, host) if host.connection == "ssh" else ["/bin/sh"]
+        command = _ssh(directory, host, persist_s) if host.connection == "ssh" else ["/bin/sh"]
         _write_program(_connection(directory), f"# {host.connection}\n")
         _write_program(_reach(directory), f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
 
-    def ask(self, directory: Path, host: Host, command: Sequence[str], limit_s: float) -> str | None:
-        """What a command on the machine prints; None where the machine does not answer in time, or has no answer to that."""
-        self.announce(directory, host)
-        words = [host.name, shlex.join(command)] if host.connection == "ssh" else ["-c", shlex.join(command)]
+    def ask(self, directory: Path, command: Sequence[str], limit_s: float) -> str | None:
+        """What a command on the machine that was announced in ``directory`` prints.
+
+        None where the machine does not answer in time, or has no answer to that.
+        """
+        words = ["-c", shlex.join(command)] if self._is_local(directory) else [WORKER, shlex.join(command)]
         try:
             done = subprocess.run(
                 [_reach(directory), *words],
@@ -119,6 +124,17 @@ class Playbooks:
         except subprocess.TimeoutExpired:
             return None
         return None if done.returncode else done.stdout.strip()
+
+    def await_answer(
+        self, directory: Path, command: Sequence[str], answer: str, limit_s: float, cancelled: Callable[[], bool]
+    ) -> bool:
+        """Ask again and again until the machine gives that answer; False where it has not within ``limit_s`` seconds."""
+        until = self._clock() + limit_s
+        while (left_s := until - self._clock()) > 0 and not cancelled():
+            if self.ask(directory, command, min(left_s, ANSWER_LIMIT_S)) == answer:
+                return True
+            time.sleep(LOOK_S)
+        return False
 
     def login_command(self, directory: Path, host: Host) -> str:
         """What an administrator types to log in on the machine; ``directory`` must stay as long as that is to work."""
@@ -151,7 +167,10 @@ class Playbooks:
             if play.must_end():
                 return None
             time.sleep(LOOK_S)
-        return "local" if "local" in _connection(play.directory).read_text() else "ssh"
+        return "local" if self._is_local(play.directory) else "ssh"
+
+    def _is_local(self, directory: Path) -> bool:
+        return "local" in _connection(directory).read_text()
 
 
 @dataclass
@@ -296,7 +315,7 @@ def _environment(folder: Path, directory: Path, connection: Connection) -> dict[
     return settings | ({"ANSIBLE_EXECUTABLE": str(_wait(directory))} if connection == "local" else {})
 
 
-def _ssh(directory: Path, host: Host) -> list[str]:
+def _ssh(directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> list[str]:
     own = {
         "HostName": host.address,
         "Port": str(host.port),
@@ -305,6 +324,7 @@ def _ssh(directory: Path, host: Host) -> list[str]:
         "UserKnownHostsFile": _quoted(directory / "known_hosts"),
         "IdentityFile": _quoted(host.ssh_key),
         "ControlPath": str(_control_path(directory, host)),
+        "ControlPersist": f"{persist_s:.0f}",
     }
     options = [word for name, value in (own | SSH_OPTIONS).items() for word in ("-o", f"{name}={value}")]
     return ["ssh", "-F", "none", *options]

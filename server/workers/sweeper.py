@@ -16,7 +16,8 @@ from server.states import WorkerState
 from server.workers.clouds.base import Cloud, Resource
 from server.workers.fleet import Fleet
 
-OWN_NAME = re.compile(r"job-[1-9][0-9]*(-[1-9][0-9]*)?")  # other workspaces, such as a canary's, belong to who made them
+# Other workspaces, such as a canary's, belong to who made them.
+OWN_NAME = re.compile(r"job-[1-9][0-9]*(-[1-9][0-9]*)?|pool-[1-9][0-9]*")
 log = structlog.get_logger()
 
 

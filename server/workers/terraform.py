@@ -213,6 +213,14 @@ class Module:
         """The outputs in the workspace's state; empty where there is none."""
         return {name: output["value"] for name, output in self.state(workspace).get("outputs", {}).items()}
 
+    def variables(self, workspace: str) -> dict[str, Any]:
+        """The variables that the workspace was last applied with; empty where it never was, or they cannot be read."""
+        try:
+            found = json.loads(self._variables_file(workspace).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def environment(self, workspace: str) -> dict[str, str]:
         """What an administrator's plain terraform needs too, beside the inherited variables."""
         return {

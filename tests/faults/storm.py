@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from server.models import Event, Job
+from server.jobs.switches import drain
+from server.models import Change, Event, Job
 from server.states import JobState, Reason
 from tests.faults.lab import Lab, mentions
 from tests.faults.promises import check
@@ -23,6 +24,7 @@ GIVEN = {
     "play_timeout_s": 15.0,
     "lost_timeout_s": 60.0,
     "provisioning_timeout_s": 120.0,
+    "min_ready": {"light": 2},
 }
 # How often a call of a tool goes wrong in each way, out of a hundred.
 TERRAFORM = {"fail apply": 4, "error-after-success apply": 3, "success-without-doing apply": 3, "die-half-way apply": 3}
@@ -71,6 +73,8 @@ class Storm:
             time.sleep(0.05)
         for tool in ("terraform", "ansible-playbook"):
             (self.lab.faults / tool).unlink(missing_ok=True)
+        with self.lab.rows():
+            drain("calm", Change(time.time()))  # no machine waits for a job any more
         self.lab.settle(300)
         time.sleep(3 * self.lab.settings.sweep_interval_s)  # what a lost database no longer tells of is found by the sweeper
         self._ended_as_expected()

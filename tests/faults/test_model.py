@@ -15,7 +15,8 @@ from server import app as parts
 from server import models
 from server.errors import CumulusError
 from server.jobs.service import Submission
-from server.models import Event, Job, Worker, living_workers
+from server.jobs.switches import drain
+from server.models import Change, Event, Job, Worker, living_workers
 from server.settings import CloudName, Settings
 from server.states import JobState, Reason
 from tests.faults.figures import record
@@ -30,8 +31,9 @@ FORM = '{"text": "x", "seconds": "0", "outcome": "ok"}'
 class Installation(RuleBasedStateMachine):
     """The real rows, folders and rules over a world that is pretended."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(ready=st.integers(0, 1))
+    def begin(self, ready: int) -> None:
+        self.ready = ready
         self.root = Path(tempfile.mkdtemp(prefix="cumulus-model-"))
         (self.root / "flavors.tsv").write_text(FLAVORS)
         self.world = World()
@@ -53,7 +55,7 @@ class Installation(RuleBasedStateMachine):
                 self._calm()
                 self._check()
             finally:
-                self.controller.database.close()
+                self._end()
                 self.patch.undo()
                 shutil.rmtree(self.root, ignore_errors=True)
 
@@ -143,6 +145,12 @@ class Installation(RuleBasedStateMachine):
         """Something of ours that nobody accounts for."""
         self.world.machines.setdefault(name, Machine(name))
 
+    @rule()
+    def take_snapshot(self) -> None:
+        """From now on machines are made of another one."""
+        self.world.snapshot += 1
+        self.turn()
+
     # what goes wrong
 
     @rule(kinds=st.lists(st.sampled_from(TROUBLES), min_size=1, max_size=3))
@@ -206,16 +214,21 @@ class Installation(RuleBasedStateMachine):
             breaker_failures=4,
             breaker_pause_s=30,
             max_attempts=3,
+            min_ready={"light": self.ready},
         )
         cloud = ToyCloud(given, "c000000000000")
         cloud.world = self.world
         self.controller = parts.make_controller(given, cloud, lambda: self.now, lambda: self.steady)
-        self.controller.loop._pool.shutdown()
-        self.controller.loop._pool = Inline()  # type: ignore[assignment]
+        self.controller.loop._executor.shutdown()
+        self.controller.loop._executor = Inline()  # type: ignore[assignment]
+
+    def _end(self) -> None:
+        self.controller.loop._notices.close()
+        self.controller.database.close()
 
     def _restart(self) -> None:
         self.crash_at = 0
-        self.controller.database.close()
+        self._end()
         self._start()
 
     def _survive(self, act: object) -> None:
@@ -250,7 +263,7 @@ class Installation(RuleBasedStateMachine):
             self.wanted[job.id] = "failed"
 
     def _calm(self) -> None:
-        """Nothing goes wrong any more; apps end well, files arrive, time passes."""
+        """Nothing goes wrong any more; apps end well, files arrive, time passes, and at last no machine waits for a job."""
         self.world.troubles.clear()
         self.crash_at = 0
         for job in Job.select().where(Job.state == JobState.UPLOADING):
@@ -262,6 +275,8 @@ class Installation(RuleBasedStateMachine):
             self.steady += 25.0
             self.controller.loop.turn()
             unfinished = [job for job in Job.select() if not JobState(job.state).is_final]
+            if not unfinished:
+                drain("calm", Change(self.now))
             if not unfinished and not living_workers() and not self.world.machines and not self.world.workspaces:
                 return
         raise AssertionError(f"it does not come to rest: {[(job.id, job.state, job.message) for job in unfinished]}")

@@ -31,6 +31,7 @@ class Machine:
     attempt: int = 0
     running: bool = False
     reachable: bool = True
+    snapshot: int = 0
 
 
 @dataclass
@@ -42,6 +43,7 @@ class World:
     begun: list[tuple[str, int]] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    snapshot: int = 0
 
     def trouble(self, *kinds: str) -> str:
         """The next trouble, if it is of one of these kinds."""
@@ -54,6 +56,8 @@ class World:
         if marker.exists():
             return
         marker.write_text(f"{machine.name}\n")
+        if machine.folder not in (None, folder):
+            self.broken.append(f"{machine.name} serves {folder.name} after {machine.folder}")
         if any(one.running and one.folder == folder for one in self.machines.values()):
             self.broken.append(f"{folder.name} runs twice at once")  # raised here it would be taken for a failed launch
         machine.folder, machine.attempt, machine.running = folder, attempt, True
@@ -87,13 +91,44 @@ class ToyFleet:
         unwanted: Callable[[], bool],
     ) -> None:
         """Make the machine, start the app, with all that can go wrong between."""
+        self._make(worker, on_machine)
+        self._begin(self.world.machines[worker], layout, unwanted)
+
+    def prepare(
+        self,
+        worker: str,
+        flavor: Flavor,
+        *,
+        persist_s: float,
+        on_machine: Callable[[Address], None],
+        unwanted: Callable[[], bool],
+    ) -> None:
+        """Make a machine that waits."""
+        self._make(worker, on_machine)
+
+    def start(self, worker: str, layout: Layout, *, on_machine: Callable[[Address], None], unwanted: Callable[[], bool]) -> None:
+        """Start the app on a machine that has waited, if it is still there."""
+        machine = self.world.machines.get(worker)
+        if machine is None:
+            raise InfrastructureError("gone")
+        on_machine(Address("localhost", 1))
+        self._begin(machine, layout, unwanted)
+
+    def is_of_current_snapshot(self, worker: str) -> bool:
+        """Whether nothing has changed since it was made."""
+        machine = self.world.machines.get(worker)
+        return machine is None or machine.snapshot == self.world.snapshot
+
+    def _make(self, worker: str, on_machine: Callable[[Address], None]) -> None:
         self._fail("no machine")
         self.world.workspaces.add(worker)
         self._crash("crash in terraform")
-        machine = self.world.machines.setdefault(worker, Machine(worker))
+        self.world.machines.setdefault(worker, Machine(worker, snapshot=self.world.snapshot))
         self._crash("crash with a machine")
         self._fail("error after machine")
         on_machine(Address("localhost", 1))
+
+    def _begin(self, machine: Machine, layout: Layout, unwanted: Callable[[], bool]) -> None:
         self._crash("crash before the app")
         self._fail("no app")
         if unwanted():

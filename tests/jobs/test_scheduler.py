@@ -16,12 +16,19 @@ class Waiting:
     id: int
     weight: int = 1
     owner: str = "ada"
+    flavor: str = "light"
     priority: int = 0
     state_since: float = NOW
 
 
-def admitted(*waiting: Waiting, used: int = 0, at_work: dict[str, int] | None = None, rules: Rules = RULES) -> list[int]:
-    return [job.id for job in admit(waiting, at_work or {}, used, rules, NOW, must_wait=lambda _: False)]
+def admitted(
+    *waiting: Waiting,
+    used: int = 0,
+    at_work: dict[str, int] | None = None,
+    rules: Rules = RULES,
+    ready: dict[str, int] | None = None,
+) -> list[int]:
+    return [job.id for job in admit(waiting, at_work or {}, used, rules, NOW, lambda _: False, ready or {})]
 
 
 def waits(seconds: float) -> float:
@@ -30,6 +37,12 @@ def waits(seconds: float) -> float:
 
 def test_jobs_begin_in_the_order_of_arrival_while_they_fit() -> None:
     assert admitted(Waiting(3), Waiting(1), Waiting(2), used=2) == [1, 2]
+
+
+def test_a_machine_that_waits_ready_takes_a_job_of_its_size_beside_a_full_limit() -> None:
+    jobs = [Waiting(1, flavor="heavy"), Waiting(2), Waiting(3)]
+    assert admitted(*jobs, used=4, ready={"light": 1}) == [2]
+    assert admitted(*jobs, used=3, ready={"light": 1}) == [1, 2]
 
 
 def test_the_owner_with_less_at_work_goes_first() -> None:

@@ -103,6 +103,9 @@ class Cloud(Protocol):
         Raises TemplateMissing where there is none.
         """
 
+    def current_snapshot(self) -> str:
+        """The name of the snapshot that workers are made from now. Raises TemplateMissing where there is none."""
+
     def has_program(self, name: str) -> bool:
         """Whether workers made now have the program; True where that is not known."""
 

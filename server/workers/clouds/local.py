@@ -80,6 +80,10 @@ class LocalCloud:
         """This computer itself is what workers are made from: nothing to tell."""
         return ""
 
+    def current_snapshot(self) -> str:
+        """There is one for ever."""
+        return SNAPSHOT
+
     def has_program(self, name: str) -> bool:
         """Whether this computer has it."""
         return shutil.which(name) is not None

@@ -60,6 +60,10 @@ class QemuCloud:
         """What is worth knowing of the snapshot that workers are made from. Raises TemplateMissing where there is none."""
         return "" if read_image(self._home.current).recipe == recipe() else OUTDATED
 
+    def current_snapshot(self) -> str:
+        """The promoted one's name. Raises TemplateMissing."""
+        return read_image(self._home.current).folder.name
+
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
         return read_image(self._home.current).has_program(name)
@@ -99,7 +103,7 @@ class QemuCloud:
         The NFS server is looked at on the way: the machine will need it.
         """
         self._nfs.start()
-        return self.variables(worker, flavor, read_image(self._home.current).folder.name)
+        return self.variables(worker, flavor, self.current_snapshot())
 
     def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
         """The same for any snapshot, or the template itself."""
