@@ -11,6 +11,7 @@ from server.storage.folders import RunResult
 MAX_BACKOFF_S = 600.0
 log = structlog.get_logger()
 
+STOPPED = "stopped"  # a stage of the runner's result
 _STAGES = {"input": Reason.INPUT_MISSING, "convert": Reason.CONVERSION_FAILED, "results": Reason.RESULTS_NOT_SAVED}
 
 
@@ -30,6 +31,8 @@ class Endings:
     def finish(self, job: Job, result: RunResult, now: float) -> None:
         """Judge what the runner left behind. The results are in the storage: the runner writes its word after them."""
         state = JobState(job.state)
+        if result.stage == STOPPED:
+            return self._was_stopped(job, result.message, now)
         if state is not JobState.FINISHING and not move(Job, job.id, state, JobState.FINISHING, Change(now)):
             return
         job.state = JobState.FINISHING
@@ -39,6 +42,13 @@ class Endings:
                 self._manifests.write(job.id)
         else:
             self.fail(job, _STAGES.get(result.stage, Reason.APP_FAILED), result.message, now)
+
+    def _was_stopped(self, job: Job, text: str, now: float) -> None:
+        """The runner had to end, and nobody here wanted that: its machine was shut down, or its lease was over."""
+        if job.state == JobState.RUNNING and move(Job, job.id, JobState.RUNNING, JobState.LOST, Change(now, text=text)):
+            job.state = JobState.LOST
+        if job.state == JobState.LOST:
+            self.retry_or_fail(job, Reason.MACHINE_LOST, f"Its run was ended: {text}.", now)
 
     def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float, *, counts: bool = True) -> None:
         """Queue the job again where another machine may do better and it has not had too many.

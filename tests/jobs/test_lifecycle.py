@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from server.app import Controller, make_controller
@@ -15,7 +16,7 @@ from server.jobs.service import Submission
 from server.models import Event, Job, Worker, living_workers
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import RUNNER, LocalCloud
 from tests.conftest import eventually, state_of, submission, turning
 
 RUNNING = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
@@ -136,6 +137,19 @@ def test_a_running_job_that_is_cancelled_stops_and_loses_its_machine(running: Co
     running.jobs.cancel(job_id, "ada")
     eventually(lambda: nothing_left(running))
     assert state_of(job_id) is JobState.CANCELLED
+
+
+def test_a_job_whose_machine_is_shut_down_in_order_is_run_again_on_another(running: Controller) -> None:
+    job_id = begin(running, submission(settings='{"text": "hello", "seconds": "5", "outcome": "ok"}'))
+    eventually(lambda: state_of(job_id) is JobState.RUNNING)
+    work = str(running.settings.home / "local" / f"job-{job_id}" / "job")
+    for process in psutil.process_iter(["cmdline"]):  # a machine that goes down asks what runs on it to end
+        if {str(RUNNER), work} <= set(process.info["cmdline"] or ()):
+            process.terminate()
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.attempt) == (JobState.DONE, 2)
+    assert moves(job_id)[4:7] == ["running", "lost", "queued"]
 
 
 def test_a_cloud_without_room_is_tried_again_and_the_attempt_counted(running: Controller, cloud: FaultyCloud) -> None:

@@ -92,7 +92,7 @@ def test_the_controller_can_stop_it_through_the_folder(worker: Worker) -> None:
     wait_until(lambda: worker.lines)
     (worker.job / ".cumulus.stop").touch()
     wait_until((worker.job / ".cumulus.result").exists)
-    assert (worker.result["message"], worker.result["stage"]) == ("stopped", "app")
+    assert (worker.result["message"], worker.result["stage"]) == ("stopped", "stopped")
     assert not runs(int(worker.lines[0]))
 
 

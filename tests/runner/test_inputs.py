@@ -96,7 +96,7 @@ def test_a_conversion_can_be_stopped(worker: Worker) -> None:
     wait_until((worker.work / "output" / "on").exists)
     (worker.job / ".cumulus.stop").touch()
     wait_until((worker.job / ".cumulus.result").exists)
-    assert (worker.result["stage"], worker.result["message"]) == ("convert", "stopped")
+    assert (worker.result["stage"], worker.result["message"]) == ("stopped", "stopped")
     assert worker.lines == []
 
 

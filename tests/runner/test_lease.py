@@ -56,7 +56,7 @@ def test_a_job_whose_lease_is_over_ends_and_says_so(worker: Worker) -> None:
     worker.order("echo begun; sleep 61", lease_s=2)
     worker.start()
     wait_until((worker.job / ".cumulus.result").exists, 20)
-    assert worker.result["stage"] == "app"
+    assert worker.result["stage"] == "stopped"
     assert "lease is over" in worker.result["message"]
 
 

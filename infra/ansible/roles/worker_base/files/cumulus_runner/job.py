@@ -24,6 +24,7 @@ from cumulus_runner.programs import Account, Attendance, Program, StopRequest, e
 from cumulus_runner.results import Results
 
 QUOTED_LINES = 3
+STOPPED = "stopped"  # the stage of a run that had to end: the controller may try it again, and knows whether it wanted that
 
 
 def take_up(places: Places, user: Account | None) -> Job:
@@ -101,7 +102,7 @@ class Job:
         except StageFailed as failure:
             return self._result(stage, failure.exit_code, str(failure))
         except Stopped as stopped:
-            return self._result(stage, stopped.exit_code, self._stop.why or str(stopped))
+            return self._result(STOPPED, stopped.exit_code, self._stop.why or str(stopped))
         except OSError as problem:
             why = "the machine's disk is full" if is_full(problem) else str(problem)
             return self._result(stage, 1, f"the runner could not go on: {why}")
@@ -144,8 +145,8 @@ class Job:
             self._journal.server(f"stored {stored.files} result files, {stored.size} bytes")
         except StageFailed as failure:
             stage, message = ("results" if code == 0 else stage), f"{message}; {failure}" if message else str(failure)
-        except Stopped:
-            stage, message = "results", "stopped"
+        except Stopped as stopped:
+            stage, message = STOPPED, self._stop.why or str(stopped)
         return self._result(stage, code, message, seen)
 
     def _explain(self, code: int) -> str:
