@@ -73,18 +73,20 @@ def admit(
     """The jobs that may begin now, one after the other, beside the weight ``used``.
 
     ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
-    ``must_wait`` is asked of a job when its turn has come, after all before it were dealt with: such a one is passed over.
+    ``must_wait`` is asked of a job when its turn has come, after all before it were dealt with: such a one is passed over. It
+    may cost something, and is asked of none that could not begin anyway.
     """
     weights, free = dict(at_work), dict(ready)
     left = _ranked(waiting, weights, rules, now)
-    while left:
+    while left and (used < rules.limit or any(free.values())):
         job = left.pop(0)
-        if job.weight > rules.limit or must_wait(job):
-            continue
         is_ready = free.get(job.flavor, 0) > 0
         if not is_ready and used + job.weight > rules.limit:
-            if now - job.state_since > rules.patience_s:
+            has_waited = job.weight <= rules.limit and now - job.state_since > rules.patience_s
+            if has_waited and not must_wait(job):
                 return
+            continue
+        if must_wait(job):
             continue
         if is_ready:
             free[job.flavor] -= 1

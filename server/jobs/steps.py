@@ -182,8 +182,10 @@ class Steps:
         if state is not WorkerState.DELETING and not move(Worker, worker.id, state, WorkerState.DELETING, Change(self._clock())):
             return
         try:
+            folder = self._folder_of(worker, job)
+            at_rest = folder.result(worker.attempt) is not None  # the runner's last word, after the results
             directly = worker.failures >= DIRECT_AFTER
-            self._fleet.remove(worker.name, self._folder_of(worker, job).path, without_terraform=directly)
+            self._fleet.remove(worker.name, folder.path, at_rest=at_rest, without_terraform=directly)
         except InfrastructureError as error:
             self._postpone_removal(worker, error)
             return

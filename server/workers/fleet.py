@@ -15,7 +15,7 @@ from typing import Any
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, Layout, Resource
+from server.workers.clouds.base import Cloud, Layout
 from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
@@ -89,7 +89,7 @@ class Fleet:
 
     def exists(self, worker: str) -> bool:
         """Whether the cloud lists the machine itself, and not only what a dead one has left."""
-        return any(resource.kind == "machine" for resource in self._resources(worker))
+        return any(resource.kind == "machine" for resource in self._cloud.resources(worker))
 
     def alive(self, worker: str) -> bool:
         """Whether the machine exists and runs, by the cloud's word."""
@@ -172,20 +172,24 @@ class Fleet:
             return True
         return bool(self._module.variables(worker).get("snapshot") == current)
 
-    def remove(self, worker: str, job_dir: Path, *, without_terraform: bool = False) -> None:
+    def remove(self, worker: str, job_dir: Path, *, at_rest: bool = False, without_terraform: bool = False) -> None:
         """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
 
-        What Terraform does not know of (it was killed before it wrote its state) is removed by its tag. ``without_terraform``:
-        all is, for a Terraform that cannot. Raises TerraformError, MachineRemains.
+        What Terraform does not know of (it was killed before it wrote its state) is removed by its tag. ``at_rest``: nothing
+        runs there and nothing is unwritten, so there is nothing to stop. ``without_terraform``: all is removed by its tag, for
+        a Terraform that cannot. Raises TerraformError, MachineRemains.
         """
-        self.stop_job(worker, job_dir)
+        if at_rest:
+            self._former.settle(worker, self._settings.create_timeout_s)
+        else:
+            self.stop_job(worker, job_dir)
         if without_terraform or not self._module.is_readable(worker):
             self._module.set_aside(worker)
         else:
             self._module.destroy(worker, self._settings.delete_timeout_s)
-        for resource in self._resources(worker):
+        for resource in self._cloud.resources(worker):
             self._cloud.delete(resource)
-        if self._resources(worker):
+        if self._cloud.resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
 
     def runs(self, worker: str, job_dir: Path) -> bool | None:
@@ -256,9 +260,6 @@ class Fleet:
         return self._playbooks.run(
             f"{phase}.yml", directory, variables, self._settings.play_timeout_s, cancelled, layout.connection
         )
-
-    def _resources(self, worker: str) -> list[Resource]:
-        return [resource for resource in self._cloud.resources() if resource.worker == worker]
 
     def _tear_down(self, worker: str, address: Address, layout: Layout) -> bool:
         """Whether the job's end was confirmed. A machine that does not answer is destroyed all the same."""

@@ -137,8 +137,11 @@ class ToyFleet:
         self._crash("crash with the app")
         self._fail("error after app")
 
-    def remove(self, worker: str, job_dir: Path, *, without_terraform: bool = False) -> None:
+    def remove(self, worker: str, job_dir: Path, *, at_rest: bool = False, without_terraform: bool = False) -> None:
         """Remove the machine and its workspace."""
+        machine = self.world.machines.get(worker)
+        if at_rest and machine is not None and machine.running:
+            self.world.broken.append(f"{worker} is not at rest")
         self._fail("no removal")
         self.world.machines.pop(worker, None)
         self._crash("crash in removal")
@@ -194,9 +197,10 @@ class ToyCloud(LocalCloud):
 
     world: World
 
-    def resources(self) -> list[Resource]:
+    def resources(self, worker: str = "") -> list[Resource]:
         """One for each machine."""
-        return [Resource("machine", name, name, alive=True) for name in sorted(self.world.machines)]
+        names = sorted(name for name in self.world.machines if worker in ("", name))
+        return [Resource("machine", name, name, alive=True) for name in names]
 
 
 class Inline(Executor):

@@ -14,12 +14,13 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.fleet import Address, Fleet, MachineRemains
 
 NOW = 1_800_000_000.0
+FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)
 
 
 class HauntedCloud(LocalCloud):
     """A cloud that still has a machine which terraform calls gone."""
 
-    def resources(self) -> list[Resource]:
+    def resources(self, worker: str = "") -> list[Resource]:
         """One that nobody removed."""
         return [Resource("machine", "job-1", "1", alive=True)]
 
@@ -55,16 +56,30 @@ def test_a_machine_that_the_cloud_still_has_is_not_removed(settings: Settings, t
         make_fleet(settings, cloud).remove("job-1", tmp_path)
 
 
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_only_a_machine_that_may_be_at_work_is_told_to_stop_before_it_goes(
+    fleet: Fleet, cloud: LocalCloud, settings: Settings, tmp_path: Path, at_rest: bool
+) -> None:
+    heard: list[Address] = []
+    fleet.prepare("pool-1", FLAVOR, persist_s=60, on_machine=heard.append, unwanted=lambda: False)
+    assert len(heard) == 1
+    assert [one.worker for one in cloud.resources("pool-1")] == ["pool-1"]
+    assert cloud.resources("pool-2") == []
+    fleet.remove("pool-1", tmp_path, at_rest=at_rest)
+    assert (settings.home / "plays" / "pool-1.teardown").exists() is not at_rest
+    assert fleet.machines() == []
+    assert cloud.resources() == []
+
+
 def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
     fleet: Fleet, settings: Settings, tmp_path: Path
 ) -> None:
     def refuse(address: Address) -> None:
         raise RuntimeError(f"nobody may write down {address.host}")
 
-    flavor = Flavor("m1.4xlarge", 1, 1, 1)
     begin = time.monotonic()
     with pytest.raises(RuntimeError, match="nobody may write down"):
-        fleet.launch("job-1", flavor, fleet.layout("job-1", tmp_path), on_machine=refuse, unwanted=lambda: False)
+        fleet.launch("job-1", FLAVOR, fleet.layout("job-1", tmp_path), on_machine=refuse, unwanted=lambda: False)
     assert time.monotonic() - begin < settings.play_timeout_s / 2
     fleet.remove("job-1", tmp_path)
     assert fleet.machines() == []

@@ -127,8 +127,8 @@ class Cloud(Protocol):
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """Where and how the job whose shared folder is ``job_dir`` runs on ``worker``."""
 
-    def resources(self) -> list[Resource]:
-        """All that exists under this installation's tag."""
+    def resources(self, worker: str = "") -> list[Resource]:
+        """All that exists under this installation's tag, or only what is of one worker."""
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's machine exists and runs."""

@@ -127,9 +127,10 @@ class LocalCloud:
         stop, status = ((*runner, word, "--work-dir", work) for word in ("stop", "status"))
         return Layout("local", work, str(job_dir), start, stop, status)
 
-    def resources(self) -> list[Resource]:
+    def resources(self, worker: str = "") -> list[Resource]:
         """A machine for each folder."""
-        names = sorted(entry.name for entry in self._machines.iterdir()) if self._machines.is_dir() else []
+        folders = self._machines.iterdir() if self._machines.is_dir() else ()
+        names = sorted(entry.name for entry in folders if worker in ("", entry.name))
         return [Resource("machine", name, str(self._machines / name), self.alive(name)) for name in names]
 
     def alive(self, worker: str) -> bool:

@@ -132,7 +132,7 @@ class QemuCloud:
         start, stop, status = (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"), (WORKER_PROGRAM, "status")
         return Layout("ssh", WORK_DIR, JOB_DIR, start, stop, status)
 
-    def resources(self) -> list[Resource]:
+    def resources(self, worker: str = "") -> list[Resource]:
         """Machines that run, what dead ones left, and snapshots that were never finished.
 
         But not the template's machine, nor a canary that is being looked at.
@@ -144,8 +144,9 @@ class QemuCloud:
             for name in self._machines.folders()
             if name not in running
         ]
-        snapshots = [Resource("snapshot", "", str(folder), False) for folder in half_made(self._home)]
-        return [found for found in machines + left if not self._spared(found.worker)] + snapshots
+        found = [one for one in machines + left if worker in ("", one.worker) and not self._spared(one.worker)]
+        snapshots = [] if worker else half_made(self._home)
+        return found + [Resource("snapshot", "", str(folder), False) for folder in snapshots]
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's process lives."""
