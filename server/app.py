@@ -7,11 +7,12 @@ from importlib.metadata import version
 
 from flask import Flask, Response, request
 from peewee import SqliteDatabase
+from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
-from server.api.metrics import Metrics
+from server.api.metrics import Metrics, turn_histogram
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
@@ -58,6 +59,7 @@ class Controller:
     jobs: Jobs
     loop: Loop
     sweeper: Sweeper
+    turns: Histogram
 
 
 def make_cloud(settings: Settings) -> Cloud:
@@ -114,7 +116,8 @@ def make_controller(
     steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
-    loop = Loop(settings, storage, steps, watch, pool, sweeper, circuit, flavors.max_weight, clock, steady)
+    turns = turn_histogram()
+    loop = Loop(settings, storage, steps, watch, pool, sweeper, circuit, flavors.max_weight, clock, steady, turns.observe)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,
@@ -128,7 +131,7 @@ def make_controller(
         clock=clock,
         wake=loop.wake,
     )
-    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop, sweeper)
+    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop, sweeper, turns)
 
 
 def rebuild_database(settings: Settings, now: float, *, dry_run: bool = False) -> Rebuilt:
@@ -159,7 +162,7 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
-    metrics = Metrics(controller.sweeper, controller.flavors.max_weight)
+    metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
     app.register_error_handler(CumulusError, _refused)

@@ -1,10 +1,13 @@
-"""``/metrics`` for Prometheus: jobs and workers by state, weight, orphans. Read when asked: nothing is counted beside rows."""
+"""``/metrics`` for Prometheus: jobs and workers by state, weight, orphans, the loop's turns.
+
+Read when asked: nothing is counted beside rows, but for how long the loop's turns took.
+"""
 
 from collections.abc import Iterator
 
 from flask import Response
 from peewee import fn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,15 +15,23 @@ from server.models import Job, Stateful, Worker, living_workers
 from server.states import JobState, WorkerState
 from server.workers.sweeper import Sweeper
 
+TURN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+def turn_histogram() -> Histogram:
+    """How long the turns of one loop took, seconds; in no registry yet."""
+    return Histogram("cumulus_loop_turn_seconds", "Duration of the loop's turns", buckets=TURN_BUCKETS_S, registry=None)
+
 
 class Metrics(Collector):
     """What one controller tells of itself. ``max_weight``: that its machines may have together."""
 
-    def __init__(self, sweeper: Sweeper, max_weight: int) -> None:
+    def __init__(self, sweeper: Sweeper, max_weight: int, turns: Histogram) -> None:
         self._sweeper = sweeper
         self._max_weight = max_weight
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._registry.register(turns)
 
     def answer(self) -> Response:
         """The text that Prometheus reads."""

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Loop:
-    """One controller's loop; :meth:`run` blocks until :meth:`stop`."""
+    """One controller's loop; :meth:`run` blocks until :meth:`stop`. ``turned`` hears how many seconds each turn took."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Loop:
         max_weight: int,
         clock: Callable[[], float],
         steady: Callable[[], float],
+        turned: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._storage = storage
@@ -59,6 +60,7 @@ class Loop:
         self._rules = Rules(max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
         self._clock = clock
         self._steady = steady
+        self._turned = turned
         self._last = (clock(), steady())
         self._executor = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int | str, Future[None]] = {}  # by the worker's number, or the name of what is nobody's
@@ -76,6 +78,7 @@ class Loop:
         """Turn until stopped. A turn that fails is logged and tried again; the loop itself never ends by an error."""
         while not self._stopping.is_set():
             self._wake.clear()
+            begin = self._steady()
             try:
                 delay = self.turn()
             except OperationalError as problem:  # busy, or the disk is full: it may pass
@@ -84,6 +87,7 @@ class Loop:
             except Exception:
                 log.exception("a turn of the loop failed")
                 delay = self._settings.poll_interval_s
+            self._turned(self._steady() - begin)
             self._wake.wait(delay)
 
     def stop(self, grace_s: float) -> bool:
