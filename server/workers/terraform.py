@@ -28,6 +28,8 @@ INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does n
 LOCK_TIMEOUT = "10s"
 OUTPUT_LIMIT = 1_000_000  # characters
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# Go's: a terraform that lives for a tenth of a second, and collects no garbage then, takes a fifth less CPU and no more memory.
+COLLECT_NOTHING = {"GOGC": "off", "GOMEMLIMIT": "256MiB"}
 _DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
 
 
@@ -168,7 +170,13 @@ class Module:
         options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
         options["var_file"] = str(var_file)
         self._check("destroy", self._command(workspace, timeout_s).destroy(**options))
-        self._check("workspace delete", self._command("default", timeout_s, words=workspace).cmd("workspace delete", workspace))
+        self._forget(workspace)
+
+    def _forget(self, workspace: str) -> None:
+        """What `terraform workspace delete` does on this backend, without starting a terraform for it."""
+        if left := self.state(workspace).get("resources"):
+            raise TerraformError(f"terraform destroy: {len(left)} resources are left in the state of {workspace}")
+        shutil.rmtree(self._state_folder / "workspaces" / workspace)
 
     def set_aside(self, workspace: str) -> None:
         """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more."""
@@ -239,15 +247,12 @@ class Module:
     def _state_folder(self) -> Path:
         return self.home / "state"
 
-    def _command(self, workspace: str, timeout_s: float, *, words: str = "", own_providers: bool = False) -> _Command:
-        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own.
-
-        ``words``: the worker whose file its output goes to; default: the workspace.
-        """
-        environment = {**os.environ, **self._env(), **self.environment(workspace)}
+    def _command(self, workspace: str, timeout_s: float, *, own_providers: bool = False) -> _Command:
+        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own."""
+        environment = {**COLLECT_NOTHING, **os.environ, **self._env(), **self.environment(workspace)}
         if own_providers:
             environment.pop("TF_REATTACH_PROVIDERS", None)
-        return _Command(self.path, self._binary, environment, timeout_s, self._words(words or workspace))
+        return _Command(self.path, self._binary, environment, timeout_s, self._words(workspace))
 
     def _words(self, worker: str) -> Path:
         return self.home / "output" / f"{worker}.txt"

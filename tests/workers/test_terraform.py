@@ -66,6 +66,26 @@ def test_nothing_is_written_beside_the_source(module: Module) -> None:
     assert sorted(path.name for path in module.path.iterdir()) == ["main.tf"]
 
 
+def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: Module) -> None:
+    for name in ("job-1", "job-2"):
+        module.apply(name, {"size": 1}, 60)
+    module.destroy("job-1", 60)
+    listed = [terraform_binary(), "workspace", "list"]
+    environment = {**os.environ, **module.environment("default")}
+    told = subprocess.run(listed, cwd=module.path, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    assert [name for name in told.split() if name.startswith("job-")] == ["job-2"]
+
+
+def test_a_workspace_that_still_holds_something_is_not_forgotten(module: Module, tmp_path: Path) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    idle = tmp_path / "terraform"
+    idle.write_text("#!/bin/sh\n")
+    idle.chmod(idle.stat().st_mode | stat.S_IXUSR)
+    with pytest.raises(TerraformError, match="1 resources are left in the state of job-1"):
+        Module(module.path, module.home, str(idle), dict).destroy("job-1", 60)
+    assert module.outputs("job-1") == {"size": 1}
+
+
 def test_destroying_what_is_not_there_is_no_error(module: Module) -> None:
     module.destroy("job-9", 60)
     assert module.workspaces() == []
