@@ -1,5 +1,6 @@
 """Whole lives of jobs on the local cloud: real terraform, real ansible, real runner; only the machine is missing."""
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.installation import installation_id
+from server.jobs.loop import NICENESS
 from server.jobs.service import Submission
 from server.models import Event, Job, Worker, living_workers
 from server.settings import Settings
@@ -228,6 +230,12 @@ def test_a_job_starts_only_after_the_one_it_follows_is_done(running: Controller)
     eventually(is_final(second))
     assert state_of(second) is JobState.DONE
     assert Job.get_by_id(second).started >= Job.get_by_id(first.id).ended
+
+
+def test_what_a_step_starts_leaves_the_processor_to_the_api_and_the_loop(controller: Controller) -> None:
+    niceness: list[str] = []
+    controller.loop._submit("look", lambda: niceness.append(subprocess.run(["nice"], stdout=subprocess.PIPE, text=True).stdout))
+    eventually(lambda: niceness == [f"{psutil.Process().nice() + NICENESS}\n"])
 
 
 def test_the_loop_sleeps_until_the_next_sweep_while_there_is_nothing_to_do(controller: Controller) -> None:
