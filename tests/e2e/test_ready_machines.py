@@ -1,0 +1,44 @@
+"""A real machine that waits ready for a job."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.demo import prepare
+from server.installation import installation_id
+from server.jobs.pool import is_waiting
+from server.models import Worker, living_workers, open_database
+from server.settings import Settings
+from server.storage.delivery import deliver
+from server.storage.folders import JobFolder, Storage
+from server.workers.clouds.qemu.process import guests_of
+from tests.e2e.conftest import served, until, wait_for
+
+FORM = {"text": "hello", "seconds": "1", "outcome": "ok"}
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600), pytest.mark.xdist_group("vm")]
+
+
+def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(
+    own_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUMULUS_MIN_READY", f'{{"{own_settings.default_flavor}": 1}}')
+    log, storage = tmp_path / "log", Storage(own_settings.storage)
+    prepare()
+    with served(own_settings, log) as (client, _):
+        open_database(own_settings.database)
+        until(lambda: any(map(is_waiting, living_workers())), log)
+        begin = time.monotonic()
+        job = client.start("ada", "probe_1.0", own_settings.default_flavor, FORM)
+        folder = JobFolder(storage.jobs / job.folder)
+        deliver(storage, folder, [])
+        until(lambda: "probe started" in folder.log(), log)
+        print(f"from the submission to the app's first line on a waiting machine: {time.monotonic() - begin:.2f} s")
+        assert wait_for(client, job.job_id)["status"] == "DONE"
+        assert [worker.name for worker in Worker.select().where(Worker.job_id == job.job_id)] == ["pool-1"]
+        until(lambda: any(map(is_waiting, living_workers())), log)  # another one, for the next job
+        subprocess.run([Path(sys.executable).with_name("cumulus"), "drain"], check=True)
+        until(lambda: guests_of(installation_id(own_settings.home)) == {}, log)
