@@ -25,7 +25,7 @@ from server.catalog.flavors import Flavors
 from server.errors import CumulusError, InvalidInput
 from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
-from server.jobs.submission import parse_number
+from server.jobs.submission import parse_number, parse_settings
 from server.models import Commits, Job
 from server.settings import Settings
 from server.states import JobState
@@ -335,11 +335,12 @@ def _last_word(job: Job) -> str:
 
 
 def _settings_object(text: str) -> dict[str, Any]:
+    """What the client fills its form with; it cannot bear null, which means the same as nothing there."""
     try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError):
+        settings = parse_settings(text)
+    except InvalidInput:
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _seconds(time: float | None) -> int | None:

@@ -171,6 +171,27 @@ def test_the_job_shown_is_listed_even_if_it_is_older_than_the_page(wire: Wire, c
     assert len(wire.get("/joblist/0/-1")) == 3
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ('{"a": null, "b": [["k", null]]}', {"b": [["k", None]]}),
+        ('{"a": NaN}', {}),
+        ('{"a": 1e999}', {}),
+        ('{"a": ' + "[" * 970 + "]" * 970 + "}", {}),
+        ("{", {}),
+        ("[1]", {}),
+    ],
+)
+def test_no_settings_whatever_they_are_break_the_page(
+    wire: Wire, controller: Controller, stored: str, shown: dict[str, object]
+) -> None:
+    job = finished(controller)
+    Job.update(settings=stored).where(Job.id == job.id).execute()
+    status, _, body = wire.send("GET", f"/joblist/{job.id}/1")
+    assert status == 200
+    assert json.loads(body, parse_constant=pytest.fail)[0]["settings"] == {str(job.id): shown}
+
+
 def test_a_flavor_that_is_gone_is_an_empty_strategy(wire: Wire, controller: Controller) -> None:
     job = finished(controller)
     Job.update(flavor="m0.old").where(Job.id == job.id).execute()

@@ -80,6 +80,7 @@ NOT_AN_OBJECT = (
     "\ufeff{}",
     "\0",
     "[" * 50_000,
+    *(f'{{"unknown": {value}}}' for value in ("NaN", "-Infinity", "1e999", "[" * 101 + "1" + "]" * 101, "[" * 960 + "]" * 960)),
 )
 WRONG_VALUES: tuple[tuple[str, object], ...] = (
     *(("text", value) for value in (1, 1.5, True, [], {}, ["a"], "a\0b", "x" * 100_001, "\ud800")),
