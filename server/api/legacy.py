@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
-from xml.sax.saxutils import quoteattr
 
 import structlog
 from flask import Blueprint, Response, request, send_file
@@ -19,6 +18,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless
+from server.api.offers import offered
 from server.api.reuse import Reused
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
@@ -121,10 +121,12 @@ class Legacy:
         return answer({f.name: {"weight": f.weight, "cpu": f.cpus, "ram": f.memory_gb} for f in self._flavors.values()})
 
     def apps(self) -> Response:
-        """The apps' XML, and a minimal one for each app that is gone but still named by a job: the client's page needs it."""
-        texts = self._catalog.texts()
+        """The XML of all apps and workflows, and something for each app that a job names: the client's page needs it."""
+        texts, apps = self._catalog.texts(), self._catalog.apps()
         return answer_parts(
-            self._reused.get("apps", lambda: (self._commits.number(), texts), lambda: [encoded(_with_gone(texts))])
+            self._reused.get(
+                "apps", lambda: (self._commits.number(), texts), lambda: [encoded(offered(texts, apps, named_apps()))]
+            )
         )
 
     def joblist(self, shown: str, number: str) -> Response:
@@ -272,11 +274,6 @@ def _folder_name(job_id: int) -> list[bytes]:
     return [job.folder.encode()] if job else []
 
 
-def _with_gone(texts: dict[str, str]) -> dict[str, str]:
-    """The apps' XML with a stand-in for each app that is gone but still named by a job."""
-    return texts | {app: _stand_in(app) for app in named_apps() if app not in texts}
-
-
 def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Response]:
     """A POST route that answers its documented shape whatever happens: the client waits for ever on anything else."""
 
@@ -368,12 +365,3 @@ def _names(text: str) -> list[str]:
     if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
         raise InvalidInput("names is not a JSON list of file names", field="names")
     return names
-
-
-def _stand_in(app: str) -> str:
-    """Enough of an app for the client to show an old job of it; a category of its own says that it cannot be started."""
-    name, _, version = app.rpartition("_")
-    return (
-        f"<tool id={quoteattr(app)} name={quoteattr(name or app)} version={quoteattr(version)} "
-        'command="" end_tag="" description="No longer offered" category="No longer offered"></tool>'
-    )

@@ -5,18 +5,23 @@ Owns how XML is read safely, and what of a file the desktop client gets. Knows n
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import cast
+from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
 MAX_FILE_BYTES = 2_000_000
 MAX_ERRORS = 10
 _ROOT = re.compile(r"<(tool|workflow)(?=[\s/>])")
+_START = re.compile(r"""<(?:tool|workflow)(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*""")
+_ATTRIBUTE = re.compile(r"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+# The client's own XSD does not know these; in its debug mode it refuses apps that have them.
+OUR_ATTRIBUTES = ("version_command",)
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _MARKS = (
@@ -36,7 +41,7 @@ class BadXml(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """A file's tree, and its text from the root element on."""
+    """A file's tree, and its text for clients: from the root element on, without the attributes that only Cumulus knows."""
 
     root: etree._Element
     text: str
@@ -79,7 +84,17 @@ def read_document(data: bytes, schemas: Schemas) -> Document:
         raise BadXml((_line(text, start), "neither `tool` nor `workflow` is its first element"))
     root = _parse("\n" * (_line(text, start) - 1) + text[start:])
     schemas.check(root)
-    return Document(root, text[start:].rstrip())
+    return Document(root, change_root(text[start:].rstrip(), dict.fromkeys(OUR_ATTRIBUTES)))
+
+
+def change_root(text: str, changes: Mapping[str, str | None]) -> str:
+    """A text that begins with its root element, with other values of attributes of that; None: without the attribute."""
+    start = _START.match(text)
+    if start is None:
+        return text
+    kept = _ATTRIBUTE.sub(lambda found: "" if found[1] in changes else found[0], start[0])
+    new = "".join(f" {name}={quoteattr(value)}" for name, value in changes.items() if value is not None)
+    return kept + new + text[start.end() :]
 
 
 def _line(text: str, at: int) -> int:

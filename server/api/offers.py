@@ -1,0 +1,40 @@
+"""The XML of the apps as the desktop client needs it: it draws no list with a job whose app it does not have, or may not show.
+
+Owns what stands in for an app that is gone or hidden while jobs still name it.
+"""
+
+from collections.abc import Iterable, Mapping
+from xml.sax.saxutils import quoteattr
+
+from server.catalog.model import App
+from server.catalog.xml import change_root
+
+IN_PROGRESS = "__work_in_progress__"  # a category that the client hides, as it does what has the attribute `hidden`
+NOT_OFFERED = "No longer offered"
+
+
+def offered(texts: Mapping[str, str], apps: Mapping[str, App], named: Iterable[str]) -> dict[str, str]:
+    """``texts``: the XML of all apps and workflows by id; ``named``: the ids that some job names, each shown by the client."""
+    found = dict(texts)
+    for app_id in named:
+        app = apps.get(app_id)
+        if app_id not in texts:
+            found[app_id] = _stand_in(app_id)
+        elif app and (app.hidden or app.category == IN_PROGRESS):
+            found[app_id] = _shown(texts[app_id], app)
+    return found
+
+
+def _shown(text: str, app: App) -> str:
+    """A hidden app with its whole form, so that its jobs can be looked at; what it is called says that it is not for new ones."""
+    description = f"{NOT_OFFERED}. {app.description}".rstrip()
+    return change_root(text, {"hidden": None, "category": NOT_OFFERED, "description": description})
+
+
+def _stand_in(app_id: str) -> str:
+    """Enough of an app for the client to show an old job of it; a category of its own says that it cannot be started."""
+    name, _, version = app_id.rpartition("_")
+    return (
+        f"<tool id={quoteattr(app_id)} name={quoteattr(name or app_id)} version={quoteattr(version)} "
+        f'command="" end_tag="" description="{NOT_OFFERED}" category="{NOT_OFFERED}"></tool>'
+    )
