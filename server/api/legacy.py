@@ -6,6 +6,7 @@ The client shows nothing of an HTTP error, so what there is to say is said with 
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -219,11 +220,9 @@ class Legacy:
 
     def _listing(self, query: Query, shown: int) -> Response:
         if query.limit is None or query.limit > MAX_REUSED_ROWS:
-            return answer_stream(array(self._rows(find(query), shown)))
+            return answer_stream(array(self._rows(query, shown)))
         return answer_parts(
-            self._reused.get(
-                (query, shown), lambda: self._stamp(shown), lambda: [b"".join(array(self._rows(find(query), shown)))]
-            )
+            self._reused.get((query, shown), lambda: self._stamp(shown), lambda: [b"".join(array(self._rows(query, shown)))])
         )
 
     def _stamp(self, shown: int) -> object:
@@ -234,13 +233,14 @@ class Legacy:
         folder = self._storage.folder(name[0].decode())
         return self._commits.number(), stamp(folder.log_path), folder.outputs()
 
-    def _rows(self, found: Iterator[Listed], shown: int) -> Iterator[dict[str, Any]]:
+    def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any]]:
+        """The job shown is among them if it matches, also where it is older than as many as were asked for."""
         missing = bool(shown)
-        for job in found:
+        for job in find(query):
             missing = missing and job.id != shown
             yield self._details(job) if job.id == shown else self._row(job)
-        if missing and (older := listed(shown)):
-            yield self._details(older)
+        if missing:
+            yield from map(self._details, find(replace(query, only=shown, limit=1)))
 
     def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {

@@ -34,7 +34,10 @@ class DateField(StrEnum):
 
 @dataclass(frozen=True)
 class Query:
-    """A search; empty fields do not restrict. ``first`` and ``last`` are days (YYYY-MM-DD) of the server's own time zone."""
+    """A search; empty fields do not restrict. ``first`` and ``last`` are days (YYYY-MM-DD) of the server's own time zone.
+
+    ``only``: no other than this job.
+    """
 
     owner: str = ""
     app: str = ""
@@ -45,6 +48,7 @@ class Query:
     first: str = ""
     last: str = ""
     limit: int | None = None
+    only: int | None = None
 
 
 class Listed(NamedTuple):
@@ -83,6 +87,8 @@ def find(query: Query) -> Iterator[Listed]:
         raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
     compared = [_contains(getattr(Job, column), text) for column, text in texts.items() if text and column not in indexed]
+    if query.only is not None:
+        compared.append(Expression(Job.id, OP.EQ, query.only))
     conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
     if indexed:
         return _listed(_limited(_matching(indexed), conditions, query.limit))

@@ -231,6 +231,16 @@ def test_search_filters_by_every_field(wire: Wire, controller: Controller) -> No
     assert ids(owner="' OR 1=1 --") == []
 
 
+def test_the_job_shown_is_among_what_is_found_only_if_it_matches(wire: Wire, controller: Controller) -> None:
+    jobs = [finished(controller, description=f"the job {number}") for number in range(3)]
+    form = {"current_job_id": str(jobs[0].id), "number": "1"}
+    for filters in ({}, {"owner": "ada"}, {"description": "the job"}, {"done": "1"}, {"description": "0"}):
+        rows = wire.post("/search", {**form, **filters})
+        assert (rows[-1]["id"], "log" in rows[-1]) == (jobs[0].id, True), filters
+    for filters in ({"owner": "bob"}, {"description": "job 2"}, {"failed": "1"}, {"to": "2020-01-01"}, {"description": "1"}):
+        assert jobs[0].id not in [row["id"] for row in wire.post("/search", {**form, **filters})], filters
+
+
 @pytest.mark.parametrize("form", [{"from": "yesterday"}, {"to": "2020-13-45"}, {"date": "drop table", "from": "2020-01-01"}])
 def test_a_search_that_makes_no_sense_finds_nothing(wire: Wire, controller: Controller, form: dict[str, str]) -> None:
     finished(controller)
