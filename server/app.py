@@ -40,7 +40,7 @@ from server.workers.playbooks import Playbooks
 from server.workers.sweeper import OWN_NAME, Sweeper
 from server.workers.terraform import Module, terraform_binary
 
-MAX_POST_BYTES = 20_000_000
+MAX_POST_BYTES = 21_000_000  # the client's forms have 20 MiB at most, and what separates their fields
 INFRA = CHECKOUT / "infra"
 VERSION = version("cumulus")
 
@@ -183,7 +183,9 @@ def _refused(error: CumulusError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    return answer(
+    response = answer(
         {"error": {"code": (error.name or "error").lower().replace(" ", "_"), "message": error.description, "field": None}},
         status,
     )
+    response.headers.extend((name, value) for name, value in error.get_headers() if name in ("Allow", "Content-Range"))
+    return response

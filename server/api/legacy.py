@@ -15,7 +15,7 @@ from typing import Any, cast
 import structlog
 from flask import Blueprint, Response, request, send_file
 from werkzeug.datastructures import Range
-from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless
@@ -283,6 +283,9 @@ def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Re
         except CumulusError as error:
             log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
             return answer([harmless(error.message), ""] if empty is None else empty)
+        except HTTPException as error:
+            log.info("a request was refused", route=request.path, code=error.code, detail=error.description)
+            return answer([harmless(error.description or "The request cannot be read"), ""] if empty is None else empty)
         except Exception:
             log.exception("a request failed", route=request.path)
             return answer(["The server could not do this; its log says why", ""] if empty is None else empty)
@@ -298,6 +301,7 @@ def _download(file: Path) -> Response:
         file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=False
     )
     wanted = request.range
+    response.headers["Accept-Ranges"] = "bytes"
     if wanted and wanted.units == "bytes" and len(wanted.ranges) == 1 and "If-Range" not in request.headers:
         _shorten(response, wanted)
     return response
@@ -309,6 +313,9 @@ def _shorten(response: Response, wanted: Range) -> None:
     Raises RequestedRangeNotSatisfiable.
     """
     size = response.content_length or 0
+    start = wanted.ranges[0][0]
+    if start < 0:  # the last bytes, as many as there are
+        wanted = Range(wanted.units, [(max(start, -size), None)])
     part = wanted.range_for_length(size)
     if part is None:
         response.close()

@@ -282,6 +282,7 @@ def test_a_part_of_a_result_can_be_asked_for(wire: Wire, controller: Controller)
         ("lines=1-2", 200, b"0123456789"),
         ("bytes=5-2", 200, b"0123456789"),
         ("nonsense", 200, b"0123456789"),
+        ("bytes=-99", 206, b"0123456789"),
         ("bytes=10-", 416, None),
     ],
 )
@@ -292,6 +293,23 @@ def test_a_part_is_that_part_or_all(wire: Wire, controller: Controller, wanted: 
     assert told == status
     assert got is None or body == got
     assert headers["content-length"] == str(len(body))
+    if status == 416:
+        assert headers["content-range"] == "bytes */10"
+
+
+def test_an_empty_file_has_no_part_but_can_be_fetched(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    result_file(controller, job, "empty", b"")
+    target = f"/getresults/ada/{job.id}/empty"
+    assert wire.send("GET", target)[::2] == (200, b"")
+    assert wire.send("GET", target, headers={"Range": "bytes=-5"})[0] == 416
+
+
+def test_what_a_file_is_can_be_asked_without_fetching_it(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    result_file(controller, job, "a.bin", b"0123456789")
+    status, headers, body = wire.send("HEAD", f"/getresults/ada/{job.id}/a.bin")
+    assert (status, body, headers["content-length"], headers["accept-ranges"]) == (200, b"", "10", "bytes")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(wire: Wire, untou
     assert status == 200
     message, folder = json.loads(answer)
     assert folder == ""
-    assert message
+    assert "exceeds the capacity limit" in message
+
+
+def test_a_form_of_the_20_mib_that_the_client_can_send_is_read(wire: Wire, untouched: None) -> None:
+    message, folder = wire.post("/start", {**START, "settings": "x" * (20 * 1024 * 1024 - 2000)})
+    assert (message, folder) == ("settings: the settings are too long", "")
 
 
 TARGETS = (
