@@ -7,6 +7,7 @@ from itertools import islice
 
 from flask import Response
 
+from server.catalog.files import MARKUP
 from server.errors import CumulusError
 
 CHUNK = 500
@@ -58,3 +59,8 @@ def error_answer(error: CumulusError, status: int) -> Response:
 def harmless(text: str) -> str:
     """Text that the client puts into its page as HTML, made to show as it reads."""
     return html.escape(text, quote=False)
+
+
+def harmless_name(name: str) -> str:
+    """A file's name made to show as it reads. Where it does so already it stays: the client looks it up among the agent's."""
+    return name if not MARKUP.search(name) and html.unescape(name) == name else harmless(name)

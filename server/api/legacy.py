@@ -18,7 +18,7 @@ from werkzeug.datastructures import Range
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless
+from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless, harmless_name
 from server.api.offers import offered
 from server.api.reuse import Reused
 from server.catalog.apps import Catalog
@@ -186,7 +186,7 @@ class Legacy:
 
     def storage(self) -> Response:
         """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
-        return answer([(harmless(name), size) for name, size in listing(self._storage.data, self._jobs.awaited())])
+        return answer([(harmless_name(name), size) for name, size in listing(self._storage.data, self._jobs.awaited())])
 
     def diskusage(self) -> Response:
         """Bytes of the storage: in all, used, free."""

@@ -5,6 +5,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +348,21 @@ def test_the_files_behind_names_are_listed_relative_to_data(wire: Wire, controll
     (controller.storage.data / "plain.raw").write_text("")
     listed = wire.post("/getfilecontent", {"username": "ada", "names": '["run.d", "plain.raw"]'})
     assert listed == ["run.d/a", "run.d/deep/b", "plain.raw"]
+    for file in listed:
+        assert wire.send("GET", f"/getfile/ada/{quote(file, safe='')}")[0] == 200
+
+
+def test_only_files_that_can_be_fetched_are_behind_names(wire: Wire, controller: Controller) -> None:
+    data = controller.storage.data
+    (data / "run.d" / ".cumulus.x").mkdir(parents=True)
+    (data / "run.d" / "a").write_text("")
+    (data / "run.d" / ".cumulus.y").write_text("")
+    (data / "run.d" / ".cumulus.x" / "b").write_text("")
+    for link in (data / "run.d" / "link", data / "link"):
+        link.symlink_to("/etc/passwd")
+    (data / "etc").symlink_to("/etc")
+    names = '["link", "to come.raw", "etc", "run.d"]'
+    assert wire.post("/getfilecontent", {"username": "ada", "names": names}) == ["run.d/a"]
 
 
 @pytest.mark.parametrize("names", ["", "{", '"x"', "[1]", '["../secret"]', '["absent"]', '["a/b"]'])
@@ -384,11 +400,15 @@ def test_the_storage_lists_the_top_of_data_and_what_is_still_to_come(wire: Wire,
     (data / "run.d" / "deep").mkdir(parents=True)
     (data / "run.d" / "deep" / "b").write_text("12345")
     (data / "a<b>.raw").write_text("123")
+    (data / "R&D.raw").write_text("1")
+    (data / "R&amp.raw").write_text("12")
     (data / ".b.raw.part").write_text("123")
     (data / "link").symlink_to("/etc/passwd")
-    form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/data/to come.raw", "/x/run.d"]}'
+    form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/data/to come & go<3.raw", "/x/run.d"]}'
     controller.jobs.submit(submission(settings=form))
-    assert wire.get("/storage") == [["a&lt;b&gt;.raw", 3], ["run.d", 5], ["to come.raw", 0]]
+    shown = wire.get("/storage")
+    assert shown == [["R&D.raw", 1], ["R&amp;amp.raw", 2], ["a&lt;b&gt;.raw", 3], ["run.d", 5], ["to come & go<3.raw", 0]]
+    assert [unescape(name) for name, _ in shown] == ["R&D.raw", "R&amp.raw", "a<b>.raw", "run.d", "to come & go<3.raw"]
 
 
 def test_the_disk_usage_is_three_numbers_of_bytes(wire: Wire) -> None:

@@ -94,6 +94,7 @@ WRONG_VALUES: tuple[tuple[str, object], ...] = (
         for value in (1, True, {}, "..", "/", ".", [1], [None], [[]], [{}], ["a\0"], ["a\nb"], ["/x/.."], ["x" * 300])
     ),
     *(("inputs", value) for value in (["/a/x.raw", "/b/.cumulus.cmd"], ["C:\\"], ["\ud800"], ["a\u2028b"], ["a" * 100_001])),
+    *(("inputs", [value]) for value in ("/a/<img src=x>.raw", "<b>/a.raw", "/a/<b>\\x.raw")),
     *(("inputs", [value]) for value in ("%job_dir_0%/output/a", "%job_dir_0%", "%job_dir_", "%job_dir_0%/../a")),
 )
 FORMS = (
