@@ -4,7 +4,6 @@ The client shows nothing of an HTTP error, so what there is to say is said with 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,10 +29,10 @@ from server.jobs.submission import parse_number, parse_settings
 from server.models import Commits, Job
 from server.settings import Settings
 from server.states import JobState
-from server.storage.data import listing, usage
+from server.storage.data import files_behind, listing, usage
 from server.storage.folders import Storage
 from server.storage.logs import Logs, stamp
-from server.storage.paths import base_name, inside
+from server.storage.paths import inside
 
 MAX_NAMES = 10_000
 MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
@@ -209,14 +208,7 @@ class Legacy:
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""
         names = _names(request.form.get("names", ""))
-        return answer([file for name in names for file in self._files_behind(base_name(name))])
-
-    def _files_behind(self, name: str) -> list[str]:
-        path = inside(self._storage.data, name)
-        if path.is_file():
-            return [name]
-        found = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
-        return sorted(f"{name}/{file.relative_to(path).as_posix()}" for file in found)
+        return answer([file for name in names for file in files_behind(self._storage.data, name)])
 
     def _listing(self, query: Query, shown: int) -> Response:
         if query.limit is None or query.limit > MAX_REUSED_ROWS:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from server.storage.paths import PRIVATE_PREFIX, base_name
+
 REMOVING = ".cumulus.removing-"
 
 
@@ -43,6 +45,18 @@ def listing(folder: Path, awaited: Iterable[str]) -> list[tuple[str, int]]:
     """Name and bytes of everything in the shared data, and of what jobs still wait for (0 where nothing is there yet)."""
     found = {entry.name: entry.bytes for entry in entries(folder) if entry.known}
     return sorted({**dict.fromkeys(awaited, 0), **found}.items())
+
+
+def files_behind(folder: Path, name: str) -> list[str]:
+    """The files that one name at the top of the shared data stands for, relative to it, sorted; none where nothing is there.
+
+    Raises InvalidInput for what is no name there.
+    """
+    top = folder / base_name(name)
+    if top.is_symlink():
+        return []
+    found = [top, *(Path(place, file) for place, _, files in os.walk(top) for file in files)]
+    return sorted(file.relative_to(folder).as_posix() for file in found if _can_be_sent(file, folder))
 
 
 def usage(root: Path) -> tuple[int, int, int]:
@@ -80,6 +94,15 @@ def _entry(path: Path) -> Entry:
         sizes = [(0, _changed(found)), *((one.st_size, _changed(one)) for one in _files(path))]
         return Entry(path.name, sum(size for size, _ in sizes), max(changed for _, changed in sizes), known=True)
     return Entry(path.name, found.st_size, _changed(found), known=stat.S_ISREG(found.st_mode))
+
+
+def _can_be_sent(file: Path, folder: Path) -> bool:
+    if any(part.startswith(PRIVATE_PREFIX) for part in file.relative_to(folder).parts):
+        return False
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:

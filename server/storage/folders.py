@@ -336,10 +336,12 @@ def _files(top: Path) -> Iterator[tuple[str, int]]:
     while folders:
         folder, prefix = folders.pop()
         for entry in _entries(folder):
+            if entry.name.startswith(PRIVATE_PREFIX):
+                continue
             with suppress(OSError):  # gone meanwhile, or a link to itself
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file() and not entry.name.startswith(PRIVATE_PREFIX):
+                elif entry.is_file():
                     yield f"{prefix}{entry.name}", entry.stat().st_size
 
 

@@ -68,6 +68,8 @@ def test_outputs_are_listed_with_folders_and_without_private_files(folder: JobFo
     (folder.output / "deep" / "er").mkdir(parents=True)
     (folder.output / "deep" / "er" / "a.txt").write_text("12345")
     (folder.output / ".cumulus.log").write_text("private")
+    (folder.output / "deep" / ".cumulus.temp").mkdir()
+    (folder.output / "deep" / ".cumulus.temp" / "b.txt").write_text("private")
     (folder.output / "broken").symlink_to("nowhere")
     assert folder.outputs() == [("deep/er/a.txt", 5)]
 
