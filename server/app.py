@@ -82,8 +82,9 @@ def make_fleet(settings: Settings, cloud: Cloud) -> Fleet:
 
 
 def make_trial(catalog: Catalog) -> Trial:
-    """What a new snapshot is tried with: every app that tells its version, and the converters."""
-    return Trial(catalog.version_commands(), CONVERTERS)
+    """What a new snapshot is tried with: every app that tells its version, the converters, and what only a licence gives."""
+    optional = catalog.optional_programs()
+    return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
 
 def elapsed() -> float:

@@ -122,10 +122,12 @@ class Legacy:
 
     def apps(self) -> Response:
         """The XML of all apps and workflows, and something for each app that a job names: the client's page needs it."""
-        texts, apps = self._catalog.texts(), self._catalog.apps()
+        texts, apps, missing = self._catalog.texts(), self._catalog.apps(), self._jobs.not_installed()
         return answer_parts(
             self._reused.get(
-                "apps", lambda: (self._commits.number(), texts), lambda: [encoded(offered(texts, apps, named_apps()))]
+                "apps",
+                lambda: (self._commits.number(), texts, missing),
+                lambda: [encoded(offered(texts, apps, named_apps(), missing))],
             )
         )
 

@@ -3,7 +3,7 @@
 Owns what stands in for an app that is gone or hidden while jobs still name it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from xml.sax.saxutils import quoteattr
 
 from server.catalog.model import App
@@ -13,14 +13,19 @@ IN_PROGRESS = "__work_in_progress__"  # a category that the client hides, as it 
 NOT_OFFERED = "No longer offered"
 
 
-def offered(texts: Mapping[str, str], apps: Mapping[str, App], named: Iterable[str]) -> dict[str, str]:
-    """``texts``: the XML of all apps and workflows by id; ``named``: the ids that some job names, each shown by the client."""
-    found = dict(texts)
+def offered(
+    texts: Mapping[str, str], apps: Mapping[str, App], named: Iterable[str], not_installed: Container[str] = ()
+) -> dict[str, str]:
+    """``texts``: the XML of all apps and workflows by id; ``named``: the ids that some job names, each shown by the client.
+
+    ``not_installed``: the ids of those that cannot be started, which are hidden otherwise.
+    """
+    found = {app: change_root(text, {"hidden": "true"}) if app in not_installed else text for app, text in texts.items()}
     for app_id in named:
         app = apps.get(app_id)
         if app_id not in texts:
             found[app_id] = _stand_in(app_id)
-        elif app and (app.hidden or app.category == IN_PROGRESS):
+        elif app and (app.hidden or app.category == IN_PROGRESS or app_id in not_installed):
             found[app_id] = _shown(texts[app_id], app)
     return found
 

@@ -94,6 +94,10 @@ class Catalog:
         """(app id, shell text that exits with 0 and prints the program's version) of each app that has one."""
         return [(app.id, app.version_command) for app in self._current().apps.values() if app.version_command]
 
+    def optional_programs(self) -> dict[str, str]:
+        """App id and program of each app that the machines may lack, for its licence."""
+        return {app.id: app.program for app in self._current().apps.values() if app.program}
+
     def _current(self) -> _Contents:
         with self._lock:
             now = self._clock()

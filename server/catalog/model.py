@@ -49,7 +49,8 @@ class Section:
 class App:
     """A program that jobs can run. ``end_tag``: regular expression of what a successful run prints, "" for none.
 
-    ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log.
+    ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log. ``program``: what the machines may lack, since
+    it comes with a ``licence`` of terms that somebody has to agree to; both "" for an app that every machine has.
     """
 
     id: str
@@ -63,6 +64,8 @@ class App:
     end_tag: str
     end_tag_location: str
     version_command: str
+    program: str
+    licence: str
     sections: tuple[Section, ...]
 
 

@@ -38,9 +38,13 @@ def read_app(root: etree._Element) -> App:
         end_tag=_attribute(root, "end_tag"),
         end_tag_location=root.get("end_tag_location", ""),
         version_command=root.get("version_command", ""),
+        program=root.get("program", ""),
+        licence=root.get("licence", ""),
         sections=tuple(_section(element) for element in root),
     )
     _check_end_tag(root, app)
+    if bool(app.program) != bool(app.licence):
+        raise BadXml((_line(root), "program and licence go together: what may be missing, and the terms that it comes with"))
     if config_format is None:
         _check_no_config(root)
     return app

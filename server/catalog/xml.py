@@ -21,7 +21,7 @@ _ROOT = re.compile(r"<(tool|workflow)(?=[\s/>])")
 _START = re.compile(r"""<(?:tool|workflow)(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*""")
 _ATTRIBUTE = re.compile(r"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 # The client's own XSD does not know these; in its debug mode it refuses apps that have them.
-OUR_ATTRIBUTES = ("version_command",)
+OUR_ATTRIBUTES = ("version_command", "program", "licence")
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _MARKS = (

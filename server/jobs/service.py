@@ -134,6 +134,13 @@ class Jobs:
         gone = [str(step.id) for step in steps if self._retention.archive(step, change)]
         return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
 
+    def not_installed(self) -> frozenset[str]:
+        """The apps that the machines lack, since somebody has to agree to a licence first; all such apps where there are none."""
+        try:
+            return frozenset(app for app, program in self._catalog.optional_programs().items() if not self._has_program(program))
+        except CumulusError:
+            return frozenset(self._catalog.optional_programs())
+
     def awaited(self) -> list[str]:
         """Names of the shared files that jobs still wait for."""
         waiting = [job.id for job in unfinished_jobs() if job.state == JobState.UPLOADING]
@@ -191,6 +198,9 @@ class Jobs:
     def _inputs(self, wish: Submission, before: Job | None) -> list[InputFile]:
         """The input files, once app and settings are found usable."""
         app = self._catalog.get(wish.app)
+        if app.program and not self._has_program(app.program):
+            text = f"{app.name} {app.version} is not installed on the machines: {app.licence}; ask who runs this installation"
+            raise InvalidInput(text, field="app_name")
         settings = parse_settings(wish.settings)
         check_settings(app, settings)
         files = input_files(app, settings)

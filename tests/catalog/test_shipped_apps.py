@@ -61,6 +61,7 @@ def test_the_example_asks_for_the_example_files() -> None:
 
 PROGRAMS = {
     "comet_2019.015": "comet-ms",
+    "diann_2.2.0": "diann-linux",
     "featurefindercentroided_2.6.0": "FeatureFinderCentroided",
     "msconvert_3.0.18342": "msconvert",
     "xtandem_2017.2.1.4": "tandem",

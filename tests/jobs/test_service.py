@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller, make_controller
-from server.errors import CumulusError, InvalidInput, NotFound
+from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
 from server.jobs.service import StorageFull
 from server.models import Event, Job
 from server.settings import Settings
@@ -135,6 +135,48 @@ def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
         controller.jobs.submit(submission(app="needs_1", settings=json.dumps({"spectra": [f"/x/{file}"]})))
     assert caught.value.field == "spectra"
     assert Job.select().count() == 0
+    controller.loop.stop(1)
+    controller.database.close()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_app_that_needs_a_licence_can_be_used_where_its_program_is_installed(
+    settings: Settings, tmp_path: Path, there: bool
+) -> None:
+    settings.apps = tmp_path / "apps"
+    settings.apps.mkdir()
+    (settings.apps / "paid_1.xml").write_text(
+        '<tool id="paid_1" name="Paid" version="1" command="sh" end_tag="" program="sh" licence="ask Ada for it"/>'
+    )
+    controller = make_controller(settings, (LocalCloud if there else BareCloud)(settings, "ctest"))
+    if there:
+        assert controller.jobs.submit(submission(app="paid_1", settings="{}")).id == 1
+    else:
+        with pytest.raises(InvalidInput, match=r"Paid 1 is not installed on the machines: ask Ada for it") as caught:
+            controller.jobs.submit(submission(app="paid_1", settings="{}"))
+        assert caught.value.field == "app_name"
+        assert Job.select().count() == 0
+    assert controller.jobs.not_installed() == (frozenset() if there else {"paid_1"})
+    controller.loop.stop(1)
+    controller.database.close()
+
+
+class NoSnapshotCloud(LocalCloud):
+    """Nothing to make machines of."""
+
+    def has_program(self, name: str) -> bool:
+        """Nobody knows."""
+        raise TemplateMissing("there is no machine image")
+
+
+def test_where_no_machine_can_be_made_no_licensed_program_is_installed(settings: Settings, tmp_path: Path) -> None:
+    settings.apps = tmp_path / "apps"
+    settings.apps.mkdir()
+    (settings.apps / "paid_1.xml").write_text(
+        '<tool id="paid_1" name="Paid" version="1" command="sh" end_tag="" program="sh" licence="ask Ada for it"/>'
+    )
+    controller = make_controller(settings, NoSnapshotCloud(settings, "ctest"))
+    assert controller.jobs.not_installed() == {"paid_1"}
     controller.loop.stop(1)
     controller.database.close()
 

@@ -1,7 +1,7 @@
 """What the controller asks of a cloud. A driver looks, tells and removes; it creates no worker (Terraform does)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -50,11 +50,13 @@ class Snapshot:
 class Trial:
     """What is tried on a machine of a new snapshot before it counts.
 
-    ``versions``: (app id, shell text) pairs, each must succeed there; ``programs``: names that are looked for and may be absent.
+    ``versions``: (app id, shell text) pairs, each must succeed there; ``programs``: names that are looked for and may be absent;
+    ``optional``: app id -> the one of those without which it need not succeed.
     """
 
     versions: Sequence[tuple[str, str]] = ()
     programs: Sequence[str] = ()
+    optional: Mapping[str, str] = field(default_factory=dict)
 
 
 class Template(Protocol):

@@ -147,10 +147,7 @@ class Snapshots:
             self.canaries.module.apply(worker, variables, BOOT_LIMIT_S)
             machine = _running(machines, worker)
             login = Login(machine.port, self.home.key, machine.host_key)
-            for app, command in trial.versions:
-                progress(f"{app}: {_version(login, app, command)}")
-            if trial.programs:
-                image.write_programs(_found(login, trial.programs))
+            try_apps(login, image, trial, progress)
             progress("Saving the machine's memory")
             run_over_ssh(login, WARM.format(port=self.canaries.nfs_port(), host=HOST_SEEN_BY_GUEST), WARM_LIMIT_S)
             self._save(machines, machine, image, place)
@@ -255,6 +252,16 @@ def copy_disk(source: Path, target: Path) -> None:
         raise InfrastructureError(f"the disk {source} could not be copied: {done.stderr.strip()}")
     with target.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def try_apps(login: Login, image: Image, trial: Trial, progress: Progress) -> None:
+    """Let every app say its version on the machine, and write down what of the rest it has. Raises InfrastructureError."""
+    found = _found(login, trial.programs)
+    for app, command in trial.versions:
+        program = trial.optional.get(app)
+        progress(f"{app}: {_version(login, app, command) if program is None or program in found else 'not installed'}")
+    if trial.programs:
+        image.write_programs(found)
 
 
 def _version(login: Login, app: str, command: str) -> str:
