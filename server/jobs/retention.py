@@ -11,13 +11,15 @@ from typing import Literal
 import structlog
 
 from server.jobs.chains import steps_up_to
-from server.models import Change, Job, living_workers, move, unfinished_jobs
+from server.jobs.manifests import write_manifest
+from server.models import Change, Event, Job, living_workers, move, unfinished_jobs
 from server.states import JobState
 from server.storage.converted import Converted
 from server.storage.data import entries, remove, set_aside, set_aside_before
 from server.storage.folders import Storage
 
 DAY_S = 24 * 3600
+DELETED = "deleted by its owner"  # what the event of an archived job says, of which nothing is kept
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 log = structlog.get_logger()
 
@@ -63,14 +65,14 @@ class Retention:
                 _discard(left)
         return done
 
-    def archive(self, job: Job, change: Change) -> bool:
-        """Move an ended job to the archive and remove its folder; False where it has not ended, or is there already."""
-        state = JobState(job.state)
-        if state not in ENDED or not move(Job, job.id, state, JobState.ARCHIVED, change):
+    def forget(self, job: Job, change: Change) -> bool:
+        """Remove an ended job's folder, as its owner wishes; False where it has not ended, or there is nothing any more."""
+        moved = _archive(job, change)
+        if not moved and JobState(job.state) is not JobState.ARCHIVED:
             return False
-        if job.id not in _with_machine():  # else it may still write there: the next cleaning takes the folder
-            self._discard_folder(job.folder)
-        return True
+        if job.id in _with_machine():  # it may still write there: the next cleaning takes the folder
+            return moved
+        return self._discard_folder(job.folder) or moved
 
     def _jobs(self, now: float) -> Iterator[Removal | str]:
         needed = needed_steps() | _with_machine()
@@ -81,7 +83,8 @@ class Retention:
             elif job.id in needed:
                 continue
             elif job.state == JobState.ARCHIVED:
-                yield Removal("job", entry.name, entry.bytes, "it is archived", job.id)
+                if _is_forgotten(job) or self._storage.folder(entry.name).content():
+                    yield Removal("job", entry.name, entry.bytes, "it is archived", job.id)
             elif job.state in ENDED and self._is_old(job.ended or job.state_since, now):
                 yield Removal(
                     "job", entry.name, entry.bytes, f"it ended {_days(job.ended or job.state_since, now)} days ago", job.id
@@ -109,9 +112,22 @@ class Retention:
         if removal.job_id is None:
             return self._remove_data(removal.name)
         job = Job.get_by_id(removal.job_id)
-        if job.state == JobState.ARCHIVED:
+        if _is_forgotten(job):
             return self._discard_folder(job.folder)
-        return self.archive(job, Change(now, text=removal.reason))
+        if job.state != JobState.ARCHIVED and not _archive(job, Change(now, text=removal.reason)):
+            return False
+        return self._discard_content(job)
+
+    def _discard_content(self, job: Job) -> bool:
+        """What tells of the job stays: people may look at its form and its log for as long as it is listed."""
+        folder = self._storage.folder(job.folder)
+        try:
+            write_manifest(Job.get_by_id(job.id), folder)
+            folder.shorten_log()
+        except OSError as error:
+            log.warning("an archived job's folder takes nothing", job_id=job.id, detail=str(error))
+        gone = [_discard(aside) for path in folder.content() if (aside := set_aside(path))]
+        return all(gone)
 
     def _remove_data(self, name: str) -> bool:
         with Job._meta.database.atomic("IMMEDIATE"):  # nobody can submit a job that names it meanwhile
@@ -123,6 +139,20 @@ class Retention:
     def _discard_folder(self, name: str) -> bool:
         aside = set_aside(self._storage.folder(name).path)
         return aside is not None and _discard(aside)
+
+
+def _archive(job: Job, change: Change) -> bool:
+    state = JobState(job.state)
+    return state in ENDED and move(Job, job.id, state, JobState.ARCHIVED, change)
+
+
+def _is_forgotten(job: Job) -> bool:
+    """Whether its owner has deleted it."""
+    return (
+        Event.select()
+        .where(Event.subject == "job", Event.subject_id == job.id, Event.new == JobState.ARCHIVED, Event.text == DELETED)
+        .exists()
+    )
 
 
 def needed_steps() -> set[int]:

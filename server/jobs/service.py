@@ -16,7 +16,7 @@ from server.catalog.values import InputFile, check_settings, input_files
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.manifests import Manifests, write_manifest
-from server.jobs.retention import Retention, needed_steps
+from server.jobs.retention import DELETED, Retention, needed_steps
 from server.jobs.submission import parse_number, parse_settings, require_description, require_owner, require_workflow
 from server.models import Change, Job, insert, move, unfinished_jobs
 from server.states import JobState, Reason
@@ -130,8 +130,8 @@ class Jobs:
         needed = needed_steps()
         if kept := [str(step.id) for step in steps if step.id in needed]:
             raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job_id")
-        change = Change(self._clock(), who=owner, text="deleted by its owner")
-        gone = [str(step.id) for step in steps if self._retention.archive(step, change)]
+        change = Change(self._clock(), who=owner, text=DELETED)
+        gone = [str(step.id) for step in steps if self._retention.forget(step, change)]
         return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
 
     def not_installed(self) -> frozenset[str]:

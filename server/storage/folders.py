@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.errors import CumulusError, NotFound
-from server.storage.logs import LOG_TAIL_BYTES, Log
+from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_regular
 
@@ -23,6 +23,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 # What appears in a job's folder when its sender or its runner has done all it had to do.
 ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
+ARCHIVE = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|failure\.[0-9]{1,9})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -114,6 +115,21 @@ class JobFolder:
     def remove(self) -> None:
         """Remove the folder with all that is in it; not an error where it is not there."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def content(self) -> list[Path]:
+        """All in the folder but the few files that tell of the job once it is archived."""
+        with suppress(OSError):
+            found = list(os.scandir(self.path))
+            return sorted(
+                Path(one.path) for one in found if not (ARCHIVE.fullmatch(one.name) and one.is_file(follow_symlinks=False))
+            )
+        return []
+
+    def shorten_log(self) -> None:
+        """Leave of a very long log what is shown of it. Raises OSError."""
+        with suppress(FileNotFoundError):
+            if self.log_path.lstat().st_size > LOG_HEAD_BYTES + LOG_TAIL_BYTES:
+                self._replace("log", shortened(self.log()))
 
     def take(self, source: Path, name: str) -> None:
         """Put a file or folder of the same storage into ``input/``, as hard links; nothing where it is already. Raises OSError.

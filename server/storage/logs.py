@@ -35,6 +35,14 @@ def stamp(path: Path) -> Stamp:
         return NOTHING
 
 
+def shortened(text: str) -> str:
+    """What is shown of a very long log, a little less: so that it is shown as a whole, with the words on what is left out."""
+    shown = text.encode()
+    over = len(shown) - LOG_HEAD_BYTES - LOG_TAIL_BYTES
+    left_out = 2 * over + 16  # twice those words; and the halves of a letter take up to three bytes each when they are replaced
+    return (shown[: LOG_HEAD_BYTES + over] + shown[LOG_HEAD_BYTES + left_out :]).decode(errors="replace") if over > 0 else text
+
+
 class Log:
     """One log file as far as it was read: its beginning and its end. A look reads what came since the last one."""
 

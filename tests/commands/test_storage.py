@@ -43,7 +43,7 @@ def test_cleaning_removes_it_once(old_job: Path) -> None:
     found = json.loads(run("clean", "--json").output)
     assert [one["name"] for one in found["removed"]] == [old_job.name]
     assert found["unknown"] == ["jobs/backup"]
-    assert not old_job.exists()
+    assert not (old_job / "output").exists()
     assert json.loads(run("clean", "--json").output)["removed"] == []
 
 

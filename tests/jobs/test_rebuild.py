@@ -13,6 +13,7 @@ from server.app import Controller, make_controller, rebuild_database
 from server.installation import installation_id
 from server.jobs.manifests import Manifests
 from server.jobs.rebuild import recover
+from server.jobs.retention import DAY_S, Retention
 from server.models import Change, DatabaseDamaged, Event, Job, Worker, open_database
 from server.settings import Settings
 from server.states import JobState, WorkerState
@@ -86,6 +87,18 @@ def test_a_job_comes_back_where_it_was(
     assert (row.state, row.attempt) == (after, attempt)
     assert [getattr(row, name) for name in COLUMNS] == [getattr(before, name) for name in COLUMNS]
     assert [(event.old, event.new, event.who) for event in Event.select()] == [("", after, "rebuild")]
+
+
+def test_an_archived_job_comes_back_into_the_archive_with_its_log(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    put(controller, job, JobState.FAILED, ended=job.created)
+    controller.storage.folder(job.folder).log_path.write_text("why\n")
+    rules = Retention(controller.storage, 1)
+    assert len(rules.clean(job.created + 2 * DAY_S)) == 1
+    rebuilt(controller)
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.outcome, controller.storage.folder(row.folder).log()) == ("archived", "failed", "why\n")
+    assert rules.clean(job.created + 3 * DAY_S) == []
 
 
 def test_what_a_runner_left_is_newer_than_the_manifest(controller: Controller) -> None:

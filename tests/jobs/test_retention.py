@@ -7,6 +7,7 @@ import pytest
 
 from server.app import Controller
 from server.errors import InvalidInput, NotFound
+from server.jobs.manifests import read_manifest
 from server.jobs.retention import DAY_S, Retention
 from server.models import Change, Event, Job, Worker, insert
 from server.states import JobState, WorkerState
@@ -50,8 +51,48 @@ def test_an_old_job_loses_its_content_and_keeps_its_row_with_its_outcome(
     assert [(one.kind, one.name, one.bytes > 4) for one in gone] == [("job", job.folder, True)]
     row = Job.get_by_id(job.id)
     assert (row.state, row.outcome) == (JobState.ARCHIVED, state)
-    assert list(controller.storage.jobs.iterdir()) == []
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
     assert Event.select().where(Event.new == "archived").count() == 1
+    assert rules.clean(later(job, AGE + 2)) == []
+
+
+def test_an_archived_job_keeps_its_log_and_why_it_failed_and_nothing_large(controller: Controller, rules: Retention) -> None:
+    job = ended(controller, JobState.FAILED)
+    here = folder(controller, job)
+    (here / ".cumulus.log").write_bytes(b"begin\n" + b"x" * 3_000_000 + b"\nend\n")
+    for name in ("failure.1", "result", "plan", "cmd", "settings.json", "attempt.1", "unknown"):
+        (here / f".cumulus.{name}").write_text("1")
+    (here / ".cumulus.converted").mkdir()
+    (here / ".cumulus.converted" / "1.0").write_text("large")
+    (here / ".cumulus.failure.2").symlink_to("/etc/passwd")
+    (here / "temp").mkdir()
+    assert len(rules.clean(later(job, AGE + 1))) == 1
+    kept = sorted(path.name.removeprefix(".cumulus.") for path in here.iterdir())
+    assert kept == ["failure.1", "job", "log", "result", "settings"]
+    shown = controller.jobs.folder(job).log()
+    assert shown == (here / ".cumulus.log").read_text()
+    assert len(shown) < 1_200_000
+    assert shown.startswith("begin\nxxx")
+    assert shown.endswith("xxx\nend\n")
+    assert shown.count("bytes left out") == 1
+    assert read_manifest(controller.jobs.folder(job)).state is JobState.ARCHIVED  # type: ignore[union-attr]
+
+
+def test_an_archiving_that_was_interrupted_is_ended_by_the_next_cleaning(controller: Controller, rules: Retention) -> None:
+    job = ended(controller)
+    Job.update(state=JobState.ARCHIVED).where(Job.id == job.id).execute()
+    left = folder(controller, job) / ".cumulus.removing-1"
+    (left / "deep").mkdir(parents=True)
+    assert [one.reason for one in rules.clean(later(job, 1))] == ["it is archived"]
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
+
+
+def test_an_owner_can_delete_what_the_archive_has_kept(controller: Controller, rules: Retention) -> None:
+    job = ended(controller)
+    rules.clean(later(job, AGE + 1))
+    assert "is deleted" in controller.jobs.delete(job.id, "ada")
+    assert not folder(controller, job).exists()
+    assert "before" in controller.jobs.delete(job.id, "ada")
     assert rules.clean(later(job, AGE + 2)) == []
 
 
