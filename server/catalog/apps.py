@@ -12,6 +12,7 @@ from pathlib import Path
 
 from server.catalog.model import App, Workflow
 from server.catalog.reading import read_app, read_workflow
+from server.catalog.workflows import unfit_presets
 from server.catalog.xml import BadXml, Schemas, read_document
 from server.errors import NotFound
 from server.settings import CHECKOUT
@@ -89,6 +90,17 @@ class Catalog:
     def problems(self) -> list[CatalogProblem]:
         """All that is wrong with files of the folder."""
         return list(self._current().problems)
+
+    def warnings(self) -> list[CatalogProblem]:
+        """What is wrong with files that can be used all the same: presets of workflows that fit no parameter."""
+        found = self._current()
+        with self._lock:
+            paths = {file.entry.id: path for path, file in self._files.items() if file.entry}
+        return [
+            CatalogProblem(paths.get(workflow.id, self._folder), line, reason)
+            for workflow in found.workflows.values()
+            for line, reason in unfit_presets(workflow, found.apps)
+        ]
 
     def version_commands(self) -> list[tuple[str, str]]:
         """(app id, shell text that exits with 0 and prints the program's version) of each app that has one."""

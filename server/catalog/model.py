@@ -71,13 +71,17 @@ class App:
 
 @dataclass(frozen=True)
 class Preset:
-    """A parameter's value in a step of a workflow; ``from_tool``: the step that it comes from, counted from 0."""
+    """A parameter's value in a step of a workflow; ``from_tool``: the step that it comes from, counted from 0.
+
+    ``line``: where it stands in its file.
+    """
 
     name: str
     value: str
     from_tool: int | None
     section: str
     visibility: str
+    line: int
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def _preset(element: etree._Element, number: int) -> Preset:
         from_tool=None if source is None else int(source),
         section=element.get("section", ""),
         visibility=element.get("visibility", ""),
+        line=_line(element),
     )
 
 

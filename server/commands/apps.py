@@ -55,14 +55,17 @@ def apps() -> None:
 def check(folder: Path | None, as_json: bool) -> None:
     """Check every file of FOLDER (default: the installation's apps); exit code 1 if one cannot be used."""
     catalog = Catalog(folder or load_settings().apps)
-    found, problems = sorted([*catalog.apps(), *catalog.workflows()]), catalog.problems()
+    found, problems, warnings = sorted([*catalog.apps(), *catalog.workflows()]), catalog.problems(), catalog.warnings()
     if as_json:
-        click.echo(json.dumps({"usable": found, "problems": [_as_json(problem) for problem in problems]}, indent=1))
+        told = {"problems": [*map(_as_json, problems)], "warnings": [*map(_as_json, warnings)]}
+        click.echo(json.dumps({"usable": found, **told}, indent=1))
     else:
         for usable in found:
             click.echo(f"ok       {usable}")
         for problem in problems:
             click.echo(f"BROKEN   {problem}")
+        for warning in warnings:
+            click.echo(f"warning  {warning}")
     sys.exit(EXIT_PROBLEMS if problems else 0)
 
 

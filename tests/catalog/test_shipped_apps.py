@@ -12,6 +12,7 @@ import pytest
 from scripts.psms import best_by_score, parse_psms
 from server.catalog.apps import App, Catalog
 from server.catalog.command import Variables, render
+from server.catalog.files import StepResult
 from server.catalog.model import Conditional, Item
 from server.catalog.values import check_settings, input_files
 from server.settings import CHECKOUT
@@ -57,6 +58,21 @@ def test_the_example_asks_for_the_example_files() -> None:
         ("bsa.fasta", "bsa.fasta", True, False),
     ]
     assert all((EXAMPLE / file.name).is_file() for file in files)
+
+
+def test_the_example_of_a_workflow_says_what_the_example_s_forms_do() -> None:
+    assert CATALOG.warnings() == []
+    workflow = CATALOG.workflows()["filter_and_search_1.0.0"]
+    assert CATALOG.texts()[workflow.id].startswith("<workflow ")
+    filtering, search = workflow.steps
+    form = json.loads((EXAMPLE / "filter.json").read_text())
+    assert filtering.app == form["app_id"]
+    assert {preset.name: preset.value for preset in filtering.presets} == {
+        preset.name: form[preset.name] for preset in filtering.presets
+    }
+    assert search.app == FORM["app_id"]
+    files = input_files(comet(), {**FORM, **{preset.name: [preset.value] for preset in search.presets}})
+    assert files[0].result == StepResult(0, "BSA1.mzML")
 
 
 PROGRAMS = {

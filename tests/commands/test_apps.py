@@ -46,6 +46,16 @@ def test_a_broken_file_is_named_with_line_and_reason_and_hides_no_other(installa
     assert all(problem["line"] and problem["reason"] for problem in found["problems"])
 
 
+def test_a_preset_that_fits_no_parameter_is_a_warning_only(installation: Path) -> None:
+    (installation / "w.xml").write_text(
+        '<workflow id="w_1" name="W" version="1">\n<tool id="probe_1.0">\n<param name="txet" value="x"/></tool></workflow>'
+    )
+    told = run("check")
+    line = f"{installation}/w.xml:3: step 0, probe_1.0: the app has no parameter txet"
+    assert (told.exit_code, told.output) == (0, f"ok       probe_1.0\nok       w_1\nwarning  {line}\n")
+    assert json.loads(run("check", "--json").output)["warnings"][0]["line"] == 3
+
+
 def test_another_folder_can_be_checked(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert run("check", str(tmp_path / "empty")).output == ""

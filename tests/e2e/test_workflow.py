@@ -7,6 +7,7 @@ import pytest
 
 from scripts.demo import EXAMPLE, controller, prepare
 from scripts.psms import best_by_score, parse_psms
+from server.catalog.apps import Catalog
 from server.settings import CloudName, Settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
@@ -23,14 +24,15 @@ def settings(request: pytest.FixtureRequest, vm_home: Path, tmp_path: Path, monk
 
 
 def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Settings, tmp_path: Path) -> None:
-    filtering = json.loads((EXAMPLE / "filter.json").read_text())
-    search = json.loads((EXAMPLE / "settings.json").read_text())
-    search["spectra"] = ["%job_dir_0%/output/BSA1.mzML"]
+    workflow = Catalog(settings.apps).workflows()["filter_and_search_1.0.0"]
+    filtering, search = workflow.steps
+    forms = [json.loads((EXAMPLE / "filter.json").read_text()), json.loads((EXAMPLE / "settings.json").read_text())]
+    forms[1]["spectra"] = [preset.value for preset in search.presets if preset.name == "spectra"]
     storage, flavor = Storage(settings.storage), settings.default_flavor
     prepare()
     with controller(settings) as client:
-        first = client.start("ada", "msconvert_3.0.18342", flavor, filtering, workflow="filter and search")
-        second = client.start("ada", "comet_2019.015", flavor, search, after=first.job_id, workflow="filter and search")
+        first = client.start("ada", filtering.app, flavor, forms[0], workflow=workflow.name)
+        second = client.start("ada", search.app, flavor, forms[1], after=first.job_id, workflow=workflow.name)
         deliver(storage, storage.folder(second.folder), [EXAMPLE / "bsa.fasta"])
         assert client.job(second.job_id)["status"] == "PENDING"
         deliver(storage, storage.folder(first.folder), [EXAMPLE / "BSA1.mzML.gz"])
@@ -45,4 +47,4 @@ def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Sett
     assert (best[0].peptide, best[0].scan) == ("K.HLVDEPQNLIK.Q", 1101)
     assert "sp|P02769|ALBU_BOVIN" in best[0].protein
     assert rows[1]["start_after_id"] == first.job_id
-    assert rows[1]["workflow_name"] == "filter and search"
+    assert rows[1]["workflow_name"] == "Filter and search"

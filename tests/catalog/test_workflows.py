@@ -1,0 +1,73 @@
+"""Presets of workflows against the forms of their apps."""
+
+import pytest
+
+from server.catalog.reading import read_workflow
+from server.catalog.workflows import unfit_presets
+from server.catalog.xml import read_document
+from tests.catalog.building import ALL_SCHEMAS, app
+
+FIRST = (
+    '<select name="mode" label="M"><option value="a" selected="true"/><option value="b"/></select>'
+    '<checkbox name="deep" label="D" value="false"/><number name="n" label="N" value="5" min="1" max="9"/>'
+    '<range name="r.x" label="R"/><conditional name="c"><string name="s" label="S"/>'
+    '<when value="1"><number name="twice" label="T" max="1"/></when><when value="2"><string name="twice" label="T"/></when>'
+    "</conditional>"
+)
+SECOND = (
+    '<filelist name="file" label="F" multiple="false" is_folder="false" is_raw_input="false" format="tsv"/>'
+    '<number name="ppm" label="P"/><checklist name="some" label="S"><option value="x"/></checklist>'
+)
+APPS = {"first_1": app(FIRST, id="first_1"), "second_1": app(SECOND, id="second_1")}
+WORKFLOW = """\
+<workflow id="w_1" name="W" version="1"><tool id="first_1">{}</tool>
+<tool id="second_1">
+{}</tool></workflow>"""
+
+
+def found(first: str = "", second: str = "") -> list[tuple[int, str]]:
+    root = read_document(WORKFLOW.format(first, second).encode(), ALL_SCHEMAS).root
+    return list(unfit_presets(read_workflow(root), APPS))
+
+
+def param(name: str, value: str, **more: str) -> str:
+    return f'<param name="{name}" value="{value}"{"".join(f" {key}={text!r}" for key, text in more.items())}/>'
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("mode", "b"), ("deep", "true"), ("deep", "false"), ("n", "9"), ("r.x", "1"), ("s", "any <b>".replace("<", "&lt;"))),
+        *(("s", "%input_dir%"), ("n", "%nb_threads%"), ("twice", "text")),
+    ],
+)
+def test_a_preset_that_a_form_takes_is_none_to_speak_of(name: str, value: str) -> None:
+    assert found(param(name, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("mode", "c", "mode is 'c', not one of a, b"),
+        ("deep", "yes", "deep is 'yes', not true or false"),
+        ("n", "10", "n is 10, more than 9"),
+        ("n", "ten", "n is 'ten', not a number"),
+        ("c", "1", "the app has no parameter c"),
+        ("r.x-min", "1", "the app has no parameter r.x-min"),
+        ("s", "%job_dir_0%/output/a", "s takes results of step 0, which does not come before it"),
+    ],
+)
+def test_a_preset_that_no_form_takes_is_named_with_step_and_line(name: str, value: str, reason: str) -> None:
+    assert found(param(name, value)) == [(1, f"step 0, first_1: {reason}")]
+
+
+def test_a_value_comes_from_a_parameter_or_the_results_of_a_step_before() -> None:
+    assert found("", param("file", "%job_dir_0%/output/a.tsv", from_tool="0") + param("ppm", "r.x", from_tool="0")) == []
+    assert found("", param("some", "x")) == []
+    assert found("", "\n" + param("ppm", "r.y", from_tool="0")) == [
+        (4, "step 1, second_1: step 0 has no parameter r.y, which ppm is to be")
+    ]
+    ((line, reason),) = found("", param("file", "%job_dir_0%/output/a.txt", from_tool="0"))
+    assert (line, "which does not end with .tsv" in reason) == (3, True)
+    ((_, reason),) = found("", param("file", "%job_dir_1%/output/a.tsv"))
+    assert "results of step 1" in reason
