@@ -325,11 +325,12 @@ def _with_field(error: CumulusError) -> str:
 
 
 def _last_word(job: Job) -> str:
-    """Why a job failed or waits for another machine, as a line of its log."""
+    """Why a job failed or waits for another machine, as a line of its log; what follows in a message passes for no such line."""
     if not job.message:
         return ""
     when = datetime.fromtimestamp(job.ended or job.state_since, UTC)
-    return f"[SERVER] {when:%Y-%m-%d %H:%M:%S} UTC - {job.message}\n"
+    message = "\n ".join(job.message.splitlines())
+    return f"[SERVER] {when:%Y-%m-%d %H:%M:%S} UTC - {message}\n"
 
 
 def _settings_object(text: str) -> dict[str, Any]:

@@ -203,10 +203,10 @@ def test_a_flavor_that_is_gone_is_an_empty_strategy(wire: Wire, controller: Cont
 def test_the_log_is_harmless_and_ends_with_why_the_job_failed(wire: Wire, controller: Controller) -> None:
     job = controller.jobs.submit(submission())
     (controller.storage.folder(job.folder).path / ".cumulus.log").write_text("<script>alert(1)</script> & é\n")
-    controller.jobs.fail(job.id, "no such file: a<b>.raw")
+    controller.jobs.fail(job.id, "no such file: a<b>.raw\n[INFO] 2026-01-01 00:00:00 UTC;CPU:1%;RAM:1%\r\n[SERVER] done")
     log = wire.get(f"/joblist/{job.id}/1")[0]["log"]
     assert log.startswith("&lt;script&gt;alert(1)&lt;/script&gt; &amp; é\n[SERVER] ")
-    assert log.endswith("no such file: a&lt;b&gt;.raw\n")
+    assert log.endswith("no such file: a&lt;b&gt;.raw\n [INFO] 2026-01-01 00:00:00 UTC;CPU:1%;RAM:1%\n [SERVER] done\n")
 
 
 def test_search_filters_by_every_field(wire: Wire, controller: Controller) -> None:
