@@ -66,6 +66,9 @@ def _python() -> str:
 
 def _flavors(settings: Settings) -> str:
     flavors = read_flavors(settings.flavors)
+    if settings.default_flavor not in flavors:
+        missing = f"{settings.flavors} has no {settings.default_flavor}"
+        raise CumulusError(f"{missing}, which the desktop client waits for: add it, or set default_flavor")
     return f"{len(flavors)} in {settings.flavors}, maximal weight {flavors.max_weight}"
 
 

@@ -168,6 +168,9 @@ def test_doctor_lists_what_is_there_and_fails_for_what_is_not(environment: dict[
     well = cumulus(environment, "doctor", "--json")
     assert well.returncode == 0, well.stdout
     assert all(finding["ok"] for finding in json.loads(well.stdout))
+    other = cumulus({**environment, "CUMULUS_DEFAULT_FLAVOR": "m9.none"}, "doctor")
+    assert other.returncode == 1
+    assert "has no m9.none, which the desktop client waits for" in other.stdout
     ill = cumulus({**environment, "CUMULUS_FLAVORS": "/nowhere/flavors.tsv"}, "doctor")
     assert ill.returncode == 1
     assert "MISSING  flavors" in ill.stdout
