@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from server.catalog.evaluated import is_read_as_shell
 from server.errors import InvalidInput
 
 THREADS = "nb_threads"
@@ -21,8 +22,7 @@ VARIABLES = frozenset({THREADS, "input_dir", "output_dir", "config-file"})
 _PLACE = re.compile(r"%(value|value2|key|nb_threads|input_dir|output_dir|config-file)%")
 _BLANKS = " \t\n"
 _SEPARATORS = ";&|()\n"
-# What is read as shell a second time: the words before a place in the same command.
-_EVALUATED = re.compile(r"(?:^|[\s/])(?:eval|trap|ssh)(?:\s|$)|(?:^|[\s/])(?:ba|da|z|k|a)?sh\s+(?:-\S+\s+)*-[A-Za-z]*c\s+$")
+_READ_TWICE = "in a text that is read as shell once more"
 
 
 class UnsafeText(ValueError):
@@ -38,9 +38,13 @@ class Place:
 
 @dataclass(frozen=True)
 class ShellText:
-    """A text as it was read: pieces of shell, and the places between them."""
+    """A text as it was read: pieces of shell, and the places between them.
+
+    ``evaluates_next``: the word that follows it would be read as shell once more.
+    """
 
     parts: tuple[str | Place, ...] = ()
+    evaluates_next: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -92,7 +96,7 @@ class _Reader:
             self._refuse("it has a NUL byte")
         self._bare(nested=False)
         self._flush()
-        return ShellText(tuple(self._parts))
+        return ShellText(tuple(self._parts), is_read_as_shell(self._text[self._command_start :]))
 
     def _bare(self, *, nested: bool) -> None:
         """Outside of quotes; ``nested``: within ``$(…)``, up to its end."""
@@ -232,11 +236,13 @@ class _Reader:
             self._take(2 if following[:1] in tuple("#?$!@*-") else 1)
 
     def _substitution(self) -> None:
+        with_bar = self._bar(_READ_TWICE) if self._is_read_twice() else self._barred
         self._take(2)
         outer = self._command_start, self._word_start
         self._command_start = self._word_start = self._at
         self._bare(nested=True)
         self._command_start, self._word_start = outer
+        self._barred = with_bar
 
     def _arithmetic(self) -> None:
         self._take(3)
@@ -321,8 +327,11 @@ class _Reader:
     def _check_place(self, name: str) -> None:
         if self._barred:
             self._refuse(f"%{name}% stands {self._barred}, where a value is not safe")
-        if _EVALUATED.search(self._text[self._command_start : self._word_start]):
-            self._refuse(f"%{name}% stands in a text that is read as shell once more; pass it on as an argument of its own")
+        if self._is_read_twice():
+            self._refuse(f"%{name}% stands {_READ_TWICE}; pass it on as an argument of its own")
+
+    def _is_read_twice(self) -> bool:
+        return is_read_as_shell(self._text[self._command_start : self._word_start])
 
     def _bar(self, why: str) -> str:
         before, self._barred = self._barred, self._barred or why

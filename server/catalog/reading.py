@@ -217,9 +217,12 @@ def _limits(element: etree._Element) -> Limits:
 def _shell(element: etree._Element, name: str, *places: str) -> ShellText:
     text = element.get(name, "").strip()
     try:
-        return read_shell(text, frozenset(places)) if text else NOTHING
+        found = read_shell(text, frozenset(places)) if text else NOTHING
     except UnsafeText as error:
         raise BadXml((_line(element), f"{name}: {error}")) from None
+    if found.evaluates_next and (element.tag != "tool" or any(len(section) for section in element)):
+        raise BadXml((_line(element), f"{name}: what follows it would be read as shell once more"))
+    return found
 
 
 def _check_end_tag(root: etree._Element, app: App) -> None:

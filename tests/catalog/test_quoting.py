@@ -205,6 +205,20 @@ def test_a_real_program_finds_the_bytes_in_its_arguments(shell: list[str]) -> No
         ("sh -c 'run %value%'", "read as shell once more"),
         ("bash -e -c \"run %value%\"", "read as shell once more"),
         ("/bin/bash -ec %value%", "read as shell once more"),
+        ("bash -euo pipefail -c 'run %value% | sort'", "read as shell once more"),
+        ("bash -o pipefail -c \"run %value%\"", "read as shell once more"),
+        ("bash --rcfile x -c %value%", "read as shell once more"),
+        ("sh -ceu 'run %value%'", "read as shell once more"),
+        ("sh -c -e -- 'run %value%'", "read as shell once more"),
+        ("sh \\\n -c 'run %value%'", "read as shell once more"),
+        ("'sh' \"-c\" 'run %value%'", "read as shell once more"),
+        ("$SHELL -c 'run %value%'", "read as shell once more"),
+        ("A=b timeout 5 csh -c 'run %value%'", "read as shell once more"),
+        ("xargs -0 sh -c 'run %value%'", "read as shell once more"),
+        ("sh -c \"$(echo 'run %value%')\"", "read as shell once more"),
+        ("su ada -c 'run %value%'", "read as shell once more"),
+        ("flock lock -c 'run %value%'", "read as shell once more"),
+        ("watch 'run %value%'", "read as shell once more"),
         ("eval run %value%", "read as shell once more"),
         ("a; eval %value%", "read as shell once more"),
         ("$(eval %value%)", "read as shell once more"),
@@ -229,7 +243,18 @@ def test_texts_in_which_a_value_is_not_safe_are_refused(text: str, reason: str) 
 
 
 @pytest.mark.parametrize(
-    "text", ["sh -c 'run \"$1\"' sh %value%", "run sh -c; next %value%", "evaluate %value%", "case %value% in a) b;; esac"]
+    "text",
+    [
+        *("sh -c 'run \"$1\"' sh %value%", "run sh -c; next %value%", "evaluate %value%", "case %value% in a) b;; esac"),
+        *("bash -euo pipefail -c 'run \"$1\"' x %value%", "sh run.sh -c %value%", "bash -eu run.sh -c '%value%'"),
+        *(
+            "echo sh -c | run %value%",
+            "run -c %value%",
+            "A=%value% run",
+            "$(sh -c 'run'; next %value%)",
+            '"$(run "a b")" %value%',
+        ),
+    ],
 )
 def test_what_only_looks_dangerous_is_accepted(text: str) -> None:
     assert read_shell(text, NAMES).names == {"value"}
