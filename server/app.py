@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import structlog
 from flask import Flask, Response, request
 from peewee import SqliteDatabase
 from prometheus_client import Histogram
@@ -13,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
-from server.catalog.apps import Catalog
+from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
@@ -43,6 +44,7 @@ from server.workers.terraform import Module, terraform_binary
 MAX_POST_BYTES = 21_000_000  # the client's forms have 20 MiB at most, and what separates their fields
 INFRA = CHECKOUT / "infra"
 VERSION = version("cumulus")
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def make_controller(
     cloud = cloud or make_cloud(settings)
     storage = Storage(settings.storage)
     storage.prepare()
-    catalog = Catalog(settings.apps)
+    catalog = Catalog(settings.apps, report=_report)
     fleet = make_fleet(settings, cloud)
     database = open_database(settings.database)
     manifests = Manifests(storage)
@@ -149,6 +151,10 @@ def rebuild_database(settings: Settings, now: float, *, dry_run: bool = False) -
         rebuild(settings.database, jobs, names, now)
     states = [str(job.state) for job in jobs]
     return Rebuilt({state: states.count(state) for state in sorted(set(states))}, tuple(names), tuple(left))
+
+
+def _report(problem: CatalogProblem) -> None:
+    log.warning("an app cannot be used", file=str(problem.file), line=problem.line, reason=problem.reason)
 
 
 def create_app(controller: Controller) -> Flask:

@@ -46,6 +46,7 @@ def serve(settings: Settings) -> None:
         controller = make_controller(settings, cloud)
         server = _listen(settings, create_app(controller))
         url = f"http://{settings.host}:{server.effective_port}"
+        controller.catalog.problems()  # looked at now, so that the log tells of them
         controller.cloud.start()
         try:
             with announced(settings.home, url):

@@ -65,6 +65,19 @@ def server(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
     process.communicate(timeout=30)
 
 
+def test_it_names_the_apps_that_cannot_be_used_before_it_is_ready(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps" / "broken.xml").write_text("<tool>\n<oops")
+    process = start({**environment, "CUMULUS_APPS": str(tmp_path / "apps")})
+    assert process.stderr is not None
+    said = []
+    while not said or "event=ready" not in said[-1]:
+        said.append(process.stderr.readline())
+    process.terminate()
+    process.communicate(timeout=30)
+    assert any("an app cannot be used" in line and "broken.xml" in line and "line=2" in line for line in said), said
+
+
 def test_it_says_ready_with_its_address_answers_and_ends_in_order(environment: dict[str, str]) -> None:
     process = start(environment)
     assert process.stderr is not None

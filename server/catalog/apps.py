@@ -58,10 +58,18 @@ class _Contents:
 class Catalog:
     """The apps and workflows of one folder. Safe to be used from several threads."""
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic, schemas: Path = SCHEMAS) -> None:
-        """``clock``: seconds; the folder is looked at once a second at most."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        schemas: Path = SCHEMAS,
+        report: Callable[[CatalogProblem], None] = lambda _: None,
+    ) -> None:
+        """``clock``: seconds; the folder is looked at once a second at most. ``report`` is told of each problem once."""
         self._folder = folder
         self._clock = clock
+        self._report = report
         self._schemas = Schemas(schemas)
         self._lock = threading.Lock()
         self._files: dict[Path, _File] = {}
@@ -115,7 +123,11 @@ class Catalog:
             now = self._clock()
             if self._looked is None or not 0 <= now - self._looked < LOOK_INTERVAL_S:
                 self._looked = now
+                known = set(self._contents.problems)
                 self._look()
+                for problem in self._contents.problems:
+                    if problem not in known:
+                        self._report(problem)
             return self._contents
 
     def _look(self) -> None:

@@ -68,6 +68,22 @@ def test_a_broken_file_is_reported_and_hides_no_other(folder: Path) -> None:
     assert any(str(problem).startswith(f"{folder / 'bad.xml'}:3: Element 'string'") for problem in catalog.problems())
 
 
+def test_a_problem_is_told_once_when_it_is_found(folder: Path, clock: Clock) -> None:
+    told: list[str] = []
+    catalog = Catalog(folder, clock=clock, report=lambda problem: told.append(problem.file.name))
+    catalog.apps()
+    assert told == []
+    (folder / "broken.xml").write_text("<tool>\n<oops")
+    for _ in range(3):
+        clock.now += 2
+        catalog.apps()
+    assert told == ["broken.xml"]
+    (folder / "broken.xml").write_text("<tool>")
+    clock.now += 2
+    catalog.apps()
+    assert told == ["broken.xml", "broken.xml"]
+
+
 def test_two_files_with_one_id_are_reported_and_the_first_counts(folder: Path) -> None:
     (folder / "z.xml").write_text(tool(id="a_1", name="Other"))
     (folder / "w.xml").write_text(WORKFLOW.format(0).replace('"w_1"', '"b_1"'))
