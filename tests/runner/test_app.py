@@ -114,7 +114,13 @@ def test_the_end_tag_is_looked_for_in_what_the_app_said(worker: Worker, tag: str
     result = worker.run("echo one; echo Finished in 3 s", end_tag=tag)
     assert result["end_tag_seen"] is seen
     assert (result["stage"], result["exit_code"]) == ("done", 0)
-    assert bool(result["message"]) is (seen is False)
+    assert result["message"].startswith("exit code 0, end tag not seen: ") is (seen is False)
+
+
+@pytest.mark.parametrize(("tag", "told"), [("Fin", ", end tag seen"), ("never", ", end tag not seen"), (None, "")])
+def test_a_failure_says_the_exit_code_and_whether_the_end_tag_was_seen(worker: Worker, tag: str | None, told: str) -> None:
+    result = worker.run("echo Finished; exit 3", end_tag=tag)
+    assert (result["stage"], result["message"]) == ("app", f"exit code 3{told}; last lines: Finished")
 
 
 def test_the_end_tag_may_be_on_stderr_or_in_a_file(worker: Worker) -> None:

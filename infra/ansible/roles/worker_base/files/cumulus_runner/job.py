@@ -132,14 +132,12 @@ class Job:
 
     def _after_app(self, code: int) -> Result:
         """The results are stored even if the app failed: they may tell why."""
-        explanation = self._explain(code) if code else ""
-        seen, stage, message = None, "done" if code == 0 else "app", explanation
+        seen, stage, broken = None, "done" if code == 0 else "app", ""
         try:
-            seen = find_end_tag(self._plan, self._places) if code == 0 else None
-            if seen is False:
-                message = "the app has ended without the sign of success that its author names"
+            seen = find_end_tag(self._plan, self._places)
         except StageFailed as failure:
-            stage, message = "app", str(failure)
+            stage, broken = "app", str(failure)
+        message = "; ".join(part for part in (self._explain(code, seen), broken) if part)
         try:
             stored = Results(self._places, self._journal, self._stop).store()
             self._journal.server(f"stored {stored.files} result files, {stored.size} bytes")
@@ -149,8 +147,11 @@ class Job:
             stage, message = STOPPED, self._stop.why or str(stopped)
         return self._result(stage, code, message, seen)
 
-    def _explain(self, code: int) -> str:
-        """Why the app failed, as far as one can see."""
+    def _explain(self, code: int, seen: bool | None) -> str:
+        """Why the app failed, as far as one can see; "" where it did not. ``seen``: its end tag was, None where it has none."""
+        if code == 0:
+            missing = "exit code 0, end tag not seen: the app has ended without the sign of success that its author names"
+            return missing if seen is False else ""
         last = " / ".join(self._journal.last_lines(QUOTED_LINES))
         if is_short_of_space(self._places.output):
             how = f"the machine's disk is full (exit code {code})"
@@ -162,6 +163,8 @@ class Job:
             how = f"killed by signal {code - 128}"
         else:
             how = f"exit code {code}"
+        if seen is not None:
+            how = f"{how}, end tag {'' if seen else 'not '}seen"
         return f"{how}; last lines: {last}" if last else how
 
     def _result(self, stage: str, code: int, message: str, seen: bool | None = None) -> Result:
