@@ -12,7 +12,8 @@ import structlog
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
-from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
+from server.api.unread import Channel
+from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
@@ -24,6 +25,7 @@ from server.workers.terraform import terraform_binary
 
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
+UNREAD_BYTES = 3 * MAX_POST_BYTES  # of a request; up to here it is read before it is refused, so that its sender hears why
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
 log = structlog.get_logger()
 
@@ -84,6 +86,7 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
             ident=None,
             clear_untrusted_proxy_headers=True,
             outbuf_high_watermark=UNSENT_BYTES,
+            max_request_body_size=UNREAD_BYTES,
         )
     except OSError as error:
         raise PortTaken(
@@ -91,6 +94,7 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
         ) from None
     if isinstance(server, MultiSocketServer):
         raise PortTaken(f"{settings.host} names several addresses: give one of them")
+    server.channel_class = Channel
     return server
 
 

@@ -37,6 +37,8 @@ from server.storage.paths import inside
 MAX_NAMES = 10_000
 MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 ALL = -1
+START = "/start"
+_NOTHING: dict[str, object] = {"/search": [], "/getfilecontent": [], "/fail": ""}
 log = structlog.get_logger()
 
 _STATES = {
@@ -90,16 +92,11 @@ class Legacy:
             ("/getresults/<owner>/<job_id>/<path:path>", self.getresults),
             ("/getfile/<owner>/<path:path>", self.getfile),
         )
-        post: tuple[tuple[str, Callable[..., Response], object], ...] = (
-            ("/start", self.start, None),
-            ("/search", self.search, []),
-            ("/getfilecontent", self.getfilecontent, []),
-            ("/fail", self.fail, ""),
-        )
+        post = {START: self.start, "/search": self.search, "/getfilecontent": self.getfilecontent, "/fail": self.fail}
         for rule, view in get:
             routes.add_url_rule(rule, f"{view.__name__}{rule.count('//')}", view)
-        for rule, view, empty in post:
-            routes.add_url_rule(rule, view.__name__, _always_json(view, empty), methods=["POST"])
+        for rule, view in post.items():
+            routes.add_url_rule(rule, view.__name__, _always_json(view, rule), methods=["POST"])
         return routes
 
     def config(self) -> Response:
@@ -268,7 +265,14 @@ def _folder_name(job_id: int) -> list[bytes]:
     return [job.folder.encode()] if job else []
 
 
-def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Response]:
+def refusal(route: str, message: str) -> object:
+    """What says no on a route that is posted to, in its documented shape; on any other the error itself."""
+    if route == START:
+        return [harmless(message), ""]
+    return _NOTHING.get(route, {"error": {"code": "bad_request", "message": message, "field": None}})
+
+
+def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Response]:
     """A POST route that answers its documented shape whatever happens: the client waits for ever on anything else."""
 
     def answered() -> Response:
@@ -276,13 +280,13 @@ def _always_json(view: Callable[[], Response], empty: object) -> Callable[[], Re
             return view()
         except CumulusError as error:
             log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
-            return answer([harmless(error.message), ""] if empty is None else empty)
+            return answer(refusal(route, error.message))
         except HTTPException as error:
             log.info("a request was refused", route=request.path, code=error.code, detail=error.description)
-            return answer([harmless(error.description or "The request cannot be read"), ""] if empty is None else empty)
+            return answer(refusal(route, error.description or "The request cannot be read"))
         except Exception:
             log.exception("a request failed", route=request.path)
-            return answer(["The server could not do this; its log says why", ""] if empty is None else empty)
+            return answer(refusal(route, "The server could not do this; its log says why"))
 
     return answered
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from html import unescape
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from waitress import create_server
 
+from server.api.unread import Channel
 from server.app import Controller, create_app
 from server.models import Job
 from server.states import JobState
@@ -49,6 +51,12 @@ class Wire:
         connection.close()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, content
 
+    def raw(self, request: bytes) -> bytes:
+        """All that comes back until the server closes the connection."""
+        with socket.create_connection(("127.0.0.1", self._port), timeout=20) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
     def get(self, target: str) -> Any:
         status, headers, body = self.send("GET", target)
         assert status == 200, body
@@ -70,6 +78,7 @@ class Wire:
 @pytest.fixture
 def wire(controller: Controller) -> Iterator[Wire]:
     server = create_server(create_app(controller), host="127.0.0.1", port=0, threads=4)
+    server.channel_class = Channel
 
     def run() -> None:
         with contextlib.suppress(OSError):  # its socket is closed under it at the end
@@ -126,6 +135,17 @@ def test_start_answers_number_and_folder(wire: Wire) -> None:
     number, folder = wire.post("/start", {**START, "description": "Größe µ"})
     assert folder == Job.get_by_id(number).folder
     assert Job.get_by_id(number).description == "Größe µ"
+
+
+def test_a_form_that_comes_in_chunks_is_the_same(wire: Wire) -> None:
+    parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in START.items()]
+    whole = "".join([*parts, f"--{BOUNDARY}--\r\n"]).encode()
+    pieces = [whole[at : at + 7] for at in range(0, len(whole), 7)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+    head = "POST /start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    told = wire.raw(f"{head}Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode() + body)
+    number, folder = json.loads(told.partition(b"\r\n\r\n")[2])
+    assert folder == Job.get_by_id(number).folder
 
 
 @pytest.mark.parametrize(

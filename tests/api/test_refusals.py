@@ -166,6 +166,30 @@ def test_a_body_that_is_none_still_gets_json_of_the_documented_shape(wire: Wire,
     assert b"Traceback" not in answer
 
 
+@pytest.mark.parametrize("route", ["/start", "/search", "/getfilecontent", "/fail", "/nothing"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Content-Length": "2000000000"},
+        {"Content-Length": "x"},
+        {"Content-Length": "-1"},
+        {"Transfer-Encoding": "gzip"},
+        {"Transfer-Encoding": "chunked", "Content-Length": "0"},
+    ],
+)
+def test_a_request_that_cannot_be_read_at_all_gets_the_shape_too(
+    wire: Wire, untouched: None, route: str, wrong: dict[str, str]
+) -> None:
+    status, headers, body = wire.send("POST", route, b"zz\r\n<b>\r\n", {"Content-Length": "7", **wrong})
+    assert status in (400, 413, 501)
+    assert headers["content-type"] == "application/json"
+    told = json.loads(body)
+    shapes = {"/start": list, "/search": list, "/getfilecontent": list, "/fail": str, "/nothing": dict}
+    assert isinstance(told, shapes[route])
+    assert len(told) == {"/start": 2, "/nothing": 1}.get(route, 0)
+    assert route != "/start" or (told[0] and told[1] == "")
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_kept(wire: Wire, untouched: None) -> None:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="settings"\r\n\r\n'.encode()
     body = head + b"x" * 21_000_000 + f"\r\n--{BOUNDARY}--\r\n".encode()
