@@ -184,11 +184,19 @@ class Legacy:
 
     def storage(self) -> Response:
         """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
-        return answer([(harmless_name(name), size) for name, size in listing(self._storage.data, self._jobs.awaited())])
+        awaited = self._jobs.awaited()
+        try:
+            found = listing(self._storage.data, awaited)
+        except OSError:  # the storage is away; the page shows nothing then, instead of waiting for ever
+            found = [(name, 0) for name in awaited]
+        return answer([(harmless_name(name), size) for name, size in found])
 
     def diskusage(self) -> Response:
-        """Bytes of the storage: in all, used, free."""
-        return answer(usage(self._storage.root))
+        """Bytes of the storage: in all, used, free; zeros where it is away."""
+        try:
+            return answer(usage(self._storage.root))
+        except OSError:
+            return answer((0, 0, 0))
 
     def fail(self) -> Response:
         """The agent cannot send a file of a job."""

@@ -437,6 +437,22 @@ def test_the_disk_usage_is_three_numbers_of_bytes(wire: Wire) -> None:
     assert total >= used + free > 0
 
 
+def test_while_the_storage_is_away_every_page_still_gets_its_shape(wire: Wire, controller: Controller) -> None:
+    job = finished(controller)
+    form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["/x/to come.raw"]}'
+    controller.jobs.submit(submission(settings=form))
+    controller.storage.root.rename(controller.storage.root.with_name("away"))
+    assert wire.get("/storage") == [["to come.raw", 0]]
+    assert wire.get("/diskusage") == [0, 0, 0]
+    assert wire.post("/getfilecontent", {"username": "ada", "names": '["a.raw"]'}) == []
+    assert wire.post("/start", START)[1] == ""
+    assert wire.send("GET", f"/getresults/ada/{job.id}/a.txt")[0] == 404
+    row = next(row for row in wire.get(f"/joblist/{job.id}/10") if row["id"] == job.id)
+    assert (row["log"], row["files"]) == ("", [])
+    assert isinstance(wire.get(f"/cancel/ada/{job.id}"), str)
+    assert isinstance(wire.get(f"/delete/ada/{job.id}"), str)
+
+
 def test_a_deleted_job_is_in_the_archive_and_its_results_are_gone(wire: Wire, controller: Controller) -> None:
     job = finished(controller)
     result_file(controller, job, "a.txt", b"x")
