@@ -7,8 +7,8 @@ from itertools import islice
 
 from flask import Response
 
-from server.catalog.files import MARKUP
 from server.errors import CumulusError
+from server.jobs.submission import MARKUP
 
 CHUNK = 500
 

@@ -18,8 +18,6 @@ MZML = ".mzML"
 CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
 MAX_NAME_BYTES = 255
-# The desktop client puts the names of files into its page as they are; a < before anything else is a < there, too.
-MARKUP = re.compile(r"<[A-Za-z/!?]")
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _STEP = "%job_dir_"
@@ -75,8 +73,6 @@ def base_name(path: str) -> str:
     """
     if problem := unfit(path):
         raise InvalidInput(f"a path {problem}")
-    if MARKUP.search(path):
-        raise InvalidInput(f"{shown(path)} has what a client would take for markup")
     if _POSIX.match(path):
         name = path.rstrip("/").rsplit("/", 1)[-1]
     else:

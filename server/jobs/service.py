@@ -17,7 +17,14 @@ from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.manifests import Manifests, write_manifest
 from server.jobs.retention import DELETED, Retention, needed_steps
-from server.jobs.submission import parse_number, parse_settings, require_description, require_owner, require_workflow
+from server.jobs.submission import (
+    parse_number,
+    parse_settings,
+    require_description,
+    require_harmless_paths,
+    require_owner,
+    require_workflow,
+)
 from server.models import Change, Job, insert, move, unfinished_jobs
 from server.states import JobState, Reason
 from server.storage.conversions import conversion
@@ -203,6 +210,7 @@ class Jobs:
             raise InvalidInput(text, field="app_name")
         settings = parse_settings(wish.settings)
         check_settings(app, settings)
+        require_harmless_paths(app, settings)
         files = input_files(app, settings)
         require_steps(files, before)
         for file in files:

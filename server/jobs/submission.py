@@ -3,14 +3,21 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from server.catalog.controls import shown
+from server.catalog.files import FileList
+from server.catalog.model import App
+from server.catalog.values import answers
 from server.errors import InvalidInput
 
 MAX_DESCRIPTION = 10_000
 MAX_WORKFLOW_NAME = 200
 MAX_SETTINGS_BYTES = 5_000_000
 MAX_DEPTH = 100  # of lists and objects in the settings; those of a form have three
+# The client puts the names of files that are on their way into its page as they are; a < before anything else is a < there, too.
+MARKUP = re.compile(r"<[A-Za-z/!?]")
 # The client puts an owner into its page as it is, so nothing that could be markup; a login of any system fits.
 _OWNER = re.compile(r"[\w@+][\w@+. -]{0,63}")
 
@@ -39,6 +46,16 @@ def require_workflow(name: str) -> str:
             field="workflow_name",
         )
     return name
+
+
+def require_harmless_paths(app: App, settings: Mapping[str, Any]) -> None:
+    """Raises InvalidInput for a file whose path a client would take for markup where it shows it."""
+    for answer in answers(app, settings):
+        if isinstance(answer.control, FileList):
+            given = settings[answer.control.name]
+            for path in [given] if isinstance(given, str) else given:
+                if MARKUP.search(path):
+                    answer.control.refuse(f"has {shown(path)}, which a client would take for markup")
 
 
 def parse_settings(text: str) -> dict[str, Any]:

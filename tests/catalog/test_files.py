@@ -66,8 +66,6 @@ def test_the_last_name_of_a_path_of_any_system_is_found(path: str, name: str) ->
         "/x/" + "a" * 256,
         "/x/" + "é" * 128,
         "/x/\ud800",
-        "/x/<img src=x onerror=alert(1)>.raw",
-        "a/</li><!-- \\x.raw",
         "/" + "a/" * 100_000,
     ],
 )
@@ -94,7 +92,7 @@ names = st.text(
 
 @given(folder=names, name=names)
 def test_a_windows_path_gives_what_windows_finds(folder: str, name: str) -> None:
-    assume(name.strip(".") and not name.startswith(".cumulus.") and "<" not in folder + name)
+    assume(name.strip(".") and not name.startswith(".cumulus."))
     path = f"C:\\{folder}\\{name}"
     assert base_name(path) == ntpath.basename(path) == base_name(f"/{name}")
 
