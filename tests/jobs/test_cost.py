@@ -200,6 +200,22 @@ def test_no_statement_of_the_loop_reads_what_has_ended(
     assert scans == set()
 
 
+def test_a_long_queue_takes_as_many_statements_as_a_short_one(controller: Controller) -> None:
+    first_turn(controller)
+    assert begun_of(controller, 300) == begun_of(controller, 10)
+
+
+def begun_of(controller: Controller, waiting: int) -> Counter[str]:
+    """What the loop asks when so many wait and the first four of them may begin."""
+    Worker.delete().execute()
+    Job.delete().execute()
+    queued = {"state": JobState.QUEUED, "outcome": "", "state_since": time.time(), "created": time.time(), "ended": None}
+    insert_all(Job, [a_row(number) | queued for number in range(waiting)])
+    with heard() as statements:
+        controller.loop.turn()
+    return Counter(sql for sql, _ in statements)
+
+
 def plan(controller: Controller, sql: str, parameters: Any) -> list[str]:
     """How SQLite would read for a statement, a line for each table."""
     return [row[3] for row in controller.database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
