@@ -1,14 +1,48 @@
-"""`make bench`: measures what a job and what an answer cost on this computer, and writes docs/performance.md.
+"""`make bench`: measures what jobs, tools and answers cost on this computer, and writes docs/performance.md with its plot.
 
-`python -m tests.bench api` measures one part alone.
+`python -m tests.bench jobs` measures one part alone. A whole run takes a quarter of an hour at most on two emulated cores.
 """
 
+import argparse
+import signal
 import sys
+from collections.abc import Mapping
 
-from tests.bench import api, jobs
+from tests.bench import api, growth, jobs, overheads, plot
+from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
-PARTS = {"jobs": jobs.main, "api": api.main}
+PARTS = {"jobs": jobs.main, "overheads": overheads.main, "growth": growth.main, "api": api.main}
+
+
+def main() -> None:
+    """Run the parts that are asked for, then draw."""
+    arguments = argparse.ArgumentParser("python -m tests.bench", description=__doc__.splitlines()[0])
+    arguments.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    arguments.add_argument("--keep", action="store_true", help="use the template and snapshot of an earlier run")
+    arguments.add_argument(
+        "--lifecycles",
+        type=int,
+        default=0,
+        help="jobs that growth runs to their end; default: as many as fit in 3 minutes",
+    )
+    given = arguments.parse_args()
+    options = Options(given.keep, given.lifecycles)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: the controller and its machines end, too
+    for part in given.parts or PARTS:
+        seconds = timed(lambda part=part: PARTS[part](options))  # type: ignore[misc]
+        keep_results("taken_s", read_results().get("taken_s", {}) | {part: seconds})
+        say(f"The part {part} took {seconds:.0f} s")
+    write("parts", taken(read_results()["taken_s"]))
+    plot.main()
+
+
+def taken(seconds: Mapping[str, float]) -> list[str]:
+    """How long each part took when it was measured last."""
+    found = [(part, seconds[part]) for part in PARTS if part in seconds]
+    total = sum(one for _, one in found)
+    parts = ", ".join(f"{part} {one:.0f} s" for part, one in found)
+    return [f"The last measurements took {parts}: {total / 60:.1f} minutes in all (target ≤ 15)."]
+
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    main()

@@ -1,4 +1,4 @@
-"""Load on a web server: keep-alive connections that each ask again as soon as they are answered. Run as a process of its own.
+"""Load on a web server: keep-alive connections that each ask again once they are answered. Run as a process of its own.
 
 Standard input: a :class:`Order` as JSON. Standard output: a :class:`Seen` as JSON. Plain sockets and one thread, so that it takes
 little of the computer that it shares with the server.
@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 
 STATUS = b"HTTP/1.1 200 "
@@ -19,13 +20,17 @@ ANSWER_LIMIT_S = 30.0
 
 @dataclass(frozen=True)
 class Order:
-    """What to do: each connection takes its turn of the requests (raw text), for ``seconds`` or until ``count`` are answered."""
+    """What to do: each connection takes its turn of the requests (raw text), for ``seconds`` or until ``count`` are answered.
+
+    ``pause_s``: seconds from an answer to the connection's next question.
+    """
 
     port: int
     requests: list[str]
     connections: int
     seconds: float
     count: int
+    pause_s: float = 0.0
 
 
 @dataclass
@@ -98,17 +103,20 @@ def load(order: Order) -> Seen:
     for connection in connections.values():
         connection.ask()
     now = start
+    resting: deque[tuple[float, Connection]] = deque()
     while now < end and len(seen.latencies) < order.count:
-        ready = poll.poll(ANSWER_LIMIT_S)
-        if not ready:
+        ready = poll.poll(max(0.0, resting[0][0] - time.perf_counter()) if resting else ANSWER_LIMIT_S)
+        if not ready and not resting:
             raise TimeoutError("the server does not answer")
+        while resting and resting[0][0] <= time.perf_counter():
+            resting.popleft()[1].ask()
         for number, _ in ready:
             connection = connections[number]
             if connection.answered():
                 now = time.perf_counter()
                 if connection.asked >= counted:
                     seen.latencies.append(now - connection.asked)
-                connection.ask()
+                resting.append((now + order.pause_s, connection)) if order.pause_s else connection.ask()
     seen.seconds = now - counted
     seen.size = max(connection.size for connection in connections.values())
     seen.latencies.sort()
