@@ -6,9 +6,8 @@ Owns the folder's format, for the template and for its snapshots alike; who make
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from server.errors import InfrastructureError, TemplateMissing
 
@@ -17,28 +16,13 @@ PROGRAMS = "programs.json"
 
 
 @dataclass(frozen=True)
-class FileStamp:
-    """Size (bytes) and time of the last change (ns) of a file that nothing may write to: cheap to compare on each use."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The file's stamp now; raises OSError."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
-
-
-@dataclass(frozen=True)
 class Image:
-    """One image. ``sha256`` covers disk, kernel and RAM disk as they were written; ``stamp`` and
-    ``disk_bytes`` (its virtual size) are the disk's; ``recipe`` names what it was made from, also after a copy.
+    """One image. ``sha256`` covers disk, kernel and RAM disk as they were written; ``disk_bytes`` is the disk's virtual size;
+    ``recipe`` names what it was made from, also after a copy.
     """
 
     folder: Path
     sha256: str
-    stamp: FileStamp
     disk_bytes: int
     created: float
     recipe: str
@@ -77,22 +61,20 @@ class Image:
 
 def describe_image(folder: Path, created: float, recipe: str) -> Image:
     """Write down what lies in ``folder``; last, so that a folder with a description is whole."""
-    stamp = FileStamp.of(folder / "disk.qcow2")
     digest = hashlib.sha256("".join(checksum(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd")).encode()).hexdigest()
     beside = folder / f"{DESCRIPTION}.new"
     size = virtual_size(folder / "disk.qcow2")
-    known = {"sha256": digest, "stamp": asdict(stamp), "disk_bytes": size, "created": created, "recipe": recipe}
+    known = {"sha256": digest, "disk_bytes": size, "created": created, "recipe": recipe}
     beside.write_text(json.dumps(known, indent=1) + "\n")
     beside.rename(folder / DESCRIPTION)
-    return Image(folder, digest, stamp, size, created, recipe)
+    return Image(folder, digest, size, created, recipe)
 
 
 def read_image(folder: Path) -> Image:
     """The image in ``folder``. Raises TemplateMissing where there is none, or only half of one."""
     try:
         known = json.loads((folder / DESCRIPTION).read_text())
-        stamp, size = FileStamp(**known["stamp"]), known["disk_bytes"]
-        image = Image(folder.resolve(), known["sha256"], stamp, size, known["created"], known["recipe"])
+        image = Image(folder.resolve(), known["sha256"], known["disk_bytes"], known["created"], known["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TemplateMissing(f"there is no machine image in {folder}: make template, then make snapshot") from None
     if missing := [path.name for path in (image.disk, image.kernel, image.initrd) if not path.is_file()]:

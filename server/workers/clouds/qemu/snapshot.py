@@ -177,9 +177,8 @@ class Snapshots:
         with Qmp.open(machines.folder(spec.worker) / "qmp") as qmp:
             memory.save_state(qmp, place, SAVE_LIMIT_S)
         machines.end(spec.guest)
-        memory.publish(
-            place, memory.origin(find_accel(self.home.accel), spec.shape, image), machines.folder(spec.worker) / "disk.qcow2"
-        )
+        made_of = memory.origin(find_accel(self.home.accel), spec.shape, image)
+        memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2")
 
     def _copy(self, template: Image, progress: Progress) -> Image:
         """A folder of its own that depends on no other file: the template may change afterwards."""

@@ -21,11 +21,15 @@ def make_image(folder: Path, created: float = 1000.0, recipe: str = "recipe") ->
     return describe_image(folder, created, recipe)
 
 
-def make_memory(image: Image, tmp_path: Path, worker: str = "canary-1") -> memory.MemoryImage:
-    """A memory image of it, published as if a machine's memory had been saved."""
-    place = memory.reserve(image, SHAPE, worker)
-    place.ram.write_bytes(b"memory")
+def make_memory(image: Image, tmp_path: Path, *, shape: Shape = SHAPE, on_demand: bool = False) -> memory.MemoryImage:
+    """A memory image of it, published as if a machine's memory had been saved; holes are in its RAM, as in a real one."""
+    place = memory.reserve(image, shape, "canary-1", on_demand=on_demand)
+    with place.ram.open("wb") as file:
+        file.write(b"memory")
+        file.seek(5 << 20)
+        file.write(b"more memory")
+        file.truncate(16 << 20)
     place.state.write_bytes(b"state" * 100)
     disk = tmp_path / "machine.qcow2"
     disk.write_bytes(QCOW2)
-    return memory.publish(place, memory.origin(ACCEL, SHAPE, image), disk)
+    return memory.publish(place, memory.origin(ACCEL, shape, image), image, disk)
