@@ -40,6 +40,7 @@ from server.workers.fleet import Fleet
 from server.workers.playbooks import Playbooks
 from server.workers.sweeper import OWN_NAME, Sweeper
 from server.workers.terraform import Module, terraform_binary
+from server.workers.warmer import Warmer
 
 MAX_POST_BYTES = 21_000_000  # the client's forms have 20 MiB at most, and what separates their fields
 INFRA = CHECKOUT / "infra"
@@ -119,8 +120,9 @@ def make_controller(
     steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
+    warmer = Warmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
-    loop = Loop(settings, storage, steps, watch, pool, sweeper, circuit, flavors.max_weight, clock, steady, turns.observe)
+    loop = Loop(settings, storage, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, clock, steady, turns.observe)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,

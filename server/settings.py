@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
 
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
+    warm_images: bool = Field(
+        True, description="Make a memory image beside the jobs for each flavor whose machines had to boot (qemu)"
+    )
+    warm_images_max_age_days: PositiveInt = Field(30, description="Days that a memory image made so is kept without being used")
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")

@@ -26,6 +26,7 @@ from server.states import JobState, WorkerState
 from server.storage.folders import ARRIVED, RESULT, Storage
 from server.storage.notices import Notices
 from server.workers.sweeper import Sweeper
+from server.workers.warmer import Warmer
 
 DATABASE_PAUSE_S = 2.0
 NICENESS = 5
@@ -47,6 +48,7 @@ class Loop:
         watch: Watch,
         pool: Pool,
         sweeper: Sweeper,
+        warmer: Warmer,
         circuit: Circuit,
         max_weight: int,
         clock: Callable[[], float],
@@ -59,6 +61,7 @@ class Loop:
         self._watch = watch
         self._pool = pool
         self._sweeper = sweeper
+        self._warmer = warmer
         self._circuit = circuit
         self._rules = Rules(max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
         self._clock = clock
@@ -128,6 +131,7 @@ class Loop:
             self._tidy_due = now + TIDY_INTERVAL_S
             self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
+        self._warm_up()
         return self._delay(now, hears_all)
 
     def _listen(self, jobs: list[Job]) -> bool:
@@ -157,6 +161,12 @@ class Loop:
             return
         self._sweep_due = now + self._settings.sweep_interval_s
         self._submit("sweep", self._swept)
+
+    def _warm_up(self) -> None:
+        """Beside the jobs, one at a time."""
+        flavor = self._warmer.look(living_workers())
+        if flavor and "warm up" not in self._in_flight and not self._stopping.is_set():
+            self._submit("warm up", self._warmer.warm_up, flavor, self._stopping.is_set)
 
     def _swept(self) -> None:
         try:

@@ -83,6 +83,9 @@ class Steps:
             self._fleet.forget_old_plays(now)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
+            self._fleet.forget_unused(now)
+        except CumulusError as problem:
+            log.warning("what is no longer kept could not be removed", detail=problem.message)
         except Exception:
             log.exception("what is no longer kept could not be removed")
 

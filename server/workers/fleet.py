@@ -15,7 +15,7 @@ from typing import Any
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, Layout
+from server.workers.clouds.base import Cloud, Layout, MemoryUse
 from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
@@ -65,12 +65,16 @@ class Address:
 
 @dataclass(frozen=True)
 class Listed:
-    """One workspace: the version of its state, the resources in it, and whether the cloud says that its machine runs."""
+    """One workspace: the version of its state, the resources in it, and what the cloud says of its machine.
+
+    ``memory``: what it takes of this computer, None where it does not run here.
+    """
 
     worker: str
     serial: int
     resources: list[str]
     alive: bool
+    memory: MemoryUse | None
 
 
 class Fleet:
@@ -239,10 +243,15 @@ class Fleet:
                 if now - folder.stat().st_mtime > self._settings.play_retention_s:
                     shutil.rmtree(folder, ignore_errors=True)
 
+    def forget_unused(self, now: float) -> None:
+        """Have the cloud remove what it keeps for later machines and no machine needs. Raises CumulusError."""
+        self._cloud.tidy(now)
+
     def _listed(self, worker: str) -> Listed:
         state = self._module.state(worker)
         resources = [f"{found['type']}.{found['name']}" for found in state.get("resources", [])]
-        return Listed(worker, int(state.get("serial", 0)), resources, self._cloud.alive(worker))
+        memory = self._cloud.memory_use(worker)
+        return Listed(worker, int(state.get("serial", 0)), resources, self._cloud.alive(worker), memory)
 
     @property
     def _plays(self) -> Path:

@@ -38,6 +38,14 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class MemoryUse:
+    """Memory of this computer that a machine takes, bytes. ``proportional``: what it shares with others is counted in parts."""
+
+    resident: int
+    proportional: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A copy of the template that workers can start from. ``created``: Unix seconds."""
 
@@ -126,6 +134,18 @@ class Cloud(Protocol):
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot."""
 
+    def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
+        """Make what lets later machines of that flavor start sooner, where something is missing; may take minutes.
+
+        Gives up soon after ``unwanted`` says so. Raises CumulusError where it cannot be made.
+        """
+
+    def next_boot(self, flavor: Flavor) -> str:
+        """How a machine of that flavor would start now: ``warm``, or ``cold: why``; "" where the cloud knows no difference."""
+
+    def tidy(self, now: float) -> None:
+        """Remove what was made for later machines and is damaged, or of no use any more. ``now``: Unix seconds."""
+
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """Where and how the job whose shared folder is ``job_dir`` runs on ``worker``."""
 
@@ -134,6 +154,9 @@ class Cloud(Protocol):
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's machine exists and runs."""
+
+    def memory_use(self, worker: str) -> MemoryUse | None:
+        """What the worker's machine takes of this computer; None where it does not run here."""
 
     def delete(self, resource: Resource) -> None:
         """Remove one resource; not an error where it is gone already."""

@@ -9,14 +9,14 @@ may be overridden.
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, Progress, Resource, Snapshot, Trial
+from server.workers.clouds.base import Layout, MemoryUse, Progress, Resource, Snapshot, Trial
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -118,6 +118,16 @@ class LocalCloud:
             "ssh_public_key": "ssh-none none",
         }
 
+    def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
+        """Nothing could start sooner."""
+
+    def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
+        """Nothing boots."""
+        return ""
+
+    def tidy(self, now: float) -> None:
+        """Nothing is kept for later machines."""
+
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """The job works in the machine's folder, under the runner that workers have, too."""
         work = str(self._machines / worker / "job")
@@ -139,6 +149,10 @@ class LocalCloud:
         return work.parent.is_dir() and (
             not work.exists() or any(_mentions(process, str(work)) for process in psutil.process_iter())
         )
+
+    def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
+        """There is no machine that would take any."""
+        return None
 
     def delete(self, resource: Resource) -> None:
         """End what runs in the folder and remove it."""

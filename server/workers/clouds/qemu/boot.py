@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.images import Image
 from server.workers.clouds.qemu.keys import KeyPair, make_key
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
+from server.workers.clouds.qemu.process import PROC
 from server.workers.clouds.qemu.qmp import Qmp, QmpError
 
 POLL_S = 0.01
@@ -28,6 +30,9 @@ LOGIN_POLL_S = 0.2
 START_LIMIT_S = 30.0
 # A clone that is not itself by then never will be: boot instead. Long, since a busy computer is no reason to boot.
 CLONE_LIMIT_S = 60.0
+# About a tenth of what a job's machine gets where they compete. The systemd in a guest that gets much less gives up on its units.
+NICE = "10"
+PATIENTLY = ("nice", "-n", NICE)
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 
@@ -118,19 +123,33 @@ class _Attempt:
             process = self._start(disk, Memory(saved.ram), state.fileno())
             with self._qmp(process, deadline) as qmp:
                 memory.ignore_shared(qmp)
-                qmp.run("migrate-incoming", uri=f"fd:{state.fileno()}")
-                _wait_running(qmp, deadline)
+                self._restore(qmp, saved, state.fileno(), deadline)
                 port = _forwarded_port(qmp)
-        return self._introduce(process, port, "warm", deadline)
+        machine = self._introduce(process, port, "warm", deadline)
+        saved.note_use()
+        return machine
+
+    def _restore(self, qmp: Qmp, saved: memory.MemoryImage, state: int, deadline: _Deadline) -> None:
+        """An image that QEMU refuses although it fits would cost each later machine the attempt."""
+        try:
+            qmp.run("migrate-incoming", uri=f"fd:{state}")
+            _wait_running(qmp, deadline)
+        except QmpError:
+            self._require_wanted()
+            if not (words := self._last_words()):  # it was killed: says nothing of the image
+                raise
+            memory.withdraw(saved)
+            raise InfrastructureError(f"QEMU refused the memory image: {words}") from None
 
     def _boot(self, deadline: _Deadline, boot: str) -> Machine:
         kept = memory.reserved_for(self.image, self.spec.shape, self.spec.worker)
         disk = self.image.disk if self.spec.persistent else self._overlay(self.image.disk)
-        process = self._start(disk, Memory(kept.ram, shared=True) if kept else Memory(), None)
+        ram = Memory(kept.ram, shared=True) if kept else Memory()
+        process = self._start(disk, ram, None, patient=bool(kept and kept.on_demand))
         with self._qmp(process, deadline) as qmp:
             port = _forwarded_port(qmp)
         machine = self._introduce(process, port, "template" if self.spec.persistent else boot, deadline, ready=False)
-        wait_login(port, deadline.left())
+        wait_login(port, deadline.left(), lambda: process.poll() is not None)
         return self._record(machine.model_copy(update={"ready": True}))
 
     def _overlay(self, backing: Path) -> Path:
@@ -144,14 +163,15 @@ class _Attempt:
         if self.booter.machines.unwanted(self.spec.worker).exists():
             raise InfrastructureError(f"{self.spec.worker} was removed while it was made")
 
-    def _start(self, disk: Path, ram: Memory, state: int | None) -> "subprocess.Popen[bytes]":
+    def _start(self, disk: Path, ram: Memory, state: int | None, *, patient: bool = False) -> "subprocess.Popen[bytes]":
+        """``patient``: the machines of jobs go before this one."""
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, mode=0o700)
         self._require_wanted()
         command = qemu_command(self.spec.guest, self.accel, self.spec.shape, self.image, disk, ram, state is not None)
         with (self.folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
-                command,
+                [*PATIENTLY, *command] if patient else command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -159,6 +179,9 @@ class _Attempt:
                 start_new_session=True,  # it outlives who started it
                 pass_fds=() if state is None else (state,),
             )
+        if patient:
+            with suppress(OSError):  # this kernel does not group by session
+                (PROC / str(process.pid) / "autogroup").write_text(NICE)
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         self._record(Machine(spec=self.spec, host_key=self.key.public, pid=process.pid))
         return process
@@ -201,13 +224,13 @@ def create_overlay(backing: Path, disk: Path, size_gb: int) -> None:
         raise InfrastructureError(f"no disk for the machine: {done.stderr.strip()}")
 
 
-def wait_login(port: int, limit_s: float) -> None:
+def wait_login(port: int, limit_s: float, ended: Callable[[], bool] = lambda: False) -> None:
     """Return when an ssh server says its name on 127.0.0.1:``port``; raises InfrastructureError after ``limit_s`` seconds.
 
-    A connection alone proves nothing: QEMU accepts it for the guest.
+    A connection alone proves nothing: QEMU accepts it for the guest. ``ended``: whether nothing is to be waited for any more.
     """
     until = _Deadline(limit_s)
-    while True:
+    while not ended():
         try:
             with socket.create_connection(("127.0.0.1", port), until.left(5)) as connection:
                 if connection.recv(4) == b"SSH-":
@@ -215,6 +238,7 @@ def wait_login(port: int, limit_s: float) -> None:
         except OSError:
             pass
         time.sleep(min(LOGIN_POLL_S, until.left()))
+    raise InfrastructureError("the machine ended before it took logins")
 
 
 def _wait_running(qmp: Qmp, deadline: _Deadline) -> None:

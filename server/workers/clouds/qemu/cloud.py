@@ -4,14 +4,18 @@ them.
 Owns their start and stop, and looking for machines. Workers are made by Terraform only.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from server.catalog.flavors import Flavor
-from server.errors import SetupMissing
+from server.errors import CumulusError, SetupMissing
 from server.settings import CloudName, Settings
-from server.workers.clouds.base import Layout, Resource
+from server.workers.clouds.base import Layout, MemoryUse, Resource
 from server.workers.clouds.qemu.build import recipe
-from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST
+from server.workers.clouds.qemu.canary import CANARY
+from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.images import read_image
 from server.workers.clouds.qemu.keys import ensure_key
 from server.workers.clouds.qemu.locks import is_held
@@ -22,13 +26,15 @@ from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
 from server.workers.clouds.qemu.setup import setup_problems
 from server.workers.clouds.qemu.shared import SharedProvider
-from server.workers.clouds.qemu.snapshot import CANARY, half_made, remove_half_made
+from server.workers.clouds.qemu.snapshot import half_made, remove_half_made
 from server.workers.clouds.qemu.template import QemuTemplate
+from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
 
 OUTDATED = (
     "the snapshot was made by another version of Cumulus than this one: `cumulus template build --fresh` (what was installed on "
     "the template by hand is lost then), then `make snapshot`"
 )
+DAY_S = 24 * 3600
 WORK_DIR = "/var/lib/cumulus/job"
 JOB_DIR = "/srv/job"
 WORKER_PROGRAM = "/usr/local/sbin/cumulus-worker"
@@ -113,10 +119,26 @@ class QemuCloud:
             "flavor": flavor.name,
             "cpus": flavor.cpus,
             "memory_gb": flavor.memory_gb,
-            "disk_gb": flavor.disk_gb or self._settings.worker_disk_gb,
+            "disk_gb": self._disk_gb(flavor),
             "snapshot": snapshot,
             "ssh_public_key": ensure_key(self._home.key),
         }
+
+    def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
+        """Make the memory image of the promoted snapshot for that flavor's machines, if there is none that fits."""
+        self._warming().make(flavor, self._shape(flavor), unwanted)
+
+    def next_boot(self, flavor: Flavor) -> str:
+        """``warm`` where there is a memory image that fits, else ``cold:`` and why."""
+        try:
+            why = missing(self._home, self._shape(flavor))
+        except CumulusError as problem:
+            why = problem.message
+        return f"cold: {why}" if why else "warm"
+
+    def tidy(self, now: float) -> None:
+        """Read the memory images, and remove those that nobody needs."""
+        self._warming().tidy(now - self._settings.warm_images_max_age_days * DAY_S)
 
     def nfs_port(self) -> int:
         """The port of the NFS server, which runs afterwards."""
@@ -152,6 +174,15 @@ class QemuCloud:
         """Whether the worker's process lives."""
         return find_process(GuestName(self._server_id, worker).mark) is not None
 
+    def memory_use(self, worker: str) -> MemoryUse | None:
+        """The kernel's own sums over the pages of the machine's process; clones share those that they have not written to."""
+        pid = find_process(GuestName(self._server_id, worker).mark)
+        try:
+            use = psutil.Process(pid).memory_full_info() if pid else None
+        except psutil.Error:  # it ended, or is another user's
+            return None
+        return MemoryUse(use.rss, use.pss) if use else None
+
     def delete(self, resource: Resource) -> None:
         """End the machine if it runs, and delete what it owned; or remove the snapshot that was never finished."""
         if resource.kind == "snapshot":
@@ -162,8 +193,17 @@ class QemuCloud:
         """The last lines of the machine's console."""
         return self._machines.console(worker)
 
+    def _warming(self) -> Warming:
+        return Warming(self._home, self.template().canaries())
+
+    def _shape(self, flavor: Flavor) -> Shape:
+        return Shape(flavor.cpus, flavor.memory_gb * 1024, self._disk_gb(flavor))
+
+    def _disk_gb(self, flavor: Flavor) -> int:
+        return flavor.disk_gb or self._settings.worker_disk_gb
+
     def _spared(self, worker: str) -> bool:
         if worker.startswith(CANARY):
-            return is_held(self._home.snapshot_lock, "snapshot")
+            return is_held(self._home.snapshot_lock, SNAPSHOT)
         record = self._machines.record(worker)
         return record is not None and record.spec.persistent

@@ -160,13 +160,13 @@ def unfit(found: MemoryImage, wanted: Origin, image: Image) -> str:
     return _damage(found, known, image, first_changed)
 
 
-def damage(found: MemoryImage, image: Image) -> str:
-    """What is wrong with the files of an image that has a fingerprint, "" for nothing; every byte is read."""
+def damage(found: MemoryImage, image: Image, read: Callable[[Path], Content]) -> str:
+    """What is wrong with the files of an image that has a fingerprint, "" for nothing; every byte is read, by ``read``."""
     try:
         known = _Fingerprint.read(found.fingerprint)
     except (OSError, ValueError, KeyError, TypeError):
         return "the memory image's fingerprint cannot be read"
-    return _damage(found, known, image, read_again)
+    return _damage(found, known, image, lambda files, record: read_again(files, record, read))
 
 
 def withdraw(found: MemoryImage) -> None:

@@ -2,7 +2,7 @@
 steps.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,19 +11,22 @@ from server.errors import InvalidInput, SetupMissing
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Progress, Snapshot, Trial
 from server.workers.clouds.qemu.build import Builder
+from server.workers.clouds.qemu.canary import Canaries
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import build_problems
-from server.workers.clouds.qemu.snapshot import Canaries, Snapshots
+from server.workers.clouds.qemu.snapshot import Snapshots
 from server.workers.clouds.qemu.ssh import Login, run_over_ssh, ssh_command
+from server.workers.clouds.qemu.warming import NEXT, SNAPSHOT
 from server.workers.terraform import Module, terraform_binary
 
 INFRA = CHECKOUT / "infra"
 BOOT_LIMIT_S = 300.0
 STOP_LIMIT_S = 180.0
 LOCK_LIMIT_S = 5.0
+GIVE_WAY_LIMIT_S = 30.0
 LEASE_LIMIT_S = 60.0
 UNTIL_STOPPED = "echo 4000000000 > /run/cumulus-lease"  # no lease ends before the administrator is done
 
@@ -99,14 +102,6 @@ class QemuTemplate:
             self._shut_down()
             return self._snapshots().take(self._flavor(), trial, progress)
 
-    def warm(self, flavors: Mapping[str, Flavor], progress: Progress) -> None:
-        """Keep a memory image of the promoted snapshot for each of the flavors, so that their workers need no boot."""
-        with self._alone(), self._started():
-            image = read_image(self._home.current)
-            self._snapshots().clear_canaries()
-            for flavor in flavors.values():
-                self._snapshots().warm_up(image, flavor, Trial(), progress)
-
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first."""
         return self._snapshots().listed()
@@ -131,8 +126,12 @@ class QemuTemplate:
             )
         return flavor
 
+    def canaries(self) -> Canaries:
+        """The machines that try a snapshot and give it their memory. Raises SetupMissing where there is no terraform."""
+        return Canaries(self._home, self._module("worker"), self._cloud.variables, self._cloud.nfs_port)
+
     def _snapshots(self) -> Snapshots:
-        return Snapshots(self._home, Canaries(self._module("worker"), self._cloud.variables, self._cloud.nfs_port))
+        return Snapshots(self._home, self.canaries())
 
     def _module(self, name: str) -> Module:
         folder = f"{CloudName.QEMU}-{name}"
@@ -155,5 +154,7 @@ class QemuTemplate:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with exclusive(self._home.snapshot_lock, "snapshot", LOCK_LIMIT_S):
+        """What a controller makes on demand beside its jobs gives way within seconds."""
+        lock = self._home.snapshot_lock
+        with exclusive(lock, NEXT, LOCK_LIMIT_S), exclusive(lock, SNAPSHOT, GIVE_WAY_LIMIT_S):
             yield

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from server.catalog.flavors import Flavor
 from server.errors import TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.base import Resource
@@ -13,7 +14,10 @@ from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
+from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import make_image
+
+FLAVOR = Flavor("m1.small", 1, 1, 1, disk_gb=7)
 
 
 @pytest.fixture
@@ -57,6 +61,27 @@ def test_a_snapshot_that_was_never_finished_is_listed_and_can_be_removed(cloud: 
     assert found == Resource("snapshot", "", str(half), alive=False)
     cloud.delete(found)
     assert cloud.resources() == []
+
+
+def test_the_memory_of_a_machine_is_that_of_its_process(cloud: QemuCloud) -> None:
+    assert cloud.memory_use("job-1") is None
+    mark = GuestName("0123456789ab", "job-1").mark
+    machine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
+    try:
+        eventually(lambda: cloud.memory_use("job-1") is not None)
+        use = cloud.memory_use("job-1")
+        assert use is not None
+        assert 1 << 20 < use.proportional < use.resident
+    finally:
+        machine.kill()
+        machine.wait()
+    assert cloud.memory_use("job-1") is None
+
+
+def test_how_a_machine_would_start_is_told_with_the_reason(cloud: QemuCloud, tmp_path: Path) -> None:
+    assert cloud.next_boot(FLAVOR).startswith("cold: there is no machine image")
+    promote(tmp_path / "image", tmp_path, recipe())
+    assert cloud.next_boot(FLAVOR) == "cold: no memory image for 1c-1024m-7g"
 
 
 def test_the_machine_of_another_installation_is_not_listed_and_cannot_be_ended(cloud: QemuCloud, tmp_path: Path) -> None:

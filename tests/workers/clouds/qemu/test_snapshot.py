@@ -1,6 +1,7 @@
 """Which snapshot is promoted, which are kept, and that a bad one changes nothing."""
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.base import Progress, Trial
-from server.workers.clouds.qemu import snapshot
+from server.workers.clouds.qemu import canary
+from server.workers.clouds.qemu.canary import Canaries, shape_of, try_apps
+from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, describe_image, read_image
 from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.snapshot import Canaries, Snapshots, half_made, memory_shape, remove_half_made, try_apps
+from server.workers.clouds.qemu.snapshot import Snapshots, half_made, remove_half_made
 from server.workers.clouds.qemu.ssh import CommandFailed, Login
-from tests.workers.clouds.qemu.building import make_image
+from tests.workers.clouds.qemu.building import make_image, make_memory
 
 SMALL = Flavor("m1.small", 1, 1, 1)
 
@@ -38,15 +41,24 @@ class Workspaces:
         return self.left
 
 
-class Untried(Snapshots):
-    """Snapshots that are promoted without a machine."""
+class Untried(Canaries):
+    """Snapshots are promoted without a machine."""
 
-    def warm_up(self, image: Image, flavor: Flavor, trial: Trial, progress: Progress) -> None:
+    def keep_memory(
+        self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
+    ) -> None:
         progress(f"looked at {image.folder.name}")
 
 
 def variables(worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
-    return {"worker": worker, "cpus": flavor.cpus, "memory_gb": flavor.memory_gb, "disk_gb": 20, "snapshot": snapshot}
+    return {
+        "server_id": "ctest",
+        "worker": worker,
+        "cpus": flavor.cpus,
+        "memory_gb": flavor.memory_gb,
+        "disk_gb": 20,
+        "snapshot": snapshot,
+    }
 
 
 @pytest.fixture
@@ -67,7 +79,7 @@ def home(tmp_path: Path) -> QemuHome:
 
 @pytest.fixture
 def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
-    return Untried(home, Canaries(module, variables, lambda: 1), now=lambda: 2000.0)  # type: ignore[arg-type]
+    return Snapshots(home, Untried(home, module, variables, lambda: 1), now=lambda: 2000.0)  # type: ignore[arg-type]
 
 
 def take(snapshots: Snapshots) -> str:
@@ -91,7 +103,7 @@ def test_a_snapshot_depends_on_no_other_file(snapshots: Snapshots, home: QemuHom
 
 def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapshots, home: QemuHome, module: Workspaces) -> None:
     take(snapshots)
-    real = Snapshots(home, snapshots.canaries, snapshots.now)
+    real = Snapshots(home, Canaries(home, module, variables, lambda: 1), snapshots.now)  # type: ignore[arg-type]
     with pytest.raises(InfrastructureError, match="no machine today"):
         real.take(SMALL, Trial(), lambda _: None)
     assert [one.name for one in real.listed()] == ["1"]
@@ -109,7 +121,8 @@ def test_rolling_back_promotes_the_one_before_and_a_new_one_gets_a_new_number(sn
 
 
 def test_nothing_to_copy_says_what_to_make(tmp_path: Path, module: Workspaces) -> None:
-    empty = Untried(QemuHome(tmp_path / "empty"), Canaries(module, variables, lambda: 1))  # type: ignore[arg-type]
+    nowhere = QemuHome(tmp_path / "empty")
+    empty = Snapshots(nowhere, Untried(nowhere, module, variables, lambda: 1))  # type: ignore[arg-type]
     with pytest.raises(TemplateMissing, match="make template"):
         take(empty)
 
@@ -134,7 +147,7 @@ def shell_as_machine(monkeypatch: pytest.MonkeyPatch) -> Login:
             raise CommandFailed(f"exit code {done.returncode}", done.stdout)
         return done.stdout
 
-    monkeypatch.setattr(snapshot, "run_over_ssh", run)
+    monkeypatch.setattr(canary, "run_over_ssh", run)
     return Login(1, Path("key"), "host key")
 
 
@@ -166,7 +179,7 @@ def test_a_template_in_use_or_broken_is_not_copied(snapshots: Snapshots, home: Q
 
 
 def test_the_size_is_the_one_that_the_module_asks_for() -> None:
-    shape = memory_shape({"cpus": 2, "memory_gb": 1.5, "disk_gb": 20})
+    shape = shape_of({"cpus": 2, "memory_gb": 1.5, "disk_gb": 20})
     assert str(shape) == "2c-1536m-20g"
 
 
@@ -196,4 +209,18 @@ def test_only_what_was_never_promoted_and_is_not_being_made_counts_as_half_made(
         remove_half_made(home, other)
         assert other.is_dir()
     remove_half_made(home, half)
+    assert not half.exists()
+
+
+def test_a_new_snapshot_drops_what_the_former_one_has_on_demand_and_keeps_the_rest(snapshots: Snapshots, tmp_path: Path) -> None:
+    """Going back is as fast as before for the flavor that the snapshot was tried as."""
+    take(snapshots)
+    image = read_image(snapshots.home.current)
+    kept = make_memory(image, tmp_path)
+    dropped = make_memory(image, tmp_path, shape=Shape(2, 2048, 20), on_demand=True)
+    half = image.memory / "4c-1024m-20g.new"
+    half.mkdir()
+    take(snapshots)
+    assert kept.fingerprint.exists()
+    assert not dropped.folder.exists()
     assert not half.exists()
