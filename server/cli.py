@@ -76,6 +76,7 @@ for command in (
     db,
     storage_group,
     machines.state,
+    machines.flavors,
     machines.stop,
     machines.orphans,
     machines.hold,

@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from server import app as parts
+from server.catalog.flavors import read_flavors
 from server.commands.console import local_time, open_rows, show_table
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
@@ -22,24 +23,28 @@ from server.workers.sweeper import Orphan, Sweeper
 STOP_LIMIT_S = 30.0
 APART_S = 3.0  # between the two looks at which something must be an orphan
 HOUR_S = 3600.0
+MB = 1 << 20
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def state(as_json: bool) -> None:
-    """List the machines that Terraform knows, and the plain terraform commands to look deeper."""
+    """List the machines that Terraform knows with the memory they take here, and the plain terraform commands to look deeper."""
     settings = open_rows()
     cloud = parts.make_cloud(settings)
     rows = {worker.name: worker for worker in living_workers()}
     listed = parts.make_fleet(settings, cloud).machines()
     if as_json:
-        found = [{**asdict(one), "state": rows[one.worker].state if one.worker in rows else ""} for one in listed]
+        found = [{**asdict(one), **_row(rows.get(one.worker))} for one in listed]
         click.echo(json.dumps(found, indent=1))
         return
-    table = Table("workspace", "worker is", "machine runs", "serial", "resources", box=None)
+    table = Table("workspace", "worker is", "machine runs", "started", "MB", "MB shared out", "serial", "resources", box=None)
     for one in listed:
-        known = rows[one.worker].state if one.worker in rows else "unknown here"
-        table.add_row(one.worker, known, "yes" if one.alive else "no", str(one.serial), " ".join(one.resources))
+        row = _row(rows.get(one.worker))
+        memory = (one.memory.resident, one.memory.proportional) if one.memory else ()
+        used = [f"{size / MB:.0f}" for size in memory] or ["-", "-"]
+        runs, known = "yes" if one.alive else "no", row["state"] or "unknown here"
+        table.add_row(one.worker, known, runs, row["boot"] or "-", *used, str(one.serial), " ".join(one.resources))
     show_table(table)
     for worker in rows.values():
         if worker.state == WorkerState.HELD:
@@ -48,6 +53,22 @@ def state(as_json: bool) -> None:
     home = settings.home / "terraform"
     click.echo(f"export TF_CLI_CONFIG_FILE={home}/terraform.rc TF_DATA_DIR={home}/{cloud.name}-worker/data")
     click.echo(f"terraform -chdir={module} workspace list\nTF_WORKSPACE=NAME terraform -chdir={module} state list")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def flavors(as_json: bool) -> None:
+    """List the machine sizes, and how a machine of each would start now: warm, or cold and why."""
+    settings = load_settings()
+    cloud, sizes = parts.make_cloud(settings), read_flavors(settings.flavors)
+    found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    table = Table("flavor", "weight", "cpus", "GB", "starts", box=None)
+    for one in found:
+        table.add_row(*(str(one[name]) for name in ("name", "weight", "cpus", "memory_gb")), str(one["next_boot"]) or "-")
+    show_table(table)
 
 
 @click.command()
@@ -111,6 +132,11 @@ def hold(job_id: int, hours: float, release: bool) -> None:
         job = Job.get_by_id(job_id)
         fleet = parts.make_fleet(settings, parts.make_cloud(settings))
         click.echo(fleet.login_command(worker.name, settings.storage / "jobs" / job.folder))
+
+
+def _row(worker: Worker | None) -> dict[str, str]:
+    """What the database knows of a machine: its state and how it started, "" where it knows none."""
+    return {"state": worker.state if worker else "", "boot": worker.boot if worker else ""}
 
 
 def _fate(one: Orphan, left: set[Orphan], delete: bool) -> str:
