@@ -1,4 +1,7 @@
-"""The shared provider process seen from the controller: started once, started again when it died, ended with the controller."""
+"""The shared provider process seen from the controller: started once, started again when it died, ended with the controller.
+
+It is never killed: a machine in the making would be in nobody's state.
+"""
 
 import json
 import shutil
@@ -9,7 +12,7 @@ from pathlib import Path
 
 from server.errors import InfrastructureError
 
-STOP_LIMIT_S = 60.0
+STOP_GRACE_S = 1.0
 
 
 class SharedProvider:
@@ -30,13 +33,18 @@ class SharedProvider:
             return self._reattach
 
     def stop(self) -> None:
-        """End the provider after the creations in progress; not an error where none runs."""
+        """Have the provider end, and wait a moment for it; not an error where none runs.
+
+        One that still makes machines ends by itself when they are made: a controller has ten seconds for its own end, and the
+        next one finds them.
+        """
         with self._lock:
             process, self._process = self._process, None
         if process is None:
             return
-        _end(process)
-        self._forget_socket()
+        if _ends(process):
+            self._forget_socket()
+        self._reattach = ""
 
     def _forget_socket(self) -> None:
         """Remove the folder of a provider that was killed; one that ended has removed it itself."""
@@ -65,13 +73,12 @@ class SharedProvider:
             raise InfrastructureError(f"the terraform provider did not start (exit code {code}), see {self._log}")
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    if process.stdin:
-        process.stdin.close()
+def _ends(process: "subprocess.Popen[str]") -> bool:
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
     try:
-        process.wait(STOP_LIMIT_S)
+        process.wait(STOP_GRACE_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout:
-        process.stdout.close()
+        return False
+    return True

@@ -1,0 +1,63 @@
+"""The provider's process: one for all, another one when it died, ended with its owner."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from server.workers.clouds.qemu.shared import SharedProvider
+from tests.conftest import eventually
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[SharedProvider]:
+    made = SharedProvider(tmp_path, tmp_path / "provider.log")
+    yield made
+    made.stop()
+
+
+def told(reattach: str) -> tuple[int, Path]:
+    """Process and socket in the value for terraform."""
+    (known,) = json.loads(reattach).values()
+    return known["Pid"], Path(known["Addr"]["String"])
+
+
+def ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # nobody has asked for its end yet
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_all_terraforms_get_the_same_one_until_it_dies(provider: SharedProvider) -> None:
+    first = provider.reattach()
+    assert provider.reattach() == first
+    pid, socket = told(first)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: told(provider.reattach())[0] != pid)
+    assert not socket.parent.exists()
+
+
+def test_it_ends_with_its_owner_and_leaves_no_socket(provider: SharedProvider) -> None:
+    pid, socket = told(provider.reattach())
+    provider.stop()
+    provider.stop()
+    eventually(lambda: ended(pid))
+    eventually(lambda: not socket.parent.exists())
+
+
+def test_one_that_is_at_work_is_not_waited_for_and_not_killed(provider: SharedProvider) -> None:
+    pid, socket = told(provider.reattach())
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    provider.stop()
+    assert time.monotonic() - began < 5
+    assert socket.exists()
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: ended(pid))
+    assert not socket.parent.exists()
