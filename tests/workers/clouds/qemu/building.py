@@ -1,6 +1,11 @@
 """Images and memory images made of a few bytes, for tests that start no machine."""
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import TCG, Accel
@@ -19,6 +24,19 @@ def make_image(folder: Path, created: float = 1000.0, recipe: str = "recipe") ->
     (folder / "vmlinuz").write_bytes(b"kernel")
     (folder / "initrd").write_bytes(b"initrd")
     return describe_image(folder, created, recipe)
+
+
+@contextmanager
+def small_disk(folder: Path, size_kb: int) -> Iterator[None]:
+    """A file system of that size in place of a folder; only root can have one."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def make_memory(image: Image, tmp_path: Path, *, shape: Shape = SHAPE, on_demand: bool = False) -> memory.MemoryImage:

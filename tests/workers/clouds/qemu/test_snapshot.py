@@ -1,5 +1,7 @@
 """Which snapshot is promoted, which are kept, and that a bad one changes nothing."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.snapshot import Snapshots, half_made, remove_half_made
 from server.workers.clouds.qemu.ssh import CommandFailed, Login
-from tests.workers.clouds.qemu.building import make_image, make_memory
+from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk
 
 SMALL = Flavor("m1.small", 1, 1, 1)
 
@@ -224,3 +226,18 @@ def test_a_new_snapshot_drops_what_the_former_one_has_on_demand_and_keeps_the_re
     assert kept.fingerprint.exists()
     assert not dropped.folder.exists()
     assert not half.exists()
+
+
+def test_a_full_disk_leaves_all_as_it_was(snapshots: Snapshots, home: QemuHome) -> None:
+    (home.template / "data").write_bytes(os.urandom(4 << 20))
+    write = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(home.template / "data"), str(home.template / "disk.qcow2")]
+    subprocess.run(write, check=True)
+    describe_image(home.template, 1000.0, "recipe")
+    with small_disk(home.snapshots, size_kb=7_000):
+        take(snapshots)
+        free = shutil.disk_usage(home.snapshots).free
+        with pytest.raises(InfrastructureError, match=r"could not be copied: .*No space"):
+            take(snapshots)
+        assert sorted(entry.name for entry in home.snapshots.iterdir()) == ["1", "current"]
+        assert shutil.disk_usage(home.snapshots).free == free
+        assert read_image(home.current).folder.name == "1"
