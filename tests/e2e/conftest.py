@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.installation import running_controller
+from server.installation import installation_id, running_controller
 from server.settings import CHECKOUT, CloudName, Settings
+from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.build import recipe
+from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
+from server.workers.terraform import Module, terraform_binary
+from tests.e2e.installation import WORKER_MODULE, Installation
 
 FINAL = ("DONE", "FAILED", "CANCELLED")
 START_LIMIT_S, LIMIT_S = 60.0, 400.0
@@ -37,6 +42,38 @@ def vm_home() -> Path:
 def vm_environment(vm_home: Path) -> dict[str, str]:
     """Environment for commands on that installation."""
     return {**os.environ, "CUMULUS_HOME": str(vm_home), "CUMULUS_CLOUD": "qemu", "COLUMNS": "160"}
+
+
+@pytest.fixture(scope="module")
+def installation(vm_home: Path) -> Iterator[Installation]:
+    """The installation of the real-VM tests; its template is built where there is none yet."""
+    settings = Settings(home=vm_home)
+    server_id = installation_id(vm_home)
+    cloud = QemuCloud(settings, server_id)
+    if problems := cloud.problems():
+        pytest.skip("; ".join(problems))
+    template = cloud.template()
+    template.build(print)
+    if not any(snapshot.promoted for snapshot in template.snapshots()):
+        template.take_snapshot(Trial(), print)
+    module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
+    flavor = read_flavors(settings.flavors)[settings.default_flavor]
+    cloud.start()
+    cloud.warm_up(flavor, lambda: False)  # where an older version made the memory image
+    yield Installation(settings, server_id, cloud, module, flavor)
+    cloud.stop()
+
+
+@pytest.fixture
+def nothing_remains(installation: Installation) -> Iterator[None]:
+    """The test begins and ends without a machine."""
+    assert installation.cloud.resources() == []
+    yield
+    try:
+        assert installation.cloud.resources() == []
+    finally:
+        for worker in {found.worker for found in installation.cloud.resources()}:
+            installation.destroy(worker)
 
 
 def wait_for(client: Client, job_id: int) -> dict[str, object]:
@@ -83,9 +120,9 @@ def served(settings: Settings, log: Path) -> Iterator["tuple[Client, subprocess.
         child.wait(60)
 
 
-def until(true: Callable[[], bool], log: Path) -> None:
+def until(true: Callable[[], bool], log: Path, limit_s: float = LIMIT_S) -> None:
     """Return when the condition holds; fail with the controller's words after the limit."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)

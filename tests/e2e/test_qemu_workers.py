@@ -6,94 +6,24 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InfrastructureError
-from server.installation import installation_id
-from server.settings import CHECKOUT, Settings
-from server.workers.clouds.base import Trial
-from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.process import guests_of
 from server.workers.clouds.qemu.ssh import Login, run_over_ssh
-from server.workers.terraform import Module, TerraformError, terraform_binary
+from server.workers.terraform import TerraformError, terraform_binary
+from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventually
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("vm")]
-WORKER_MODULE = CHECKOUT / "infra" / "terraform" / "qemu" / "worker"
-LIMIT_S = 240.0
-RECOVERY_LIMIT_S = 30.0
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A cloud with a template and a snapshot, and its worker module."""
-
-    settings: Settings
-    server_id: str
-    cloud: QemuCloud
-    module: Module
-    flavor: Flavor
-
-    def apply(self, worker: str) -> dict[str, Any]:
-        return self.module.apply(worker, self.cloud.terraform_vars(worker, self.flavor), LIMIT_S)
-
-    def destroy(self, worker: str) -> None:
-        self.module.destroy(worker, 60)
-        for left in self.cloud.resources():
-            if left.worker == worker:
-                self.cloud.delete(left)
-
-    def login(self, made: dict[str, Any]) -> Login:
-        return Login(made["port"], QemuHome(self.settings.home).key, made["host_key"])
-
-    def running(self) -> dict[str, int]:
-        return guests_of(self.server_id)
-
-
-@pytest.fixture(scope="module")
-def installation(vm_home: Path) -> Iterator[Installation]:
-    """The installation of the real-VM tests; its template is built where there is none yet."""
-    settings = Settings(home=vm_home)
-    server_id = installation_id(vm_home)
-    cloud = QemuCloud(settings, server_id)
-    if problems := cloud.problems():
-        pytest.skip("; ".join(problems))
-    template = cloud.template()
-    template.build(print)
-    if not any(snapshot.promoted for snapshot in template.snapshots()):
-        template.take_snapshot(Trial(), print)
-    module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
-    flavor = read_flavors(settings.flavors)[settings.default_flavor]
-    cloud.start()
-    yield Installation(settings, server_id, cloud, module, flavor)
-    cloud.stop()
-
-
-@pytest.fixture(autouse=True)
-def nothing_remains(installation: Installation) -> Iterator[None]:
-    """Each test begins and ends without a machine."""
-    assert installation.cloud.resources() == []
-    yield
-    try:
-        assert installation.cloud.resources() == []
-    finally:
-        for worker in {found.worker for found in installation.cloud.resources()}:
-            installation.destroy(worker)
-
-
-def eventually(look: Callable[[], bool], limit_s: float = RECOVERY_LIMIT_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not look():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("vm"),
+    pytest.mark.usefixtures("nothing_remains"),
+]
 
 
 def test_clones_are_ready_soon_and_have_nothing_in_common(installation: Installation) -> None:

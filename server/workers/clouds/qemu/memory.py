@@ -187,10 +187,11 @@ def reserve(image: Image, shape: Shape, worker: str, *, on_demand: bool = False)
     """
     place = MemoryImage(image.memory / f"{shape}.new")
     shutil.rmtree(place.folder, ignore_errors=True)
-    free, needed = shutil.disk_usage(image.folder).free, expected_bytes(shape) + STATE_RESERVE + (LEFT_FREE if on_demand else 0)
+    image.memory.mkdir(exist_ok=True)
+    free, needed = shutil.disk_usage(image.memory).free, expected_bytes(shape) + STATE_RESERVE + (LEFT_FREE if on_demand else 0)
     if free < needed:
         raise InfrastructureError(f"a memory image needs {needed >> 20} MB free on the disk, there are {free >> 20} MB")
-    place.folder.mkdir(parents=True)
+    place.folder.mkdir()
     if on_demand:
         (place.folder / "on-demand").touch()
     (place.folder / "worker").write_text(worker)

@@ -90,7 +90,7 @@ class Warming:
         """Why others go before what is being made; "" while none do."""
         if is_held(self.home.snapshot_lock, NEXT):
             return "it gave way to a new snapshot"
-        if shutil.disk_usage(image.folder).free < memory.LEFT_FREE // 2:
+        if shutil.disk_usage(image.memory).free < memory.LEFT_FREE // 2:
             return "the disk is getting full, and jobs need it"
         return ""
 

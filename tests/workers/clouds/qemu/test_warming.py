@@ -57,7 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuHome:
     """A home with a promoted snapshot."""
     monkeypatch.setattr(warming, "find_accel", lambda _: ACCEL)
     home = QemuHome(tmp_path / "home")
-    make_image(home.snapshots / "1")
+    make_image(home.snapshots / "1").memory.mkdir()
     home.current.symlink_to("1")
     return home
 
