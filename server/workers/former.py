@@ -7,6 +7,7 @@ a play by its private folder on its command line.
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Former:
     plays: Path
     processes: Callable[[], Iterator[psutil.Process]] = psutil.process_iter
     _found: dict[str, list[psutil.Process]] | None = field(default=None, init=False)
+    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def settle(self, worker: str, limit_s: float) -> None:
         """Return when none is at work for the worker: a terraform may end by itself within ``limit_s``, a play is ended."""
@@ -45,15 +47,21 @@ class Former:
 
     def workers(self) -> list[str]:
         """The workers that something is still at work for."""
-        return sorted(worker for worker, processes in self._at_work().items() if any(map(_is_at_work, processes)))
+        return sorted(worker for worker, processes in list(self._at_work().items()) if any(map(_is_at_work, processes)))
 
     def _at_work(self) -> dict[str, list[psutil.Process]]:
-        if self._found is None:
-            self._found = {}
-            for process in self.processes():
-                if process.pid != os.getpid() and (worker := self._workspace(process) or self._played(process)):
-                    self._found.setdefault(worker, []).append(process)
-        return self._found
+        """Who asks while the first one still looks waits for it: half a list would let two terraforms at one state."""
+        with self._looking:
+            if self._found is None:
+                self._found = self._look()
+            return self._found
+
+    def _look(self) -> dict[str, list[psutil.Process]]:
+        found: dict[str, list[psutil.Process]] = {}
+        for process in self.processes():
+            if process.pid != os.getpid() and (worker := self._workspace(process) or self._played(process)):
+                found.setdefault(worker, []).append(process)
+        return found
 
     def _workspace(self, process: psutil.Process) -> str:
         try:

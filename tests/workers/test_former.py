@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -98,3 +100,26 @@ def test_what_has_ended_meanwhile_is_not_listed(tmp_path: Path, children: list[s
     children[0].kill()
     children[0].wait()
     assert former.workers() == []
+
+
+def test_who_asks_while_the_first_one_looks_waits_for_its_answer(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    """The sweep and a launch ask at the same time when a controller starts."""
+    children.append(terraform(tmp_path, "job-1", 60))
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[psutil.Process]:
+        looking.set()
+        go_on.wait(30)
+        yield psutil.Process(children[0].pid)
+
+    former = Former(tmp_path / "data", tmp_path / "plays", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(former.workers)
+        looking.wait(30)
+        second = pool.submit(former.settle, "job-1", 0.1)
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        second.result()
+        first.result()
+    assert is_over(children[0])
