@@ -1,0 +1,370 @@
+"""The queue: what is to be sent, in which order, and what became of it. Owns every change of a row's state; moves no byte.
+
+All of it lies in the database, so an agent that was killed goes on where it was.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import SQL, fn
+
+from agent.models import CHUNK, LISTED, Change, Event, Job, Transfer, Want, database_of, insert, move, move_all, numbers, tuples
+from agent.orders import Order, Wanted
+from agent.paths import parent
+from agent.states import ACTIVE_JOBS, ACTIVE_TRANSFERS, CANCELLABLE_JOBS, JobState, TransferState
+
+BATCH_BYTES = 64 * 1024 * 1024
+BATCH_FILES = 1_000
+DAY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One transfer that a job waits for, as people see it."""
+
+    job: int
+    owner: str
+    name: str
+    state: str
+    bytes: int
+    sent: int
+    message: str
+
+    @property
+    def percent(self) -> int:
+        """How far it is, below 100: what is there is not in the queue any more."""
+        return min(99, 100 * self.sent // self.bytes) if self.bytes else 0
+
+
+class Queue:
+    """The rows of this agent."""
+
+    def add(self, order: Order, now: float) -> bool:
+        """Take an order; False where the job is known already: a client may ask twice."""
+        with database_of(Job).atomic("IMMEDIATE"):
+            if Job.select().where(Job.folder == order.folder).exists():
+                return False
+            state = JobState.FAILING if order.refusal else JobState.SENDING
+            change = Change(now, order.refusal)
+            job = insert(
+                Job, change, number=order.number, folder=order.folder, owner=order.owner, state=state, message=order.refusal
+            )
+            for wanted in order.wanted:
+                Want.create(job_id=job.id, transfer_id=self._transfer(order.owner, wanted, now))
+            self._mark_complete([job.id], now)
+        return True
+
+    def cancel(self, owner: str, number: int, now: float) -> tuple[bool, list[int]]:
+        """Send no more of the owner's job; whether there was one, and the transfers under way that nobody wants any more."""
+        with database_of(Job).atomic("IMMEDIATE"):
+            jobs = [
+                job
+                for job in Job.select().where((Job.number == number) & (Job.owner == owner) & Job.state.in_(CANCELLABLE_JOBS))
+                if move(Job, job.id, JobState(job.state), JobState.CANCELLED, Change(now, f"by {owner}"))
+            ]
+            return bool(jobs), self._drop_unwanted([job.id for job in jobs], now)
+
+    def recover(self, now: float) -> int:
+        """Take up again what a former agent was sending; how many that were."""
+        ids = numbers(Transfer.select(Transfer.id).where(Transfer.state == TransferState.SENDING))
+        return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, "the agent was restarted")))
+
+    def to_survey(self, now: float) -> list[Transfer]:
+        """The transfers whose source is to be looked at now."""
+        due = (Transfer.state == TransferState.WAITING) & (Transfer.not_before <= now)
+        return list(Transfer.select(*LISTED).where(due).order_by(Transfer.id).limit(BATCH_FILES))
+
+    def next_batch(self, now: float) -> list[Transfer]:
+        """What is to be sent next, together, moved to SENDING; empty where nothing is.
+
+        The turn goes to the owner with the fewest transfers under way, then to who was served least recently, then to
+        who came first. Small files of one folder go together.
+        """
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            turn = self._turn(now)
+            if turn is None:
+                return []
+            owner, first_id = turn
+            first = Transfer.select(*LISTED).where(Transfer.id == first_id).get()
+            batch = [first, *self._companions(first, owner, now)]
+            fields = {"began": now, "owner": owner, "message": ""}
+            moved = set(
+                move_all(
+                    Transfer,
+                    [one.id for one in batch],
+                    TransferState.READY,
+                    TransferState.SENDING,
+                    Change(now, f"turn of {owner}"),
+                    fields,
+                )
+            )
+        return [one for one in batch if one.id in moved]
+
+    def next_time(self, now: float) -> float | None:
+        """When something is due that is not now; None where nothing is."""
+        later = (
+            query.scalar()
+            for query in (
+                Transfer.select(fn.MIN(Transfer.not_before)).where(
+                    Transfer.state.in_(ACTIVE_TRANSFERS), Transfer.not_before > now
+                ),
+                Job.select(fn.MIN(Job.not_before)).where(Job.state.in_(ACTIVE_JOBS), Job.not_before > now),
+            )
+        )
+        return min((float(time) for time in later if time is not None), default=None)
+
+    def ready(self, transfer: Transfer, fingerprint: str, size: int, *, is_folder: bool, now: float) -> None:
+        """The source is complete."""
+        fields = {
+            "fingerprint": fingerprint,
+            "bytes": size,
+            "is_folder": int(is_folder),
+            "message": "",
+            "not_before": 0.0,
+        }
+        move(Transfer, transfer.id, TransferState.WAITING, TransferState.READY, Change(now, f"{size} bytes"), fields)
+
+    def postpone_survey(self, transfer: Transfer, until: float, why: str, fingerprint: str, still_since: float) -> None:
+        """The source is to be looked at again."""
+        fields = {"not_before": until, "message": why, "fingerprint": fingerprint, "still_since": still_since}
+        Transfer.update(fields).where(Transfer.id == transfer.id, Transfer.state == TransferState.WAITING).execute()
+
+    def note_sent(self, transfer_id: int, sent: int) -> None:
+        """How many bytes of a transfer are there."""
+        Transfer.update(sent=sent).where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).execute()
+
+    def arrived(self, contents: Mapping[int, str], now: float) -> None:
+        """Transfers are there and checked; jobs that waited for nothing else get their marker next."""
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            moved = [
+                row_id
+                for row_id, text in contents.items()
+                if move(
+                    Transfer,
+                    row_id,
+                    TransferState.SENDING,
+                    TransferState.SENT,
+                    Change(now),
+                    {"contents": text, "ended": now, "sent": Transfer.bytes, "failures": 0, "message": ""},
+                )
+            ]
+            self._mark_complete(_jobs_of(moved), now)
+
+    def again(
+        self, transfer: Transfer, state: TransferState, why: str, now: float, *, delay_s: float = 0.0, alone: bool = False
+    ) -> None:
+        """Send a transfer once more, from WAITING (its source has changed) or READY (the way was at fault).
+
+        ``alone``: not in a batch.
+        """
+        at_fault = state is TransferState.READY and not alone
+        fields = {
+            "message": why,
+            "not_before": now + delay_s,
+            "still_since": 0.0,
+            "alone": int(alone),
+            "failures": transfer.failures + 1 if at_fault else transfer.failures,
+            "failing_since": (transfer.failing_since or now) if at_fault else None,
+        }
+        move(Transfer, transfer.id, TransferState.SENDING, state, Change(now, why), fields)
+
+    def recovered(self, transfer_id: int) -> None:
+        """Bytes flow again: errors from now on are counted anew."""
+        Transfer.update(failures=0, failing_since=None).where(Transfer.id == transfer_id).execute()
+
+    def fail(self, transfer: Transfer, why: str, now: float) -> list[int]:
+        """A transfer cannot be done, so neither can the jobs that want it; returns what is under way for nothing now."""
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            state = TransferState(Transfer.select(Transfer.state).where(Transfer.id == transfer.id).get().state)
+            if state not in ACTIVE_TRANSFERS:
+                return []
+            if state is TransferState.READY:  # not begun: it was not looked at when it was said to fail
+                return []
+            move(Transfer, transfer.id, state, TransferState.FAILED, Change(now, why), {"message": why, "ended": now})
+            jobs = _jobs_of([transfer.id])
+            failing = move_all(Job, jobs, JobState.SENDING, JobState.FAILING, Change(now, why), {"message": why})
+            return self._drop_unwanted(failing, now)
+
+    def due_jobs(self, now: float) -> list[Job]:
+        """The jobs that are to be marked complete, or reported as failed."""
+        waiting = Job.state.in_((JobState.MARKING, JobState.FAILING)) & (Job.not_before <= now)
+        return list(Job.select().where(waiting).order_by(Job.id).limit(CHUNK))
+
+    def end_job(self, job: Job, end: JobState, why: str, now: float) -> bool:
+        """Move a job on to ``end``; False where somebody was first."""
+        return move(Job, job.id, JobState(job.state), end, Change(now, why), {"message": why, "not_before": 0.0, "failures": 0})
+
+    def postpone_job(self, job: Job, why: str, until: float) -> None:
+        """A job's end did not succeed yet."""
+        fields = {
+            "not_before": until,
+            "failures": job.failures + 1,
+            "message": why if job.state == JobState.MARKING else job.message,
+        }
+        Job.update(fields).where(Job.id == job.id, Job.state == job.state).execute()
+
+    def contents(self, job: Job) -> list[tuple[str, str]]:
+        """(place, contents) of all that was sent for a job."""
+        wanted = Want.select(Want.transfer_id).where(Want.job_id == job.id)
+        query = Transfer.select(Transfer.place, Transfer.contents).where(Transfer.id.in_(wanted)).order_by(Transfer.id)
+        return [(row[0], row[1]) for row in tuples(query)]
+
+    def last_sent(self, place: str, name: str) -> Any:
+        """The transfer that this agent last ended under that name; None where there was none."""
+        there = (Transfer.place == place) & (Transfer.name == name) & (Transfer.state == TransferState.SENT)
+        return Transfer.select().where(there).order_by(Transfer.id.desc()).first()
+
+    def is_wanted(self, transfer_id: int) -> bool:
+        """Whether a transfer is still to be sent."""
+        return Transfer.select().where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).exists()
+
+    def lines(self, owner: str | None = None, number: int | None = None) -> list[Line]:
+        """What is queued or under way, in the order of arrival; of one job where one is named."""
+        query = (
+            Transfer.select(Job.number, Job.owner, Transfer.name, Transfer.state, Transfer.bytes, Transfer.sent, Transfer.message)
+            .join(Want, on=(Want.transfer_id == Transfer.id))
+            .join(Job, on=(Job.id == Want.job_id))
+            .where(Transfer.state.in_(ACTIVE_TRANSFERS), Job.state == JobState.SENDING)
+            .order_by(Want.id)
+        )
+        if number is not None:
+            query = query.where(Job.number == number, Job.owner == owner)
+        return [Line(*row) for row in tuples(query)]
+
+    def shared_names(self, place: str) -> list[str]:
+        """The names queued or under way to a place, each once."""
+        query = Transfer.select(Transfer.name).where(Transfer.place == place, Transfer.state.in_(ACTIVE_TRANSFERS))
+        return list(dict.fromkeys(row[0] for row in tuples(query.order_by(Transfer.id))))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in which state."""
+        return {row[0]: row[1] for row in tuples(Job.select(Job.state, fn.COUNT(Job.id)).group_by(Job.state).order_by(Job.state))}
+
+    def recent(self, number: int) -> list[Job]:
+        """The newest jobs."""
+        return list(Job.select().order_by(Job.id.desc()).limit(number))
+
+    def forget(self, before: float) -> int:
+        """Remove what ended long ago; how many jobs that were."""
+        with database_of(Job).atomic("IMMEDIATE"):
+            old = Job.delete().where(Job.state.not_in(ACTIVE_JOBS), Job.state_since < before).execute()
+            wanted = Want.select(Want.transfer_id)
+            Transfer.delete().where(
+                Transfer.id.not_in(wanted), Transfer.state.not_in(ACTIVE_TRANSFERS), _is_not_latest()
+            ).execute()
+            Event.delete().where(Event.at < before).execute()
+        return int(old)
+
+    def _transfer(self, owner: str, wanted: Wanted, now: float) -> int:
+        """The transfer that is to bring something: one that is queued for another job already, or a new one."""
+        same = (Transfer.source == wanted.source) & (Transfer.place == wanted.place) & (Transfer.name == wanted.name)
+        found = Transfer.select(Transfer.id).where(same, Transfer.state.in_(ACTIVE_TRANSFERS)).first()
+        if found is not None:
+            return int(found.id)
+        fields = {"owner": owner, "source": wanted.source, "place": wanted.place, "name": wanted.name}
+        return int(insert(Transfer, Change(now), state=TransferState.WAITING, **fields).id)
+
+    def _turn(self, now: float) -> tuple[str, int] | None:
+        """Whose turn it is, and the first transfer of theirs."""
+        query = _sendable(now).select(Job.owner, fn.MIN(Transfer.id)).group_by(Job.owner)
+        firsts: list[tuple[Any, ...]] = tuples(query)
+        if not firsts:
+            return None
+        sending = Transfer.state == TransferState.SENDING
+        active = {
+            row[0]: row[1]
+            for row in tuples(Transfer.select(Transfer.owner, fn.COUNT(Transfer.id)).where(sending).group_by(Transfer.owner))
+        }
+
+        def rank(candidate: tuple[Any, ...]) -> tuple[int, float, int]:
+            owner, first = candidate
+            served = Transfer.select(fn.MAX(Transfer.began)).where(Transfer.owner == owner).scalar()
+            return active.get(owner, 0), served or 0.0, first
+
+        owner, first = min(firsts, key=rank)
+        return owner, first
+
+    def _companions(self, first: Transfer, owner: str, now: float) -> list[Transfer]:
+        """Other small files of the same folder for the same place, that go with the first one."""
+        room = BATCH_BYTES - first.bytes
+        if first.is_folder or first.alone or room <= 0:
+            return []
+        near = (Transfer.id > first.id) & (Transfer.place == first.place) & (Transfer.is_folder == 0) & (Transfer.alone == 0)
+        query = _sendable(now).select(*LISTED).distinct().where(near, Job.owner == owner).order_by(Transfer.id).limit(BATCH_FILES)
+        found: list[Transfer] = []
+        folder = parent(first.source)
+        for one in query:
+            if one.bytes <= room and parent(one.source) == folder and len(found) < BATCH_FILES - 1:
+                room -= one.bytes
+                found.append(one)
+        return found
+
+    def _mark_complete(self, jobs: Iterable[int], now: float) -> None:
+        """Move those jobs on that wait for no transfer any more."""
+        wanted = list(jobs)
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            open_wants = (
+                Want.select(Want.job_id)
+                .join(Transfer, on=(Transfer.id == Want.transfer_id))
+                .where(Want.job_id.in_(part), Transfer.state != TransferState.SENT)
+            )
+            waiting = set(numbers(open_wants))
+            move_all(Job, [one for one in part if one not in waiting], JobState.SENDING, JobState.MARKING, Change(now))
+
+    def _drop_unwanted(self, jobs: Sequence[int], now: float) -> list[int]:
+        """Cancel the transfers of ended jobs that no other job wants; the ids of those that were under way."""
+        stopped: list[int] = []
+        for job_id in jobs:
+            wants = Want.select(Want.transfer_id).where(Want.job_id == job_id)
+            others = (
+                Want.select(Want.transfer_id)
+                .join(Job, on=(Job.id == Want.job_id))
+                .where(Want.transfer_id.in_(wants), Job.state == JobState.SENDING)
+            )
+            for state in ACTIVE_TRANSFERS:
+                chosen = Transfer.select(Transfer.id).where(
+                    Transfer.id.in_(wants), Transfer.id.not_in(others), Transfer.state == state
+                )
+                ids = numbers(chosen)
+                moved = move_all(Transfer, ids, state, TransferState.CANCELLED, Change(now, "nobody wants it"), {"ended": now})
+                stopped += moved if state is TransferState.SENDING else []
+        return stopped
+
+
+def _jobs_of(transfers: Sequence[int]) -> list[int]:
+    found: dict[int, None] = {}
+    for start in range(0, len(transfers), CHUNK):
+        query = Want.select(Want.job_id).where(Want.transfer_id.in_(transfers[start : start + CHUNK])).order_by(Want.id)
+        found |= dict.fromkeys(numbers(query))
+    return list(found)
+
+
+def _sendable(now: float) -> Any:
+    """Transfers that may begin, joined with the jobs that want them. An earlier one to the same name goes first."""
+    earlier = Transfer.alias()
+    before = earlier.select(SQL("1")).where(
+        earlier.place == Transfer.place,
+        earlier.name == Transfer.name,
+        earlier.id < Transfer.id,
+        earlier.state.in_(ACTIVE_TRANSFERS),
+    )
+    return (
+        Transfer.select()
+        .join(Want, on=(Want.transfer_id == Transfer.id))
+        .join(Job, on=(Job.id == Want.job_id))
+        .where(
+            Transfer.state == TransferState.READY, Transfer.not_before <= now, Job.state == JobState.SENDING, ~fn.EXISTS(before)
+        )
+    )
+
+
+def _is_not_latest() -> Any:
+    """All but the last transfer sent under a name: that one tells what the file in the storage was made from."""
+    later = Transfer.alias()
+    return (Transfer.state != TransferState.SENT) | fn.EXISTS(
+        later.select(SQL("1")).where(
+            later.place == Transfer.place, later.name == Transfer.name, later.state == TransferState.SENT, later.id > Transfer.id
+        )
+    )
