@@ -1,0 +1,127 @@
+"""The ``cumulus-agent`` command. Thin: each command calls one thing below it and shows what comes back."""
+
+import json
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+from typing import Any
+
+import click
+import httpx
+import structlog
+
+from agent.errors import AgentError
+from agent.installation import running_agent
+from agent.models import open_database
+from agent.queue import Queue
+from agent.serve import VERSION
+from agent.serve import serve as run_agent
+from agent.settings import CONFIG, Settings, load_settings
+
+EXIT_REFUSED = 1
+OLD_LOGS = 5
+MB = 1 << 20
+ASK_TIMEOUT_S = 5.0
+
+
+class Commands(click.Group):
+    """A group whose expected failures are one line for a person and an exit code for a program."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an AgentError ends it with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except AgentError as error:
+            where = f"{error.field}: " if error.field else ""
+            click.echo(f"cumulus-agent: {where}{error.message}", err=True)
+            ctx.exit(EXIT_REFUSED)
+
+
+@click.group(cls=Commands)
+@click.version_option(VERSION, prog_name="cumulus-agent")
+@click.option(
+    "--config", type=click.Path(dir_okay=False), help="Settings file; default: cumulus-agent.toml in the working directory."
+)
+def main(config: str | None) -> None:
+    """Send a laboratory's files to the controller's storage, one after the other, without losing the place."""
+    if config is not None:
+        os.environ[CONFIG] = config
+
+
+@main.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the agent until SIGTERM or Ctrl-C."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = load_settings(**given)
+    _log_to_file(settings)
+    run_agent(settings)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def queue(as_json: bool) -> None:
+    """Show what is queued or under way, whether the agent runs or not."""
+    from agent.view import show  # its libraries would cost the resident agent memory
+
+    open_database(load_settings().database)
+    show(Queue().lines(), as_json=as_json)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this computer lacks for the agent; exit code 1 if it lacks something."""
+    from agent.doctor import examine
+
+    findings = examine(load_settings())
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'LACK'}  {finding.name}: {finding.text}")
+    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
+
+
+@main.command()
+def status() -> None:
+    """Say whether the agent runs and answers, and how many jobs are in which state; exit code 1 if it does not."""
+    settings = load_settings()
+    running = running_agent(settings.home)
+    answers = running is not None and _answers(running.url)
+    if running is None:
+        click.echo(f"no agent runs on {settings.home}")
+    else:
+        click.echo(f"process {running.pid} at {running.url} {'answers' if answers else 'does not answer'}")
+    open_database(settings.database)
+    for state, number in Queue().counts().items():
+        click.echo(f"{number:6}  {state}")
+    sys.exit(0 if answers else EXIT_REFUSED)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/", timeout=ASK_TIMEOUT_S, trust_env=False).text == VERSION
+    except httpx.HTTPError:
+        return False
+
+
+def _log_to_file(settings: Settings) -> None:
+    """Lines to standard error and to a file in the home that is put aside when it has grown."""
+    folder = settings.home / "log"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = RotatingFileHandler(folder / "agent.log", maxBytes=int(settings.log_mb * MB), backupCount=OLD_LOGS, encoding="utf-8")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(), file])
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )

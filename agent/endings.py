@@ -1,0 +1,108 @@
+"""The end of a job's sending: its manifest and then its marker are written, or the controller is told why it must fail."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import httpx
+import structlog
+
+from agent.manifest import manifest
+from agent.models import Job
+from agent.queue import Queue
+from agent.rsync import Children, Rsync
+from agent.sender import MAX_DELAY_S
+from agent.settings import Settings
+from agent.states import JobState
+from agent.troubles import Diagnosis, diagnose
+
+MANIFEST = ".cumulus.manifest"
+MARKER = ".cumulus.rsync"
+TELL_TIMEOUT_S = 20.0
+NOBODY = "no controller is named in the settings, so it was not told"
+log = structlog.get_logger()
+
+
+class Endings:
+    """Ends jobs, one after the other."""
+
+    def __init__(self, settings: Settings, queue: Queue, rsync: Rsync, children: Children, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._rsync = rsync
+        self._children = children
+        self._clock = clock
+
+    def end_all(self, jobs: Iterable[Job]) -> None:
+        """:meth:`end` for several, in their order."""
+        for job in jobs:
+            self.end(job)
+
+    def end(self, job: Job) -> None:
+        """Bring a job that is MARKING or FAILING to its end, or to another try later."""
+        try:
+            if job.state == JobState.MARKING:
+                self._mark(job)
+            else:
+                self._tell(job)
+        except Exception as error:
+            log.exception("a job's end failed unexpectedly", job_id=job.number)
+            self._later(job, f"{type(error).__name__}: {error}")
+
+    def _mark(self, job: Job) -> None:
+        """The marker is the last file of all: what the controller finds before it is there is not complete."""
+        folder = self._settings.home / "outbox" / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = ((MANIFEST, manifest(self._queue.contents(job))), (MARKER, ""))
+        try:
+            for name, text in texts:
+                if found := self._put(folder / name, text, f"jobs/{job.folder}/{name}"):
+                    return self._not_marked(job, found)
+        finally:
+            for name, _ in texts:
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+        if self._queue.end_job(job, JobState.DELIVERED, "", self._clock()):
+            log.info("all files of a job are there", job_id=job.number, owner=job.owner)
+
+    def _put(self, file: Path, text: str, path: str) -> Diagnosis | None:
+        file.write_text(text)
+        outcome = self._children.run(self._rsync.put(file, path))
+        return diagnose(outcome.code, outcome.said) if outcome.code else None
+
+    def _not_marked(self, job: Job, found: Diagnosis) -> None:
+        lasting = self._clock() - job.state_since > self._settings.give_up_s
+        if found.trouble.retryable and not lasting:
+            return self._later(job, found.text)
+        log.warning("a job cannot be marked complete", job_id=job.number, detail=found.text)
+        self._queue.end_job(job, JobState.FAILING, found.text, self._clock())
+
+    def _tell(self, job: Job) -> None:
+        """POST /fail at the controller, which shows the message to the job's owner."""
+        if not self._settings.controller:
+            log.error(NOBODY, job_id=job.number, detail=job.message)
+            self._queue.end_job(job, JobState.FAILED, f"{job.message} ({NOBODY})", self._clock())
+            return
+        problem = self._post(job)
+        if not problem:
+            log.info("the controller was told that a job fails", job_id=job.number, detail=job.message)
+            self._queue.end_job(job, JobState.FAILED, job.message, self._clock())
+        elif self._clock() - job.state_since > self._settings.give_up_s:
+            log.error("the controller was never told that a job fails", job_id=job.number, detail=problem)
+            self._queue.end_job(job, JobState.FAILED, f"{job.message} (the controller was not told: {problem})", self._clock())
+        else:
+            self._later(job, problem)
+
+    def _post(self, job: Job) -> str:
+        """What went wrong; "" where nothing did."""
+        form = {"job_id": (None, str(job.number)), "error_message": (None, job.message)}
+        try:
+            with httpx.Client(timeout=TELL_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
+                response = client.post(self._settings.controller.rstrip("/") + "/fail", files=form)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return f"{type(error).__name__}: {error}"
+        return "" if response.status_code == httpx.codes.OK else f"the controller answered {response.status_code}"
+
+    def _later(self, job: Job, why: str) -> None:
+        delay = min(MAX_DELAY_S, self._settings.retry_delay_s * 2**job.failures)
+        log.warning("a job's end is tried again", job_id=job.number, detail=why, delay_s=delay)
+        self._queue.postpone_job(job, why, self._clock() + delay)

@@ -1,0 +1,74 @@
+"""Who of this agent's processes runs on a home folder. Owns ``agent.lock`` and ``agent.json`` in it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from agent.errors import AlreadyRunning
+
+
+@dataclass(frozen=True)
+class Running:
+    """An agent that answers. ``began``: when its process did (Unix seconds); another process may get its number."""
+
+    pid: int
+    began: float
+    url: str
+
+
+@contextmanager
+def only_agent(home: Path) -> Iterator[None]:
+    """Hold the home while the agent runs. Raises AlreadyRunning; a killed agent holds nothing."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "agent.lock").open("a") as lock:
+        try:
+            _lock(lock)
+        except OSError:
+            other = running_agent(home)
+            where = f" (process {other.pid}, {other.url})" if other else ""
+            raise AlreadyRunning(f"an agent already runs on {home}{where}") from None
+        yield
+
+
+@contextmanager
+def announced(home: Path, url: str) -> Iterator[None]:
+    """Tell other commands on this computer where the agent answers, while it does."""
+    path = home / "agent.json"
+    beside = home / "agent.json.new"
+    beside.write_text(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
+    beside.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def running_agent(home: Path) -> Running | None:
+    """The agent that answers on this home; None where there is none."""
+    try:
+        found = Running(**json.loads((home / "agent.json").read_text()))
+        alive = psutil.Process(found.pid).create_time() == found.began
+    except (OSError, ValueError, TypeError, psutil.Error):
+        return None
+    return found if alive else None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

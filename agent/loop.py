@@ -1,0 +1,123 @@
+"""The agent's loop: begins what is due, in threads, and sleeps until the next thing is. Keeps no state of jobs."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+
+from agent.endings import Endings
+from agent.models import Transfer
+from agent.queue import DAY_S, Queue
+from agent.rsync import Children
+from agent.sender import Sender
+from agent.settings import Settings
+from agent.surveyor import Surveyor
+
+IDLE_S = 60.0
+TROUBLE_S = 5.0
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Loop:
+    """Sends, looks at sources and ends jobs, each in a pool of its own, so that a slow transfer holds up no other matter."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        sender: Sender,
+        surveyor: Surveyor,
+        endings: Endings,
+        children: Children,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._sender = sender
+        self._surveyor = surveyor
+        self._endings = endings
+        self._children = children
+        self._clock = clock
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._senders = ThreadPoolExecutor(settings.parallel, "send")
+        self._others = ThreadPoolExecutor(2, "errand")
+        self._sending: set[Future[None]] = set()
+        self._survey: Future[None] | None = None
+        self._end: Future[None] | None = None
+        self._forget_at = 0.0
+
+    def wake(self) -> None:
+        """Look again now: something was ordered."""
+        self._wake.set()
+
+    def cancel(self, owner: str, number: int) -> bool:
+        """Send no more of an owner's job; whether there was one. What is under way for it alone ends now."""
+        found, stopped = self._queue.cancel(owner, number, self._clock())
+        self._children.end(stopped)
+        self.wake()
+        return found
+
+    def run(self) -> None:
+        """Until :meth:`stop`."""
+        while not self._stopped.is_set():
+            try:
+                pause = self.tick()
+            except Exception:
+                log.exception("a round of the loop failed")
+                pause = TROUBLE_S
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def stop(self) -> None:
+        """End: what is under way is broken off in order, and goes on at the next start."""
+        self._stopped.set()
+        self.wake()
+        self._children.close()
+        self._senders.shutdown(cancel_futures=True)
+        self._others.shutdown(cancel_futures=True)
+
+    def tick(self) -> float:
+        """Begin all that is due; the seconds until the next thing is."""
+        now = self._clock()
+        self._begin_survey(now)
+        self._begin_ends(now)
+        self._begin_sends(now)
+        if now >= self._forget_at:
+            self._forget_at = now + DAY_S / 24
+            self._queue.forget(now - self._settings.keep_days * DAY_S)
+        due = self._queue.next_time(now)
+        return IDLE_S if due is None else max(0.01, min(IDLE_S, due - now))
+
+    def is_idle(self) -> bool:
+        """Whether nothing is at work."""
+        return not self._sending and _is_over(self._survey) and _is_over(self._end)
+
+    def _begin_survey(self, now: float) -> None:
+        if _is_over(self._survey) and (waiting := self._queue.to_survey(now)):
+            self._survey = self._begin(self._others, self._surveyor.look, waiting)
+
+    def _begin_ends(self, now: float) -> None:
+        if _is_over(self._end) and (jobs := self._queue.due_jobs(now)):
+            self._end = self._begin(self._others, self._endings.end_all, jobs)
+
+    def _begin_sends(self, now: float) -> None:
+        self._sending = {one for one in self._sending if not one.done()}
+        while len(self._sending) < self._settings.parallel and (batch := self._queue.next_batch(now)):
+            self._sending.add(self._begin(self._senders, self._send, batch))
+
+    def _send(self, batch: list[Transfer]) -> None:
+        if not self._stopped.is_set():
+            self._sender.send(batch)
+
+    def _begin(self, pool: ThreadPoolExecutor, work: Callable[[list[T]], None], rows: list[T]) -> "Future[None]":
+        future = pool.submit(work, rows)
+        future.add_done_callback(lambda _: self.wake())
+        return future
+
+
+def _is_over(future: "Future[None] | None") -> bool:
+    return future is None or future.done()

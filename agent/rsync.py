@@ -1,0 +1,288 @@
+"""rsync as a child process: its command line, its run in a session of its own, its end, the end of one that an agent left.
+
+Owns how rsync is called. Which files, and what follows from an outcome, is the sender's matter.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from agent.output import FORMAT, Item, Progress, Reader
+from agent.paths import for_rsync
+from agent.settings import Settings
+from agent.target import Kind, Target
+
+PARTIAL = ".cumulus.partial"
+MARK = "CUMULUS_AGENT_CHILD_OF"  # in the environment of all that an agent starts: its home
+GRACE_S = 5.0
+LOOK_S = 0.02
+CONNECT_S = 20
+SAID_LIMIT = 256 * 1024  # characters
+READ_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run of rsync. ``names``: what is sent of the folder, each a name in it; none: the arguments tell all."""
+
+    argv: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """How a run ended: exit code (negative: a signal), what became of each file by its path, what rsync said of errors."""
+
+    code: int
+    items: dict[str, Item] = field(default_factory=dict)
+    said: str = ""
+
+
+class Rsync:
+    """The command lines for one target."""
+
+    def __init__(self, settings: Settings, target: Target) -> None:
+        self._settings = settings
+        self._target = target
+
+    def send(
+        self, folder: str, names: Sequence[str], place: str, *, keep_existing: bool, checksum: bool, at_once: bool
+    ) -> Command:
+        """Send files or folders of ``folder`` to a place.
+
+        ``keep_existing``: nothing that is there is touched. ``checksum``: compare contents, not size and time.
+        ``at_once``: the files get their names only when all of them are there.
+        """
+        chosen = {
+            "--ignore-existing": keep_existing,
+            "--checksum": checksum,
+            "--delay-updates": at_once,
+        }
+        options = [f"--partial-dir={PARTIAL}", "--info=progress2", *self._limits()]
+        options += [option for option, wanted in chosen.items() if wanted]
+        return self._of_names(options, folder, names, place)
+
+    def compare(self, folder: str, names: Sequence[str], place: str) -> Command:
+        """Compare by checksums of both sides, and change nothing."""
+        return self._of_names(["--dry-run", "--checksum"], folder, names, place)
+
+    def put(self, file: Path, path: str) -> Command:
+        """Put one small file under a path in the storage."""
+        argv = [*self._program(), "--times", *self._limits(), *self._way(), "--", for_rsync(str(file)), self._target.at(path)]
+        return Command(tuple(argv))
+
+    def _of_names(self, options: list[str], folder: str, names: Sequence[str], place: str) -> Command:
+        argv = [
+            *self._program(),
+            "--recursive",
+            "--times",
+            "--no-relative",  # the names go into the place itself
+            "--files-from=-",
+            "--from0",
+            "--no-whole-file",  # also between two folders of this computer what is there already is not written again
+            "--no-inc-recursive",
+            "--no-human-readable",
+            "-ii",
+            f"--out-format={FORMAT}",
+            *options,
+            *self._way(),
+            "--",
+            for_rsync(folder).rstrip("/") + "/",
+            self._target.at(place) + "/",
+        ]
+        return Command(tuple(argv), tuple(names))
+
+    def _program(self) -> list[str]:
+        # Readable for the controller and its machines, whatever the source's rights were.
+        return [self._settings.rsync, "--chmod=Du=rwx,Dgo=rx,Fu=rw,Fgo=r"]
+
+    def _limits(self) -> list[str]:
+        options = ["--fsync"] if self._settings.fsync else []
+        return options + ([f"--bwlimit={self._settings.bwlimit_kib}"] if self._settings.bwlimit_kib else [])
+
+    def _way(self) -> list[str]:
+        options = [f"--timeout={self._settings.timeout_s}"]
+        if self._target.kind is Kind.SSH:
+            options += ["--rsh", " ".join(map(_rsh_word, ssh_command(self._settings)))]
+        if self._target.kind is Kind.DAEMON:
+            options += [f"--contimeout={CONNECT_S}"]
+            if self._settings.password_file:
+                options += [f"--password-file={for_rsync(str(self._settings.password_file))}"]
+        return options
+
+
+def ssh_command(settings: Settings) -> list[str]:
+    """Ssh with the agent's own key and the one host key that it believes; nobody's configuration is read, nobody is asked."""
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": str(CONNECT_S),
+        "ClearAllForwardings": "yes",
+        "ForwardAgent": "no",
+        "GlobalKnownHostsFile": "/dev/null",
+        "UserKnownHostsFile": f'"{for_rsync(str(settings.known_hosts))}"',
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "PreferredAuthentications": "publickey",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "LogLevel": "ERROR",
+    }
+    words = [settings.ssh, "-F", "none", "-T", "-p", str(settings.ssh_port), "-i", for_rsync(str(settings.ssh_key))]
+    return words + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+
+
+def _rsh_word(word: str) -> str:
+    """A word of ``--rsh``, which rsync splits by itself: blanks count within quotes, a doubled quote is one."""
+    return "'" + word.replace("'", "''") + "'"
+
+
+class Children:
+    """The rsyncs of this agent that are at work."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._running: dict[subprocess.Popen[bytes], frozenset[int]] = {}
+        self._closed = False
+
+    def run(
+        self, command: Command, transfers: Iterable[int] = (), on_event: Callable[[Item | Progress], None] = lambda _: None
+    ) -> Outcome:
+        """Run to the end, which :meth:`end` can bring about; tells of each event while it runs.
+
+        Raises OSError if it cannot start.
+        """
+        with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as said:
+            names.write(b"".join(os.fsencode(name) + b"\0" for name in command.names))
+            names.seek(0)
+            child = self._start(command, names.fileno(), said.fileno(), frozenset(transfers))
+            try:
+                outcome = Outcome(0)
+                for event in _events(child):
+                    if isinstance(event, Item):
+                        outcome.items[event.path] = event
+                    on_event(event)
+                outcome.code = child.wait()
+            finally:
+                self._finish(child)
+            said.seek(0)
+            outcome.said = said.read(SAID_LIMIT).decode(errors="replace")
+        return outcome
+
+    def end(self, transfers: Iterable[int]) -> None:
+        """End the runs that are at work for these transfers and no others; what was sent stays for the next time."""
+        unwanted = frozenset(transfers)
+        with self._lock:
+            found = [child for child, ids in self._running.items() if ids and ids <= unwanted]
+        for child in found:
+            end_group(child.pid)
+
+    def close(self) -> None:
+        """End all; none starts any more."""
+        with self._lock:
+            self._closed = True
+            found = list(self._running)
+        for child in found:
+            end_group(child.pid)
+
+    def _start(self, command: Command, stdin: int, stderr: int, transfers: frozenset[int]) -> "subprocess.Popen[bytes]":
+        with self._lock:
+            if self._closed:
+                raise OSError("the agent ends")
+            child = subprocess.Popen(
+                command.argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment(self._home),
+                start_new_session=True,
+            )
+            self._running[child] = transfers
+            return child
+
+    def _finish(self, child: "subprocess.Popen[bytes]") -> None:
+        if child.poll() is None:
+            end_group(child.pid)
+            child.wait()
+        if child.stdout:
+            child.stdout.close()
+        with self._lock:
+            self._running.pop(child, None)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What an rsync gets to know: no settings of its own from whoever started the agent, and the mark to be found by."""
+    kept = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8", MARK: str(home)}
+
+
+def end_former(home: Path) -> list[int]:
+    """End what an agent on this home has left at work when it was killed; their process numbers."""
+    found = [process for process in psutil.process_iter() if _is_of(process, home)]
+    _end_processes(found)
+    return [process.pid for process in found]
+
+
+def end_group(pid: int) -> None:
+    """End a run: in order, so that rsync keeps what it has received; by force where that takes too long."""
+    try:
+        leader = psutil.Process(pid)
+        family = [leader, *leader.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    _end_processes(family)
+
+
+def version(program: str) -> str:
+    """The first line that rsync tells of itself; "" where there is none."""
+    if not shutil.which(program):
+        return ""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.partition("\n")[0].strip()
+
+
+def _end_processes(processes: list[psutil.Process]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM):
+        for process in processes:
+            with suppress(psutil.Error):
+                process.send_signal(number)
+        deadline = time.monotonic() + GRACE_S
+        while (processes := [one for one in processes if _is_at_work(one)]) and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    """Not psutil's own wait, which would take a child's exit code from whoever started it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_of(process: psutil.Process, home: Path) -> bool:
+    try:
+        return process.environ().get(MARK) == str(home)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _events(child: "subprocess.Popen[bytes]") -> Iterator[Item | Progress]:
+    reader = Reader()
+    assert child.stdout is not None
+    descriptor = child.stdout.fileno()
+    while piece := os.read(descriptor, READ_BYTES):
+        yield from reader.feed(piece)
+    yield from reader.feed(b"\n")

@@ -1,0 +1,116 @@
+"""Running the agent in this process: the web server in the main thread, the loop in another, until a signal ends both."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import FrameType
+
+import structlog
+from flask import Flask
+from waitress import create_server
+from waitress.server import BaseWSGIServer, MultiSocketServer
+
+from agent.app import Api, create_app
+from agent.endings import Endings
+from agent.errors import SetupMissing
+from agent.installation import announced, only_agent
+from agent.loop import Loop
+from agent.models import Job, database_of, open_database
+from agent.queue import Queue
+from agent.rsync import Children, Rsync, end_former
+from agent.sender import Sender
+from agent.settings import Settings
+from agent.surveyor import Surveyor
+from agent.target import Kind, read_target
+
+VERSION = version("cumulus")
+JOIN_S = 10.0
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Agent:
+    """All parts of one agent, joined."""
+
+    settings: Settings
+    queue: Queue
+    loop: Loop
+    app: Flask
+
+
+def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Agent:
+    """Join the parts; starts nothing. Raises InvalidInput for a target that is none."""
+    target = read_target(settings.target)
+    open_database(settings.database)
+    roots, queue, children = settings.places(), Queue(), Children(settings.home)
+    rsync = Rsync(settings, target)
+    sender = Sender(settings, roots, queue, rsync, children, clock)
+    surveyor = Surveyor(settings, roots, queue, children, clock)
+    endings = Endings(settings, queue, rsync, children, clock)
+    loop = Loop(settings, queue, sender, surveyor, endings, children, clock)
+    return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, InvalidInput before anything is sent."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    require_setup(settings)
+    with only_agent(settings.home):
+        if former := end_former(settings.home):
+            log.warning("ended what a killed agent had left at work", pids=former)
+        agent = make_agent(settings)
+        if taken_up := agent.queue.recover(time.time()):
+            log.info("going on with what a former agent was sending", transfers=taken_up)
+        server = _listen(settings, agent.app)
+        url = f"http://{settings.host}:{server.effective_port}"
+        with announced(settings.home, url), _working(agent.loop):
+            log.info("ready", url=url, version=VERSION, target=settings.target, pid=os.getpid())
+            server.run()  # returns at SystemExit
+            log.info("stopping")
+    database_of(Job).close()
+
+
+def require_setup(settings: Settings) -> None:
+    """What would make every transfer fail is said at the start. Raises SetupMissing, InvalidInput."""
+    if not settings.target:
+        raise SetupMissing("no target is set: CUMULUS_AGENT_TARGET, or `target` in cumulus-agent.toml, says where files go")
+    target = read_target(settings.target)
+    if target.kind is Kind.SSH and not settings.known_hosts.is_file():
+        raise SetupMissing(
+            f"the host key of {target.login} is not known: put it into {settings.known_hosts} (`cumulus-agent doctor` says how)"
+        )
+    if not settings.roots:
+        log.warning("no roots are set, so no file may be read and every job will fail")
+
+
+@contextmanager
+def _working(loop: Loop) -> Iterator[None]:
+    thread = threading.Thread(target=loop.run, name="loop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.stop()
+        thread.join(JOIN_S)
+
+
+def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
+    try:
+        server = create_server(
+            app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
+        )
+    except OSError as error:
+        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set another port") from None
+    if isinstance(server, MultiSocketServer):
+        raise SetupMissing(f"{settings.host} names several addresses: give one of them")
+    return server
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

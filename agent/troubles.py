@@ -1,0 +1,83 @@
+"""What a failed rsync's exit code and words mean. Owns the reading; what is done about it is the sender's matter.
+
+Exit codes: rsync(1), EXIT VALUES. 255 is ssh's own, 127 a shell's "not found".
+"""
+
+import re
+from dataclasses import dataclass
+
+from agent.states import Trouble
+
+MAX_WORDS = 300
+_TRANSIENT_CODES = {10, 30, 35}  # socket, time-out, time-out of a daemon's connection
+_ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # of these the words tell more, if there are any
+
+# In the order in which they are looked for: the first that is found is nearest to the cause.
+_WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
+    (trouble, re.compile(pattern, re.IGNORECASE))
+    for trouble, pattern in (
+        (
+            Trouble.HOST_KEY_CHANGED,
+            r"remote host identification has changed|host key verification failed|no .* host key is known",
+        ),
+        (
+            Trouble.LOGIN_REFUSED,
+            r"permission denied \((?:publickey|password|keyboard)|too many authentication failures|@ERROR: auth",
+        ),
+        (Trouble.LOGIN_REFUSED, r"load key .*(?:permission|invalid|no such file)|unprotected private key"),
+        (Trouble.NETWORK, r"connection (?:refused|timed out|reset|closed)|no route to host|network is unreachable|broken pipe"),
+        (Trouble.NETWORK, r"could not resolve|name or service not known|temporary failure in name resolution|connect: timeout"),
+        (
+            Trouble.NETWORK,
+            r"not responding|kex_exchange_identification|timeout in data send|failed to connect|@ERROR: max connections",
+        ),
+        (Trouble.TARGET_FULL, r"no space left on device|disk quota exceeded|file too large"),
+        (
+            Trouble.SOURCE_UNREADABLE,
+            r"send_files failed to open|opendir .* failed|readlink_stat.* failed|link_stat .* failed|read errors mapping",
+        ),
+        (Trouble.SOURCE_CHANGED, r"file has vanished|failed verification"),
+        (
+            Trouble.TARGET_GONE,
+            r"mkdir .*no such file|change_dir#\d+ .*no such file|cumulus-receive: there is no|@ERROR: unknown module",
+        ),
+        (Trouble.TARGET_REFUSES, r"permission denied|read-only file system|operation not permitted|cumulus-receive: "),
+        (Trouble.SETUP, r"unknown option|command not found|failed to exec|is your shell clean|protocol version mismatch"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was the matter, and the tool's own words."""
+
+    trouble: Trouble
+    words: str
+
+    @property
+    def text(self) -> str:
+        """For the job's owner."""
+        return f"{self.trouble.text} ({self.words})" if self.words else self.trouble.text
+
+
+def diagnose(code: int, said: str) -> Diagnosis:
+    """Read why an rsync failed, from its exit code (negative: the signal that ended it) and its standard error."""
+    for trouble, pattern in _WORDS:
+        if found := pattern.search(said):
+            return Diagnosis(trouble, _line_around(said, found.start()))
+    words = _line_around(said, 0)
+    if code < 0 or code in _ENDED_CODES:
+        return Diagnosis(Trouble.INTERRUPTED, words or f"rsync ended with {code}")
+    if code in _TRANSIENT_CODES or code == 255:
+        return Diagnosis(Trouble.NETWORK, words or f"rsync ended with {code}")
+    if code in (23, 24, 25):
+        return Diagnosis(Trouble.SOURCE_CHANGED if code == 24 else Trouble.UNKNOWN, words)
+    if code in (1, 2, 3, 4, 5, 6, 126, 127):
+        return Diagnosis(Trouble.SETUP, words or f"rsync ended with {code}")
+    return Diagnosis(Trouble.UNKNOWN, words or f"rsync ended with {code}")
+
+
+def _line_around(text: str, position: int) -> str:
+    start = text.rfind("\n", 0, position) + 1
+    line = text[start:].strip().partition("\n")[0]
+    return " ".join(line.split())[:MAX_WORDS]
