@@ -106,6 +106,8 @@ class Loop:
 
     def _begin_sends(self, now: float) -> None:
         self._sending = {one for one in self._sending if not one.done()}
+        if not self._sending and (lost := self._queue.recover(now, "its sender ended unexpectedly")):
+            log.error("transfers were left behind by their sender", transfers=lost)
         while len(self._sending) < self._settings.parallel and (batch := self._queue.next_batch(now)):
             self._sending.add(self._begin(self._senders, self._send, batch))
 

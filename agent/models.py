@@ -10,7 +10,7 @@ from peewee import AutoField, FloatField, IntegerField, Model, SqliteDatabase, T
 from agent.errors import AgentError
 from agent.states import JOB_TRANSITIONS, TRANSFER_TRANSITIONS, JobState, TransferState
 
-BUSY_TIMEOUT_MS = 10_000
+BUSY_TIMEOUT_MS = 30_000
 CHUNK = 500  # rows of one statement: SQLite limits its variables
 CACHE_KIB = 1_024
 
@@ -26,7 +26,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             name TEXT NOT NULL, state TEXT NOT NULL, state_since REAL NOT NULL, created REAL NOT NULL,
             not_before REAL NOT NULL DEFAULT 0, began REAL, ended REAL, failures INTEGER NOT NULL DEFAULT 0,
             failing_since REAL, bytes INTEGER NOT NULL DEFAULT 0, sent INTEGER NOT NULL DEFAULT 0,
-            is_folder INTEGER NOT NULL DEFAULT 0, alone INTEGER NOT NULL DEFAULT 0,
+            is_folder INTEGER NOT NULL DEFAULT 0, alone INTEGER NOT NULL DEFAULT 0, is_put INTEGER NOT NULL DEFAULT 0,
             fingerprint TEXT NOT NULL DEFAULT '', still_since REAL NOT NULL DEFAULT 0,
             contents TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '')""",
         """CREATE TABLE want (
@@ -78,7 +78,8 @@ class Transfer(Stateful):
     """One file or folder on its way from ``source`` (a path here) to ``place``/``name`` below the storage.
 
     ``owner``: who asked for it first. ``sent``: bytes that are there. ``fingerprint``: its source as it was last seen,
-    unchanged since ``still_since``. ``contents``: what arrived, a manifest's lines (``agent.manifest``).
+    unchanged since ``still_since``. ``contents``: what arrived, a manifest's lines (``agent.manifest``). ``alone``: in no batch.
+    ``is_put``: something of it was written under its name, so that what is there is this source's.
     """
 
     owner = TextField()
@@ -92,6 +93,7 @@ class Transfer(Stateful):
     sent = IntegerField(default=0)
     is_folder = IntegerField(default=0)
     alone = IntegerField(default=0)
+    is_put = IntegerField(default=0)
     fingerprint = TextField(default="")
     still_since = FloatField(default=0.0)
     contents = TextField(default="")

@@ -4,6 +4,7 @@ All of it lies in the database, so an agent that was killed goes on where it was
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent.states import ACTIVE_JOBS, ACTIVE_TRANSFERS, CANCELLABLE_JOBS, JobSta
 BATCH_BYTES = 64 * 1024 * 1024
 BATCH_FILES = 1_000
 DAY_S = 24 * 3600.0
+_HAS_PUT = (Transfer.state == TransferState.SENT) | (Transfer.is_put == 1)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Queue:
             self._mark_complete([job.id], now)
         return True
 
+    def together(self) -> AbstractContextManager[object]:
+        """Several changes as one transaction."""
+        return database_of(Job).atomic("IMMEDIATE")
+
     def cancel(self, owner: str, number: int, now: float) -> tuple[bool, list[int]]:
         """Send no more of the owner's job; whether there was one, and the transfers under way that nobody wants any more."""
         with database_of(Job).atomic("IMMEDIATE"):
@@ -65,10 +71,10 @@ class Queue:
             ]
             return bool(jobs), self._drop_unwanted([job.id for job in jobs], now)
 
-    def recover(self, now: float) -> int:
-        """Take up again what a former agent was sending; how many that were."""
+    def recover(self, now: float, why: str = "the agent was restarted") -> int:
+        """Take up again what nobody is sending any more; how many that were. Nothing may be under way."""
         ids = numbers(Transfer.select(Transfer.id).where(Transfer.state == TransferState.SENDING))
-        return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, "the agent was restarted")))
+        return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, why)))
 
     def to_survey(self, now: float) -> list[Transfer]:
         """The transfers whose source is to be looked at now."""
@@ -130,25 +136,18 @@ class Queue:
         fields = {"not_before": until, "message": why, "fingerprint": fingerprint, "still_since": still_since}
         Transfer.update(fields).where(Transfer.id == transfer.id, Transfer.state == TransferState.WAITING).execute()
 
-    def note_sent(self, transfer_id: int, sent: int) -> None:
-        """How many bytes of a transfer are there."""
-        Transfer.update(sent=sent).where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).execute()
+    def note_sent(self, transfer_id: int, sent: int, *, further: bool) -> None:
+        """How many bytes of a transfer are there; ``further`` than ever before: errors from now on are counted anew."""
+        fields = {"sent": sent, **({"failures": 0, "failing_since": None} if further else {})}
+        Transfer.update(fields).where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).execute()
 
     def arrived(self, contents: Mapping[int, str], now: float) -> None:
         """Transfers are there and checked; jobs that waited for nothing else get their marker next."""
         with database_of(Transfer).atomic("IMMEDIATE"):
-            moved = [
-                row_id
-                for row_id, text in contents.items()
-                if move(
-                    Transfer,
-                    row_id,
-                    TransferState.SENDING,
-                    TransferState.SENT,
-                    Change(now),
-                    {"contents": text, "ended": now, "sent": Transfer.bytes, "failures": 0, "message": ""},
-                )
-            ]
+            fields = {"ended": now, "sent": Transfer.bytes, "failures": 0, "message": ""}
+            moved = move_all(Transfer, contents, TransferState.SENDING, TransferState.SENT, Change(now), fields)
+            for row_id in moved:
+                Transfer.update(contents=contents[row_id]).where(Transfer.id == row_id).execute()
             self._mark_complete(_jobs_of(moved), now)
 
     def again(
@@ -168,10 +167,6 @@ class Queue:
             "failing_since": (transfer.failing_since or now) if at_fault else None,
         }
         move(Transfer, transfer.id, TransferState.SENDING, state, Change(now, why), fields)
-
-    def recovered(self, transfer_id: int) -> None:
-        """Bytes flow again: errors from now on are counted anew."""
-        Transfer.update(failures=0, failing_since=None).where(Transfer.id == transfer_id).execute()
 
     def fail(self, transfer: Transfer, why: str, now: float) -> list[int]:
         """A transfer cannot be done, so neither can the jobs that want it; returns what is under way for nothing now."""
@@ -210,14 +205,15 @@ class Queue:
         query = Transfer.select(Transfer.place, Transfer.contents).where(Transfer.id.in_(wanted)).order_by(Transfer.id)
         return [(row[0], row[1]) for row in tuples(query)]
 
-    def last_sent(self, place: str, name: str) -> Any:
-        """The transfer that this agent last ended under that name; None where there was none."""
-        there = (Transfer.place == place) & (Transfer.name == name) & (Transfer.state == TransferState.SENT)
+    def last_put(self, place: str, name: str) -> Any:
+        """The last transfer that wrote under that name, or found it right; None where this agent never did."""
+        there = (Transfer.place == place) & (Transfer.name == name) & _HAS_PUT
         return Transfer.select().where(there).order_by(Transfer.id.desc()).first()
 
-    def is_wanted(self, transfer_id: int) -> bool:
-        """Whether a transfer is still to be sent."""
-        return Transfer.select().where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).exists()
+    def note_put(self, transfers: Sequence[int]) -> None:
+        """Something of these transfers was written under their names."""
+        for start in range(0, len(transfers), CHUNK):
+            Transfer.update(is_put=1).where(Transfer.id.in_(transfers[start : start + CHUNK])).execute()
 
     def lines(self, owner: str | None = None, number: int | None = None) -> list[Line]:
         """What is queued or under way, in the order of arrival; of one job where one is named."""
@@ -361,10 +357,8 @@ def _sendable(now: float) -> Any:
 
 
 def _is_not_latest() -> Any:
-    """All but the last transfer sent under a name: that one tells what the file in the storage was made from."""
+    """All but the last transfer that wrote under a name: that one tells whose the file in the storage is."""
     later = Transfer.alias()
-    return (Transfer.state != TransferState.SENT) | fn.EXISTS(
-        later.select(SQL("1")).where(
-            later.place == Transfer.place, later.name == Transfer.name, later.state == TransferState.SENT, later.id > Transfer.id
-        )
-    )
+    other = (later.place == Transfer.place) & (later.name == Transfer.name) & (later.id > Transfer.id)
+    has_put = (later.state == TransferState.SENT) | (later.is_put == 1)
+    return ~_HAS_PUT | fn.EXISTS(later.select(SQL("1")).where(other, has_put))

@@ -18,7 +18,7 @@ from agent.queue import Queue
 from agent.rsync import Children, Outcome, Rsync
 from agent.settings import Settings, Verify
 from agent.states import TransferState, Trouble
-from agent.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, open_for_writing, take
+from agent.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, Writers, take
 from agent.troubles import Diagnosis, diagnose
 
 MAX_DELAY_S = 300.0
@@ -78,7 +78,7 @@ class Sender:
         if snapshot.fingerprint != transfer.fingerprint:
             self._changed(transfer)
             return None
-        last = self._queue.last_sent(transfer.place, transfer.name) if transfer.place == DATA else None
+        last = self._queue.last_put(transfer.place, transfer.name) if transfer.place == DATA else None
         same = last is not None and last.source == transfer.source
         known = {file.path: file for file in from_text(last.contents)} if last is not None and same else {}
         files = {file.path: file for file in snapshot.files}
@@ -105,17 +105,19 @@ class Sender:
         )
         watch = _Watch(self._queue, parcels)
         outcome = self._children.run(command, [parcel.transfer.id for parcel in parcels], watch.heard)
+        watch.ended()
         if outcome.code:
             return self._broken([parcel.transfer for parcel in parcels], outcome)
-        same = [parcel for parcel in parcels if self._is_unchanged(parcel)]
+        writers = Writers()
+        same = [parcel for parcel in parcels if self._is_unchanged(parcel, writers)]
         self._check(same, outcome, resend=not checksum and not keep_existing)
 
-    def _is_unchanged(self, parcel: Parcel) -> bool:
+    def _is_unchanged(self, parcel: Parcel, writers: Writers) -> bool:
         """Whether the source is what it was before rsync read it; else it is sent again once it is still."""
         snapshot = self._snapshot(parcel.transfer)
         if snapshot is None:
             return False
-        if snapshot.fingerprint == parcel.snapshot.fingerprint and open_for_writing(parcel.transfer.source) is None:
+        if snapshot.fingerprint == parcel.snapshot.fingerprint and writers.of(parcel.transfer.source) is None:
             return True
         self._changed(parcel.transfer)
         return False
@@ -123,15 +125,16 @@ class Sender:
     def _check(self, parcels: list[Parcel], outcome: Outcome, *, resend: bool) -> None:
         """Compare by checksums what rsync did not; all that is proved to be there has arrived."""
         doubtful = [parcel for parcel in parcels if self._unproved(parcel, outcome.items)]
-        proved = dict(outcome.items)
+        complete = {one.transfer.id: _contents(one, outcome.items) for one in parcels if one not in doubtful}
         if doubtful:
             compared = self._compare(doubtful)
             if compared.code:
-                return self._broken([parcel.transfer for parcel in parcels], compared)
-            proved |= {path: item for path, item in compared.items.items() if item.is_same}
-        complete = {one.transfer.id: text for one in parcels if (text := _contents(one, proved)) is not None}
+                self._broken([parcel.transfer for parcel in doubtful], compared)
+                doubtful = []
+            equal = {path: item for path, item in compared.items.items() if item.is_same and item.checksum}
+            complete |= {one.transfer.id: _contents(one, equal) for one in doubtful if all(path in equal for path in one.files)}
         self._queue.arrived(complete, self._clock())
-        if different := [parcel for parcel in parcels if parcel.transfer.id not in complete]:
+        if different := [parcel for parcel in doubtful if parcel.transfer.id not in complete]:
             self._differ(different, resend=resend)
 
     def _compare(self, parcels: list[Parcel]) -> Outcome:
@@ -141,9 +144,7 @@ class Sender:
 
     def _unproved(self, parcel: Parcel, items: dict[str, Item]) -> bool:
         """Whether something of it was there already, and nobody has compared it since it was written."""
-        return self._settings.verify is Verify.ALWAYS or any(
-            _proof(file.path, parcel, items) is None for file in parcel.snapshot.files
-        )
+        return self._settings.verify is Verify.ALWAYS or any(_proof(path, parcel, items) is None for path in parcel.files)
 
     def _differ(self, parcels: list[Parcel], *, resend: bool) -> None:
         """What is there looked right by size and time and is not, or belongs to somebody else."""
@@ -168,6 +169,7 @@ class Sender:
                 self._fail(transfer, found.text)
 
     def _again(self, transfer: Transfer, found: Diagnosis) -> None:
+        """Try again later, for as long as the settings say after the last time that anything new got through."""
         now, row = self._clock(), Transfer.get_or_none(Transfer.id == transfer.id)
         if row is None or row.state != TransferState.SENDING:
             return
@@ -191,50 +193,50 @@ class _Watch:
 
     def __init__(self, queue: Queue, parcels: list[Parcel]) -> None:
         self._queue = queue
-        self._parcels = {parcel.transfer.name: parcel for parcel in parcels}
-        self._only = parcels[0] if len(parcels) == 1 else None
-        self._there = 0
+        self._parcels = parcels
+        self._same = 0
+        self._sent = 0
         self._told = 0.0
-        self._flows = False
+        self._put: list[int] = []
+        self._unput = {one.transfer.name: one.transfer.id for one in parcels if one.transfer.place == DATA}
+        self._before = parcels[0].transfer.sent  # further than that: the way is good again
 
     def heard(self, event: Item | Progress) -> None:
         """One event of the run."""
         if isinstance(event, Progress):
-            if self._only:
-                self._tell(self._only.transfer.id, self._there + event.bytes)
-            if event.bytes and not self._flows:
-                self._flows = True
-                for parcel in self._parcels.values():
-                    if parcel.transfer.failures:
-                        self._queue.recovered(parcel.transfer.id)
+            self._sent = event.bytes
         elif event.is_file and event.is_same:
-            self._there += event.size
+            self._same += event.size
+        elif event.is_file and (transfer := self._unput.pop(event.path.partition("/")[0], None)):
+            self._put.append(transfer)
+        if time.monotonic() - self._told >= PROGRESS_S:
+            self.ended()
 
-    def _tell(self, transfer_id: int, sent: int) -> None:
-        now = time.monotonic()
-        if now - self._told >= PROGRESS_S:
-            self._told = now
-            self._queue.note_sent(transfer_id, sent)
+    def ended(self) -> None:
+        """Write down how far it is; of small files that go together nobody asks."""
+        self._told = time.monotonic()
+        if self._put:
+            self._queue.note_put(self._put)
+            self._put = []
+        if len(self._parcels) == 1 and self._sent:
+            there = self._same + self._sent
+            self._queue.note_sent(self._parcels[0].transfer.id, there, further=there > self._before)
 
 
 def _proof(path: str, parcel: Parcel, items: dict[str, Item]) -> str | None:
-    """The checksum by which a file is known to be there; None where it is not known."""
-    item = items.get(path)
-    if item is None:
+    """The checksum by which a file is known to be there as its source is; None where it is not known."""
+    source, item, before = parcel.files[path], items.get(path), parcel.known.get(path)
+    if item is None or item.size != source.size:
         return None
-    if item.checksum or not item.is_same:  # rsync has compared the whole file, or has sent it by a way that has no sums
+    if item.checksum:  # rsync has compared the whole file
         return item.checksum
-    source, before = parcel.files[path], parcel.known.get(path)
-    same = before is not None and (before.size, before.modified_ns) == (source.size, source.modified_ns)
-    return before.checksum if before is not None and same else None
+    if item.is_same and before and (before.size, before.modified_ns) == (source.size, source.modified_ns):
+        return before.checksum  # it was compared when it was sent, and both sides are as they were
+    return None
 
 
-def _contents(parcel: Parcel, items: dict[str, Item]) -> str | None:
-    """What has arrived of a transfer; None where something of it has not, or not whole."""
-    files = []
-    for file in parcel.snapshot.files:
-        checksum, item = _proof(file.path, parcel, items), items.get(file.path)
-        if checksum is None or item is None or item.size != file.size:
-            return None
-        files.append(Arrived(file.path, file.size, file.modified_ns, checksum))
-    return to_text(files)
+def _contents(parcel: Parcel, items: dict[str, Item]) -> str:
+    """What has arrived of a transfer, all of whose files are proved."""
+    return to_text(
+        Arrived(file.path, file.size, file.modified_ns, _proof(file.path, parcel, items) or "") for file in parcel.files.values()
+    )

@@ -7,7 +7,8 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,14 +93,12 @@ def take(source: str, roots: Iterable[Root]) -> Snapshot:
         raise SourceAway(f"{source} cannot be read now: {problem.strerror}") from None
 
 
-def judge(
-    snapshot: Snapshot, fingerprint: str, since: float, now: float, stable_s: float, held: Callable[[], str | None]
-) -> Stillness:
+def judge(snapshot: Snapshot, fingerprint: str, since: float, now: float, stable_s: float, holder: str | None) -> Stillness:
     """Whether nobody writes the source any more, from what it was at the look before (``fingerprint``, unchanged ``since``).
 
     A source that was last written long ago is complete at once. One that somebody holds open is not, whatever its times say.
     """
-    if holder := held():
+    if holder:
         return Stillness(False, now, f"it is open for writing ({holder})")
     if 0 <= snapshot.newest <= now - stable_s:
         return Stillness(True, snapshot.newest)
@@ -108,11 +107,18 @@ def judge(
     return Stillness(now - since >= stable_s, since, "it was written a moment ago")
 
 
-def open_for_writing(source: str) -> str | None:
-    """Which process here has the source, or a file in it, open for writing; None where none can be seen to."""
-    if sys.platform == "win32":
-        return _refuses_rename(source)
-    return _writer(source, Path("/proc"))
+class Writers:
+    """What programs of this computer had open for writing at one moment, as far as this user may see it."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._open = dict(_written(proc)) if sys.platform != "win32" else {}
+
+    def of(self, source: str) -> str | None:
+        """Who has the source, or a file in it, open for writing; None where nobody can be seen to."""
+        if sys.platform == "win32":
+            return _refuses_rename(source)
+        inside = source + os.sep
+        return next((who for path, who in self._open.items() if path == source or path.startswith(inside)), None)
 
 
 def _require_inside(path: Path, roots: tuple[Root, ...]) -> None:
@@ -150,20 +156,21 @@ def _files(folder: str, prefix: str) -> Iterator[SourceFile]:
                 yield SourceFile(name, found.st_size, found.st_mtime_ns)
 
 
-def _writer(source: str, proc: Path) -> str | None:
-    """Linux: what the kernel tells of the processes that this user may look into. Links are read, files not touched."""
-    inside = source + os.sep
+def _written(proc: Path) -> Iterator[tuple[str, str]]:
+    """Linux: (path, process) of what the kernel tells. Links are read, the files themselves not touched."""
+    own = str(os.getpid())
     for process in proc.glob("[0-9]*"):
-        if process.name == str(os.getpid()):
+        if process.name == own:
             continue
-        try:
+        with suppress(OSError):  # gone, or another user's
             for descriptor in os.scandir(process / "fd"):
-                target = str(Path(descriptor.path).readlink())
-                if (target == source or target.startswith(inside)) and _is_writing(process / "fdinfo" / descriptor.name):
-                    return f"process {process.name}"
-        except OSError:  # gone, or another user's
-            continue
-    return None
+                target = os.readlink(descriptor.path)  # noqa: PTH115  # thousands of them
+                if (
+                    target.startswith("/")
+                    and not target.startswith("/dev/")
+                    and _is_writing(process / "fdinfo" / descriptor.name)
+                ):
+                    yield target, f"process {process.name}"
 
 
 def _is_writing(info: Path) -> bool:

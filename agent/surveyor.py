@@ -1,6 +1,7 @@
 """Looking at the sources of what has been ordered until they are complete: from WAITING to READY, or to a failure."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -9,7 +10,7 @@ from agent.paths import Root
 from agent.queue import Queue
 from agent.rsync import Children
 from agent.settings import Settings
-from agent.survey import SourceAway, SourceUnusable, judge, open_for_writing, take
+from agent.survey import SourceAway, SourceUnusable, Stillness, Writers, judge, take
 
 log = structlog.get_logger()
 
@@ -27,42 +28,52 @@ class Surveyor:
         self._clock = clock
 
     def look(self, transfers: list[Transfer]) -> None:
-        """Look at each source once."""
-        for transfer in transfers:
-            try:
-                self._look(transfer)
-            except Exception as error:
-                log.exception("a source could not be looked at", name=transfer.name)
-                self._postpone(transfer, f"{type(error).__name__}: {error}", "", 0.0)
+        """Look at each source once; what was found is written down in one transaction."""
+        writers = Writers()
+        found = [(transfer, self._look(transfer, writers)) for transfer in transfers]
+        now = self._clock()
+        with self._queue.together():
+            for transfer, seen in found:
+                if isinstance(seen, str):
+                    self._fail(transfer, seen)
+                elif seen.stillness.is_still:
+                    self._queue.ready(transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now)
+                else:
+                    self._postpone(transfer, seen, now)
 
-    def _look(self, transfer: Transfer) -> None:
+    def _look(self, transfer: Transfer, writers: Writers) -> "_Seen | str":
+        """What the source is; a text where it can never be sent."""
+        now = self._clock()
         try:
             snapshot = take(transfer.source, self._roots)
         except SourceUnusable as error:
-            return self._fail(transfer, error.message)
+            return error.message
         except SourceAway as error:
-            return self._postpone(transfer, error.message, "", 0.0)
-        now = self._clock()
-        found = judge(
-            snapshot,
-            transfer.fingerprint,
-            transfer.still_since,
-            now,
-            self._settings.stable_s,
-            lambda: open_for_writing(transfer.source),
-        )
-        if found.is_still:
-            self._queue.ready(transfer, snapshot.fingerprint, snapshot.bytes, is_folder=snapshot.is_folder, now=now)
-        else:
-            self._postpone(transfer, found.why, snapshot.fingerprint, found.since)
+            return _Seen(Stillness(False, 0.0, error.message))
+        except Exception as error:
+            log.exception("a source could not be looked at", name=transfer.name)
+            return _Seen(Stillness(False, 0.0, f"{type(error).__name__}: {error}"))
+        holder = writers.of(transfer.source)
+        stillness = judge(snapshot, transfer.fingerprint, transfer.still_since, now, self._settings.stable_s, holder)
+        return _Seen(stillness, snapshot.fingerprint, snapshot.bytes, snapshot.is_folder)
 
-    def _postpone(self, transfer: Transfer, why: str, fingerprint: str, since: float) -> None:
-        now = self._clock()
-        waited = now - transfer.state_since
+    def _postpone(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
+        waited, why = now - transfer.state_since, seen.stillness.why
         if waited > self._settings.survey_limit_s:
-            return self._fail(transfer, f"{transfer.name} was not complete after {waited / 60:.0f} minutes: {why}")
-        self._queue.postpone_survey(transfer, now + self._settings.survey_interval_s, why, fingerprint, since)
+            return self._fail(transfer, f"{transfer.source} was not complete after {waited / 60:.0f} minutes: {why}")
+        until = now + self._settings.survey_interval_s
+        self._queue.postpone_survey(transfer, until, why, seen.fingerprint, seen.stillness.since)
 
     def _fail(self, transfer: Transfer, why: str) -> None:
         log.warning("a source cannot be sent", name=transfer.name, detail=why)
         self._children.end(self._queue.fail(transfer, why, self._clock()))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A source at one look."""
+
+    stillness: Stillness
+    fingerprint: str = ""
+    bytes: int = 0
+    is_folder: bool = False

@@ -12,37 +12,71 @@ MAX_WORDS = 300
 _TRANSIENT_CODES = {10, 30, 35}  # socket, time-out, time-out of a daemon's connection
 _ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # of these the words tell more, if there are any
 
-# In the order in which they are looked for: the first that is found is nearest to the cause.
+# In the order in which they are looked for: a lost connection is often what follows from something else, and so comes last.
 _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
-    (trouble, re.compile(pattern, re.IGNORECASE))
-    for trouble, pattern in (
+    (trouble, re.compile("|".join(patterns), re.IGNORECASE))
+    for trouble, patterns in (
         (
             Trouble.HOST_KEY_CHANGED,
-            r"remote host identification has changed|host key verification failed|no .* host key is known",
+            ("remote host identification has changed", "host key verification failed", "no .* host key is known"),
         ),
         (
             Trouble.LOGIN_REFUSED,
-            r"permission denied \((?:publickey|password|keyboard)|too many authentication failures|@ERROR: auth",
+            (
+                r"permission denied \((?:publickey|password|keyboard)",
+                "too many authentication failures",
+                "@ERROR: auth",
+                "load key .*(?:permission|invalid|no such file)",
+                "unprotected private key",
+            ),
         ),
-        (Trouble.LOGIN_REFUSED, r"load key .*(?:permission|invalid|no such file)|unprotected private key"),
-        (Trouble.NETWORK, r"connection (?:refused|timed out|reset|closed)|no route to host|network is unreachable|broken pipe"),
-        (Trouble.NETWORK, r"could not resolve|name or service not known|temporary failure in name resolution|connect: timeout"),
-        (
-            Trouble.NETWORK,
-            r"not responding|kex_exchange_identification|timeout in data send|failed to connect|@ERROR: max connections",
-        ),
-        (Trouble.TARGET_FULL, r"no space left on device|disk quota exceeded|file too large"),
+        (Trouble.TARGET_FULL, ("no space left on device", "disk quota exceeded", "file too large")),
         (
             Trouble.SOURCE_UNREADABLE,
-            r"send_files failed to open|opendir .* failed|readlink_stat.* failed|link_stat .* failed|read errors mapping",
+            ("send_files failed to open", "opendir .* failed", "link_stat .* failed", "read errors mapping"),
         ),
-        (Trouble.SOURCE_CHANGED, r"file has vanished|failed verification"),
+        (Trouble.SOURCE_CHANGED, ("file has vanished", "failed verification")),
         (
             Trouble.TARGET_GONE,
-            r"mkdir .*no such file|change_dir#\d+ .*no such file|cumulus-receive: there is no|@ERROR: unknown module",
+            (
+                "mkdir .*no such file",
+                r"change_dir#\d+ .*no such file",
+                r"\[receiver\].*no such file",
+                "cumulus-receive: there is no",
+                "@ERROR: unknown module",
+            ),
         ),
-        (Trouble.TARGET_REFUSES, r"permission denied|read-only file system|operation not permitted|cumulus-receive: "),
-        (Trouble.SETUP, r"unknown option|command not found|failed to exec|is your shell clean|protocol version mismatch"),
+        (
+            Trouble.TARGET_REFUSES,
+            ("permission denied", "read-only file system", "operation not permitted", "cumulus-receive: "),
+        ),
+        (
+            Trouble.SETUP,
+            (
+                "unknown option",
+                "command not found",
+                "failed to exec",
+                "is your shell clean",
+                "protocol version mismatch",
+            ),
+        ),
+        (
+            Trouble.NETWORK,
+            (
+                "connection (?:refused|timed out|reset|closed)",
+                "no route to host",
+                "network is unreachable",
+                "broken pipe",
+                "could not resolve",
+                "name or service not known",
+                "temporary failure in name resolution",
+                "not responding",
+                "kex_exchange_identification",
+                "timeout",
+                "failed to connect",
+                "@ERROR: max connections",
+            ),
+        ),
     )
 )
 

@@ -1,6 +1,8 @@
 """What the agent's tests share: settings of a laboratory of this test alone, an agent whose clock is the test's."""
 
+import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from agent.models import Job, Transfer, database_of, open_database
 from agent.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import RootSetting, Settings
+from tests.agent.sshd import SSHD, Sshd, running_sshd
 
 LONG_AGO_S = 3600.0
 LIMIT_S = 30.0
@@ -115,8 +118,74 @@ def settle(agent: Agent, look: Callable[[], bool] = lambda: False, limit_s: floa
     """Run the loop's rounds until nothing is left to do, or ``look`` finds what the test waits for."""
     deadline = time.monotonic() + limit_s
     while not look():
+        was_idle = agent.loop.is_idle()
         pause = agent.loop.tick()
-        if agent.loop.is_idle() and pause > 10:
+        if was_idle and agent.loop.is_idle() and pause > 10:
             return
-        assert time.monotonic() < deadline, [vars(row) for row in Transfer.select()]
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, [row.__data__ for row in Transfer.select().limit(5)]
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, lab: Lab) -> Iterator[Sshd]:
+    """An ssh server that takes uploads to the laboratory's storage, and nothing else."""
+    if not SSHD:
+        pytest.skip("no sshd on this computer (Debian: openssh-server)")
+    with running_sshd(tmp_path / "sshd") as made:
+        made.allow(lab.storage)
+        yield made
+
+
+@pytest.fixture
+def ssh_settings(agent_settings: Settings, sshd: Sshd) -> Settings:
+    """An agent that sends by ssh."""
+    agent_settings.home.mkdir()
+    known_hosts = agent_settings.home / "known_hosts"
+    sshd.trust(known_hosts)
+    return agent_settings.model_copy(
+        update={
+            "target": f"{sshd.login}:",
+            "ssh_port": sshd.port,
+            "ssh_key": sshd.folder / "key",
+            "known_hosts": known_hosts,
+            "timeout_s": 10,
+        }
+    )
+
+
+@pytest.fixture
+def remote(ssh_settings: Settings) -> Iterator[Agent]:
+    """The parts of an agent that sends by ssh; its loop does not run."""
+    made = make_agent(ssh_settings)
+    yield made
+    made.loop.stop()
+    database_of(Job).close()
+
+
+def order(agent: Agent, lab: Lab, number: int, *shared: str, local: tuple[str, ...] = (), owner: str = "akeller") -> str:
+    """What the client posts; the agent's sentence."""
+    form = {
+        "job_id": str(number),
+        "job_dir": lab.job(number),
+        "owner": owner,
+        "files": json.dumps(shared),
+        "local_files": json.dumps(local),
+    }
+    answer = agent.app.test_client().post("/send-rsync", data=form, content_type="multipart/form-data")
+    assert answer.status_code == 200
+    return str(answer.get_json())
+
+
+def job_state(number: int) -> str:
+    return str(Job.get(Job.number == number).state)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

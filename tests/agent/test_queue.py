@@ -223,7 +223,7 @@ def test_a_file_that_is_to_be_tried_again_waits_and_lets_others_pass(queue: Queu
 def test_progress_is_told_for_what_is_not_there_yet(queue: Queue, add: Adder) -> None:
     number = add("anna", "a.raw", "b.raw", size=BIG)
     (first,) = queue.next_batch(NOW)
-    queue.note_sent(first.id, BIG // 2)
+    queue.note_sent(first.id, BIG // 2, further=True)
     assert {line.name: line.percent for line in queue.lines("anna", number)} == {"a.raw": 49, "b.raw": 0}
     assert queue.lines("bert", number) == []
     queue.arrived({first.id: "[]"}, NOW)
@@ -268,7 +268,7 @@ def test_old_jobs_are_forgotten_but_not_what_lies_in_the_storage(queue: Queue, a
     assert [job.number for job in Job.select()] == [3]
     assert Want.select().count() == 1
     assert sorted(row.name for row in Transfer.select()) == ["a.raw", "open.raw"]
-    assert queue.last_sent(DATA, "a.raw") is not None
+    assert queue.last_put(DATA, "a.raw") is not None
 
 
 def test_a_queue_of_a_later_version_is_refused(tmp_path: Path) -> None:

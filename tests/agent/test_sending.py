@@ -1,0 +1,321 @@
+"""Files on their way by real rsync and real ssh: what arrives, when it counts as arrived, and what is told when it does not."""
+
+import os
+import random
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent.models import Job, Transfer
+from agent.serve import Agent, make_agent
+from agent.settings import Settings, Verify
+from agent.states import JobState, TransferState
+from tests.agent.conftest import Lab, job_state, order, settle
+from tests.agent.sshd import Sshd, make_key
+
+STRANGE = [
+    "plain.raw",
+    "with blanks  two.raw",
+    'it\'s "quoted" `id` $(id) ;&|.raw',
+    "-rf",
+    "--delete",
+    "éüß 日本語 \N{SNOWMAN}.raw",
+    "new\nline\tand tab\r.raw",
+    "back\\slash\\#012.raw",
+    "star*?[a].raw",
+    "a:b.raw",
+    "~",
+    "%C %n.raw",
+    "x" * 240,
+]
+
+
+def bruker(lab: Lab, name: str = "run 1.d") -> str:
+    """A folder as Bruker's instruments leave it; its path."""
+    for file, size in (
+        ("analysis.tdf", 50_000),
+        ("analysis.tdf_bin", 300_000),
+        ("42.m/microTOF Q.method", 3_000),
+        ("SampleInfo.xml", 0),
+    ):
+        lab.write(f"{name}/{file}", random.Random(file).randbytes(size))
+    return str(lab.source / name)
+
+
+def same(left: Path, right: Path) -> bool:
+    """Whether two files or folders have the same content."""
+    if left.is_dir():
+        names = sorted(str(path.relative_to(left)) for path in left.rglob("*"))
+        return names == sorted(str(path.relative_to(right)) for path in right.rglob("*")) and all(
+            same(left / name, right / name) for name in names if not (left / name).is_dir()
+        )
+    return left.read_bytes() == right.read_bytes() and int(left.stat().st_mtime) == int(right.stat().st_mtime)
+
+
+@pytest.fixture(params=["folder", "ssh"])
+def sending(request: pytest.FixtureRequest, agent_settings: Settings) -> Agent:
+    """An agent for each kind of target."""
+    return request.getfixturevalue("agent" if request.param == "folder" else "remote")  # type: ignore[no-any-return]
+
+
+def test_all_files_are_there_when_the_marker_is(sending: Agent, lab: Lab) -> None:
+    raw, folder, own = lab.write("a.raw", random.randbytes(200_000)), bruker(lab), lab.write("list.txt", "ids")
+    order(sending, lab, 1, raw, folder, local=(own,))
+    settle(sending)
+    assert job_state(1) == JobState.DELIVERED
+    assert lab.is_marked(1)
+    assert lab.in_job(1, ".cumulus.rsync").read_bytes() == b""
+    assert same(Path(raw), lab.data / "a.raw")
+    assert same(Path(folder), lab.data / "run 1.d")
+    assert same(Path(own), lab.in_job(1, "input/list.txt"))
+    assert sorted(path.name for path in lab.data.iterdir()) == ["a.raw", "run 1.d"]
+
+
+def test_names_of_every_kind_arrive_as_they_are(sending: Agent, lab: Lab) -> None:
+    files = [lab.write(name, name) for name in STRANGE]
+    inner = lab.write("odd\n.d/'\"\\#\n ü.bin", "inner")
+    order(sending, lab, 1, *files, str(Path(inner).parent), local=tuple(files))
+    settle(sending)
+    assert job_state(1) == JobState.DELIVERED
+    for name in STRANGE:
+        assert (lab.data / name).read_bytes() == name.encode()
+        assert lab.in_job(1, f"input/{name}").read_bytes() == name.encode()
+    assert (lab.data / "odd\n.d" / "'\"\\#\n ü.bin").read_text() == "inner"
+
+
+def test_a_name_that_is_no_text_arrives_within_a_folder(agent: Agent, lab: Lab) -> None:
+    folder = lab.source / "x.d"
+    folder.mkdir()
+    path = os.fsencode(folder) + b"/\xff\xfe.bin"
+    with open(path, "wb") as file:
+        file.write(b"bytes")
+    os.utime(path, (1, 1))
+    order(agent, lab, 1, str(folder))
+    settle(agent)
+    assert job_state(1) == JobState.DELIVERED
+    assert os.listdir(os.fsencode(lab.data / "x.d")) == [b"\xff\xfe.bin"]
+
+
+def test_many_small_files_arrive(agent: Agent, lab: Lab) -> None:
+    files = [lab.write(f"{number}.mgf", str(number)) for number in range(1_000)]
+    order(agent, lab, 1, local=tuple(files))
+    settle(agent, limit_s=60)
+    assert job_state(1) == JobState.DELIVERED
+    assert {path.name: path.read_text() for path in lab.in_job(1, "input").iterdir()} == {
+        f"{n}.mgf": str(n) for n in range(1_000)
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("together", [True, False])
+def test_ten_thousand_small_files_arrive(remote: Agent, lab: Lab, together: bool) -> None:
+    files = [lab.write(f"many.d/{number}.bin", str(number)) for number in range(10_000)]
+    order(remote, lab, 1, *([str(lab.source / "many.d")] if together else files))
+    settle(remote, limit_s=250)
+    assert job_state(1) == JobState.DELIVERED
+    arrived = lab.data / "many.d" if together else lab.data
+    assert len(list(arrived.iterdir())) == 10_000
+
+
+@pytest.mark.long
+def test_files_of_gigabytes_arrive(remote: Agent, lab: Lab) -> None:
+    sparse = Path(lab.write("sparse.raw"))
+    os.truncate(sparse, 2 << 30)
+    os.utime(sparse, (1, 1))
+    lab.write("random.raw", b"".join(random.randbytes(1 << 24) for _ in range(64)))
+    order(remote, lab, 1, str(sparse), str(lab.source / "random.raw"))
+    settle(remote, limit_s=250)
+    assert job_state(1) == JobState.DELIVERED
+    assert (lab.data / "sparse.raw").stat().st_size == 2 << 30
+    assert same(lab.source / "random.raw", lab.data / "random.raw")
+
+
+def test_everybody_may_read_what_arrived_whatever_the_sources_rights_were(agent: Agent, lab: Lab) -> None:
+    folder = Path(bruker(lab))
+    (folder / "analysis.tdf").chmod(0o600)
+    folder.chmod(0o700)
+    order(agent, lab, 1, str(folder))
+    settle(agent)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (lab.data / "run 1.d", *(lab.data / "run 1.d").rglob("*"))}
+    assert modes == {0o755, 0o644}
+
+
+def test_a_file_that_is_there_is_not_sent_again(agent: Agent, lab: Lab) -> None:
+    raw = lab.write("a.raw", random.randbytes(1_000_000))
+    order(agent, lab, 1, raw)
+    settle(agent)
+    before = (lab.data / "a.raw").stat()
+    order(agent, lab, 2, raw)
+    settle(agent)
+    assert job_state(2) == JobState.DELIVERED
+    assert (lab.data / "a.raw").stat() == before
+
+
+def test_a_source_that_has_changed_since_the_last_job_is_sent_again(agent: Agent, lab: Lab) -> None:
+    for number, content in enumerate((b"a" * 1000, b"b" * 1000), 1):
+        order(agent, lab, number, lab.write("a.raw", content, age_s=1000 * number))
+        settle(agent)
+    assert (lab.data / "a.raw").read_bytes() == b"b" * 1000
+
+
+def test_another_file_of_the_same_name_is_never_overwritten(agent: Agent, lab: Lab) -> None:
+    order(agent, lab, 1, lab.write("monday/blank.raw", "monday"))
+    settle(agent)
+    order(agent, lab, 2, lab.write("tuesday/blank.raw", "tuesday"))
+    settle(agent)
+    assert job_state(2) == JobState.FAILED
+    assert "another file or folder named 'blank.raw'" in Job.get(Job.number == 2).message
+    assert (lab.data / "blank.raw").read_text() == "monday"
+    assert not lab.is_marked(2)
+
+
+def test_the_same_content_under_the_same_name_is_taken_from_wherever_it_comes(agent: Agent, lab: Lab) -> None:
+    order(agent, lab, 1, lab.write("monday/blank.raw", "blank"))
+    settle(agent)
+    order(agent, lab, 2, lab.write("tuesday/blank.raw", "blank", age_s=10_000))
+    settle(agent)
+    assert job_state(2) == JobState.DELIVERED
+
+
+def test_a_file_that_another_program_put_there_is_compared_by_its_content(agent: Agent, lab: Lab) -> None:
+    raw = Path(lab.write("a.raw", b"right" * 1000))
+    shutil.copy2(raw, lab.data / "a.raw")
+    (lab.data / "a.raw").write_bytes(b"wrong" * 1000)
+    os.utime(lab.data / "a.raw", ns=(raw.stat().st_mtime_ns,) * 2)  # it looks the same by size and time
+    order(agent, lab, 1, str(raw))
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert (lab.data / "a.raw").read_bytes() == b"wrong" * 1000
+
+
+def test_what_was_damaged_in_the_storage_is_found_where_everything_is_compared(agent_settings: Settings, lab: Lab) -> None:
+    agent = make_agent(agent_settings.model_copy(update={"verify": Verify.ALWAYS}))
+    raw = Path(lab.write("a.raw", b"right" * 1000))
+    order(agent, lab, 1, str(raw))
+    settle(agent)
+    (lab.data / "a.raw").write_bytes(b"wrong" * 1000)
+    os.utime(lab.data / "a.raw", ns=(raw.stat().st_mtime_ns,) * 2)
+    order(agent, lab, 2, str(raw))
+    settle(agent)
+    assert job_state(2) == JobState.DELIVERED
+    assert (lab.data / "a.raw").read_bytes() == b"right" * 1000
+    agent.loop.stop()
+
+
+def test_a_source_that_changes_while_it_is_sent_is_sent_again(agent_settings: Settings, lab: Lab) -> None:
+    agent = make_agent(agent_settings.model_copy(update={"bwlimit_kib": 4_000}))
+    raw = Path(lab.write("a.raw", b"0" * 4_000_000))
+    order(agent, lab, 1, str(raw))
+    settle(agent, lambda: Transfer.get().state == TransferState.SENDING)
+
+    def meanwhile() -> None:
+        with raw.open("r+b") as file:
+            file.write(b"1" * 100)
+
+    timer = threading.Timer(0.4, meanwhile)
+    timer.start()
+    settle(agent)
+    timer.join()
+    assert job_state(1) == JobState.DELIVERED
+    assert (lab.data / "a.raw").read_bytes() == raw.read_bytes()
+    assert raw.read_bytes().startswith(b"1")
+    agent.loop.stop()
+
+
+@pytest.mark.parametrize("kind", ["missing", "link", "fifo", "link inside", "missing in a folder"])
+def test_a_source_that_cannot_be_sent_fails_the_job_with_its_name(agent: Agent, lab: Lab, kind: str) -> None:
+    path = lab.source / "x.d"
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link inside":
+        path.mkdir()
+        (path / "inner").symlink_to("/etc/passwd")
+    elif kind == "missing in a folder":
+        path = lab.source / "gone" / "a.raw"
+        lab.write("gone/b.raw")
+    order(agent, lab, 1, lab.write("good.raw"), str(path))
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert str(path) in Job.get().message
+    assert not lab.is_marked(1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_in_a_folder_is_named(agent: Agent, lab: Lab) -> None:
+    folder = Path(bruker(lab))
+    (folder / "analysis.tdf").chmod(0)
+    order(agent, lab, 1, str(folder))
+    settle(agent)
+    assert "analysis.tdf" in Job.get().message
+
+
+def test_a_link_in_the_way_does_not_lead_out_of_the_roots(agent: Agent, lab: Lab) -> None:
+    (lab.top / "secret").mkdir()
+    (lab.top / "secret" / "a.raw").write_text("secret")
+    (lab.source / "way").symlink_to(lab.top / "secret")
+    order(agent, lab, 1, str(lab.source / "way" / "a.raw"))
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert "a link leads out" in Job.get().message
+    assert list(lab.data.iterdir()) == []
+
+
+def test_a_changed_host_key_is_named_and_nothing_is_sent(ssh_settings: Settings, sshd: Sshd, lab: Lab) -> None:
+    make_key(lab.top / "other")
+    sshd.trust(ssh_settings.known_hosts, (lab.top / "other.pub").read_text())
+    agent = make_agent(ssh_settings)
+    order(agent, lab, 1, lab.write("a.raw"))
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert "host key" in Job.get().message
+    assert list(lab.data.iterdir()) == []
+    agent.loop.stop()
+
+
+def test_a_refused_key_is_named(ssh_settings: Settings, sshd: Sshd, lab: Lab) -> None:
+    (sshd.folder / "authorized_keys").write_text("")
+    agent = make_agent(ssh_settings)
+    order(agent, lab, 1, lab.write("a.raw"))
+    settle(agent)
+    assert "refuses the agent's key" in Job.get().message
+    agent.loop.stop()
+
+
+def test_a_job_whose_folder_is_gone_fails_and_no_folder_is_made(remote: Agent, lab: Lab) -> None:
+    order(remote, lab, 1, lab.write("a.raw"), local=(lab.write("l.txt"),))
+    shutil.rmtree(lab.storage / "jobs" / lab.job(1))
+    order(remote, lab, 2, lab.write("b.raw"))
+    shutil.rmtree(lab.storage / "jobs" / lab.job(2))
+    settle(remote)
+    assert (job_state(1), job_state(2)) == (JobState.FAILED, JobState.FAILED)
+    assert "job's folder is not in the storage" in Job.get(Job.number == 2).message
+    assert list((lab.storage / "jobs").iterdir()) == []
+
+
+def test_one_bad_file_among_many_fails_its_own_job_alone(agent: Agent, lab: Lab) -> None:
+    good, bad = lab.write("good.txt", "g"), lab.write("bad.txt", "b")
+    order(agent, lab, 1, good)
+    order(agent, lab, 2, bad)
+    (lab.data / "bad.txt").mkdir()
+    (lab.data / "bad.txt" / "x").write_text("in the way")
+    settle(agent)
+    assert (job_state(1), job_state(2)) == (JobState.DELIVERED, JobState.FAILED)
+    assert (lab.data / "good.txt").read_text() == "g"
+
+
+def test_a_full_target_is_named(agent_settings: Settings, lab: Lab, small_disk: Path) -> None:
+    (small_disk / "data").mkdir()
+    shutil.rmtree(lab.data)
+    lab.data.symlink_to(small_disk / "data")
+    agent = make_agent(agent_settings)
+    order(agent, lab, 1, lab.write("a.raw", random.randbytes(3_000_000)))
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert "The storage is full" in Job.get().message
+    assert not lab.is_marked(1)
+    agent.loop.stop()
