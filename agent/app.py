@@ -88,15 +88,14 @@ def create_app(api: Api) -> Flask:
     """The web application."""
     app = Flask("agent", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_POST_BYTES
-    # The client asks for // and never follows a redirect.
+    # The client never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     routes: tuple[tuple[str, Callable[..., Response], object], ...] = (
-        ("/", api.version, None),
-        ("//", api.version, None),
+        ("/", api.version, None),  # and //, as the client writes it: leading slashes are one for Werkzeug
         ("/list-rsync", api.names, []),
-        ("/progress-rsync/<owner>/<job_id>", api.progress, {}),
-        ("/cancel-rsync/<owner>/<job_id>", api.cancel, ""),
+        ("/progress-rsync/<path:owner>/<job_id>", api.progress, {}),
+        ("/cancel-rsync/<path:owner>/<job_id>", api.cancel, ""),
         ("/queue", api.queue, []),
         ("/status", api.status, ""),
     )

@@ -86,7 +86,7 @@ def running(settings: Settings) -> Iterator[Running]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/").status_code == 200
+        return httpx.get(f"{url}//").status_code == 200
     except httpx.TransportError:
         return False
 
