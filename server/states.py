@@ -126,6 +126,7 @@ class Reason(StrEnum):
 
     CANCELLED = "cancelled"
     INPUT_MISSING = "input_missing"
+    INPUT_INCOMPLETE = "input_incomplete"
     STEP_BEFORE_FAILED = "step_before_failed"
     UPLOAD_FAILED = "upload_failed"
     UPLOAD_TIMEOUT = "upload_timeout"
@@ -204,6 +205,11 @@ _POLICIES = {
     Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled.", "Nothing is to be done."),
     Reason.INPUT_MISSING: _Policy(
         Blame.USER, "An input file is missing.", "Look whether the agent sends that file, and submit the job again."
+    ),
+    Reason.INPUT_INCOMPLETE: _Policy(
+        Blame.USER,
+        "An input file is not as it was sent.",
+        "Look who changed it in the storage, or which later job sent another one of its name; submit the job again.",
     ),
     Reason.STEP_BEFORE_FAILED: _Policy(
         Blame.USER, "The job that it starts after did not succeed.", "Look at the job before; submit both again."

@@ -14,12 +14,14 @@ from server.jobs.chains import steps_up_to
 from server.jobs.manifests import write_manifest
 from server.models import Change, Event, Job, living_workers, move, unfinished_jobs
 from server.states import JobState
+from server.storage.arrivals import left_over
 from server.storage.converted import Converted
 from server.storage.data import entries, remove, set_aside, set_aside_before
 from server.storage.folders import Storage
 
 DAY_S = 24 * 3600
 DELETED = "deleted by its owner"  # what the event of an archived job says, of which nothing is kept
+BROKEN_UPLOAD_DAYS = 14  # nobody goes on with a file after that
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 log = structlog.get_logger()
 
@@ -63,6 +65,8 @@ class Retention:
         for folder in (self._storage.jobs, self._storage.data):
             for left in set_aside_before(folder):
                 _discard(left)
+        for left in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S):
+            _discard(left)
         return done
 
     def forget(self, job: Job, change: Change) -> bool:

@@ -30,6 +30,7 @@ from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
 from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
+from server.storage.arrivals import incomplete
 from server.storage.folders import FolderGone, JobFolder, Storage
 from server.workers.causes import classify
 from server.workers.clouds.base import Layout
@@ -237,6 +238,8 @@ class Steps:
             return self._endings.fail(job, Reason.APP_GONE, error.message, now)
         except InvalidInput as error:
             return self._endings.fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
+        if not missing and (different := incomplete(folder, self._storage.root)):
+            return self._endings.fail(job, Reason.INPUT_INCOMPLETE, "; ".join(different[:20]), now)
         if missing:
             return self._endings.fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
         self._reuse.note_needs(job.id, files)

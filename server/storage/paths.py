@@ -11,7 +11,7 @@ PRIVATE_PREFIX = ".cumulus."
 
 def inside(root: Path, relative: str, *, field: str = "path") -> Path:
     """The path ``relative`` under ``root``, links followed. Raises InvalidInput where it leads elsewhere, NotFound if absent."""
-    _require_plain(relative, field)
+    require_plain(relative, field)
     try:
         base = root.resolve()
         path = (base / relative).resolve(strict=True)
@@ -24,13 +24,14 @@ def inside(root: Path, relative: str, *, field: str = "path") -> Path:
 
 def base_name(name: str, *, field: str = "name") -> str:
     """``name`` if it can be a file of its own in a folder. Raises InvalidInput."""
-    _require_plain(name, field)
+    require_plain(name, field)
     if "/" in name:
         raise InvalidInput(f"{name!r} is not a plain file name", field=field)
     return name
 
 
-def _require_plain(relative: str, field: str) -> None:
+def require_plain(relative: str, field: str) -> None:
+    """Raises InvalidInput where a relative path could lead elsewhere than down, or to the controller's own files."""
     parts = relative.split("/")
     if not relative or "\0" in relative or len(relative.encode(errors="replace")) > MAX_PATH_BYTES:
         raise InvalidInput("a path is empty, too long or has a NUL byte", field=field)

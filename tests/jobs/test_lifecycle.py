@@ -267,3 +267,19 @@ def test_a_new_controller_goes_on_where_a_killed_one_stopped(
     folder = folder_of(adopted, job_id)
     assert (folder / ".cumulus.log").read_text().count("probe started") == 1, "the app ran twice"
     assert Worker.select().count() == 1
+
+
+def test_an_input_file_that_is_not_as_the_agent_sent_it_is_named_and_nothing_is_started(running: Controller) -> None:
+    (running.storage.data / "a.raw").write_text("123")
+    job = running.jobs.submit(
+        submission(settings='{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\data\\\\a.raw"]}')
+    )
+    folder = running.jobs.folder(job)
+    (folder.path / ".cumulus.manifest").write_text('{"version": 1, "files": [{"path": "data/a.raw", "size": 10}]}')
+    folder.mark_arrived()
+    running.loop.wake()
+    eventually(is_final(job.id))
+    row = Job.get_by_id(job.id)
+    assert (row.state, row.reason) == ("failed", Reason.INPUT_INCOMPLETE)
+    assert "data/a.raw has 3 bytes, not 10" in row.message
+    assert Worker.select().count() == 0

@@ -219,3 +219,13 @@ def test_converted_files_that_no_job_has_taken_for_long_go(controller: Controlle
     gone = rules.clean(2e9 + DAY_S)
     assert [(one.kind, one.name, one.bytes) for one in gone] == [("converted", "a" * 64, 5)]
     assert [path.name for path in folder.iterdir()] == ["b" * 64]
+
+
+def test_what_a_broken_upload_left_goes_after_a_while(controller: Controller, rules: Retention) -> None:
+    left = controller.storage.data / ".a.raw.Xy12Zz"
+    left.write_text("half")
+    now = left.stat().st_ctime
+    rules.clean(now + 13 * DAY_S)
+    assert left.exists()
+    rules.clean(now + 15 * DAY_S)
+    assert not left.exists()
