@@ -9,7 +9,7 @@ import structlog
 from agent.manifest import manifest
 from agent.models import Job
 from agent.queue import Queue
-from agent.rsync import Children, Rsync
+from agent.rsync import AgentEnds, Children, Rsync
 from agent.sender import MAX_DELAY_S
 from agent.settings import Settings
 from agent.states import JobState
@@ -44,6 +44,8 @@ class Endings:
                 self._mark(job)
             else:
                 self._tell(job)
+        except AgentEnds:
+            return
         except Exception as error:
             log.exception("a job's end failed unexpectedly", job_id=job.number)
             self._later(job, f"{type(error).__name__}: {error}")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from agent.errors import AgentError
 from agent.output import FORMAT, Item, Progress, Reader
 from agent.paths import for_rsync
 from agent.settings import Settings
@@ -27,9 +28,16 @@ PARTIAL = ".cumulus.partial"
 MARK = "CUMULUS_AGENT_CHILD_OF"  # in the environment of all that an agent starts: its home
 GRACE_S = 5.0
 LOOK_S = 0.02
+EXIT_NOT_FOUND = 127  # as a shell's
 CONNECT_S = 20
 SAID_LIMIT = 256 * 1024  # characters
 READ_BYTES = 64 * 1024
+
+
+class AgentEnds(AgentError):
+    """No transfer begins any more; it goes on when the agent is started again."""
+
+    code = "agent_ends"
 
 
 @dataclass(frozen=True)
@@ -163,12 +171,15 @@ class Children:
     ) -> Outcome:
         """Run to the end, which :meth:`end` can bring about; tells of each event while it runs.
 
-        Raises OSError if it cannot start.
+        Raises AgentEnds where none may start any more.
         """
         with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as said:
             names.write(b"".join(os.fsencode(name) + b"\0" for name in command.names))
             names.seek(0)
-            child = self._start(command, names.fileno(), said.fileno(), frozenset(transfers))
+            try:
+                child = self._start(command, names.fileno(), said.fileno(), frozenset(transfers))
+            except (FileNotFoundError, PermissionError):
+                return Outcome(EXIT_NOT_FOUND, said=f"{command.argv[0]}: command not found")
             try:
                 outcome = Outcome(0)
                 for event in _events(child):
@@ -201,7 +212,7 @@ class Children:
     def _start(self, command: Command, stdin: int, stderr: int, transfers: frozenset[int]) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._closed:
-                raise OSError("the agent ends")
+                raise AgentEnds("the agent ends")
             child = subprocess.Popen(
                 command.argv,
                 stdin=stdin,

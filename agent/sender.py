@@ -15,7 +15,7 @@ from agent.orders import DATA
 from agent.output import Item, Progress
 from agent.paths import Root, parent
 from agent.queue import Queue
-from agent.rsync import Children, Outcome, Rsync
+from agent.rsync import AgentEnds, Children, Outcome, Rsync
 from agent.settings import Settings, Verify
 from agent.states import TransferState, Trouble
 from agent.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, Writers, take
@@ -59,12 +59,14 @@ class Sender:
         self._clock = clock
 
     def send(self, batch: list[Transfer]) -> None:
-        """Bring a batch, moved to SENDING before, to its next state. Leaves nothing in SENDING, whatever happens."""
+        """Bring a batch, moved to SENDING before, to its next state. Leaves nothing in SENDING, unless the agent ends."""
         try:
             parcels = [parcel for transfer in batch if (parcel := self._look(transfer))]
             for is_own in (True, False):
                 if chosen := [parcel for parcel in parcels if parcel.is_own is is_own]:
                     self._send(chosen, keep_existing=not is_own)
+        except AgentEnds:
+            return  # the next agent takes it up
         except Exception as error:
             log.exception("a batch failed unexpectedly", names=[one.name for one in batch[:5]])
             for transfer in batch:  # those that have moved on meanwhile stay where they are

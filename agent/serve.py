@@ -1,6 +1,7 @@
 """Running the agent in this process: the web server in the main thread, the loop in another, until a signal ends both."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -81,6 +82,8 @@ def require_setup(settings: Settings) -> None:
     if not settings.target:
         raise SetupMissing("no target is set: CUMULUS_AGENT_TARGET, or `target` in cumulus-agent.toml, says where files go")
     target = read_target(settings.target)
+    if not shutil.which(settings.rsync):
+        raise SetupMissing(f"{settings.rsync} is not installed: `cumulus-agent doctor` says how to get it")
     if target.kind is Kind.SSH and not settings.known_hosts.is_file():
         raise SetupMissing(
             f"the host key of {target.login} is not known: put it into {settings.known_hosts} (`cumulus-agent doctor` says how)"

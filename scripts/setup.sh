@@ -3,7 +3,7 @@
 #   run   the virtual environment .venv with what the controller needs
 #   dev   the same with what tests and checks need
 #   qemu  Debian/Ubuntu packages for real virtual machines and their NFS server
-#   local Debian/Ubuntu packages of the apps themselves, to run them on this computer
+#   local Debian/Ubuntu packages of the apps themselves, to run them on this computer, and what the agent sends with
 # Packages are installed with apt-get, through sudo where this is not root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,8 +19,8 @@ wanted=()
 optional=(tandem-mass topp)
 for cloud in "$@"; do
   case $cloud in
-    qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server e2fsprogs) ;;
-    local) wanted+=(comet-ms libpwiz-tools "${optional[@]}") ;;
+    qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs) ;;
+    local) wanted+=(comet-ms libpwiz-tools openssh-client openssh-server rsync "${optional[@]}") ;;
     *) say "setup.sh: no packages are known for '$cloud'"; exit 2 ;;
   esac
 done
