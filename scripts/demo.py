@@ -1,7 +1,7 @@
 """The demonstration: one real search, from an empty computer to the table of its best hits, through the REST API.
 
-Starts a controller of its own on a free port, submits as the desktop client does, follows the job, fetches its output file,
-prints the result, and leaves nothing running, also after Ctrl-C.
+Starts a controller and an agent of its own on free ports, submits as the desktop client does, has the agent send the files,
+follows the job, fetches its output file, prints the result, and leaves nothing running, also after Ctrl-C.
 """
 
 import json
@@ -20,12 +20,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from scripts.interruption import Interrupted, uninterrupted
 from scripts.psms import best_by_score, parse_psms
+from scripts.upload import Uploads, uploads
 from server.client import Client, Submitted
 from server.errors import CumulusError
 from server.installation import running_controller
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
-from server.storage.delivery import deliver
 from server.storage.folders import Storage
 
 APP = "comet_2019.015"
@@ -45,10 +46,6 @@ STOP_LIMIT_S = 90.0
 LOOK_S = 0.25
 
 
-class Interrupted(Exception):
-    """Ctrl-C, or a request to end."""
-
-
 def main() -> int:
     """Run the demonstration; the exit code is 0 if the search succeeded, 130 after Ctrl-C."""
     console = Console(highlight=False)
@@ -57,8 +54,8 @@ def main() -> int:
         signal.signal(number, _interrupt)
     try:
         prepare()
-        with controller(settings) as client:
-            return search(settings, client, console)
+        with controller(settings) as client, uploads(settings, client.url, EXAMPLE) as agent:
+            return search(settings, client, agent, console)
     except Interrupted:
         console.print("interrupted: nothing is left running")
         return 130
@@ -109,7 +106,7 @@ def wait_ready(settings: Settings, child: "subprocess.Popen[bytes]", log: Path) 
     raise CumulusError(f"the controller did not start:\n{log.read_text()[-2000:]}")
 
 
-def search(settings: Settings, client: Client, console: Console) -> int:
+def search(settings: Settings, client: Client, agent: Uploads, console: Console) -> int:
     """Submit, follow, show; cancels the job and waits for its machine's end if interrupted."""
     owner = getuser()
     form = json.loads((EXAMPLE / "settings.json").read_text())
@@ -122,8 +119,7 @@ def search(settings: Settings, client: Client, console: Console) -> int:
     )
     console.print(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
     try:
-        storage = Storage(settings.storage)
-        deliver(storage, storage.folder(job.folder), INPUTS)
+        console.print(f"agent: {agent.send(owner, job, INPUTS)}")
         status = follow(client, job, begin, console)
     except (Interrupted, KeyboardInterrupt):
         with uninterrupted():
@@ -135,9 +131,8 @@ def search(settings: Settings, client: Client, console: Console) -> int:
     if status != "DONE":
         return 1
     show(client, owner, job, console)
-    console.print(
-        f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {storage.folder(job.folder).output}"
-    )
+    results = Storage(settings.storage).folder(job.folder).output
+    console.print(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
     return 0
 
 
@@ -181,17 +176,6 @@ def show(client: Client, owner: str, job: Submitted, console: Console) -> None:
     for psm in psms:
         table.add_row(str(psm.scan), str(psm.charge), f"{psm.xcorr:.2f}", f"{psm.e_value:.2e}", psm.peptide, psm.protein)
     console.print(table)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Cleaning up goes on whatever is typed."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _interrupt(_number: int, _frame: object) -> None:
