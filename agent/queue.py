@@ -71,10 +71,14 @@ class Queue:
             ]
             return bool(jobs), self._drop_unwanted([job.id for job in jobs], now)
 
-    def recover(self, now: float, why: str = "the agent was restarted") -> int:
-        """Take up again what nobody is sending any more; how many that were. Nothing may be under way."""
+    def recover(self, now: float, why: str = "the agent was restarted", delay_s: float = 0.0) -> int:
+        """Take up again what nobody is sending any more; how many that were. Nothing may be under way.
+
+        ``delay_s``: not sooner than that.
+        """
         ids = numbers(Transfer.select(Transfer.id).where(Transfer.state == TransferState.SENDING))
-        return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, why)))
+        fields = {"not_before": now + delay_s}
+        return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, why), fields))
 
     def to_survey(self, now: float) -> list[Transfer]:
         """The transfers whose source is to be looked at now."""

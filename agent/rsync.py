@@ -174,7 +174,8 @@ class Children:
         Raises AgentEnds where none may start any more.
         """
         with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as said:
-            names.write(b"".join(os.fsencode(name) + b"\0" for name in command.names))
+            # With a dot before it: what begins with # or ; would be taken for a comment.
+            names.write(b"".join(b"./" + os.fsencode(name) + b"\0" for name in command.names))
             names.seek(0)
             try:
                 child = self._start(command, names.fileno(), said.fileno(), frozenset(transfers))

@@ -31,6 +31,7 @@ from agent.target import Kind, read_target
 
 VERSION = version("cumulus")
 JOIN_S = 10.0
+REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has
 log = structlog.get_logger()
 
 
@@ -66,7 +67,7 @@ def serve(settings: Settings) -> None:
         if former := end_former(settings.home):
             log.warning("ended what a killed agent had left at work", pids=former)
         agent = make_agent(settings)
-        if taken_up := agent.queue.recover(time.time()):
+        if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
             log.info("going on with what a former agent was sending", transfers=taken_up)
         server = _listen(settings, agent.app)
         url = f"http://{settings.host}:{server.effective_port}"

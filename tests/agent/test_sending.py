@@ -28,6 +28,10 @@ STRANGE = [
     "star*?[a].raw",
     "a:b.raw",
     "~",
+    "#no comment.raw",
+    ";no comment.raw",
+    " blank before",
+    "blank after ",
     "%C %n.raw",
     "x" * 240,
 ]

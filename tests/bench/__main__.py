@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import api, growth, jobs, overheads, plot
+from tests.bench import agent, api, growth, jobs, overheads, plot
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
-PARTS = {"jobs": jobs.main, "overheads": overheads.main, "growth": growth.main, "api": api.main}
+PARTS = {"jobs": jobs.main, "overheads": overheads.main, "growth": growth.main, "api": api.main, "agent": agent.main}
 
 
 def main() -> None:
