@@ -10,7 +10,7 @@ from agent.manifest import manifest
 from agent.models import Job
 from agent.queue import Queue
 from agent.rsync import AgentEnds, Children, Rsync
-from agent.sender import MAX_DELAY_S
+from agent.sender import backoff_s
 from agent.settings import Settings
 from agent.states import JobState
 from agent.troubles import Diagnosis, diagnose
@@ -105,6 +105,6 @@ class Endings:
         return "" if response.status_code == httpx.codes.OK else f"the controller answered {response.status_code}"
 
     def _later(self, job: Job, why: str) -> None:
-        delay = min(MAX_DELAY_S, self._settings.retry_delay_s * 2**job.failures)
+        delay = backoff_s(self._settings.retry_delay_s, job.failures)
         log.warning("a job's end is tried again", job_id=job.number, detail=why, delay_s=delay)
         self._queue.postpone_job(job, why, self._clock() + delay)

@@ -140,10 +140,14 @@ class Queue:
         fields = {"not_before": until, "message": why, "fingerprint": fingerprint, "still_since": still_since}
         Transfer.update(fields).where(Transfer.id == transfer.id, Transfer.state == TransferState.WAITING).execute()
 
-    def note_sent(self, transfer_id: int, sent: int, *, further: bool) -> None:
-        """How many bytes of a transfer are there; ``further`` than ever before: errors from now on are counted anew."""
+    def note_sent(self, transfer_id: int, sent: int, *, further: bool) -> bool:
+        """How many bytes of a transfer are there; ``further`` than ever before: errors from now on are counted anew.
+
+        False where it is not to be sent any more.
+        """
         fields = {"sent": sent, **({"failures": 0, "failing_since": None} if further else {})}
-        Transfer.update(fields).where(Transfer.id == transfer_id, Transfer.state == TransferState.SENDING).execute()
+        wanted = (Transfer.id == transfer_id) & (Transfer.state == TransferState.SENDING)
+        return bool(Transfer.update(fields).where(wanted).execute())
 
     def arrived(self, contents: Mapping[int, str], now: float) -> None:
         """Transfers are there and checked; jobs that waited for nothing else get their marker next."""

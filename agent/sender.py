@@ -105,7 +105,7 @@ class Sender:
             checksum=checksum,
             at_once=parcels[0].snapshot.is_folder,
         )
-        watch = _Watch(self._queue, parcels)
+        watch = _Watch(self._queue, self._children, parcels)
         outcome = self._children.run(command, [parcel.transfer.id for parcel in parcels], watch.heard)
         watch.ended()
         if outcome.code:
@@ -127,7 +127,8 @@ class Sender:
     def _check(self, parcels: list[Parcel], outcome: Outcome, *, resend: bool) -> None:
         """Compare by checksums what rsync did not; all that is proved to be there has arrived."""
         doubtful = [parcel for parcel in parcels if self._unproved(parcel, outcome.items)]
-        complete = {one.transfer.id: _contents(one, outcome.items) for one in parcels if one not in doubtful}
+        unsure = {parcel.transfer.id for parcel in doubtful}
+        complete = {one.transfer.id: _contents(one, outcome.items) for one in parcels if one.transfer.id not in unsure}
         if doubtful:
             compared = self._compare(doubtful)
             if compared.code:
@@ -152,7 +153,10 @@ class Sender:
         """What is there looked right by size and time and is not, or belongs to somebody else."""
         if resend:
             return self._send(parcels, keep_existing=False, checksum=True)
+        writers = Writers()
         for parcel in parcels:
+            if not self._is_unchanged(parcel, writers):  # it was changed while it was compared
+                continue
             transfer = parcel.transfer
             self._fail(transfer, DAMAGED if parcel.is_own else NAME_TAKEN.format(name=transfer.name))
 
@@ -177,7 +181,7 @@ class Sender:
             return
         if now - (row.failing_since or now) > self._settings.give_up_s:
             return self._fail(row, found.text)
-        delay = min(MAX_DELAY_S, self._settings.retry_delay_s * 2**row.failures)
+        delay = backoff_s(self._settings.retry_delay_s, row.failures)
         log.warning("a transfer is tried again", name=row.name, trouble=str(found.trouble), detail=found.words, delay_s=delay)
         self._queue.again(row, TransferState.READY, found.text, now, delay_s=delay)
 
@@ -190,11 +194,17 @@ class Sender:
         self._children.end(self._queue.fail(transfer, why, self._clock()))
 
 
+def backoff_s(first_s: float, failures: int) -> float:
+    """Seconds before another try after so many that failed: doubled with each, five minutes at most."""
+    return min(MAX_DELAY_S, first_s * 2.0 ** min(failures, 20))
+
+
 class _Watch:
     """Tells the queue how far a run is, once a second at most."""
 
-    def __init__(self, queue: Queue, parcels: list[Parcel]) -> None:
+    def __init__(self, queue: Queue, children: Children, parcels: list[Parcel]) -> None:
         self._queue = queue
+        self._children = children
         self._parcels = parcels
         self._same = 0
         self._sent = 0
@@ -222,7 +232,9 @@ class _Watch:
             self._put = []
         if len(self._parcels) == 1 and self._sent:
             there = self._same + self._sent
-            self._queue.note_sent(self._parcels[0].transfer.id, there, further=there > self._before)
+            transfer = self._parcels[0].transfer.id
+            if not self._queue.note_sent(transfer, there, further=there > self._before):
+                self._children.end([transfer])  # cancelled in the moment before rsync began
 
 
 def _proof(path: str, parcel: Parcel, items: dict[str, Item]) -> str | None:

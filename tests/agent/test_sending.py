@@ -5,14 +5,19 @@ import random
 import shutil
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from agent.models import Job, Transfer
+from agent.rsync import Children, Rsync
+from agent.sender import Sender
 from agent.serve import Agent, make_agent
 from agent.settings import Settings, Verify
 from agent.states import JobState, TransferState
+from agent.surveyor import Surveyor
+from agent.target import read_target
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.sshd import Sshd, make_key
 
@@ -322,4 +327,20 @@ def test_a_full_target_is_named(agent_settings: Settings, lab: Lab, small_disk: 
     assert job_state(1) == JobState.FAILED
     assert "The storage is full" in Job.get().message
     assert not lab.is_marked(1)
+    agent.loop.stop()
+
+
+def test_a_job_cancelled_in_the_moment_before_rsync_begins_is_not_sent(agent_settings: Settings, lab: Lab) -> None:
+    settings = agent_settings.model_copy(update={"bwlimit_kib": 500})
+    agent = make_agent(settings)
+    children = Children(settings.home)
+    order(agent, lab, 1, lab.write("a.raw", random.randbytes(5_000_000)))
+    Surveyor(settings, settings.places(), agent.queue, children, time.time).look(agent.queue.to_survey(time.time()))
+    batch = agent.queue.next_batch(time.time())
+    agent.queue.cancel("akeller", 1, time.time())
+    begin = time.monotonic()
+    rsync = Rsync(settings, read_target(settings.target))
+    Sender(settings, settings.places(), agent.queue, rsync, children, time.time).send(batch)
+    assert time.monotonic() - begin < 8  # seconds; the whole file would take ten
+    assert not (lab.data / "a.raw").exists()
     agent.loop.stop()

@@ -154,7 +154,7 @@ def resumed(settings: Settings, storage: Path) -> float:
     there = kept.stat().st_size
     told = HOME / "stats.txt"
     wrapper = HOME / "rsync"
-    wrapper.write_text(f'#!/bin/bash\nset -o pipefail\nrsync --stats "$@" | tee -a {told}\n')
+    wrapper.write_text(f'#!/bin/bash\nset -o pipefail\nrsync --info=stats2 "$@" | tee -a {told}\n')
     wrapper.chmod(0o755)
     with agent(settings, rsync=str(wrapper)):
         until(marker.exists)
