@@ -59,15 +59,16 @@ function Install-Agent {
             throw "there is no $file"
         }
     }
-    $user = if ($Account) { $Account } else { 'NT AUTHORITY\LocalService' }
+    # icacls does not know the dot that stands for this computer.
+    $user = if ($Account) { $Account -replace '^\.\\', "$env:COMPUTERNAME\" } else { 'NT AUTHORITY\LocalService' }
     $null = New-Item -ItemType Directory -Force -Path $AgentHome
     Protect-Folder -Path $AgentHome -User $user
 
-    Invoke-Nssm @('install', $Name, $program, '--config', "`"$Config`"", 'serve')
+    Invoke-Nssm @('install', $Name, $program, 'serve')
     Invoke-Nssm @('set', $Name, 'DisplayName', 'Cumulus agent')
     Invoke-Nssm @('set', $Name, 'Description', 'Sends files to the storage of the Cumulus controller')
     Invoke-Nssm @('set', $Name, 'AppDirectory', $AgentHome)
-    Invoke-Nssm @('set', $Name, 'AppEnvironmentExtra', "CUMULUS_AGENT_HOME=$AgentHome", 'PYTHONUTF8=1')
+    Invoke-Nssm @('set', $Name, 'AppEnvironmentExtra', "CUMULUS_AGENT_HOME=$AgentHome", "CUMULUS_AGENT_CONFIG=$Config", 'PYTHONUTF8=1')
     Invoke-Nssm @('set', $Name, 'Start', 'SERVICE_DELAYED_AUTO_START')
     Invoke-Nssm @('set', $Name, 'AppExit', 'Default', 'Restart')
     Invoke-Nssm @('set', $Name, 'AppRestartDelay', '5000')

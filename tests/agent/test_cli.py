@@ -7,12 +7,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli import main
+from agent.doctor import Finding, examine
 from agent.errors import InvalidInput
 from agent.models import Job, Transfer, database_of
 from agent.serve import Agent
-from agent.settings import load_settings
+from agent.settings import Settings, load_settings
 from agent.target import Kind, read_target
 from tests.agent.conftest import Lab, order, settle
+from tests.agent.sshd import Sshd
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +143,15 @@ def test_an_agent_that_could_send_nothing_does_not_start(monkeypatch: pytest.Mon
     result = run("serve")
     assert result.exit_code == 1
     assert result.output.startswith("cumulus-agent: ")
+
+
+def test_doctor_asks_the_storage_by_ssh_whether_it_takes_files(ssh_settings: Settings, sshd: Sshd, lab: Lab) -> None:
+    def found() -> dict[str, Finding]:
+        return {one.name: one for one in examine(ssh_settings)}
+
+    assert found()["storage"] == Finding("storage", True, f"{ssh_settings.target} takes files")
+    assert found()["ssh key"].ok
+    (sshd.folder / "authorized_keys").write_text("")
+    assert "refuses the agent's key" in found()["storage"].text
+    ssh_settings.known_hosts.unlink()
+    assert f"ssh-keyscan -t ed25519 -p {sshd.port} 127.0.0.1" in found()["host key"].text

@@ -4,8 +4,10 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from agent.states import JobState, TransferState
 from agent.surveyor import Surveyor
 from agent.target import read_target
 from tests.agent.conftest import Lab, job_state, order, settle
-from tests.agent.sshd import Sshd, make_key
+from tests.agent.sshd import Sshd, free_port, make_key
 
 STRANGE = [
     "plain.raw",
@@ -344,3 +346,41 @@ def test_a_job_cancelled_in_the_moment_before_rsync_begins_is_not_sent(agent_set
     assert time.monotonic() - begin < 8  # seconds; the whole file would take ten
     assert not (lab.data / "a.raw").exists()
     agent.loop.stop()
+
+
+@pytest.fixture
+def daemon(lab: Lab) -> Iterator[str]:
+    """An rsync daemon with the storage as a module that asks for a password; its URL."""
+    port = free_port()
+    secrets = lab.top / "secrets"
+    secrets.write_text("agent:word\n")
+    secrets.chmod(0o600)
+    config = lab.top / "rsyncd.conf"
+    config.write_text(
+        f"use chroot = no\nlog file = {lab.top}/rsyncd.log\n[storage]\npath = {lab.storage}\nread only = no\n"
+        f"uid = {os.getuid()}\ngid = {os.getgid()}\nauth users = agent\nsecrets file = {secrets}\n"
+    )
+    command = ["rsync", "--daemon", "--no-detach", "--address=127.0.0.1", f"--port={port}", f"--config={config}"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as child:
+        while subprocess.run(["rsync", f"rsync://127.0.0.1:{port}/"], capture_output=True, check=False).returncode:
+            assert child.poll() is None
+        yield f"rsync://agent@127.0.0.1:{port}/storage"
+        child.terminate()
+
+
+@pytest.mark.parametrize("word", ["word", "wrong"])
+def test_a_daemon_takes_files_from_who_knows_its_password(agent_settings: Settings, lab: Lab, daemon: str, word: str) -> None:
+    password = lab.top / "password"
+    password.write_text(word)
+    password.chmod(0o600)
+    agent = make_agent(agent_settings.model_copy(update={"target": daemon, "password_file": password}))
+    order(agent, lab, 1, lab.write("a.raw"), bruker(lab), local=(lab.write("l.txt"),))
+    settle(agent)
+    agent.loop.stop()
+    if word == "word":
+        assert job_state(1) == JobState.DELIVERED
+        assert lab.is_marked(1)
+        assert same(lab.source / "run 1.d", lab.data / "run 1.d")
+    else:
+        assert job_state(1) == JobState.FAILED
+        assert "refuses the agent's key" in Job.get().message
