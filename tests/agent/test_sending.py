@@ -384,3 +384,12 @@ def test_a_daemon_takes_files_from_who_knows_its_password(agent_settings: Settin
     else:
         assert job_state(1) == JobState.FAILED
         assert "refuses the agent's key" in Job.get().message
+
+
+def test_no_marker_is_written_without_its_manifest(agent: Agent, lab: Lab) -> None:
+    order(agent, lab, 1, lab.write("a.raw"))
+    # rsync puts a file into a folder of its name, and there it does not remove what is not empty.
+    lab.in_job(1, ".cumulus.manifest/.cumulus.manifest/x").mkdir(parents=True)
+    settle(agent)
+    assert job_state(1) == JobState.FAILED
+    assert not lab.is_marked(1)
