@@ -5,7 +5,6 @@ The client shows nothing of an HTTP error and waits for ever on a broken answer,
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 
 import structlog
@@ -67,7 +66,7 @@ class Api:
 
     def queue(self) -> Response:
         """All that waits, with bytes, for programs."""
-        return answer([asdict(line) | {"percent": line.percent} for line in self._queue.lines()])
+        return answer([line._asdict() | {"percent": line.percent} for line in self._queue.lines()])
 
     def status(self) -> Response:
         """The page for people."""

@@ -244,5 +244,5 @@ def numbers(query: Any) -> list[int]:
 
 
 def tuples(query: Any) -> list[tuple[Any, ...]]:
-    """The columns of a query, row by row."""
-    return list(query.tuples())
+    """The columns of a query, row by row, as SQLite gives them."""
+    return list(database_of(Transfer).execute(query))

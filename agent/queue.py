@@ -5,8 +5,7 @@ All of it lies in the database, so an agent that was killed goes on where it was
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import SQL, fn
 
@@ -21,8 +20,7 @@ DAY_S = 24 * 3600.0
 _HAS_PUT = (Transfer.state == TransferState.SENT) | (Transfer.is_put == 1)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One transfer that a job waits for, as people see it."""
 
     job: int

@@ -28,6 +28,8 @@ PARTIAL = ".cumulus.partial"
 MARK = "CUMULUS_AGENT_CHILD_OF"  # in the environment of all that an agent starts: its home
 GRACE_S = 5.0
 LOOK_S = 0.02
+SHARED_S = 60
+MAX_SOCKET_PATH = 85  # bytes: of the system's 107, less what ssh adds while it makes the socket
 EXIT_NOT_FOUND = 127  # as a shell's
 CONNECT_S = 20
 SAID_LIMIT = 256 * 1024  # characters
@@ -79,7 +81,8 @@ class Rsync:
         }
         options = [f"--partial-dir={PARTIAL}", "--info=progress2", *self._limits()]
         options += [option for option, wanted in chosen.items() if wanted]
-        return self._of_names(options, folder, names, place)
+        # Several large transfers at once are faster each on a connection of its own.
+        return self._of_names(options, folder, names, place, shared=self._settings.parallel == 1)
 
     def compare(self, folder: str, names: Sequence[str], place: str) -> Command:
         """Compare by checksums of both sides, and change nothing."""
@@ -90,7 +93,7 @@ class Rsync:
         argv = [*self._program(), "--times", *self._limits(), *self._way(), "--", for_rsync(str(file)), self._target.at(path)]
         return Command(tuple(argv))
 
-    def _of_names(self, options: list[str], folder: str, names: Sequence[str], place: str) -> Command:
+    def _of_names(self, options: list[str], folder: str, names: Sequence[str], place: str, *, shared: bool = True) -> Command:
         argv = [
             *self._program(),
             "--recursive",
@@ -104,7 +107,7 @@ class Rsync:
             "-ii",
             f"--out-format={FORMAT}",
             *options,
-            *self._way(),
+            *self._way(shared=shared),
             "--",
             for_rsync(folder).rstrip("/") + "/",
             self._target.at(place) + "/",
@@ -119,10 +122,11 @@ class Rsync:
         options = ["--fsync"] if self._settings.fsync else []
         return options + ([f"--bwlimit={self._settings.bwlimit_kib}"] if self._settings.bwlimit_kib else [])
 
-    def _way(self) -> list[str]:
+    def _way(self, *, shared: bool = True) -> list[str]:
+        """``shared``: by the one connection to the target that all short runs use."""
         options = [f"--timeout={self._settings.timeout_s}"]
         if self._target.kind is Kind.SSH:
-            options += ["--rsh", " ".join(map(_rsh_word, ssh_command(self._settings)))]
+            options += ["--rsh", " ".join(map(_rsh_word, ssh_command(self._settings, shared=shared)))]
         if self._target.kind is Kind.DAEMON:
             options += [f"--contimeout={CONNECT_S}"]
             if self._settings.password_file:
@@ -130,8 +134,16 @@ class Rsync:
         return options
 
 
-def ssh_command(settings: Settings) -> list[str]:
-    """Ssh with the agent's own key and the one host key that it believes; nobody's configuration is read, nobody is asked."""
+def ssh_command(settings: Settings, *, shared: bool = False) -> list[str]:
+    """The ssh with the agent's own key and the one host key that it believes; nobody's configuration is read, nobody is asked.
+
+    ``shared``: the first opens a connection that stays for a minute, and the others use it: a job needs three logins, each of
+    which costs a good part of a second. Not on Windows, whose Cygwin cannot hand a connection on.
+    """
+    path = settings.home / "ssh"
+    sharing = {"ControlPath": "none"}
+    if shared and sys.platform != "win32" and len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        sharing = {"ControlMaster": "auto", "ControlPath": f'"{path}"', "ControlPersist": str(SHARED_S)}
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": str(CONNECT_S),
@@ -147,6 +159,7 @@ def ssh_command(settings: Settings) -> list[str]:
         "ServerAliveInterval": "15",
         "ServerAliveCountMax": "4",
         "LogLevel": "ERROR",
+        **sharing,
     }
     words = [settings.ssh, "-F", "none", "-T", "-p", str(settings.ssh_port), "-i", for_rsync(str(settings.ssh_key))]
     return words + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
@@ -209,6 +222,7 @@ class Children:
             found = list(self._running)
         for child in found:
             end_group(child.pid)
+        end_former(self._home)  # the shared connection
 
     def _start(self, command: Command, stdin: int, stderr: int, transfers: frozenset[int]) -> "subprocess.Popen[bytes]":
         with self._lock:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import click
 from rich.console import Console
@@ -21,7 +20,7 @@ def show(lines: Iterable[Line], *, as_json: bool) -> None:
     """Print what waits, in the order of arrival."""
     found = list(lines)
     if as_json:
-        click.echo(json.dumps([asdict(line) | {"percent": line.percent} for line in found], indent=1))
+        click.echo(json.dumps([line._asdict() | {"percent": line.percent} for line in found], indent=1))
         return
     if not found:
         click.echo("nothing waits")
