@@ -26,7 +26,7 @@ from agent.settings import RootSetting, Settings
 from agent.target import read_target
 from server.settings import CHECKOUT
 from tests.agent.sshd import Sshd, running_sshd
-from tests.bench.measuring import computer, peak_mb, say, until, write
+from tests.bench.measuring import Options, computer, peak_mb, say, until, write
 
 HOME = CHECKOUT / "var" / "bench-agent"
 AGENT = str(Path(sys.executable).with_name("cumulus-agent"))
@@ -48,7 +48,7 @@ class Figures:
     listing_ms: float = 0.0
 
 
-def main() -> None:
+def main(options: Options) -> None:
     """Measure, print the table and write it down."""
     shutil.rmtree(HOME, ignore_errors=True)
     source, storage = HOME / "source", HOME / "storage"
@@ -207,4 +207,4 @@ def report(figures: Figures) -> None:
         f"| peak resident memory | {figures.memory_mb:.0f} MB | ≤ 80 MB |",
         f"| list of {QUEUED:,} queued jobs of two files | {figures.listing_ms:.1f} ms | ≤ 20 ms |",
     ]
-    write(" agent", lines)
+    write("agent", lines)
