@@ -23,6 +23,7 @@ from cumulus_runner.programs import Account
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
 LEASE = "/run/cumulus-lease"
+MAX_ANSWER = 4000  # bytes
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
 START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
@@ -44,6 +45,7 @@ class Service:
         self._job = ""
         self._child = 0
         self._child_handle = -1
+        self._refusal = -1
         self._ending = False
         self._stops: list[str] = []  # who waits for the job's end
         self._selector = selectors.DefaultSelector()
@@ -98,13 +100,15 @@ class Service:
             self._answer(order["nonce"], "failed", f"this machine is at work for {self._job}")
 
     def _start(self, order: re.Match[str]) -> None:
+        self._refusal, refusal = os.pipe()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                code = self._work(order)
+                code = self._work(order, refusal)
             finally:
                 os._exit(code)
+        os.close(refusal)
         self._job, self._child = order["job"], child
         self._child_handle = os.pidfd_open(child)
         self._selector.register(self._child_handle, selectors.EVENT_READ, self._child_ended)
@@ -115,7 +119,15 @@ class Service:
         os.waitpid(self._child, 0)
         self._child = 0
         _kill_rest()
+        self._pass_on_refusal()
         self._answer_stops()
+
+    def _pass_on_refusal(self) -> None:
+        """Why the child could not start the job; told only when the child is gone, so that whoever orders again is not fooled."""
+        refusal = os.read(self._refusal, MAX_ANSWER)
+        os.close(self._refusal)
+        if refusal:
+            self._write(refusal)
 
     def _answer_stops(self) -> None:
         if self._child or not self._stops:
@@ -129,8 +141,8 @@ class Service:
             self._answer(nonce, *outcome)
         self._stops.clear()
 
-    def _work(self, order: re.Match[str]) -> int:
-        """In the child: mount, claim the attempt, say so, run the job."""
+    def _work(self, order: re.Match[str], refusal: int) -> int:
+        """In the child: mount, claim the attempt, say so, run the job; or leave in the pipe ``refusal`` why that cannot be."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.close()
@@ -143,19 +155,26 @@ class Service:
             self._answer(order["nonce"], "ok", f"already started: {known}")
             return 0
         except RunnerError as problem:
-            self._answer(order["nonce"], "failed", str(problem))
+            os.write(refusal, _line(order["nonce"], "failed", str(problem)))
             return 1
         except Exception as problem:  # noqa: BLE001 - who ordered waits for an answer
-            self._answer(order["nonce"], "failed", f"fault in the runner: {type(problem).__name__}: {problem}")
+            os.write(refusal, _line(order["nonce"], "failed", f"fault in the runner: {type(problem).__name__}: {problem}"))
             return 1
+        os.close(refusal)
         self._answer(order["nonce"], "ok", f"started {order['job']}")
         job.run()
         return 0
 
     def _answer(self, nonce: str, state: str, text: str) -> None:
-        line = f"{nonce} {state} {' '.join(text.split())}"[:4000] + "\n"
+        self._write(_line(nonce, state, text))
+
+    def _write(self, line: bytes) -> None:
         with suppress(BlockingIOError):  # nobody has fetched the answers of hundreds of orders
-            os.write(self._answers, line.encode("utf-8", "replace"))
+            os.write(self._answers, line)
+
+
+def _line(nonce: str, state: str, text: str) -> bytes:
+    return f"{nonce} {state} {' '.join(text.split())}".encode("utf-8", "replace")[: MAX_ANSWER - 1] + b"\n"
 
 
 def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:
