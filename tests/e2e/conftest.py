@@ -20,6 +20,7 @@ from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.process import guests_of
 from server.workers.terraform import Module, terraform_binary
 from tests.e2e.installation import WORKER_MODULE, Installation
 
@@ -118,6 +119,13 @@ def served(settings: Settings, log: Path) -> Iterator["tuple[Client, subprocess.
         if child.poll() is None:
             child.terminate()
         child.wait(60)
+
+
+def is_clear(settings: Settings) -> bool:
+    """Whether the installation has no machine, nothing of one, and no workspace; the home is that of other tests, too."""
+    folders = (settings.home / "qemu" / "machines", settings.home / "terraform" / "qemu-worker" / "state" / "workspaces")
+    left = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+    return not left and guests_of(installation_id(settings.home)) == {}
 
 
 def until(true: Callable[[], bool], log: Path, limit_s: float = LIMIT_S) -> None:

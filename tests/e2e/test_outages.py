@@ -17,7 +17,7 @@ from server.storage.folders import JobFolder, Storage
 from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
-from tests.e2e.conftest import served, until, wait_for
+from tests.e2e.conftest import is_clear, served, until, wait_for
 
 SILENCE_S = 120.0
 LEASE_S = 60
@@ -72,7 +72,7 @@ def test_jobs_go_on_after_the_storage_was_away(
         outage(own_settings, log)
         row = wait_for(client, job)
         assert row["status"] == "DONE", log.read_text()[-3000:]
-        until(lambda: guests_of(installation_id(own_settings.home)) == {}, log)
+        until(lambda: is_clear(own_settings), log)
     assert folder.log().count("probe started") == 1
     assert (folder.output / "result.txt").read_text() == "hello\n"
 
@@ -95,4 +95,4 @@ def test_a_machine_whose_controller_never_returns_ends_by_itself(
     with served(own_settings, log) as (client, _):
         client.cancel("ada", job)
         assert wait_for(client, job)["status"] == "CANCELLED"
-        until(lambda: guests_of(installation_id(own_settings.home)) == {}, log)
+        until(lambda: is_clear(own_settings), log)

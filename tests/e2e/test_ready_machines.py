@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from scripts.demo import prepare
-from server.installation import installation_id
 from server.jobs.pool import is_waiting
 from server.models import Worker, living_workers, open_database
 from server.settings import Settings
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
-from server.workers.clouds.qemu.process import guests_of
-from tests.e2e.conftest import served, until, wait_for
+from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "1", "outcome": "ok"}
 
@@ -41,4 +39,4 @@ def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(
         assert [worker.name for worker in Worker.select().where(Worker.job_id == job.job_id)] == ["pool-1"]
         until(lambda: any(map(is_waiting, living_workers())), log)  # another one, for the next job
         subprocess.run([Path(sys.executable).with_name("cumulus"), "drain"], check=True)
-        until(lambda: guests_of(installation_id(own_settings.home)) == {}, log)
+        until(lambda: is_clear(own_settings), log)
