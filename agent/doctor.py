@@ -111,11 +111,11 @@ def _host_key(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    """A run of rsync that sends nothing."""
+    """A run of rsync that sends nothing, over a connection of its own: one that is open tells nothing of the key."""
     target = _target(settings)
     if target.kind is Kind.LOCAL:
         return _local_storage(Path(target.base))
-    command = Rsync(settings, target).compare(str(settings.home), [], "data")
+    command = Rsync(settings, target).compare(str(settings.home), [], "data", shared=False)
     outcome = Children(settings.home).run(Command(command.argv))
     if outcome.code:
         raise SetupMissing(diagnose(outcome.code, outcome.said).text)

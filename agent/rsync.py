@@ -84,9 +84,9 @@ class Rsync:
         # Several large transfers at once are faster each on a connection of its own.
         return self._of_names(options, folder, names, place, shared=self._settings.parallel == 1)
 
-    def compare(self, folder: str, names: Sequence[str], place: str) -> Command:
+    def compare(self, folder: str, names: Sequence[str], place: str, *, shared: bool = True) -> Command:
         """Compare by checksums of both sides, and change nothing."""
-        return self._of_names(["--dry-run", "--checksum"], folder, names, place)
+        return self._of_names(["--dry-run", "--checksum"], folder, names, place, shared=shared)
 
     def put(self, file: Path, path: str) -> Command:
         """Put one small file under a path in the storage."""
