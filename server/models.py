@@ -85,6 +85,11 @@ class Worker(Stateful):
         table_name = "worker"
 
 
+def worker_name(job_id: int, attempt: int) -> str:
+    """What the machine is called that is made for an attempt of a job, and so its Terraform workspace."""
+    return f"job-{job_id}" if attempt == 1 else f"job-{job_id}-{attempt}"
+
+
 class Event(Row):
     """What happened to a job or a worker: who, why, when. Written with the change itself."""
 

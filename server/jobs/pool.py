@@ -99,7 +99,7 @@ class Pool:
         """Ask for machines that are wanted and fit; at most a few at once."""
         used = sum(worker.weight for worker in workers)
         there = Counter(worker.flavor for worker in workers if worker.job_id is None and worker.state != WorkerState.DELETING)
-        at_once = MADE_AT_ONCE - sum(worker.job_id is None and worker.state in COMING for worker in workers)
+        at_once = MADE_AT_ONCE - sum(map(is_being_made, workers))
         for flavor in self._missing(there, now):
             if at_once > 0 and used + flavor.weight <= self._limit:
                 self._request(flavor, now)

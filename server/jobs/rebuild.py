@@ -15,7 +15,7 @@ import structlog
 
 from server.catalog.flavors import Flavors
 from server.jobs.manifests import Manifest, read_manifest
-from server.models import Change, Job, Worker, insert, open_database
+from server.models import Change, Job, Worker, insert, open_database, worker_name
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import JobFolder, Storage
 
@@ -119,9 +119,8 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str) -> Reco
 
 def _worker(manifest: Manifest, folder: JobFolder) -> str:
     """The machine of the attempt that was taken up: one that had waited has another name than those made for a job."""
-    own = f"job-{manifest.id}" if manifest.attempt == 1 else f"job-{manifest.id}-{manifest.attempt}"
     planned = folder.planned_worker(manifest.attempt)
-    return planned if planned and not OF_A_JOB.fullmatch(planned) else own
+    return planned if planned and not OF_A_JOB.fullmatch(planned) else worker_name(manifest.id, manifest.attempt)
 
 
 def _state(manifest: Manifest, folder: JobFolder, begun: int) -> JobState:

@@ -27,7 +27,7 @@ from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
-from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note
+from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note, worker_name
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.storage.arrivals import incomplete
@@ -127,9 +127,8 @@ class Steps:
         """Ask for a machine for the job, if its weight fits."""
         if sum(worker.weight for worker in living_workers()) + job.weight > self._flavors.max_weight:
             return False
-        name = f"job-{job.id}" if attempt == 1 else f"job-{job.id}-{attempt}"
         fields = {"job_id": job.id, "attempt": attempt, "flavor": job.flavor, "weight": job.weight}
-        insert(Worker, Change(now), name=name, state=WorkerState.REQUESTED, **fields)
+        insert(Worker, Change(now), name=worker_name(job.id, attempt), state=WorkerState.REQUESTED, **fields)
         return True
 
     def launch(self, job_id: int, worker: Worker) -> None:
