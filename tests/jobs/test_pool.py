@@ -181,7 +181,7 @@ def test_a_new_controller_goes_on_with_the_machines_that_wait_or_are_being_made(
 
 
 def test_a_lost_database_leaves_the_job_its_machine_and_takes_away_those_that_wait(
-    settings: Settings, running: Controller
+    settings: Settings, running: Controller, cloud: ChangingCloud
 ) -> None:
     eventually(lambda: len(waiting()) == 1)
     job = submit(running, settings=LONG)
@@ -196,6 +196,8 @@ def test_a_lost_database_leaves_the_job_its_machine_and_takes_away_those_that_wa
     open_database(settings.database)
     states = {worker.name: (worker.state, worker.job_id, worker.attempt) for worker in Worker.select()}
     assert states == {taken: ("busy", job, 1), left: ("deleting", None, 0)}
+    running.fleet.remove_all(running.storage.jobs)  # the job would go on for a minute
+    assert cloud.resources() == []
 
 
 def test_no_machine_waits_unless_that_is_wanted(settings: Settings, cloud: ChangingCloud) -> None:
