@@ -26,6 +26,8 @@ from server.workers.terraform import terraform_binary
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 UNREAD_BYTES = 3 * MAX_POST_BYTES  # of a request; up to here it is read before it is refused, so that its sender hears why
+# So long a thread that has read a row waits for Python's lock where another one computes, and a turn of the loop reads ten times.
+SWITCH_S = 0.0005
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
 log = structlog.get_logger()
 
@@ -101,6 +103,7 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
 def _run(controller: Controller, server: "BaseWSGIServer", url: str) -> bool:
     """Both until a signal; True if no step was left at work."""
     signal.signal(NUDGE, lambda _number, _frame: controller.loop.wake())
+    sys.setswitchinterval(SWITCH_S)
     loop = threading.Thread(target=controller.loop.run, name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())

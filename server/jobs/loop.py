@@ -125,14 +125,15 @@ class Loop:
             else:
                 self._steps.expire(job, now)
         self._pool.give_up_old(workers, now)
-        self._admit(now)
-        self._dispatch(now)
+        self._admit(workers, now)
+        workers, jobs = living_workers(), jobs_in_motion()  # as all that has left them
+        self._dispatch(workers, jobs, now)
         if now >= self._tidy_due:
             self._tidy_due = now + TIDY_INTERVAL_S
             self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
-        self._warm_up()
-        return self._delay(now, hears_all)
+        self._warm_up(workers)
+        return self._delay(workers, jobs, now, hears_all)
 
     def _listen(self, jobs: list[Job]) -> bool:
         """Hear at once where somebody waits for a file; True if that can be relied on."""
@@ -162,9 +163,9 @@ class Loop:
         self._sweep_due = now + self._settings.sweep_interval_s
         self._submit("sweep", self._swept)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, workers: list[Worker]) -> None:
         """Beside the jobs, one at a time."""
-        flavor = self._warmer.look(living_workers())
+        flavor = self._warmer.look(workers)
         if flavor and "warm up" not in self._in_flight and not self._stopping.is_set():
             self._submit("warm up", self._warmer.warm_up, flavor, self._stopping.is_set)
 
@@ -192,12 +193,11 @@ class Loop:
         else:
             self._steps.look_succeeded(job)
 
-    def _admit(self, now: float) -> None:
+    def _admit(self, workers: list[Worker], now: float) -> None:
         """Give waiting jobs a worker row each; a job whose former machine still exists waits for its end.
 
         One that needs what another is converting is overtaken; whether it does is asked when those before it have begun.
         """
-        workers = living_workers()
         if why := why_drained():
             return self._pool.give_up_all(workers, f"the queue is drained: {why}", now)
         breaker = self._circuit.look()
@@ -214,11 +214,11 @@ class Loop:
             begun.add(job.id)
             if breaker.is_open:
                 return self._circuit.begun(job.id)
-        self._keep_pool([job for job in waiting if job.id not in begun], now)
+        left = [job for job in waiting if job.id not in begun]
+        self._keep_pool(left, living_workers() if begun else workers, now)
 
-    def _keep_pool(self, left: list[Queued], now: float) -> None:
+    def _keep_pool(self, left: list[Queued], workers: list[Worker], now: float) -> None:
         """Machines wait ready only in room that no job wants."""
-        workers = living_workers()
         if not left:
             return self._pool.refill(workers, now)
         if any(map(is_waiting, workers)):
@@ -226,13 +226,12 @@ class Loop:
             first = min(left, key=lambda job: rank(job, at_work, self._rules, now))
             self._pool.make_room(first.weight, used, workers, now)
 
-    def _dispatch(self, now: float) -> None:
-        workers = living_workers()
-        jobs = {job.id: job for job in jobs_of(workers)}
+    def _dispatch(self, workers: list[Worker], jobs: list[Job], now: float) -> None:
+        in_motion = {job.id: job for job in jobs}
         for worker in workers:
             if worker.id in self._in_flight or worker.not_before > now or self._stopping.is_set() or is_waiting(worker):
                 continue
-            job = jobs.get(worker.job_id or 0)
+            job = in_motion.get(worker.job_id or 0)
             if is_being_made(worker):
                 self._submit(worker.id, self._pool.make, worker)
             elif job is None or not _is_current(job, worker):
@@ -268,16 +267,15 @@ class Loop:
     def _busy(self) -> bool:
         return any(future.running() for future in self._in_flight.values())
 
-    def _delay(self, now: float, hears_all: bool) -> float:
+    def _delay(self, workers: list[Worker], jobs: list[Job], now: float, hears_all: bool) -> float:
         """Until the next deadline; what others than this computer may change in the storage is looked at every so often.
 
         While nothing can be missed, only heartbeats need a look, and deadlines.
         """
-        due = [worker.not_before for worker in living_workers()]
+        due = [worker.not_before for worker in workers]
         due += [self._circuit.look().try_at, next_queued_at(now) or 0.0, *self._pool.try_at(), self._sweep_due]
         delay = min((at - now for at in due if at > now), default=self._settings.sweep_interval_s)
-        in_motion = jobs_in_motion()
-        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in in_motion):
+        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in jobs):
             look_s = self._settings.heartbeat_late_s / HEARTBEAT_LOOKS if hears_all else self._settings.poll_interval_s
             delay = min(delay, look_s)
         return delay
@@ -301,7 +299,7 @@ def _step_back() -> None:
 
 def _is_current(job: Job, worker: Worker) -> bool:
     """Whether the machine is that of the job's present attempt, and not on its way out."""
-    return bool(job.attempt == worker.attempt and job.state != JobState.QUEUED and worker.state not in _LEAVING)
+    return bool(job.attempt == worker.attempt and worker.state not in _LEAVING)
 
 
 def _with_worker(jobs: list[Job], workers: list[Worker]) -> list[tuple[Job, Worker | None]]:
