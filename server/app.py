@@ -38,6 +38,7 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.fleet import Fleet
 from server.workers.playbooks import Playbooks
+from server.workers.preloaded import Preloaded
 from server.workers.sweeper import OWN_NAME, Sweeper
 from server.workers.terraform import Module, terraform_binary
 from server.workers.warmer import Warmer
@@ -73,15 +74,15 @@ def make_cloud(settings: Settings) -> Cloud:
     return LocalCloud(settings, server_id)
 
 
-def make_fleet(settings: Settings, cloud: Cloud) -> Fleet:
-    """The fleet on a cloud; its terraform state lies in the home folder."""
+def make_fleet(settings: Settings, cloud: Cloud, preloaded: Preloaded | None = None) -> Fleet:
+    """The fleet on a cloud; its terraform state lies in the home folder. ``preloaded``: for who plays more than once."""
     module = Module(
         INFRA / "terraform" / cloud.name / "worker",
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
     )
-    return Fleet(cloud, module, Playbooks(INFRA / "ansible"), settings)
+    return Fleet(cloud, module, Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
 
 
 def make_trial(catalog: Catalog) -> Trial:
@@ -110,7 +111,7 @@ def make_controller(
     storage = Storage(settings.storage)
     storage.prepare()
     catalog = Catalog(settings.apps, report=_report)
-    fleet = make_fleet(settings, cloud)
+    fleet = make_fleet(settings, cloud, Preloaded())
     database = open_database(settings.database)
     manifests = Manifests(storage)
     endings = Endings(settings, manifests)

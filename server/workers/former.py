@@ -2,7 +2,7 @@
 
 A controller that is killed leaves its children at work; two at once on one machine would spoil its state. A child is known
 by what the kernel says of it, not by a record that could be missing: terraform by its environment (data folder and workspace),
-a play by its private folder on its command line.
+a play by its private folder, on its command line or as the one that a forked play works in.
 """
 
 import os
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import structlog
+
+from server.workers.preloaded import folder_of
 
 END_GRACE_S = 15.0
 LOOK_S = 0.05
@@ -72,7 +74,7 @@ class Former:
 
     def _played(self, process: psutil.Process) -> str:
         try:
-            words = process.cmdline()
+            words = [*process.cmdline(), f"{folder_of(process)}{os.sep}"]
         except (psutil.Error, OSError):
             return ""
         start = f"{self.plays}{os.sep}"

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from typing import Any, Literal
 import psutil
 
 from server.errors import InfrastructureError
+from server.workers.preloaded import PROGRAM, Preloaded, folder_of
 
 Connection = Literal["ssh", "local"]
 WORKER = "worker"  # a play has one host, always called that
@@ -89,9 +91,10 @@ class PlayOutcome:
 class Playbooks:
     """The playbooks of one folder."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic, preloaded: Preloaded | None = None) -> None:
         self._folder = folder
         self._clock = clock
+        self._preloaded = preloaded
 
     def announce(self, directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> None:
         """Say where the machine of the play in ``directory`` is; before or after the play was launched.
@@ -155,7 +158,7 @@ class Playbooks:
         ``timeout_s`` seconds count from the machine's announcement. Without ``connection``, Ansible is started after it only.
         """
         _private(directory)
-        play = _Play(directory, timeout_s, cancelled, self._clock)
+        play = _Play(directory, timeout_s, cancelled, self._clock, self._preloaded)
         connection = connection or self._announced_connection(play)
         if connection is None:
             return play.given_up()
@@ -181,6 +184,7 @@ class _Play:
     timeout_s: float
     cancelled: Callable[[], bool]
     clock: Callable[[], float]
+    preloaded: Preloaded | None = None
     announced: float | None = None
     why: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
@@ -190,7 +194,7 @@ class _Play:
         import ansible_runner  # 20 MB and 0.2 s that a controller without a play does not need
 
         # A callback of our own also keeps ansible-runner from touching the process's signal handlers.
-        done = ansible_runner.run(
+        runner = ansible_runner.interface.init_runner(
             private_data_dir=str(self.directory),
             playbook=str(playbook),
             inventory=str(self.directory / "inventory" / "hosts.json"),
@@ -202,9 +206,14 @@ class _Play:
             event_handler=self._hear,
             cancel_callback=self._must_be_killed,
         )
+        if self.preloaded and _is_our_ansible(environment["PATH"]):
+            runner.config.command = self.preloaded.command(runner.config.command, runner.config.env)
+        runner.run()
+        if runner.rc:  # a worker of Ansible may outlive it
+            self._find_processes(psutil.process_iter())
         psutil.wait_procs([process for process in self.processes if _kill(process)], timeout=5)
         output = _read(self.directory / "artifacts" / "play" / "stdout")
-        ok = done.rc == 0 and not self.why
+        ok = runner.rc == 0 and not self.why
         message = "" if ok else self.why or _explain(self.failure, output)
         return PlayOutcome(ok, message, output, "unreachable" in self.failure, self.directory)
 
@@ -226,10 +235,14 @@ class _Play:
         if not self.must_end():
             return False
         # Ansible's workers leave its process group, so that ansible-runner does not find them.
-        for process in psutil.Process().children():
-            if str(self.directory) in _command_line(process):
-                self.processes += [process, *process.children(recursive=True)]
+        self._find_processes(psutil.Process().children(recursive=True))
         return True
+
+    def _find_processes(self, among: Iterable[psutil.Process]) -> None:
+        for process in among:
+            if _works_in(process, self.directory):
+                with suppress(psutil.Error):  # it has ended meanwhile
+                    self.processes += [process, *process.children(recursive=True)]
 
     def _hear(self, event: dict[str, Any]) -> bool:
         kind = event.get("event", "")
@@ -377,11 +390,17 @@ def _connection(directory: Path) -> Path:
     return directory / "connection"
 
 
-def _command_line(process: psutil.Process) -> str:
+def _is_our_ansible(path: str) -> bool:
+    """Whether that PATH leads to the Ansible of this environment: another one is somebody's wish."""
+    return shutil.which(PROGRAM, path=path) == str(Path(sys.executable).parent / PROGRAM)
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    """Whether a process is of the play with that folder."""
     try:
-        return " ".join(process.cmdline())
+        return str(directory) in " ".join(process.cmdline()) or folder_of(process) == directory
     except psutil.Error:
-        return ""
+        return False
 
 
 def _kill(process: psutil.Process) -> bool:

@@ -28,7 +28,7 @@ from server.storage.folders import Storage
 from tests.bench.api import get, ordered
 from tests.bench.lives import APP, form
 from tests.bench.load import Order
-from tests.bench.measuring import HOMES, MB, Options, computer, controller, keep_results, quantile, say, until, write
+from tests.bench.measuring import HOMES, MB, Cpu, Options, computer, controller, keep_results, quantile, say, until, write
 
 HOME = HOMES / "growth"
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = {at_once}\n"
@@ -92,7 +92,7 @@ def grow(settings: Settings, client: Client, process: psutil.Process, lifecycles
     submitted = submit(settings, client, wanted)
     until(lambda: Job.select().where(Job.state == JobState.QUEUED).count() == submitted)
     growth = Growth(queued=submitted)
-    before, turns = process.cpu_times(), buckets(client.url)
+    before, turns = Cpu.of(process), buckets(client.url)
     begin = time.monotonic()
     with questions(client.url, growth):
         _switch(settings, open_=True)
@@ -103,9 +103,8 @@ def grow(settings: Settings, client: Client, process: psutil.Process, lifecycles
             if lifecycles > submitted and submitted - growth.lives < QUEUED:
                 submitted += submit(settings, client, min(100, lifecycles - submitted))
     growth.seconds = time.monotonic() - begin
-    after = process.cpu_times()
-    growth.cpu_own_s = after.user + after.system - before.user - before.system
-    growth.cpu_children_s = after.children_user + after.children_system - before.children_user - before.children_system
+    after = Cpu.of(process)
+    growth.cpu_own_s, growth.cpu_children_s = after.own_s - before.own_s, after.children_s - before.children_s
     _add_turns(growth, turns, buckets(client.url))
     _switch(settings, open_=False)
     say("Waiting for the machines that are left")

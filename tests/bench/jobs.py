@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 
@@ -38,6 +38,7 @@ from tests.bench.measuring import (
     CUMULUS,
     HOMES,
     ROW_HEAD,
+    Cpu,
     Figures,
     Options,
     computer,
@@ -186,16 +187,15 @@ def measure_lives(whose: Mapping[str, Lives], measured: Measured, process: psuti
         for turn in range(rounds):
             say(f"{number} at once, round {turn + 1} of {rounds}: {', '.join(whose)}")
             for name, one in whose.items():
-                before = process.cpu_times()
+                before = Cpu.of(process)
                 for steps in one.lives(number, APP_S):
                     measured.figures(name, number).add_all(steps)
                 if name == "Cumulus":
-                    _add_cpu(measured, before, process.cpu_times(), number)
+                    _add_cpu(measured, before, Cpu.of(process), number)
 
 
-def _add_cpu(measured: Measured, before: Any, after: Any, number: int) -> None:
-    own = after.user + after.system - before.user - before.system
-    children = after.children_user + after.children_system - before.children_user - before.children_system
+def _add_cpu(measured: Measured, before: Cpu, after: Cpu, number: int) -> None:
+    own, children = after.own_s - before.own_s, after.children_s - before.children_s
     measured.cpu_own_s.append(own / number)
     measured.cpu_all_s.append((own + children) / number)
 

@@ -22,6 +22,7 @@ import psutil
 from server.client import Client
 from server.installation import running_controller
 from server.settings import CHECKOUT
+from server.workers import preloaded
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 REPORT = CHECKOUT / "docs" / "performance.md"
@@ -91,6 +92,22 @@ def timed(act: Callable[[], object]) -> float:
     begin = time.monotonic()
     act()
     return time.monotonic() - begin
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds that a controller has computed itself, and its children: those that ended, and the one that plays for Ansible."""
+
+    own_s: float
+    children_s: float
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> "Cpu":
+        """As the kernel has counted until now."""
+        times = process.cpu_times()
+        players = [one.cpu_times() for one in process.children() if preloaded.__name__ in one.cmdline()]
+        ended = times.children_user + times.children_system
+        return cls(times.user + times.system, ended + sum(sum(player[:4]) for player in players))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from server.workers.former import Former
+from server.workers.preloaded import NAME, PR_SET_NAME
 
 SLEEP = "import time; time.sleep({})"
 
@@ -34,6 +35,17 @@ def terraform(home: Path, workspace: str, seconds: float) -> subprocess.Popen[by
 
 def play(home: Path, worker: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SLEEP.format(60), str(home / "plays" / f"{worker}.start" / "inventory")])
+
+
+def forked_play(home: Path, worker: str) -> subprocess.Popen[bytes]:
+    """One whose command line is another's: it was forked from the process with the modules loaded."""
+    folder = home / "plays" / f"{worker}.start"
+    folder.mkdir(parents=True)
+    renamed = f"import ctypes; ctypes.CDLL(None).prctl({PR_SET_NAME}, {NAME!r}, 0, 0, 0); print(flush=True)"
+    child = subprocess.Popen([sys.executable, "-c", f"{renamed}; {SLEEP.format(60)}"], cwd=folder, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
 
 
 def is_over(child: subprocess.Popen[bytes]) -> bool:
@@ -62,6 +74,14 @@ def test_a_terraform_that_does_not_end_is_ended(tmp_path: Path, children: list[s
 def test_a_play_is_ended_at_once(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
     children.append(play(tmp_path, "job-1-2"))
     former_of(tmp_path).settle("job-1-2", 30)
+    assert children[0].wait() == -9
+
+
+def test_a_forked_play_is_known_by_the_folder_it_works_in(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children.append(forked_play(tmp_path, "job-3"))
+    former = former_of(tmp_path)
+    assert former.workers() == ["job-3"]
+    former.settle("job-3", 30)
     assert children[0].wait() == -9
 
 

@@ -5,22 +5,27 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.playbooks import Host, Playbooks, PlayOutcome
+from server.workers.playbooks import Host, Playbooks, PlayOutcome, _works_in
+from server.workers.preloaded import Preloaded
 
 HERE = Host("job-7", "local")
 START = "cumulus_start_command"
 
 
-@pytest.fixture
-def playbooks() -> Playbooks:
-    return Playbooks(CHECKOUT / "infra" / "ansible")
+@pytest.fixture(params=["alone", "preloaded"])
+def playbooks(request: pytest.FixtureRequest) -> Iterator[Playbooks]:
+    """As a command line plays, and as a controller does."""
+    preloaded = Preloaded() if request.param == "preloaded" else None
+    yield Playbooks(CHECKOUT / "infra" / "ansible", preloaded=preloaded)
+    if preloaded:
+        preloaded.stop()
 
 
 @pytest.fixture
@@ -96,7 +101,7 @@ def test_a_play_out_of_time_is_ended_with_all_its_processes(playbooks: Playbooks
     outcome = start(playbooks, directory, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 61", timeout_s=2.5)
     assert (outcome.ok, outcome.message) == (False, "the machine did not do what it was told within 2 s")
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text())) or _is_dead(int((tmp_path / "pid").read_text()))
-    assert not [process for process in psutil.Process().children(recursive=True) if str(directory) in " ".join(process.cmdline())]
+    assert at_work_in(directory) == []
 
 
 def test_the_time_counts_from_the_announcement(playbooks: Playbooks, directory: Path) -> None:
@@ -116,9 +121,7 @@ def test_a_play_that_nobody_wants_any_more_ends_soon(playbooks: Playbooks, direc
     outcome = start(playbooks, directory, "true", cancelled=unwanted.is_set)
     assert (outcome.ok, outcome.message) == (False, "the play was cancelled")
     assert time.monotonic() - begin < 4
-    assert not [
-        process for process in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(process.info["cmdline"] or [])
-    ]
+    assert at_work_in(directory) == []
 
 
 def test_a_play_leaves_the_caller_as_it_was(playbooks: Playbooks, directory: Path) -> None:
@@ -164,6 +167,12 @@ def test_a_second_run_in_one_place_takes_its_own_variables(playbooks: Playbooks,
     start(playbooks, directory, "touch", f"{tmp_path}/two")
     assert (tmp_path / "two").exists()
     assert "/one" not in (directory / "env" / "extravars").read_text()
+
+
+def at_work_in(directory: Path) -> list[psutil.Process]:
+    """Processes that are of the play in that folder, whoever started them."""
+    living = (one for one in psutil.process_iter() if one.status() != psutil.STATUS_ZOMBIE)
+    return [one for one in living if _works_in(one, directory)]
 
 
 def _is_dead(pid: int) -> bool:
