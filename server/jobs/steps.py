@@ -180,7 +180,7 @@ class Steps:
         """The machine's end: stop what runs on it, destroy it, believe it when the cloud confirms. Repeated until it is so."""
         worker, job = Worker.get_by_id(worker.id), Job.get_or_none(Job.id == worker.job_id)
         state = WorkerState(worker.state)
-        if self._is_held(worker, state, job):
+        if state is WorkerState.DELETED or self._is_held(worker, state, job):  # its end came after the loop had looked
             return
         if state is not WorkerState.DELETING and not move(Worker, worker.id, state, WorkerState.DELETING, Change(self._clock())):
             return

@@ -15,7 +15,7 @@ from server.errors import InfrastructureError
 from server.installation import installation_id
 from server.jobs.loop import NICENESS
 from server.jobs.service import Submission
-from server.models import Event, Job, Worker, living_workers
+from server.models import Change, Event, Job, Worker, insert, living_workers
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.workers.clouds.local import RUNNER, LocalCloud
@@ -283,3 +283,11 @@ def test_an_input_file_that_is_not_as_the_agent_sent_it_is_named_and_nothing_is_
     assert (row.state, row.reason) == ("failed", Reason.INPUT_INCOMPLETE)
     assert "data/a.raw has 3 bytes, not 10" in row.message
     assert Worker.select().count() == 0
+
+
+def test_a_machine_that_went_after_the_loop_had_looked_is_left_alone(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    row = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1}
+    worker = insert(Worker, Change(1.0), state=WorkerState.DELETED, **row)
+    controller.loop._steps.remove(worker)
+    assert Event.select().where(Event.subject == "worker").count() == 1
