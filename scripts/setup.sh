@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# setup.sh run|dev [qemu|local]: everything that the checkout needs on this computer. Repeated, it looks and does nothing.
+# setup.sh run|dev [qemu|openstack|local]: everything that the checkout needs on this computer. Repeated, it looks and does nothing.
 #   run   the virtual environment .venv with what the controller needs
 #   dev   the same with what tests and checks need
 #   qemu  Debian/Ubuntu packages for real virtual machines and their NFS server
+#   openstack  what reaches a cloud's machines
 #   local Debian/Ubuntu packages of the apps themselves, to run them on this computer, and what the agent sends with
 # Packages are installed with apt-get, through sudo where this is not root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-profile=${1:?usage: setup.sh run|dev [qemu|local]...}
+profile=${1:?usage: setup.sh run|dev [qemu|openstack|local]...}
 shift
 
 say() { printf '%s\n' "$*" >&2; }
@@ -20,6 +21,7 @@ optional=(tandem-mass topp)
 for cloud in "$@"; do
   case $cloud in
     qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs) ;;
+    openstack) wanted+=(openssh-client rsync) ;;
     local) wanted+=(comet-ms libpwiz-tools openssh-client openssh-server rsync "${optional[@]}") ;;
     *) say "setup.sh: no packages are known for '$cloud'"; exit 2 ;;
   esac

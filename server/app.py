@@ -35,6 +35,7 @@ from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud, Trial
 from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.fleet import Fleet
 from server.workers.playbooks import Playbooks
@@ -71,6 +72,8 @@ def make_cloud(settings: Settings) -> Cloud:
     server_id = installation_id(settings.home)
     if settings.cloud is CloudName.QEMU:
         return QemuCloud(settings, server_id)
+    if settings.cloud is CloudName.OPENSTACK:
+        return OpenstackCloud(settings, server_id)
     return LocalCloud(settings, server_id)
 
 

@@ -19,6 +19,7 @@ class CloudName(StrEnum):
     """The clouds that can make machines."""
 
     QEMU = "qemu"
+    OPENSTACK = "openstack"
     LOCAL = "local"
 
 
@@ -124,6 +125,31 @@ class Settings(BaseSettings):
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
     debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
+    openstack_cloud: str = Field("", description="The cloud's name in clouds.yaml; empty: the `OS_*` variables say where it is")
+    openstack_network: str = Field("cumulus", description="Name of the network that workers are in")
+    openstack_security_group: str = Field("cumulus-worker", description="Name of the workers' security group")
+    openstack_key_pair: str = Field("", description="Name of a key pair that may log in beside the controller's key; empty: none")
+    openstack_availability_zone: str = Field("", description="Availability zone of the workers; empty: the cloud's choice")
+    openstack_server_group: str = Field("", description="Name of the server group that spreads workers over hosts; empty: none")
+    openstack_volume_type: str = Field("", description="Type of the workers' volumes; empty: the snapshot's")
+    openstack_user: str = Field(
+        "debian", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="Who logs in on workers, root by `sudo` without a password"
+    )
+    openstack_nfs_host: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9.-]{0,253}$",
+        description="NFS server as workers see it; it shows `/data` and `/jobs`",
+    )
+    openstack_nfs_port: int = Field(2049, ge=1, le=65535, description="Its port")
+    openstack_api_timeout_s: PositiveFloat = Field(30, description="Seconds that the cloud may take for one answer")
+    openstack_template: str = Field(
+        "cumulus-template",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="Name of the template's machine and volume; its snapshots carry it, so installations of one name share them",
+    )
+    openstack_template_image: str = Field("", description="Name of the image that the template is made from")
+    openstack_template_flavor: str = Field("", description="Flavor of the template's machine; empty: `default_flavor`")
+    openstack_template_volume_gb: PositiveInt = Field(20, description="GB of the template's volume; workers' are no smaller")
 
     @classmethod
     def settings_customise_sources(

@@ -18,11 +18,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.boot import FORWARD
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Memory, Shape, qemu_command
 from server.workers.clouds.qemu.images import read_image
-from server.workers.clouds.qemu.keys import KeyPair, make_key
 from server.workers.clouds.qemu.memory import memory_image
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from server.app import INFRA
 from server.settings import Settings
-from server.workers.clouds.qemu.keys import ensure_key
+from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.qemu.mirror import install_mirror
 from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome

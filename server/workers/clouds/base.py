@@ -6,16 +6,28 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from server.catalog.flavors import Flavor
+from server.errors import InfrastructureError
 from server.settings import CloudName
+from server.states import Reason
 
 Progress = Callable[[str], None]
+
+
+class CloudError(InfrastructureError):
+    """The cloud refuses, fails or does not answer; ``reason`` is what that means for a job, None where it is not known."""
+
+    code = "cloud"
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class Resource:
     """Something that the cloud holds for this installation, found by tag and not by the database."""
 
-    kind: Literal["machine", "disk", "socket", "snapshot"]
+    kind: Literal["machine", "disk", "socket", "snapshot", "volume", "port"]
     worker: str
     identifier: str
     alive: bool
@@ -35,6 +47,19 @@ class Layout:
     start_command: tuple[str, ...]
     stop_command: tuple[str, ...]
     status_command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much of something the cloud lets this installation's project have; ``limit`` None: no limit. RAM is in MB."""
+
+    name: str
+    used: int
+    limit: int | None
+
+    def lacks(self, wanted: int) -> bool:
+        """Whether so much more does not fit."""
+        return self.limit is not None and self.used + wanted > self.limit
 
 
 @dataclass(frozen=True)
@@ -122,6 +147,9 @@ class Cloud(Protocol):
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy; empty: all is there. Starts nothing."""
 
+    def site_problems(self) -> list[str]:
+        """What the cloud itself lacks or refuses, one line each with its remedy. Jobs wait for it, and a controller starts."""
+
     def start(self) -> None:
         """Start what the cloud needs on this computer (provider, NFS server), or adopt what runs. May be repeated."""
 
@@ -132,7 +160,16 @@ class Cloud(Protocol):
         """Variables that a terraform started by the controller needs beside the inherited ones."""
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
-        """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot."""
+        """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.
+
+        One that is a SecretStr is given to terraform in its environment and is in no file.
+        """
+
+    def quotas(self) -> list[Quota]:
+        """What the cloud lets the project have and how much of it is used; empty where there is no such limit."""
+
+    def require_room(self, flavor: Flavor) -> None:
+        """Look whether a machine of that flavor can be made now. Raises CloudError where the quota does not allow it."""
 
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Make what lets later machines of that flavor start sooner, where something is missing; may take minutes.
@@ -163,3 +200,6 @@ class Cloud(Protocol):
 
     def console_log(self, worker: str) -> str:
         """The last lines of the machine's console, "" where there is none."""
+
+    def fault(self, worker: str) -> str:
+        """Why the machine failed, in the cloud's own words; "" where it did not, or nobody knows."""

@@ -16,7 +16,7 @@ import psutil
 
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Progress, Resource, Snapshot, Trial
+from server.workers.clouds.base import Layout, MemoryUse, Progress, Quota, Resource, Snapshot, Trial
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -92,6 +92,10 @@ class LocalCloud:
         """It needs nothing but this Python."""
         return [] if RUNNER.is_file() else [f"{RUNNER} is missing: restore the checkout"]
 
+    def site_problems(self) -> list[str]:
+        """This computer is the site."""
+        return []
+
     def start(self) -> None:
         """Make the folder of the machines."""
         self._machines.mkdir(parents=True, exist_ok=True)
@@ -117,6 +121,13 @@ class LocalCloud:
             "snapshot": SNAPSHOT,
             "ssh_public_key": "ssh-none none",
         }
+
+    def quotas(self) -> list[Quota]:
+        """No more than what this computer has, and the weights in flavors.tsv."""
+        return []
+
+    def require_room(self, flavor: Flavor) -> None:
+        """The weights have been looked at."""
 
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Nothing could start sooner."""
@@ -162,6 +173,10 @@ class LocalCloud:
 
     def console_log(self, worker: str) -> str:  # noqa: ARG002
         """There is no console."""
+        return ""
+
+    def fault(self, worker: str) -> str:  # noqa: ARG002
+        """Terraform tells all."""
         return ""
 
     @property

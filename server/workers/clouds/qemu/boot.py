@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import Accel, find_accel
 from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.images import Image
-from server.workers.clouds.qemu.keys import KeyPair, make_key
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.process import PROC
 from server.workers.clouds.qemu.qmp import Qmp, QmpError

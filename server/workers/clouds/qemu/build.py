@@ -16,9 +16,9 @@ from pathlib import Path
 from server.errors import InfrastructureError
 from server.settings import CHECKOUT, Converter
 from server.workers.clouds.base import Progress
+from server.workers.clouds.keys import KeyPair, ensure_key, make_key
 from server.workers.clouds.qemu.chroot import isolated, run_in_root, run_logged, sshd_in_root
 from server.workers.clouds.qemu.images import describe_image
-from server.workers.clouds.qemu.keys import KeyPair, ensure_key, make_key
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import find_program
 from server.workers.playbooks import Host, Playbooks

@@ -12,12 +12,12 @@ import psutil
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, SetupMissing
 from server.settings import CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Resource
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource
+from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.images import read_image
-from server.workers.clouds.qemu.keys import ensure_key
 from server.workers.clouds.qemu.locks import is_held
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.mirror import install_mirror
@@ -78,6 +78,10 @@ class QemuCloud:
         """What this computer lacks, one line each with its remedy."""
         return setup_problems(self._settings.home)
 
+    def site_problems(self) -> list[str]:
+        """This computer is the site."""
+        return []
+
     def start(self) -> None:
         """Start provider and NFS server, or adopt the NFS server that runs. Raises SetupMissing before it makes anything."""
         if problems := self.problems():
@@ -123,6 +127,13 @@ class QemuCloud:
             "snapshot": snapshot,
             "ssh_public_key": ensure_key(self._home.key),
         }
+
+    def quotas(self) -> list[Quota]:
+        """No more than what this computer has, and the weights in flavors.tsv."""
+        return []
+
+    def require_room(self, flavor: Flavor) -> None:
+        """The weights have been looked at."""
 
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Make the memory image of the promoted snapshot for that flavor's machines, if there is none that fits."""
@@ -192,6 +203,10 @@ class QemuCloud:
     def console_log(self, worker: str) -> str:
         """The last lines of the machine's console."""
         return self._machines.console(worker)
+
+    def fault(self, worker: str) -> str:  # noqa: ARG002
+        """Terraform tells all."""
+        return ""
 
     def _warming(self) -> Warming:
         return Warming(self._home, self.template().canaries())

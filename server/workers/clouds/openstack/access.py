@@ -1,0 +1,98 @@
+"""The way to the cloud's APIs: where the credentials are, one connection for all threads, and its errors as our own.
+
+Credentials come from clouds.yaml or the ``OS_*`` variables only, for openstacksdk and for Terraform alike: both must mean the
+same cloud, or the sweeper would not see what Terraform makes.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.settings import Settings
+from server.states import Reason
+from server.workers.clouds.openstack.troubles import cloud_error, is_of_the_cloud
+
+if TYPE_CHECKING:
+    from openstack.config.cloud_region import CloudRegion
+    from openstack.connection import Connection
+
+FILE = "OS_CLIENT_CONFIG_FILE"
+_FILES = frozenset({FILE, "OS_CLIENT_SECURE_FILE", "OS_CLIENT_VENDOR_FILE"})
+
+
+class Access:
+    """One installation's access. ``connect`` makes the connection, at the first use and again after it was refused."""
+
+    def __init__(self, settings: Settings, connect: "Callable[[Settings], Connection] | None" = None) -> None:
+        self._settings = settings
+        self._connect = connect or connected
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def use(self) -> "Iterator[Connection]":
+        """The connection, for a few calls. An expired token is renewed by itself; raises CloudError for all that goes wrong."""
+        try:
+            yield self._made()
+        except Exception as problem:
+            if not _loaded() or not is_of_the_cloud(problem):
+                raise
+            error = cloud_error(problem)
+            if error.reason in (Reason.CLOUD_REFUSED, Reason.SETUP_INCOMPLETE):
+                self._forget()  # the administrator may have written other credentials meanwhile
+            raise error from problem
+
+    def _made(self) -> "Connection":
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._connect(self._settings)
+            return self._connection
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._connection = None
+
+
+def connected(settings: Settings) -> "Connection":
+    """A new connection; nothing is asked yet. Raises what the SDK raises."""
+    from openstack.connection import Connection
+
+    return Connection(config=_region(settings))
+
+
+def terraform_environment(settings: Settings) -> dict[str, str]:
+    """What makes the provider use the same cloud, and not what else the controller's environment names."""
+    file = os.environ.get(FILE) or next((str(path) for path in _places() if path.is_file()), "")
+    found = {FILE: str(Path(file).absolute())} if file else {}  # terraform runs in another folder
+    if not settings.openstack_cloud:
+        return found
+    others = {name: "" for name in os.environ if name.startswith("OS_") and name not in _FILES}
+    return {**others, **found, "OS_CLOUD": settings.openstack_cloud}
+
+
+def _region(settings: Settings) -> "CloudRegion":
+    from openstack.config import OpenStackConfig
+
+    limit_s = settings.openstack_api_timeout_s
+    if not settings.openstack_cloud:
+        return OpenStackConfig().get_one(api_timeout=limit_s, app_name="cumulus")
+    # A cloud that is named is the one in the file, whatever else the variables say.
+    files = [os.environ[FILE]] if os.environ.get(FILE) else [str(path) for path in _places()]
+    config = OpenStackConfig(config_files=files, load_envvars=False)
+    return config.get_one(cloud=settings.openstack_cloud, api_timeout=limit_s, app_name="cumulus")
+
+
+def _places() -> list[Path]:
+    """Where clouds.yaml is looked for, as OpenStack's own programs do."""
+    folders = (Path.cwd(), Path.home() / ".config" / "openstack", Path("/etc/openstack"))
+    return [folder / f"clouds.{ending}" for folder in folders for ending in ("yaml", "yml")]
+
+
+def _loaded() -> bool:
+    """Whether the SDK is there; an error before that is none of its."""
+    import sys
+
+    return "openstack.exceptions" in sys.modules

@@ -1,0 +1,187 @@
+"""The cloud ``openstack`` as the controller sees it. Workers are made by Terraform with the official provider only.
+
+Owns what Terraform is told and how a job is reached; looking, removing and quota are in the modules beside. Nothing of the cloud
+runs on this computer: the storage's NFS server is the site's.
+"""
+
+import shutil
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from server.catalog.flavors import Flavor, read_flavors
+from server.errors import SetupMissing
+from server.settings import CloudName, Settings
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource
+from server.workers.clouds.keys import ensure_key, make_key
+from server.workers.clouds.openstack.access import Access, terraform_environment
+from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.site import missing_settings, site_problems
+from server.workers.clouds.openstack.snapshots import Snapshots
+from server.workers.clouds.openstack.template import OpenstackTemplate
+from server.workers.terraform import terraform_binary
+
+WORK_DIR = "/var/lib/cumulus/job"
+JOB_DIR = "/srv/job"
+WORKER_PROGRAM = "/usr/local/sbin/cumulus-worker"
+AS_ROOT = ("sudo", "-n")
+NFS_LIMIT_S = 3.0
+
+
+class OpenstackCloud:
+    """One installation's machines in a project of an OpenStack cloud. Constructing it asks nothing."""
+
+    name = CloudName.OPENSTACK
+
+    def __init__(self, settings: Settings, server_id: str, access: Access | None = None) -> None:
+        self._settings = settings
+        self._server_id = server_id
+        self._access = access or Access(settings)
+        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s)
+        self._snapshots = Snapshots(self._access, settings.openstack_template)
+
+    @property
+    def ssh_key(self) -> Path:
+        """The private key that logs in on workers; made at its first use."""
+        return self._settings.home / "openstack" / "key"
+
+    def template(self) -> OpenstackTemplate:
+        """What workers are copies of."""
+        return OpenstackTemplate(self._settings, self._access, self._snapshots)
+
+    def check_snapshot(self) -> str:
+        """Nothing to tell where there is one. Raises TemplateMissing, CloudError."""
+        self._snapshots.current()
+        return ""
+
+    def current_snapshot(self) -> str:
+        """The promoted one's name at the last look, which the sweeper takes each minute. Raises TemplateMissing, CloudError."""
+        return self._snapshots.current(remembered=True).name
+
+    def has_program(self, name: str) -> bool:  # noqa: ARG002
+        """What is on a machine of the snapshot is not known here."""
+        return True
+
+    def problems(self) -> list[str]:
+        """Programs and settings that are missing; the cloud is not asked."""
+        lacking = [] if shutil.which("ssh") else ["ssh is not installed: apt-get install openssh-client"]
+        try:
+            terraform_binary()
+        except SetupMissing as problem:
+            lacking.append(problem.message)
+        return lacking + missing_settings(self._settings)
+
+    def site_problems(self) -> list[str]:
+        """Credentials, names, flavors and quota in the cloud, and the NFS server."""
+        flavors = [flavor.name for flavor in read_flavors(self._settings.flavors).values()]
+        return [*site_problems(self._access, self._settings, flavors), *self._nfs_problems()]
+
+    def start(self) -> None:
+        """Make the login key; nothing of this cloud runs here. May be repeated. Raises SetupMissing."""
+        if problems := self.problems():
+            raise SetupMissing("\n".join(problems))
+        ensure_key(self.ssh_key)
+
+    def stop(self) -> None:
+        """Nothing was started."""
+
+    def terraform_env(self) -> dict[str, str]:
+        """The same cloud that the controller asks."""
+        return terraform_environment(self._settings)
+
+    def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
+        """The values of the worker module's variables. Raises TemplateMissing, CloudError."""
+        return self.variables(worker, flavor, self._snapshots.current().name)
+
+    def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+        """The same for any snapshot. Each call makes a new host key: the module keeps the one that the machine was made with."""
+        host_key = make_key()
+        settings = self._settings
+        return {
+            "server_id": self._server_id,
+            "worker": worker,
+            "flavor": flavor.name,
+            "cpus": flavor.cpus,
+            "memory_gb": flavor.memory_gb,
+            "disk_gb": self._disk_gb(flavor),
+            "snapshot": snapshot,
+            "ssh_public_key": ensure_key(self.ssh_key),
+            "network": settings.openstack_network,
+            "security_group": settings.openstack_security_group,
+            "key_pair": settings.openstack_key_pair,
+            "availability_zone": settings.openstack_availability_zone,
+            "server_group": settings.openstack_server_group,
+            "volume_type": settings.openstack_volume_type,
+            "user": settings.openstack_user,
+            "lease_s": int(settings.lease_s),
+            "host_key": host_key.public,
+            "host_key_private": SecretStr(host_key.private),
+        }
+
+    def quotas(self) -> list[Quota]:
+        """Those of the project. Raises CloudError."""
+        return read_quotas(self._access)
+
+    def require_room(self, flavor: Flavor) -> None:
+        """Ask Nova, Cinder and Neutron. Raises CloudError where one's quota has no room for such a machine."""
+        require_room(self.quotas(), flavor, self._disk_gb(flavor))
+
+    def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
+        """Nothing could start sooner."""
+
+    def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
+        """All boot."""
+        return ""
+
+    def tidy(self, now: float) -> None:
+        """Nothing is kept for later machines."""
+
+    def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
+        """The job's folder is mounted on the worker by its start command, which runs as root."""
+        command = (WORKER_PROGRAM,) if self._settings.openstack_user == "root" else (*AS_ROOT, WORKER_PROGRAM)
+        mounts = ("--nfs", self._settings.openstack_nfs_host, "--port", str(self._settings.openstack_nfs_port))
+        start = (*command, "start", *mounts, "--job", job_dir.name)
+        return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"))
+
+    def resources(self, worker: str = "") -> list[Resource]:
+        """Servers, volumes and ports. The sweeper's look at all also renews what is known of the snapshots."""
+        if not worker:
+            self._snapshots.look()
+        return self._holdings.listed(worker)
+
+    def alive(self, worker: str) -> bool:
+        """Whether the worker's server runs, or is on its way."""
+        return any(machine.alive for machine in self._holdings.machines(worker))
+
+    def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
+        """It takes none of this computer."""
+        return None
+
+    def delete(self, resource: Resource) -> None:
+        """Remove a server, a volume or a port; returns when it is gone. Raises CloudError."""
+        self._holdings.delete(resource)
+
+    def console_log(self, worker: str) -> str:
+        """The last lines of the server's console."""
+        return self._holdings.console(worker)
+
+    def fault(self, worker: str) -> str:
+        """Nova's own word for why a server is in ERROR."""
+        return self._holdings.fault(worker)
+
+    def _disk_gb(self, flavor: Flavor) -> int:
+        return flavor.disk_gb or self._settings.worker_disk_gb
+
+    def _nfs_problems(self) -> list[str]:
+        host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port
+        if not host:
+            return []
+        try:
+            with closing(socket.create_connection((host, port), NFS_LIMIT_S)):
+                return []
+        except OSError as problem:
+            return [f"no NFS server answers at {host}:{port} ({problem.strerror or problem}): see openstack_nfs_host"]

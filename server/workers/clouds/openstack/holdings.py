@@ -1,0 +1,151 @@
+"""What the cloud holds for this installation: servers, volumes and ports, found by what they carry from their first moment.
+
+Servers and volumes carry ``cumulus_server`` and ``cumulus_worker`` in their metadata. A port has no metadata, and tags only
+after it was made: its description and its name are set with it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from server.states import Reason
+from server.workers.clouds.base import CloudError, Resource
+from server.workers.clouds.openstack.access import Access
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
+    from openstack.compute.v2.server import Server
+    from openstack.connection import Connection
+    from openstack.network.v2.port import Port
+
+SERVER_ID, WORKER = "cumulus_server", "cumulus_worker"
+NOT_RUNNING = frozenset(
+    {"ERROR", "SHUTOFF", "DELETED", "SOFT_DELETED", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED"}
+)  # UNKNOWN runs: its host has not been heard of, which proves nothing
+DELETABLE = frozenset({"available", "error", "error_deleting", "error_restoring", "error_extending", "error_managing"})
+POLL_S = 1.0
+CONSOLE_LINES = 300
+
+
+class Holdings:
+    """One installation's things. ``limit_s``: seconds that removing one may take."""
+
+    def __init__(
+        self,
+        access: Access,
+        server_id: str,
+        limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._access = access
+        self._server_id = server_id
+        self._limit_s = limit_s
+        self._clock = clock
+        self._pause = pause
+
+    def listed(self, worker: str = "") -> list[Resource]:
+        """All, or only what is of one worker; machines first. One listing of each kind, page by page. Raises CloudError."""
+        with self._access.use() as cloud:
+            found = [
+                *(_machine(one) for one in self._servers(cloud)),
+                *(_volume(one) for one in self._volumes(cloud)),
+                *(_port(one) for one in self._ports(cloud)),
+            ]
+        return [one for one in found if worker in ("", one.worker)]
+
+    def machines(self, worker: str) -> list[Resource]:
+        """The worker's servers: one, unless a terraform was killed. Raises CloudError."""
+        with self._access.use() as cloud:
+            return [found for one in self._servers(cloud) if (found := _machine(one)).worker == worker]
+
+    def delete(self, resource: Resource) -> None:
+        """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
+        remove = {"machine": self._delete_server, "volume": self._delete_volume, "port": self._delete_port}[resource.kind]
+        with self._access.use() as cloud:
+            deadline = self._clock() + self._limit_s
+            while not remove(cloud, resource.identifier):
+                if self._clock() > deadline:
+                    text = f"{resource.kind} {resource.identifier} is still there after {self._limit_s:.0f} s"
+                    raise CloudError(text, Reason.CLOUD_BUSY)
+                self._pause(POLL_S)
+
+    def console(self, worker: str) -> str:
+        """The last lines of the machine's console; why there are none, where the cloud does not give them."""
+        return self._told(worker, _console)
+
+    def fault(self, worker: str) -> str:
+        """Why the machine is in ERROR, "" where it is not. The cloud tells it of one server only, never in a list."""
+        return self._told(worker, _fault)
+
+    def _told(self, worker: str, ask: "Callable[[Connection, str], str]") -> str:
+        """For people, beside another failure: so whatever goes wrong here is no failure of its own."""
+        try:
+            found = self.machines(worker)
+            with self._access.use() as cloud:
+                return "\n".join(ask(cloud, one.identifier) for one in found)
+        except CloudError as problem:
+            return f"(not known: {problem.message})"
+
+    def _servers(self, cloud: "Connection") -> "Iterator[Server]":
+        for one in cloud.compute.servers(details=True, tags=f"{SERVER_ID}={self._server_id}"):
+            if (one.metadata or {}).get(SERVER_ID) == self._server_id:
+                yield one
+
+    def _volumes(self, cloud: "Connection") -> "Iterator[Volume]":
+        for one in cloud.block_storage.volumes(details=True):
+            if (one.metadata or {}).get(SERVER_ID) == self._server_id:
+                yield one
+
+    def _ports(self, cloud: "Connection") -> "Iterator[Port]":
+        mark = port_mark(self._server_id)
+        for one in cloud.network.ports(description=mark):
+            if one.description == mark:
+                yield one
+
+    def _delete_server(self, cloud: "Connection", identifier: str) -> bool:
+        found = cloud.compute.find_server(identifier, ignore_missing=True)
+        if found is None:
+            return True
+        if found.task_state != "deleting":
+            cloud.compute.delete_server(found, ignore_missing=True, force=True)
+        return False
+
+    def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:
+        found = cloud.block_storage.find_volume(identifier, ignore_missing=True)
+        if found is None:
+            return True
+        if found.status in DELETABLE:  # else Nova is still giving it back, or it is on its way out
+            cloud.block_storage.delete_volume(found, ignore_missing=True)
+        return False
+
+    def _delete_port(self, cloud: "Connection", identifier: str) -> bool:
+        cloud.network.delete_port(identifier, ignore_missing=True)
+        return True
+
+
+def port_mark(server_id: str) -> str:
+    """The description of all ports of an installation."""
+    return f"{SERVER_ID}={server_id}"
+
+
+def _machine(one: "Server") -> Resource:
+    return Resource("machine", str(one.metadata.get(WORKER, "")), str(one.id), str(one.status).upper() not in NOT_RUNNING)
+
+
+def _volume(one: "Volume") -> Resource:
+    return Resource("volume", str(one.metadata.get(WORKER, "")), str(one.id), False)
+
+
+def _port(one: "Port") -> Resource:
+    return Resource("port", str(one.name or ""), str(one.id), False)
+
+
+def _console(cloud: "Connection", identifier: str) -> str:
+    return str((cloud.compute.get_server_console_output(identifier, length=CONSOLE_LINES) or {}).get("output") or "")
+
+
+def _fault(cloud: "Connection", identifier: str) -> str:
+    found = cloud.compute.find_server(identifier, ignore_missing=True)
+    fault = getattr(found, "fault", None) or {}
+    return str(fault.get("message") or "")

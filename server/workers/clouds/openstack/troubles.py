@@ -1,0 +1,73 @@
+"""What the errors of openstacksdk, keystoneauth and requests mean: the one place where they become our own.
+
+Imports of those packages are in the functions: who gets here has them loaded already.
+"""
+
+from server.states import Reason
+from server.workers.causes import classify
+from server.workers.clouds.base import CloudError
+
+DETAIL_LIMIT = 400  # characters
+_BY_STATUS = {
+    401: (Reason.CLOUD_REFUSED, "it does not accept the credentials (wrong, or expired)"),
+    403: (Reason.CLOUD_REFUSED, "the credentials do not allow that: look at the project's roles"),
+    429: (Reason.CLOUD_BUSY, "it gets too many requests"),
+    500: (Reason.CLOUD_BUSY, "its service failed"),
+    502: (Reason.CLOUD_UNREACHABLE, "its service is not there"),
+    503: (Reason.CLOUD_BUSY, "its service is not available now"),
+    504: (Reason.CLOUD_UNREACHABLE, "its service does not answer"),
+}
+
+
+def cloud_error(problem: Exception) -> CloudError:
+    """The error that a person and a job's policy can do something with."""
+    reason, text = _meaning(problem)
+    return CloudError(f"the OpenStack cloud: {text}: {_detail(problem)}", reason)
+
+
+def is_of_the_cloud(problem: Exception) -> bool:
+    """Whether the error came from talking to the cloud, or from reading how to."""
+    from keystoneauth1.exceptions import ClientException
+    from openstack.exceptions import SDKException
+    from requests import RequestException
+
+    return isinstance(problem, SDKException | ClientException | RequestException)
+
+
+def _meaning(problem: Exception) -> tuple[Reason | None, str]:
+    from keystoneauth1 import exceptions as auth
+    from openstack.exceptions import ConfigException, HttpException
+    from requests import RequestException
+
+    status = _status(problem)
+    if status or isinstance(problem, HttpException):
+        return _by_status(status, problem)
+    if isinstance(problem, ConfigException | auth.AuthPluginException):
+        return Reason.SETUP_INCOMPLETE, "its credentials are not complete: see clouds.yaml, `openstack_cloud` and OS_*"
+    if isinstance(problem, auth.CatalogException):
+        return Reason.CLOUD_REFUSED, "its catalogue lacks a service, or the region is wrong"
+    if isinstance(problem, auth.ConnectionError | auth.DiscoveryFailure | RequestException):
+        return Reason.CLOUD_UNREACHABLE, "it does not answer"
+    return classify(str(problem)), "it failed"
+
+
+def _by_status(status: int, problem: Exception) -> tuple[Reason | None, str]:
+    said = classify(_detail(problem))
+    if status in (403, 413) and said is Reason.QUOTA_EXCEEDED:
+        return said, "the quota is used up"
+    if status == 413:  # Cinder's and old services' word for too many requests
+        return Reason.CLOUD_BUSY, "it gets too many requests"
+    return _BY_STATUS.get(status, (said, f"it answered with {status}"))
+
+
+def _status(problem: Exception) -> int:
+    """The HTTP status; 0 where there was no answer."""
+    status = getattr(problem, "http_status", None) or getattr(problem, "status_code", None)
+    return int(status) if isinstance(status, int | str) and str(status).isdigit() else 0
+
+
+def _detail(problem: Exception) -> str:
+    """One line. The SDK's own words have the address and the service's answer in them, no credentials."""
+    said = getattr(problem, "details", None)
+    text = f"{problem}" if not said or str(said) in str(problem) else f"{problem}: {said}"
+    return " ".join(text.split())[:DETAIL_LIMIT]
