@@ -21,6 +21,7 @@ from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
 
 STATUS_LIMIT_S = 15.0
+BOOT_LOOK_S = 1.0
 
 
 class PlayFailed(InfrastructureError):
@@ -103,6 +104,10 @@ class Fleet:
         """The last lines of the machine's console."""
         return self._cloud.console_log(worker)
 
+    def fault(self, worker: str) -> str:
+        """Why the machine failed, in the cloud's own words; "" where it did not."""
+        return self._cloud.fault(worker)
+
     def launch(
         self,
         worker: str,
@@ -115,10 +120,9 @@ class Fleet:
         """Make the machine, start the app on it; ``on_machine`` hears where it is as soon as it exists.
 
         The start play runs from the beginning and waits for the address, so that Ansible's own start costs no extra time.
-        May be repeated after a crash. Raises TerraformError, PlayFailed.
+        May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
         """
-        self._former.settle(worker, self._settings.create_timeout_s)
-        variables = self._cloud.terraform_vars(worker, flavor)
+        variables = self._variables(worker, flavor)
         failed = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix="play") as pool:
             directory = self._directory(worker, "start")
@@ -126,6 +130,7 @@ class Fleet:
             try:
                 address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
                 on_machine(address)
+                self._await_boot(worker, address, layout, unwanted)
                 self._playbooks.announce(directory, self._host(worker, address, layout))
             except BaseException:
                 failed.set()  # or the play would wait for its machine as long as it is wanted
@@ -144,10 +149,9 @@ class Fleet:
         """Make a machine that waits for a job; returns when it answers, or is ``unwanted``.
 
         The connection to it is kept for ``persist_s`` seconds: the first login is what costs most. May be repeated. Raises
-        TerraformError, MachineSilent.
+        CloudError, TerraformError, MachineSilent.
         """
-        self._former.settle(worker, self._settings.create_timeout_s)
-        variables = self._cloud.terraform_vars(worker, flavor)
+        variables = self._variables(worker, flavor)
         address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
         on_machine(address)
         layout = self._cloud.layout(worker, Path(worker))
@@ -191,8 +195,7 @@ class Fleet:
             self._module.set_aside(worker)
         else:
             self._module.destroy(worker, self._settings.delete_timeout_s)
-        for resource in self._cloud.resources(worker):
-            self._cloud.delete(resource)
+        self._delete_all(worker)
         if self._cloud.resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
 
@@ -246,6 +249,33 @@ class Fleet:
     def forget_unused(self, now: float) -> None:
         """Have the cloud remove what it keeps for later machines and no machine needs. Raises CumulusError."""
         self._cloud.tidy(now)
+
+    def _variables(self, worker: str, flavor: Flavor) -> dict[str, object]:
+        """What the machine is to be made with, once nothing stands in its way.
+
+        A terraform that was killed has written no state, while the cloud went on: what it made is nobody's, and is removed.
+        Raises CloudError, TemplateMissing.
+        """
+        self._former.settle(worker, self._settings.create_timeout_s)
+        if not self._module.state(worker).get("resources"):
+            if worker in self._module.names():
+                self._delete_all(worker)
+            self._cloud.require_room(flavor)
+        return self._cloud.terraform_vars(worker, flavor)
+
+    def _await_boot(self, worker: str, address: Address, layout: Layout, unwanted: Callable[[], bool]) -> None:
+        """Where the cloud knows no more than that the machine was switched on: until it answers, within the time for creation.
+
+        One that never does is left to the play, which says why.
+        """
+        if self._cloud.boots_after_creation:
+            directory, limit_s = self._directory(worker, "boot"), self._settings.create_timeout_s
+            self._playbooks.announce(directory, self._host(worker, address, layout))
+            self._playbooks.await_answer(directory, layout.status_command, None, limit_s, unwanted, BOOT_LOOK_S)
+
+    def _delete_all(self, worker: str) -> None:
+        for resource in self._cloud.resources(worker):
+            self._cloud.delete(resource)
 
     def _listed(self, worker: str) -> Listed:
         state = self._module.state(worker)

@@ -129,14 +129,24 @@ class Playbooks:
         return None if done.returncode else done.stdout.strip()
 
     def await_answer(
-        self, directory: Path, command: Sequence[str], answer: str, limit_s: float, cancelled: Callable[[], bool]
+        self,
+        directory: Path,
+        command: Sequence[str],
+        answer: str | None,
+        limit_s: float,
+        cancelled: Callable[[], bool],
+        pause_s: float = LOOK_S,
     ) -> bool:
-        """Ask again and again until the machine gives that answer; False where it has not within ``limit_s`` seconds."""
+        """Ask again and again until the machine gives that answer; False where it has not within ``limit_s`` seconds.
+
+        ``answer`` None: any. ``pause_s``: seconds between two questions.
+        """
         until = self._clock() + limit_s
         while (left_s := until - self._clock()) > 0 and not cancelled():
-            if self.ask(directory, command, min(left_s, ANSWER_LIMIT_S)) == answer:
+            said = self.ask(directory, command, min(left_s, ANSWER_LIMIT_S))
+            if said is not None and answer in (None, said):
                 return True
-            time.sleep(LOOK_S)
+            time.sleep(pause_s)
         return False
 
     def login_command(self, directory: Path, host: Host) -> str:

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from python_terraform import IsFlagged, Terraform
 
 from server.errors import InfrastructureError, SetupMissing
 
 INTERRUPT_GRACE_S = 15.0
 INIT_TIMEOUT_S = 120.0
+LOCK_FILE = ".terraform.lock.hcl"
 INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
 LOCK_TIMEOUT = "10s"
 OUTPUT_LIMIT = 1_000_000  # characters
@@ -130,10 +132,15 @@ def first_error(output: str) -> str:
 
 
 class Module:
-    """A module of ``infra/terraform`` with one workspace for each machine; data and state lie under ``home``."""
+    """A module of ``infra/terraform`` with one workspace for each machine; data and state lie under ``home``.
+
+    A module without a lock file takes its provider from where this computer gets one, so its checksum is not ours to fix:
+    terraform works on a copy below ``home`` then, and notes there which provider it took first. ``path`` is where it works.
+    """
 
     def __init__(self, path: Path, home: Path, binary: str, env: Callable[[], dict[str, str]]) -> None:
-        self.path = path
+        self._source = path
+        self.path = path if (path / LOCK_FILE).is_file() or not _wants_provider(path) else home / "module"
         self.home = home
         self._binary = binary
         self._env = env
@@ -141,10 +148,12 @@ class Module:
     def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
         """Make what the module describes, or find that it is there; returns the outputs.
 
-        Repeating it with the same variables changes nothing. Raises TerraformError.
+        Repeating it with the same variables changes nothing. A SecretStr among them is given in the environment and is in no
+        file. Raises TerraformError.
         """
         self._init()
-        var_file = self._write_variables(workspace, variables)
+        secrets = {name: value.get_secret_value() for name, value in variables.items() if isinstance(value, SecretStr)}
+        var_file = self._write_variables(workspace, {name: value for name, value in variables.items() if name not in secrets})
         options = {
             "var": None,
             "skip_plan": True,
@@ -152,7 +161,7 @@ class Module:
             "lock_timeout": LOCK_TIMEOUT,
             "compact_warnings": IsFlagged,
         }
-        self._check("apply", self._command(workspace, timeout_s).apply(**options))
+        self._check("apply", self._command(workspace, timeout_s, secrets=secrets).apply(**options))
         if not (outputs := self.outputs(workspace)):
             raise TerraformError(f"terraform apply: it was successful, and yet there are no outputs in the state of {workspace}")
         return outputs
@@ -247,9 +256,12 @@ class Module:
     def _state_folder(self) -> Path:
         return self.home / "state"
 
-    def _command(self, workspace: str, timeout_s: float, *, own_providers: bool = False) -> _Command:
+    def _command(
+        self, workspace: str, timeout_s: float, *, own_providers: bool = False, secrets: Mapping[str, str] | None = None
+    ) -> _Command:
         """``own_providers``: without those that the controller keeps running; a plain terraform needs its own."""
         environment = {**COLLECT_NOTHING, **os.environ, **self._env(), **self.environment(workspace)}
+        environment.update({f"TF_VAR_{name}": value for name, value in (secrets or {}).items()})
         if own_providers:
             environment.pop("TF_REATTACH_PROVIDERS", None)
         return _Command(self.path, self._binary, environment, timeout_s, self._words(workspace))
@@ -286,14 +298,26 @@ class Module:
                 return
             self._state_folder.mkdir(parents=True, exist_ok=True)
             backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self._state_folder / "workspaces"}
-            options = {"var": None, "backend_config": backend, "lockfile": "readonly", "reconfigure": IsFlagged}
+            options: dict[str, object] = {"var": None, "backend_config": backend, "reconfigure": IsFlagged}
+            if self.path == self._source:
+                options["lockfile"] = "readonly"
+            else:
+                self._copy()
             self._check("init", self._command("default", INIT_TIMEOUT_S, own_providers=True).init(**options))
             marker.write_text(fingerprint)
+
+    def _copy(self) -> None:
+        """The module's present text, beside the lock file of an earlier one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in self.path.glob("*.tf"):
+            path.unlink()
+        for path in self._source.glob("*.tf"):
+            shutil.copyfile(path, self.path / path.name)
 
     def _fingerprint(self) -> str:
         # The home is in it: terraform notes where its states lie, and a copied or moved home would go on in the former one.
         digest = hashlib.sha256(f"{INIT_FORMAT} {self._binary} {self.home}".encode())
-        for path in sorted((*self.path.glob("*.tf"), *self.path.glob(".terraform.lock.hcl"))):
+        for path in sorted((*self._source.glob("*.tf"), *self._source.glob(LOCK_FILE))):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
 
@@ -303,3 +327,8 @@ class Module:
         with (self.home / "init.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _wants_provider(path: Path) -> bool:
+    """Whether the module needs one that is not built into terraform."""
+    return any("required_providers" in file.read_text() for file in path.glob("*.tf"))

@@ -124,6 +124,8 @@ class Cloud(Protocol):
     """A place where machines are made."""
 
     name: CloudName
+    boots_after_creation: bool
+    """Whether a machine that Terraform has made may still have to boot before it answers."""
 
     @property
     def ssh_key(self) -> Path:

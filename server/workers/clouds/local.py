@@ -57,6 +57,7 @@ class LocalCloud:
     """One installation's pretended machines."""
 
     name = CloudName.LOCAL
+    boots_after_creation = False
 
     def __init__(self, settings: Settings, server_id: str) -> None:
         self._settings = settings

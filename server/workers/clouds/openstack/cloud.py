@@ -36,6 +36,7 @@ class OpenstackCloud:
     """One installation's machines in a project of an OpenStack cloud. Constructing it asks nothing."""
 
     name = CloudName.OPENSTACK
+    boots_after_creation = True
 
     def __init__(self, settings: Settings, server_id: str, access: Access | None = None) -> None:
         self._settings = settings

@@ -6,14 +6,13 @@ after it was made: its description and its name are set with it.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.states import Reason
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import Access
 
 if TYPE_CHECKING:
-    from openstack.block_storage.v3.volume import Volume
     from openstack.compute.v2.server import Server
     from openstack.connection import Connection
     from openstack.network.v2.port import Port
@@ -72,27 +71,30 @@ class Holdings:
 
     def console(self, worker: str) -> str:
         """The last lines of the machine's console; why there are none, where the cloud does not give them."""
-        return self._told(worker, _console)
+        try:
+            return self._told(worker, _console)
+        except CloudError as problem:
+            return f"(not known: {problem.message})"
 
     def fault(self, worker: str) -> str:
         """Why the machine is in ERROR, "" where it is not. The cloud tells it of one server only, never in a list."""
-        return self._told(worker, _fault)
+        try:
+            return self._told(worker, _fault)
+        except CloudError:  # it is asked beside another failure, and must not hide it
+            return ""
 
     def _told(self, worker: str, ask: "Callable[[Connection, str], str]") -> str:
-        """For people, beside another failure: so whatever goes wrong here is no failure of its own."""
-        try:
-            found = self.machines(worker)
-            with self._access.use() as cloud:
-                return "\n".join(ask(cloud, one.identifier) for one in found)
-        except CloudError as problem:
-            return f"(not known: {problem.message})"
+        """What the cloud tells of each server of the worker. Raises CloudError."""
+        found = self.machines(worker)
+        with self._access.use() as cloud:
+            return "\n".join(ask(cloud, one.identifier) for one in found)
 
     def _servers(self, cloud: "Connection") -> "Iterator[Server]":
         for one in cloud.compute.servers(details=True, tags=f"{SERVER_ID}={self._server_id}"):
             if (one.metadata or {}).get(SERVER_ID) == self._server_id:
                 yield one
 
-    def _volumes(self, cloud: "Connection") -> "Iterator[Volume]":
+    def _volumes(self, cloud: "Connection") -> Iterator[Any]:
         for one in cloud.block_storage.volumes(details=True):
             if (one.metadata or {}).get(SERVER_ID) == self._server_id:
                 yield one
@@ -116,7 +118,7 @@ class Holdings:
         if found is None:
             return True
         if found.status in DELETABLE:  # else Nova is still giving it back, or it is on its way out
-            cloud.block_storage.delete_volume(found, ignore_missing=True)
+            cloud.block_storage.delete_volume(identifier, ignore_missing=True)
         return False
 
     def _delete_port(self, cloud: "Connection", identifier: str) -> bool:
@@ -133,7 +135,7 @@ def _machine(one: "Server") -> Resource:
     return Resource("machine", str(one.metadata.get(WORKER, "")), str(one.id), str(one.status).upper() not in NOT_RUNNING)
 
 
-def _volume(one: "Volume") -> Resource:
+def _volume(one: Any) -> Resource:
     return Resource("volume", str(one.metadata.get(WORKER, "")), str(one.id), False)
 
 

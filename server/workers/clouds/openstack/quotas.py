@@ -59,7 +59,7 @@ def _network(cloud: "Connection") -> Iterator[Quota]:
     from openstack.exceptions import ForbiddenException, NotFoundException
 
     try:
-        found: Any = cloud.network.get_quota(cloud.current_project_id, details=True).ports
+        found: Any = cloud.network.get_quota(cloud.current_project_id or "", details=True).ports
     except (ForbiddenException, NotFoundException):
         return
     if isinstance(found, Mapping):

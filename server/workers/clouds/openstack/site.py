@@ -29,7 +29,7 @@ def site_problems(access: Access, settings: Settings, flavors: Sequence[str]) ->
     """What the cloud lacks or refuses, one line each with its remedy. ``flavors``: names that it must know."""
     try:
         with access.use() as cloud:
-            cloud.authorize()
+            cloud.session.get_token()
     except CloudError as problem:
         return [problem.message]
     checks: tuple[Callable[[], Iterator[str]], ...] = (

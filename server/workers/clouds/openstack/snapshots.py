@@ -7,13 +7,10 @@ All that is known of them is their metadata, so that an erased home loses none: 
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from server.errors import TemplateMissing
 from server.workers.clouds.openstack.access import Access
-
-if TYPE_CHECKING:
-    from openstack.block_storage.v3.snapshot import Snapshot as CinderSnapshot
 
 TEMPLATE, PROMOTED = "cumulus_template", "cumulus_promoted"
 READY = "available"
@@ -64,7 +61,7 @@ class Snapshots:
         return max(promoted, key=lambda one: one.promoted)
 
 
-def _kept(one: "CinderSnapshot") -> Kept:
+def _kept(one: Any) -> Kept:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
     return Kept(str(one.id), str(one.name), int(one.size), _seconds(one.created_at), _number(metadata.get(PROMOTED)), metadata)
 

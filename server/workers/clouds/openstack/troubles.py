@@ -3,11 +3,16 @@
 Imports of those packages are in the functions: who gets here has them loaded already.
 """
 
+import re
+
 from server.states import Reason
 from server.workers.causes import classify
 from server.workers.clouds.base import CloudError
 
 DETAIL_LIMIT = 400  # characters
+_POOL = re.compile(
+    r": HTTPS?ConnectionPool\(.{0,300}?(\[Errno -?\d+\] [^'\")]{1,100}|timed out|certificate verify failed)?['\")]*$"
+)
 _BY_STATUS = {
     401: (Reason.CLOUD_REFUSED, "it does not accept the credentials (wrong, or expired)"),
     403: (Reason.CLOUD_REFUSED, "the credentials do not allow that: look at the project's roles"),
@@ -70,4 +75,4 @@ def _detail(problem: Exception) -> str:
     """One line. The SDK's own words have the address and the service's answer in them, no credentials."""
     said = getattr(problem, "details", None)
     text = f"{problem}" if not said or str(said) in str(problem) else f"{problem}: {said}"
-    return " ".join(text.split())[:DETAIL_LIMIT]
+    return _POOL.sub(lambda found: f" ({found[1]})" if found[1] else "", " ".join(text.split()))[:DETAIL_LIMIT]

@@ -44,6 +44,7 @@ class QemuCloud:
     """One installation's machines on this computer. Constructing it starts nothing."""
 
     name = CloudName.QEMU
+    boots_after_creation = False  # the provider waits for it
 
     def __init__(self, settings: Settings, server_id: str) -> None:
         self._settings = settings

@@ -51,6 +51,7 @@ class NfsServer:
     data: Path
     jobs: Path
     fixed_port: int = 0
+    address: str = "127.0.0.1"
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
     choose: Callable[[range], int] = random.choice
@@ -194,7 +195,7 @@ class NfsServer:
         squash = f"Squash = All_Squash; Anonymous_Uid = {self.uid}; Anonymous_Gid = {self.gid};"
         return f"""\
 # Written by Cumulus at each start of the server.
-NFS_CORE_PARAM {{ Bind_addr = 127.0.0.1; NFS_Port = {port}; Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }}
+NFS_CORE_PARAM {{ Bind_addr = {self.address}; NFS_Port = {port}; Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }}
 NFSV4 {{ Graceless = true; Lease_Lifetime = 20; Minor_Versions = 1, 2; {recovery} }}
 EXPORT_DEFAULTS {{ SecType = sys; Transports = TCP; Protocols = 4; {squash} }}
 {exports}LOG {{ Default_Log_Level = WARN; }}
