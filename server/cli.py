@@ -77,6 +77,7 @@ for command in (
     storage_group,
     machines.state,
     machines.flavors,
+    machines.quota,
     machines.stop,
     machines.orphans,
     machines.hold,

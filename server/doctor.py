@@ -12,6 +12,7 @@ from server.catalog.flavors import read_flavors
 from server.errors import CumulusError
 from server.installation import running_controller
 from server.settings import Settings
+from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
 GB = 1_000_000_000
@@ -53,11 +54,25 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
     yield from (Finding(f"cloud {cloud.name}", False, problem) for problem in problems)
     if not problems:
         yield Finding(f"cloud {cloud.name}", True, "all programs are there")
+        yield from _site(cloud)
 
     def snapshot() -> str:
         return cloud.check_snapshot() or "there is one to make workers from"
 
     yield _run("snapshot", snapshot)
+
+
+def _site(cloud: Cloud) -> Iterator[Finding]:
+    """What the cloud says itself; a trouble there keeps no controller from starting."""
+    problems = cloud.site_problems()
+    yield from (Finding(f"cloud {cloud.name}", False, problem) for problem in problems)
+    try:
+        quotas = cloud.quotas()
+    except CloudError:  # told above
+        return
+    if quotas:
+        told = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
+        yield Finding("quota", not any(one.lacks(1) for one in quotas), told)
 
 
 def _python() -> str:

@@ -20,7 +20,7 @@ from server.installation import NUDGE, announced, only_controller
 from server.jobs.rebuild import has_jobs
 from server.settings import Settings
 from server.storage.folders import Storage
-from server.workers.clouds.base import Cloud
+from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
@@ -74,8 +74,15 @@ def require_setup(cloud: Cloud) -> None:
     terraform_binary()
     if problems := cloud.problems():
         raise SetupMissing(f"this computer is not ready for the cloud {cloud.name}:\n- " + "\n- ".join(problems))
-    if hint := cloud.check_snapshot():
-        log.warning("old snapshot", hint=hint)
+    for problem in cloud.site_problems():
+        log.warning("the cloud is not as it should be; jobs wait", detail=problem)
+    try:
+        hint = cloud.check_snapshot()
+    except CloudError as problem:
+        log.warning("the snapshot could not be looked at", detail=problem.message)
+    else:
+        if hint:
+            log.warning("old snapshot", hint=hint)
 
 
 def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":

@@ -72,6 +72,25 @@ def flavors(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def quota(as_json: bool) -> None:
+    """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
+    found = parts.make_cloud(load_settings()).quotas()
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    if found:
+        table = Table("of", "used", "limit", box=None)
+        for one in found:
+            table.add_row(
+                f"{one.name} (MB)" if one.name == "ram" else one.name,
+                str(one.used),
+                "none" if one.limit is None else str(one.limit),
+            )
+        show_table(table)
+
+
+@click.command()
 @click.option(
     "--machines",
     is_flag=True,
