@@ -40,7 +40,10 @@ class Stateful(Row):
 
 
 class Job(Stateful):
-    """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each."""
+    """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each.
+
+    ``spared``: attempts that a trouble of the site ended; they do not count.
+    """
 
     owner = TextField()
     app = TextField()
@@ -56,6 +59,7 @@ class Job(Stateful):
     reason = TextField(default="")
     message = TextField(default="")
     attempt = IntegerField(default=0)
+    spared = IntegerField(default=0)
     priority = IntegerField(default=0)
     started = FloatField(null=True)
 
@@ -296,6 +300,12 @@ def queued_jobs(now: float) -> list[Queued]:
     queued = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.not_before <= now
     query: Any = Job.select(*columns).where(*queued).order_by(Job.id).tuples()
     return [Queued(*row) for row in query]
+
+
+def let_spared_begin(now: float) -> None:
+    """Whoever waits for the end of a trouble of the site need not wait longer."""
+    waiting = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.spared > 0, Job.not_before > now
+    Job.update(not_before=now).where(*waiting).execute()
 
 
 def next_queued_at(now: float) -> float | None:

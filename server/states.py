@@ -119,6 +119,7 @@ class _Policy:
     text: str
     advice: str
     retryable: bool = False
+    waits: bool = False
 
 
 class Reason(StrEnum):
@@ -181,6 +182,16 @@ class Reason(StrEnum):
         return _POLICIES[self].retryable
 
     @property
+    def waits(self) -> bool:
+        """Whether it is a trouble of the site: jobs wait until it is over and lose no attempt by it."""
+        return _POLICIES[self].waits
+
+    @property
+    def passes_with_room(self) -> bool:
+        """Whether the trouble may be over as soon as another machine has gone."""
+        return self in _NO_ROOM
+
+    @property
     def text(self) -> str:
         """One sentence for the job's owner: what happened."""
         return _POLICIES[self].text
@@ -201,6 +212,12 @@ def _again(text: str, advice: str) -> _Policy:
     return _Policy(Blame.INFRASTRUCTURE, text, advice, retryable=True)
 
 
+def _wait(blame: Blame, text: str, advice: str) -> _Policy:
+    """A trouble of the site, however long it takes somebody to end it."""
+    return _Policy(blame, text, advice, retryable=True, waits=True)
+
+
+_NO_ROOM = frozenset({Reason.QUOTA_EXCEEDED, Reason.NO_VALID_HOST, Reason.NETWORK_EXHAUSTED})
 _POLICIES = {
     Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled.", "Nothing is to be done."),
     Reason.INPUT_MISSING: _Policy(
@@ -249,24 +266,27 @@ _POLICIES = {
         "The run took longer than this installation allows.",
         "Look in the job's log whether it still got on; `run_timeout_s` is the limit.",
     ),
-    Reason.QUOTA_EXCEEDED: _again(
+    Reason.QUOTA_EXCEEDED: _wait(
+        Blame.INFRASTRUCTURE,
         "The cloud's quota is used up.",
         "Raise the project's quota (instances, cores, RAM, volumes), or lower MAX_ACCUMULATED_WEIGHT in flavors.tsv.",
     ),
-    Reason.NO_VALID_HOST: _again(
+    Reason.NO_VALID_HOST: _wait(
+        Blame.INFRASTRUCTURE,
         "The cloud has no room for a machine of this size.",
         "Wait, or ask who runs the cloud which of its hosts are full or down; on this computer: look at its memory.",
     ),
-    Reason.NETWORK_EXHAUSTED: _again(
+    Reason.NETWORK_EXHAUSTED: _wait(
+        Blame.INFRASTRUCTURE,
         "The cloud has no network address left for a machine.",
         "Enlarge the subnet or the pool, or remove ports that nobody uses.",
     ),
-    Reason.SNAPSHOT_MISSING: _Policy(
+    Reason.SNAPSHOT_MISSING: _wait(
         Blame.ADMIN,
         "The image that machines are made from is missing.",
         "Make one with `make snapshot`, or `cumulus snapshot rollback`.",
     ),
-    Reason.FLAVOR_UNKNOWN_TO_CLOUD: _Policy(
+    Reason.FLAVOR_UNKNOWN_TO_CLOUD: _wait(
         Blame.ADMIN, "The cloud does not know this machine size.", "Make the names in flavors.tsv those of the cloud's flavors."
     ),
     Reason.FLAVOR_TOO_SMALL: _Policy(
@@ -274,13 +294,13 @@ _POLICIES = {
         "This machine size is too small for the image.",
         "Give the size more disk or memory than the template has, or take it out of flavors.tsv.",
     ),
-    Reason.CLOUD_REFUSED: _Policy(
+    Reason.CLOUD_REFUSED: _wait(
         Blame.ADMIN, "The cloud refuses the controller.", "Check the credentials (expired?), the project and its roles."
     ),
-    Reason.CLOUD_UNREACHABLE: _again(
-        "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
+    Reason.CLOUD_UNREACHABLE: _wait(
+        Blame.INFRASTRUCTURE, "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
     ),
-    Reason.CLOUD_BUSY: _again("The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
+    Reason.CLOUD_BUSY: _wait(Blame.INFRASTRUCTURE, "The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
     Reason.CREATION_TIMEOUT: _again(
         "The machine was not ready in time.",
         "Look at its console in `.cumulus.failure.<attempt>`; raise `create_timeout_s` if it is slow.",
@@ -291,7 +311,7 @@ _POLICIES = {
         "Make room: see `df`, `cumulus storage usage`.",
         retryable=True,
     ),
-    Reason.SETUP_INCOMPLETE: _Policy(
+    Reason.SETUP_INCOMPLETE: _wait(
         Blame.ADMIN, "The controller lacks something that it needs to make machines.", "Run `cumulus doctor` and do what it says."
     ),
     Reason.PROVIDER_CRASHED: _again(

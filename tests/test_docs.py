@@ -19,7 +19,7 @@ def test_every_setting_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_of_a_failure_is_documented_as_it_is(reason: Reason) -> None:
-    again = "yes" if reason.retryable else "no"
+    again = "waits" if reason.waits else "yes" if reason.retryable else "no"
     assert f"| `{reason}` | {reason.blame} | {again} | {reason.text} | {reason.advice} |" in OPERATIONS
 
 

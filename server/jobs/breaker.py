@@ -1,7 +1,8 @@
 """The circuit breaker: after several failures in a row to make a machine, no more are made until one that is tried succeeds.
 
-A cloud that is down would otherwise use up the attempts of every job that waits. Owns the rules and where they stand, which is
-in the database, so that a restart changes nothing.
+A cloud that is down would otherwise use up the attempts of every job that waits. Where it is known for a trouble of the site, one
+failure is enough, and no job loses an attempt by it. Owns the rules and where they stand, which is in the database, so that a
+restart changes nothing.
 """
 
 import json
@@ -11,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from server.jobs.switches import read_switch, write_switch
-from server.models import Change, Job
+from server.models import Change, Job, let_spared_begin
 from server.settings import Settings
-from server.states import JobState
+from server.states import JobState, Reason
 
 LONGEST_PAUSE_S = 3600.0
 NAME = "breaker"
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 class Breaker:
     """Where it stands. ``pause_s``: 0 while closed; open: seconds between two tries. ``try_at``: Unix seconds of the next.
 
-    ``trying``: the job that is the try; 0: none. ``text``: the last failure.
+    ``trying``: the job that is the try; 0: none. ``text``: the last failure, ``full``: whether it was one of room.
     """
 
     failures: int = 0
@@ -33,6 +34,7 @@ class Breaker:
     try_at: float = 0.0
     trying: int = 0
     text: str = ""
+    full: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -47,16 +49,21 @@ class Breaker:
         """A machine is being made."""
         return replace(self, trying=job_id) if self.is_open else self
 
-    def failed(self, job_id: int, text: str, limit: int, first_pause_s: float, now: float) -> "Breaker":
+    def failed(self, job_id: int, text: str, reason: Reason | None, limit: int, first_pause_s: float, now: float) -> "Breaker":
         """A machine could not be made, or its app not be started."""
-        counted = replace(self, failures=self.failures + 1, text=text)
+        full = reason is not None and reason.passes_with_room
+        counted = replace(self, failures=self.failures + 1, text=text, full=full)
         if not self.is_open:
-            opens = counted.failures >= limit
+            opens = counted.failures >= limit or (reason is not None and reason.waits)
             return replace(counted, pause_s=first_pause_s, try_at=now + first_pause_s) if opens else counted
         if job_id != self.trying:  # begun before it opened
             return counted
-        pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        pause_s = first_pause_s if full else min(2 * self.pause_s, LONGEST_PAUSE_S)
         return replace(counted, pause_s=pause_s, try_at=now + pause_s, trying=0)
+
+    def has_room(self, now: float) -> "Breaker":
+        """A machine has gone: where there was no room, there may be now."""
+        return replace(self, try_at=now) if self.is_open and self.full else self
 
 
 class Circuit:
@@ -78,10 +85,10 @@ class Circuit:
         """A machine is being made for the job."""
         self._change(self.look().begun(job_id))
 
-    def failed(self, job_id: int, text: str) -> Breaker:
+    def failed(self, job_id: int, text: str, reason: Reason | None = None) -> Breaker:
         """It could not be made, or its app not be started; returns where the breaker stands now."""
         before = read_breaker()
-        after = before.failed(job_id, text, self._limit, self._pause_s, self._clock())
+        after = before.failed(job_id, text, reason, self._limit, self._pause_s, self._clock())
         self._change(after)
         if after.is_open and after.pause_s != before.pause_s:
             log.error("no more machines are made for now", failures=after.failures, next_try_s=after.pause_s, detail=text)
@@ -92,6 +99,13 @@ class Circuit:
         if read_breaker().is_open:
             log.warning("machines are made again")
         self._change(Breaker())
+
+    def has_room(self) -> None:
+        """A machine has gone, and with it what it took of the cloud's room."""
+        before = read_breaker()
+        self._change(before.has_room(self._clock()))
+        if before.is_open and before.full:
+            let_spared_begin(self._clock())
 
     def _change(self, after: Breaker) -> None:
         if after != read_breaker():

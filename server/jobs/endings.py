@@ -53,15 +53,18 @@ class Endings:
     def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float, *, counts: bool = True) -> None:
         """Queue the job again where another machine may do better and it has not had too many.
 
-        ``counts``: False where no job can get a machine now, so that this one has not had too many.
+        ``counts``: False where no job can get a machine now; the attempt was none of its own then.
         """
-        if not reason.retryable or (counts and job.attempt >= self._max_attempts):
+        tried = job.attempt - job.spared
+        if not reason.retryable or (counts and tried >= self._max_attempts):
             return self.fail(job, reason, text, now)
         if JobState(job.state).is_final:
             return
+        which = f"Attempt {tried} of {self._max_attempts}" if counts else "Waiting"
         fields = {
             "not_before": now + backoff_s(self._retry_delay_s, job.attempt),
-            "message": f"Attempt {job.attempt} of {self._max_attempts}: {reason.explain(text)}",
+            "message": f"{which}: {reason.explain(text)}",
+            "spared": job.spared + (not counts),
         }
         if move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields):
             log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)

@@ -18,6 +18,7 @@ from server.jobs.endings import backoff_s
 from server.models import Change, Queued, Worker, insert, living_workers, move, note
 from server.settings import Settings
 from server.states import WorkerState
+from server.workers.causes import cause
 from server.workers.fleet import Address, Fleet
 
 MADE_AT_ONCE = 2  # the machines that jobs wait for go first
@@ -156,7 +157,7 @@ class Pool:
         failures = self._failures.setdefault(worker.flavor, Failures())
         failures.number += 1
         failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
-        self._circuit.failed(0, error.message)
+        self._circuit.failed(0, error.message, cause(error, self._fleet.fault(worker.name)))
         log.warning("no machine could be made for the pool", worker=worker.name, flavor=worker.flavor, detail=error.message)
         change = Change(now, reason=error.code, text=error.message)
         move(Worker, worker.id, state, WorkerState.DELETING, change, {"message": error.message})

@@ -32,7 +32,7 @@ from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.storage.arrivals import incomplete
 from server.storage.folders import FolderGone, JobFolder, Storage
-from server.workers.causes import classify
+from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
 
@@ -192,7 +192,8 @@ class Steps:
         except InfrastructureError as error:
             self._postpone_removal(worker, error)
             return
-        move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()})
+        if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
+            self._circuit.has_room()
 
     def _is_held(self, worker: Worker, state: WorkerState, job: Job | None) -> bool:
         """Whether the machine of a failed attempt stays for inspection; held only where its app has certainly ended."""
@@ -287,16 +288,18 @@ class Steps:
         job = Job.get_by_id(job_id)
         if self._abandoned.is_set() or not self._is_being_launched(job, worker):
             return
-        reason = self._launch_failure(worker, error)
-        self._keep_output(folder, worker, error, reason)
+        fault = self._fleet.fault(worker.name)
+        reason = self._launch_failure(worker, error, fault)
+        self._keep_output(folder, worker, error, reason, fault)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
-        outage = reason.retryable and self._circuit.failed(job.id, error.message).is_open
-        self._endings.retry_or_fail(job, reason, error.message, self._clock(), counts=not outage)
+        text = fault or error.message
+        outage = reason.retryable and self._circuit.failed(job.id, text, reason).is_open
+        self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
-    def _launch_failure(self, worker: Worker, error: CumulusError) -> Reason:
-        """What the tools' own words mean, the first error's before all others; where they tell nothing: how far it went."""
-        if told := classify(error.message) or classify(getattr(error, "output", "")):
+    def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:
+        """What the cloud and the tools say; where they tell nothing: how far it went."""
+        if told := cause(error, fault):
             return told
         created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
         return Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
@@ -333,11 +336,12 @@ class Steps:
         note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
         log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
 
-    def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError, reason: Reason) -> None:
+    def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError, reason: Reason, fault: str) -> None:
         """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
         parts = [
             f"{reason.text} ({reason}, {reason.blame})\n{reason.advice}",
             error.message,
+            *([f"The cloud says of the machine: {fault}"] if fault else []),
             getattr(error, "output", ""),
             f"--- console ---\n{self._fleet.console_log(worker.name)}",
         ]

@@ -8,7 +8,15 @@ import sqlite3
 from peewee import SqliteDatabase
 
 from server.errors import CumulusError
-from server.migrations import m0001_first, m0002_search, m0003_followers, m0004_conversions, m0005_scheduling, m0006_hold
+from server.migrations import (
+    m0001_first,
+    m0002_search,
+    m0003_followers,
+    m0004_conversions,
+    m0005_scheduling,
+    m0006_hold,
+    m0007_waiting,
+)
 
 STEPS = (
     m0001_first.STATEMENTS,
@@ -17,6 +25,7 @@ STEPS = (
     m0004_conversions.STATEMENTS,
     m0005_scheduling.STATEMENTS,
     m0006_hold.STATEMENTS,
+    m0007_waiting.STATEMENTS,
 )
 OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes
 

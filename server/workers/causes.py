@@ -9,7 +9,9 @@ Terraform breaks its lines where it likes.
 
 import re
 
+from server.errors import CumulusError, TemplateMissing
 from server.states import Reason
+from server.workers.clouds.base import CloudError
 
 _BLANKS = re.compile(r"[\s│╷╵]+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]{0,20}m")
@@ -323,3 +325,16 @@ def classify(text: str) -> Reason | None:
     """
     plain = _BLANKS.sub(" ", _ESCAPES.sub("", text)).lower()
     return next((reason for reason, pattern in _PATTERNS if pattern.search(plain)), None)
+
+
+def cause(error: CumulusError, fault: str = "") -> Reason | None:
+    """What it means that a machine could not be made, or an app not be started on it; None where nothing tells.
+
+    ``fault``: what the cloud itself says of the machine, "" for nothing. It counts before the tools' words, which may be no more
+    than that the machine is in ERROR; and of those the first error before all others.
+    """
+    if isinstance(error, CloudError) and error.reason:
+        return error.reason
+    if isinstance(error, TemplateMissing):
+        return Reason.SNAPSHOT_MISSING
+    return classify(fault) or classify(error.message) or classify(getattr(error, "output", ""))

@@ -16,15 +16,15 @@ from server.jobs.breaker import Breaker, read_breaker
 from server.jobs.switches import drain, resume
 from server.models import Change, Job, Worker
 from server.settings import Settings
-from server.states import JobState
+from server.states import JobState, Reason
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import eventually, state_of, submission
 
 LIMIT, PAUSE_S = 3, 60.0
 
 
-def fail(breaker: Breaker, job_id: int = 1, now: float = 0.0) -> Breaker:
-    return breaker.failed(job_id, "no room", LIMIT, PAUSE_S, now)
+def fail(breaker: Breaker, job_id: int = 1, now: float = 0.0, reason: Reason | None = None) -> Breaker:
+    return breaker.failed(job_id, "it broke", reason, LIMIT, PAUSE_S, now)
 
 
 def opened(now: float = 0.0) -> Breaker:
@@ -56,6 +56,25 @@ def test_a_try_that_fails_doubles_the_pause_up_to_an_hour() -> None:
 def test_a_machine_that_was_begun_before_it_opened_changes_no_pause() -> None:
     breaker = fail(opened().begun(7), job_id=3, now=99.0)
     assert (breaker.pause_s, breaker.trying) == (PAUSE_S, 7)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.waits])
+def test_a_trouble_of_the_site_opens_it_at_once(reason: Reason) -> None:
+    assert fail(Breaker(), reason=reason).is_open
+
+
+def test_where_there_is_no_room_it_is_tried_as_soon_as_a_machine_has_gone() -> None:
+    full = fail(Breaker(), reason=Reason.QUOTA_EXCEEDED)
+    assert not full.may_begin(1.0)
+    assert full.has_room(1.0).may_begin(1.0)
+    assert not fail(Breaker(), reason=Reason.CLOUD_REFUSED).has_room(1.0).may_begin(1.0)
+
+
+def test_the_pause_of_a_full_cloud_does_not_grow() -> None:
+    breaker = fail(Breaker(), reason=Reason.QUOTA_EXCEEDED)
+    for _ in range(5):
+        breaker = fail(breaker.begun(7), job_id=7, now=breaker.try_at, reason=Reason.QUOTA_EXCEEDED)
+    assert breaker.pause_s == PAUSE_S
 
 
 @given(st.lists(st.tuples(st.sampled_from(["fail", "begin", "pass"]), st.integers(1, 5), st.floats(0, 500)), max_size=60))

@@ -28,7 +28,8 @@ FAILING = '{"text": "hello", "seconds": "0", "outcome": "fail"}'
 class FaultyCloud(LocalCloud):
     """The local cloud with failures to order."""
 
-    words = "Quota exceeded for cores"
+    words = "Error: the machine is in ERROR"
+    fault_words = ""
 
     def __init__(self, settings: Settings, server_id: str) -> None:
         super().__init__(settings, server_id)
@@ -40,8 +41,12 @@ class FaultyCloud(LocalCloud):
         """Worker -> command that ends its creation."""
         return self.broken
 
+    def fault(self, worker: str) -> str:
+        """What the cloud says of a machine, while machines fail."""
+        return self.fault_words
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, Any]:
-        """Fail as a cloud without room does."""
+        """Fail as a cloud does whose machines break."""
         if self.failures_left:
             self.failures_left -= 1
             raise InfrastructureError(self.words)
@@ -50,6 +55,7 @@ class FaultyCloud(LocalCloud):
 
 @pytest.fixture
 def cloud(settings: Settings) -> FaultyCloud:
+    settings.breaker_pause_s = 0.3
     return FaultyCloud(settings, installation_id(settings.home))
 
 
@@ -154,45 +160,69 @@ def test_a_job_whose_machine_is_shut_down_in_order_is_run_again_on_another(runni
     assert moves(job_id)[4:7] == ["running", "lost", "queued"]
 
 
-def test_a_cloud_without_room_is_tried_again_and_the_attempt_counted(running: Controller, cloud: FaultyCloud) -> None:
+def test_a_machine_that_breaks_is_tried_again_and_the_attempt_counted(running: Controller, cloud: FaultyCloud) -> None:
     cloud.failures_left = 2
     job_id = begin(running, submission())
     eventually(is_final(job_id))
     row = Job.get_by_id(job_id)
-    assert (row.state, row.attempt) == ("done", 3)
+    assert (row.state, row.attempt, row.spared) == ("done", 3, 0)
     assert [worker.name for worker in Worker.select().order_by(Worker.id)] == [
         f"job-{job_id}",
         f"job-{job_id}-2",
         f"job-{job_id}-3",
     ]
-    texts = [event.text for event in Event.select().where(Event.reason == Reason.QUOTA_EXCEEDED)]
-    assert texts == ["Quota exceeded for cores"] * 2
+    texts = [event.text for event in Event.select().where(Event.reason == Reason.MACHINE_NOT_CREATED)]
+    assert texts == ["Error: the machine is in ERROR"] * 2
 
 
-def test_a_cloud_that_never_has_room_fails_the_job_with_its_reason(running: Controller, cloud: FaultyCloud) -> None:
+def test_machines_that_always_break_fail_the_job_with_its_reason(running: Controller, cloud: FaultyCloud) -> None:
     cloud.failures_left = 99
     job_id = begin(running, submission())
     eventually(is_final(job_id))
     row = Job.get_by_id(job_id)
-    assert (row.state, row.reason, row.attempt) == ("failed", Reason.QUOTA_EXCEEDED, 3)
-    assert row.message == "The cloud's quota is used up. Your job is not the cause. Quota exceeded for cores"
+    assert (row.state, row.reason, row.attempt) == ("failed", Reason.MACHINE_NOT_CREATED, 3)
+    assert row.message == "No machine could be made. Your job is not the cause. Error: the machine is in ERROR"
     eventually(lambda: nothing_left(running))
     kept = (folder_of(running, job_id) / ".cumulus.failure.3").read_text()
-    assert Reason.QUOTA_EXCEEDED.advice in kept
-    assert "Quota exceeded for cores" in kept
+    assert Reason.MACHINE_NOT_CREATED.advice in kept
+    assert "Error: the machine is in ERROR" in kept
 
 
-def test_what_another_attempt_would_only_meet_again_fails_the_job_at_once(
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("Quota exceeded for cores", Reason.QUOTA_EXCEEDED),
+        ("Error: Unable to find flavor with name m9.none", Reason.FLAVOR_UNKNOWN_TO_CLOUD),
+        ("Error: Your openstack_blockstorage_snapshot_v3 query returned no results.", Reason.SNAPSHOT_MISSING),
+        ("Error: Authentication failed", Reason.CLOUD_REFUSED),
+        ("dial tcp 192.0.2.1:5000: connect: connection refused", Reason.CLOUD_UNREACHABLE),
+    ],
+)
+def test_a_job_waits_for_the_end_of_a_trouble_of_the_site(
+    running: Controller, cloud: FaultyCloud, monkeypatch: pytest.MonkeyPatch, words: str, reason: Reason
+) -> None:
+    monkeypatch.setattr(FaultyCloud, "words", words)
+    cloud.failures_left = 4  # more than it has attempts
+    job_id = begin(running, submission())
+    eventually(lambda: bool(Job.get_by_id(job_id).spared))
+    assert Job.get_by_id(job_id).message.startswith(f"Waiting: {reason.text}")
+    eventually(is_final(job_id))
+    row = Job.get_by_id(job_id)
+    assert (row.state, row.attempt, row.spared) == ("done", 5, 4)
+    eventually(lambda: nothing_left(running))
+
+
+def test_what_the_cloud_says_of_a_machine_counts_before_terraform_s_words(
     running: Controller, cloud: FaultyCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FaultyCloud, "words", "Error: Unable to find flavor with name m9.none")
+    fault = "Build of instance aborted: VolumeSizeExceedsAvailableQuota: exceeds allowed gigabytes quota"
+    monkeypatch.setattr(FaultyCloud, "fault_words", fault)
     cloud.failures_left = 1
     job_id = begin(running, submission())
     eventually(is_final(job_id))
     row = Job.get_by_id(job_id)
-    assert (row.state, row.reason, row.attempt) == ("failed", Reason.FLAVOR_UNKNOWN_TO_CLOUD, 1)
-    assert "Your administrator has to correct this." in row.message
-    eventually(lambda: nothing_left(running))
+    assert (row.state, row.spared) == ("done", 1)
+    assert fault in (folder_of(running, job_id) / ".cumulus.failure.1").read_text()
 
 
 def test_a_machine_that_fails_without_a_known_word_has_the_reason_of_its_stage(running: Controller, cloud: FaultyCloud) -> None:
