@@ -27,7 +27,7 @@ from server.workers.clouds.qemu.memory import memory_image
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from server.workers.clouds.qemu.sockets import connect
-from server.workers.clouds.qemu.ssh import Login, ssh_command
+from server.workers.clouds.ssh import Login, ssh_command
 from tests.bench.lives import END, FIRST_LINE, GONE, LINE, MACHINE, SSH, Marks
 from tests.bench.measuring import until
 

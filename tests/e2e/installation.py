@@ -10,7 +10,7 @@ from server.settings import CHECKOUT, Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
-from server.workers.clouds.qemu.ssh import Login
+from server.workers.clouds.ssh import Login
 from server.workers.terraform import Module
 
 WORKER_MODULE = CHECKOUT / "infra" / "terraform" / "qemu" / "worker"

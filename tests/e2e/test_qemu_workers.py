@@ -14,7 +14,7 @@ import pytest
 from server.errors import InfrastructureError
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.ssh import Login, run_over_ssh
+from server.workers.clouds.ssh import Login, run_over_ssh
 from server.workers.terraform import TerraformError, terraform_binary
 from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventually
 

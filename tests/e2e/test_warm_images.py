@@ -27,7 +27,7 @@ from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.intact import Content
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
-from server.workers.clouds.qemu.ssh import run_over_ssh
+from server.workers.clouds.ssh import run_over_ssh
 from tests.e2e.conftest import served, until, wait_for
 from tests.e2e.installation import Installation, eventually
 from tests.workers.clouds.qemu.building import small_disk

@@ -5,7 +5,6 @@ All is built beside the template and takes its place at the end; an interrupted 
 removes, and nothing mounted.
 """
 
-import hashlib
 import shutil
 import subprocess
 import time
@@ -21,6 +20,7 @@ from server.workers.clouds.qemu.chroot import isolated, run_in_root, run_logged,
 from server.workers.clouds.qemu.images import describe_image
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import find_program
+from server.workers.clouds.recipe import recipe_of
 from server.workers.playbooks import Host, Playbooks
 
 PACKAGES = (
@@ -78,14 +78,8 @@ rm -f /usr/sbin/policy-rc.d
 
 
 def recipe() -> str:
-    """Names what a template built now is made from: this module and the playbook with its roles (SHA-256, hex)."""
-    digest = hashlib.sha256()
-    for path in (Path(__file__), PLAYBOOKS / "template.yml", *sorted((PLAYBOOKS / "roles").rglob("*"))):
-        inner = path.relative_to(CHECKOUT).parts
-        if path.is_file() and path.suffix not in (".md", ".pyc") and not any(part.startswith(".") for part in inner):
-            digest.update(f"{path.relative_to(CHECKOUT)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Names what a template built now is made from: this module and the playbook with its roles."""
+    return recipe_of(Path(__file__))
 
 
 @dataclass(frozen=True)

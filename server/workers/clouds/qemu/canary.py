@@ -3,10 +3,9 @@
 Owns such a machine from its boot to its end. Only who holds the lock of the snapshots makes one.
 """
 
-import shlex
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,7 +20,8 @@ from server.workers.clouds.qemu.machine import Machine, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from server.workers.clouds.qemu.qmp import Qmp
-from server.workers.clouds.qemu.ssh import CommandFailed, Login, run_over_ssh
+from server.workers.clouds.ssh import Login, run_over_ssh
+from server.workers.clouds.trial import try_apps
 from server.workers.terraform import Module
 
 CANARY = "canary-"
@@ -93,7 +93,9 @@ class Canaries:
 
     def _try(self, machine: Machine, image: Image, trial: Trial, progress: Progress) -> None:
         login = Login(machine.port, self.home.key, machine.host_key)
-        try_apps(login, image, trial, progress)
+        found = try_apps(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
+        if trial.programs:
+            image.write_programs(found)
         run_over_ssh(login, WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST), WARM_LIMIT_S)
 
     def _save(self, machine: Machine, image: Image, place: memory.MemoryImage) -> None:
@@ -139,31 +141,6 @@ def shape_of(variables: dict[str, object]) -> Shape:
     """The machine's size as the worker module makes it of its variables."""
     cpus, memory_gb, disk_gb = (float(str(variables[name])) for name in ("cpus", "memory_gb", "disk_gb"))
     return Shape(int(cpus), int(memory_gb * 1024), int(disk_gb))
-
-
-def try_apps(login: Login, image: Image, trial: Trial, progress: Progress) -> None:
-    """Let every app say its version on the machine, and write down what of the rest it has. Raises InfrastructureError."""
-    found = _found(login, trial.programs)
-    for app, command in trial.versions:
-        program = trial.optional.get(app)
-        progress(f"{app}: {_version(login, app, command) if program is None or program in found else 'not installed'}")
-    if trial.programs:
-        image.write_programs(found)
-
-
-def _version(login: Login, app: str, command: str) -> str:
-    try:
-        lines = run_over_ssh(login, command, CHECK_LIMIT_S).strip().splitlines()
-    except CommandFailed as problem:
-        raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
-    return lines[0].strip() if lines else "it runs"
-
-
-def _found(login: Login, programs: Sequence[str]) -> list[str]:
-    """Which of the programs the machine has."""
-    script = "\n".join(f"command -v {shlex.quote(name)} > /dev/null && echo {shlex.quote(name)}" for name in programs)
-    told = run_over_ssh(login, f"{script}\ntrue", CHECK_LIMIT_S).split("\n")
-    return [name for name in programs if name in told]
 
 
 def _running(machines: Machines, worker: str) -> Machine:

@@ -14,11 +14,11 @@ from server.errors import CumulusError, SetupMissing
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource
 from server.workers.clouds.keys import ensure_key
+from server.workers.clouds.locks import is_held
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.images import read_image
-from server.workers.clouds.qemu.locks import is_held
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.mirror import install_mirror
 from server.workers.clouds.qemu.nfs import NfsServer

@@ -16,8 +16,8 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Self
 
+from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.accel import BOOT_ID
-from server.workers.clouds.qemu.locks import exclusive
 
 CHUNK = 1 << 20
 CHECK_LIMIT_S = 120.0

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.channel import ChannelError, run_in_guest
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, read_image
-from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName, carries, end_process, find_process, wait_gone
 

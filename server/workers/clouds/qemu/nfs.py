@@ -23,7 +23,7 @@ from typing import TextIO
 import psutil
 
 from server.errors import InfrastructureError, SetupMissing
-from server.workers.clouds.qemu.locks import exclusive
+from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.process import end_process, find_process
 
 GANESHA = "ganesha.nfsd"

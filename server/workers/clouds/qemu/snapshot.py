@@ -16,10 +16,10 @@ from pathlib import Path
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.qemu import warming
 from server.workers.clouds.qemu.canary import Canaries
 from server.workers.clouds.qemu.images import Image, describe_image, is_image, read_image
-from server.workers.clouds.qemu.locks import exclusive, is_held
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.warming import SNAPSHOT

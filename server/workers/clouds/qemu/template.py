@@ -10,16 +10,16 @@ from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InvalidInput, SetupMissing
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.build import Builder
 from server.workers.clouds.qemu.canary import Canaries
 from server.workers.clouds.qemu.images import is_image, read_image
-from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import build_problems
 from server.workers.clouds.qemu.snapshot import Snapshots
-from server.workers.clouds.qemu.ssh import Login, run_over_ssh, ssh_command
 from server.workers.clouds.qemu.warming import NEXT, SNAPSHOT
+from server.workers.clouds.ssh import Login, run_over_ssh, ssh_command
 from server.workers.terraform import Module, terraform_binary
 
 INFRA = CHECKOUT / "infra"

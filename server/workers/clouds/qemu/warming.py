@@ -16,13 +16,13 @@ import structlog
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.workers.clouds.base import Trial
+from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.canary import Canaries
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, read_image
 from server.workers.clouds.qemu.intact import Content
-from server.workers.clouds.qemu.locks import exclusive, is_held
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
 

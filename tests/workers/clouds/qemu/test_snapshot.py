@@ -13,14 +13,12 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.base import Progress, Trial
-from server.workers.clouds.qemu import canary
-from server.workers.clouds.qemu.canary import Canaries, shape_of, try_apps
+from server.workers.clouds.locks import exclusive
+from server.workers.clouds.qemu.canary import Canaries, shape_of
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, describe_image, read_image
-from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.snapshot import Snapshots, half_made, remove_half_made
-from server.workers.clouds.qemu.ssh import CommandFailed, Login
 from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk
 
 SMALL = Flavor("m1.small", 1, 1, 1)
@@ -137,40 +135,6 @@ def test_a_broken_attempt_is_cleared_away(snapshots: Snapshots, home: QemuHome, 
     module.left = ["canary-2", "job-7"]
     assert take(snapshots) == "2"
     assert module.destroyed == ["canary-2"]
-
-
-@pytest.fixture
-def shell_as_machine(monkeypatch: pytest.MonkeyPatch) -> Login:
-    """This computer's shell in place of a machine's."""
-
-    def run(_login: Login, script: str, _timeout_s: float) -> str:
-        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
-        if done.returncode:
-            raise CommandFailed(f"exit code {done.returncode}", done.stdout)
-        return done.stdout
-
-    monkeypatch.setattr(canary, "run_over_ssh", run)
-    return Login(1, Path("key"), "host key")
-
-
-def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_there_says_its_version(
-    home: QemuHome, shell_as_machine: Login
-) -> None:
-    image, told = read_image(home.template), []
-    versions = [("paid_1", "no-such-program --version"), ("free_1", "echo 1.0"), ("bought_1", "echo 2.0; cat /dev/null")]
-    optional = {"paid_1": "no-such-program", "bought_1": "cat"}
-    try_apps(shell_as_machine, image, Trial(versions, ["sh", "no-such-program", "cat"], optional), told.append)
-    assert told == ["paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
-    assert [name for name in ("sh", "no-such-program", "cat") if image.has_program(name)] == ["sh", "cat"]
-
-
-@pytest.mark.parametrize("program", [{}, {"broken_1": "sh"}])
-def test_an_app_that_should_run_and_does_not_fails_the_snapshot(
-    home: QemuHome, shell_as_machine: Login, program: dict[str, str]
-) -> None:
-    trial = Trial([("broken_1", "no-such-program --version")], ["sh"], program)
-    with pytest.raises(InfrastructureError, match="the app broken_1 does not run in the new snapshot"):
-        try_apps(shell_as_machine, read_image(home.template), trial, lambda _: None)
 
 
 def test_a_template_in_use_or_broken_is_not_copied(snapshots: Snapshots, home: QemuHome) -> None:

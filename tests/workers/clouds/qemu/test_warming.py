@@ -12,12 +12,12 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.base import Progress, Trial
+from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu import intact, memory, warming
 from server.workers.clouds.qemu.canary import Canaries
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, read_image
 from server.workers.clouds.qemu.intact import Content
-from server.workers.clouds.qemu.locks import exclusive
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.warming import NEXT, SNAPSHOT, Room, Warming, missing, prune

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from server.errors import InfrastructureError
 
-# The cheapest to compute for an emulated processor; both ends are this computer.
+# The cheapest to compute for an emulated processor.
 CHEAP = ("KexAlgorithms=curve25519-sha256", "Ciphers=aes128-gcm@openssh.com", "GSSAPIAuthentication=no")
 QUIET = ("BatchMode=yes", "LogLevel=ERROR", "ConnectTimeout=20", "ServerAliveInterval=15")
 
@@ -25,7 +25,7 @@ class CommandFailed(InfrastructureError):
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in on a machine of this computer. ``host_key``: its public key, the only one accepted."""
+    """How to log in on a machine. ``host_key``: its public key, the only one accepted."""
 
     port: int
     key: Path
@@ -35,11 +35,11 @@ class Login:
 
 
 def run_over_ssh(login: Login, script: str, timeout_s: float) -> str:
-    """Run a shell script on the machine; returns all that it printed. Raises CommandFailed."""
+    """Run a shell script on the machine as root; returns all that it printed. Raises CommandFailed."""
     with tempfile.NamedTemporaryFile("w", prefix="cumulus-hosts-") as known:
         known.write(f"machine {login.host_key}\n")
         known.flush()
-        command = [*ssh_command(login, Path(known.name)), script]
+        command = [*ssh_command(login, Path(known.name)), _as_root(login, script)]
         try:
             done = subprocess.run(
                 command,
@@ -70,6 +70,10 @@ def ssh_command(login: Login, known_hosts: Path) -> list[str]:
     )
     words = [word for option in options for word in ("-o", option)]
     return ["ssh", "-F", "none", "-i", str(login.key), *words, "-p", str(login.port), f"{login.user}@{login.address}"]
+
+
+def _as_root(login: Login, script: str) -> str:
+    return script if login.user == "root" else shlex.join(["sudo", "-n", "sh", "-c", script])
 
 
 def _short(script: str) -> str:

@@ -1,0 +1,35 @@
+"""Trying a new snapshot's programs on a machine of it. Owns what is asked there and what an answer means, not the machine."""
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from server.errors import InfrastructureError
+from server.workers.clouds.base import Progress, Trial
+from server.workers.clouds.ssh import CommandFailed
+
+# Runs a shell script on the machine and returns what it prints; raises CommandFailed.
+Ask = Callable[[str], str]
+
+
+def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
+    """Let every app say its version; returns which of the trial's programs there are. Raises InfrastructureError."""
+    found = _found(ask, trial.programs)
+    for app, command in trial.versions:
+        program = trial.optional.get(app)
+        progress(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
+    return found
+
+
+def _version(ask: Ask, app: str, command: str) -> str:
+    try:
+        lines = ask(command).strip().splitlines()
+    except CommandFailed as problem:
+        raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
+    return lines[0].strip() if lines else "it runs"
+
+
+def _found(ask: Ask, programs: Sequence[str]) -> list[str]:
+    """Which of the programs the machine has."""
+    script = "\n".join(f"command -v {shlex.quote(name)} > /dev/null && echo {shlex.quote(name)}" for name in programs)
+    told = ask(f"{script}\ntrue").split("\n")
+    return [name for name in programs if name in told]
