@@ -71,6 +71,16 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A machine size as the cloud has it. ``least_disk_gb``: no smaller disk can a machine be made with; 0: any will do."""
+
+    name: str
+    cpus: int
+    memory_gb: float
+    least_disk_gb: int = 0
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A copy of the template that workers can start from. ``created``: Unix seconds."""
 
@@ -178,6 +188,9 @@ class Cloud(Protocol):
 
         Gives up soon after ``unwanted`` says so. Raises CumulusError where it cannot be made.
         """
+
+    def sizes(self) -> Sequence[Size] | None:
+        """The machine sizes that the cloud has; None where it has none of its own and takes any. Raises CumulusError."""
 
     def next_boot(self, flavor: Flavor) -> str:
         """How a machine of that flavor would start now: ``warm``, or ``cold: why``; "" where the cloud knows no difference."""

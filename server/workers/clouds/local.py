@@ -133,6 +133,9 @@ class LocalCloud:
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Nothing could start sooner."""
 
+    def sizes(self) -> None:
+        """It takes any."""
+
     def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
         """Nothing boots."""
         return ""

@@ -140,6 +140,9 @@ class QemuCloud:
         """Make the memory image of the promoted snapshot for that flavor's machines, if there is none that fits."""
         self._warming().make(flavor, self._shape(flavor), unwanted)
 
+    def sizes(self) -> None:
+        """It makes machines of any."""
+
     def next_boot(self, flavor: Flavor) -> str:
         """``warm`` where there is a memory image that fits, else ``cold:`` and why."""
         try:
