@@ -13,14 +13,15 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
-from server.errors import SetupMissing
+from server.errors import SetupMissing, TemplateMissing
 from server.settings import CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Size
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.site import missing_settings, site_problems
+from server.workers.clouds.openstack.sizes import read_sizes
 from server.workers.clouds.openstack.snapshots import Snapshots
 from server.workers.clouds.openstack.template import OpenstackTemplate
 from server.workers.terraform import terraform_binary
@@ -133,6 +134,14 @@ class OpenstackCloud:
 
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Nothing could start sooner."""
+
+    def sizes(self) -> list[Size]:
+        """The project's flavors; no disk is smaller than the promoted snapshot. Raises CloudError."""
+        try:
+            least_disk_gb = self._snapshots.current().size_gb
+        except TemplateMissing:
+            least_disk_gb = 0
+        return read_sizes(self._access, least_disk_gb)
 
     def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
         """All boot."""
