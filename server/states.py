@@ -46,6 +46,9 @@ class WorkerState(StrEnum):
     DELETED = "deleted"
 
 
+# Where a job has a machine, or is about to get one.
+AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
+
 _FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED})
 
 _WIRE = {
@@ -140,6 +143,7 @@ class Reason(StrEnum):
     MACHINE_NOT_CREATED = "machine_not_created"
     APP_NOT_STARTED = "app_not_started"
     MACHINE_LOST = "machine_lost"
+    MACHINE_REMOVED = "machine_removed"
     RUN_TIMEOUT = "run_timeout"
     QUOTA_EXCEEDED = "quota_exceeded"
     NO_VALID_HOST = "no_valid_host"
@@ -260,6 +264,9 @@ _POLICIES = {
     ),
     Reason.MACHINE_LOST: _again(
         "The machine was lost.", "Look in the cloud's own log why it went; after `max_attempts` the job is given up."
+    ),
+    Reason.MACHINE_REMOVED: _again(
+        "An administrator removed the machine.", "Nothing is to be done: another machine is made for the job."
     ),
     Reason.RUN_TIMEOUT: _Policy(
         Blame.APP,

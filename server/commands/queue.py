@@ -18,10 +18,9 @@ from server.jobs.switches import drain as drain_queue
 from server.jobs.switches import resume as resume_queue
 from server.jobs.switches import why_drained
 from server.models import Change, Job, living_workers, note, unfinished_jobs
-from server.states import JobState, WorkerState
+from server.states import AT_WORK, JobState, WorkerState
 
 LOOK_S = 0.5
-AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import structlog
 from server.jobs.manifests import Manifests
 from server.models import Change, Job, move
 from server.settings import Settings
-from server.states import JobState, Reason
+from server.states import JOB_TRANSITIONS, JobState, Reason
 from server.storage.folders import RunResult
 
 MAX_BACKOFF_S = 600.0
@@ -68,6 +68,20 @@ class Endings:
         }
         if move(Job, job.id, JobState(job.state), JobState.QUEUED, Change(now, reason=reason, text=text), fields):
             log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
+
+    def go_elsewhere(self, job: Job, change: Change) -> bool:
+        """Queue the job again for another machine, since somebody removes the one that it is on; False where it is ending.
+
+        Not one of the attempts that it may fail: it does not wait, and its number is not looked at.
+        """
+        state = JobState(job.state)
+        with Job._meta.database.atomic("IMMEDIATE"):
+            if state is JobState.RUNNING and move(Job, job.id, state, JobState.LOST, change):
+                state = JobState.LOST
+            if JobState.QUEUED not in JOB_TRANSITIONS[state]:
+                return False
+            fields = {"not_before": change.at, "message": Reason(change.reason).explain()}
+            return move(Job, job.id, state, JobState.QUEUED, change, fields)
 
     def fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
         """End the job, unless it has ended meanwhile."""
