@@ -43,6 +43,7 @@ from server.workers.preloaded import Preloaded
 from server.workers.sweeper import OWN_NAME, Sweeper
 from server.workers.terraform import Module, terraform_binary
 from server.workers.warmer import Warmer
+from server.workers.workspaces import Workspaces
 
 MAX_POST_BYTES = 21_000_000  # the client's forms have 20 MiB at most, and what separates their fields
 INFRA = CHECKOUT / "infra"
@@ -62,6 +63,7 @@ class Controller:
     cloud: Cloud
     fleet: Fleet
     jobs: Jobs
+    steps: Steps
     loop: Loop
     sweeper: Sweeper
     turns: Histogram
@@ -77,15 +79,24 @@ def make_cloud(settings: Settings) -> Cloud:
     return LocalCloud(settings, server_id)
 
 
-def make_fleet(settings: Settings, cloud: Cloud, preloaded: Preloaded | None = None) -> Fleet:
-    """The fleet on a cloud; its terraform state lies in the home folder. ``preloaded``: for who plays more than once."""
-    module = Module(
+def make_module(settings: Settings, cloud: Cloud) -> Module:
+    """The cloud's worker module; its terraform state lies in the home folder."""
+    return Module(
         INFRA / "terraform" / cloud.name / "worker",
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
     )
-    return Fleet(cloud, module, Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
+
+
+def make_fleet(settings: Settings, cloud: Cloud, preloaded: Preloaded | None = None) -> Fleet:
+    """The fleet on a cloud. ``preloaded``: for who plays more than once."""
+    return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
+
+
+def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
+    """The same cloud's workspaces, for who looks after them."""
+    return Workspaces(cloud, make_module(settings, cloud))
 
 
 def make_trial(catalog: Catalog) -> Trial:
@@ -140,7 +151,7 @@ def make_controller(
         clock=clock,
         wake=loop.wake,
     )
-    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, loop, sweeper, turns)
+    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, steps, loop, sweeper, turns)
 
 
 def rebuild_database(settings: Settings, now: float, *, dry_run: bool = False) -> Rebuilt:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from pydantic import SecretStr
 from python_terraform import IsFlagged, Terraform
 
 from server.errors import InfrastructureError, SetupMissing
+from server.workers.clouds.locks import exclusive, is_held
+from server.workers.statelock import Lock, read_lock
 
 INTERRUPT_GRACE_S = 15.0
 INIT_TIMEOUT_S = 120.0
 LOCK_FILE = ".terraform.lock.hcl"
 INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
-LOCK_TIMEOUT = "10s"
+LOCK_TIMEOUT_S = 10
+LOCK_TIMEOUT = f"{LOCK_TIMEOUT_S}s"
+DIFFERS = 2  # exit code of a plan that would change something
 OUTPUT_LIMIT = 1_000_000  # characters
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 # Go's: a terraform that lives for a tenth of a second, and collects no garbage then, takes a fifth less CPU and no more memory.
@@ -131,6 +135,15 @@ def first_error(output: str) -> str:
     return lines[-1][:500] if lines else "terraform printed nothing"
 
 
+def _last_object(output: str) -> dict[str, Any]:
+    """The JSON object on the last line that is one: terraform may have warned before it."""
+    for line in reversed(output.splitlines()):
+        with suppress(ValueError):
+            if isinstance(found := json.loads(line), dict):
+                return found
+    raise TerraformError("terraform show: it told no plan", output)
+
+
 class Module:
     """A module of ``infra/terraform`` with one workspace for each machine; data and state lie under ``home``.
 
@@ -161,7 +174,8 @@ class Module:
             "lock_timeout": LOCK_TIMEOUT,
             "compact_warnings": IsFlagged,
         }
-        self._check("apply", self._command(workspace, timeout_s, secrets=secrets).apply(**options))
+        with self._alone(workspace, LOCK_TIMEOUT_S):
+            self._check("apply", self._command(workspace, timeout_s, secrets=secrets).apply(**options))
         if not (outputs := self.outputs(workspace)):
             raise TerraformError(f"terraform apply: it was successful, and yet there are no outputs in the state of {workspace}")
         return outputs
@@ -169,10 +183,11 @@ class Module:
     def destroy(self, workspace: str, timeout_s: float) -> None:
         """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError."""
         var_file = self._variables_file(workspace)
-        if workspace in self.workspaces():
-            self._destroy(workspace, var_file, timeout_s)
-        for path in (var_file, self._words(workspace)):
-            path.unlink(missing_ok=True)
+        with self._alone(workspace, timeout_s):
+            if workspace in self.workspaces():
+                self._destroy(workspace, var_file, timeout_s)
+            for path in (var_file, self._words(workspace)):
+                path.unlink(missing_ok=True)
 
     def _destroy(self, workspace: str, var_file: Path, timeout_s: float) -> None:
         self._init()
@@ -185,21 +200,63 @@ class Module:
         """What `terraform workspace delete` does on this backend, without starting a terraform for it."""
         if left := self.state(workspace).get("resources"):
             raise TerraformError(f"terraform destroy: {len(left)} resources are left in the state of {workspace}")
-        shutil.rmtree(self._state_folder / "workspaces" / workspace)
+        shutil.rmtree(self.state_file(workspace).parent)
 
-    def set_aside(self, workspace: str) -> None:
-        """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more."""
-        source = self._state_folder / "workspaces" / workspace
-        if source.is_dir():
-            aside = self.home / "broken" / f"{workspace}.{int(source.stat().st_mtime)}"
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            source.rename(aside)
-        self._variables_file(workspace).unlink(missing_ok=True)
+    def set_aside(self, workspace: str) -> Path | None:
+        """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more.
+
+        Returns where it lies now, None where there was none.
+        """
+        var_file = self._variables_file(workspace)
+        with self._alone(workspace, LOCK_TIMEOUT_S):
+            source, aside = self.state_file(workspace).parent, None
+            if source.is_dir():
+                aside = self.home / "broken" / f"{workspace}.{int(source.stat().st_mtime)}"
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(aside, ignore_errors=True)
+                source.rename(aside)
+            var_file.unlink(missing_ok=True)
+        return aside
+
+    def drift(self, workspace: str, timeout_s: float, scratch: Path) -> dict[str, Any]:
+        """What a plan finds to differ between state and cloud, as ``terraform show -json`` writes it; empty: nothing does.
+
+        Neither changes the state nor locks it, so that no terraform at work has to wait; ``scratch``: a private folder for the
+        plan, which may hold what is secret. Raises TerraformError.
+        """
+        self._init()
+        words, plan = scratch / "words.txt", scratch / "plan"
+        options = {"var": None, "refresh_only": IsFlagged, "lock": False, "out": str(plan), "compact_warnings": IsFlagged}
+        options["var_file"] = str(self._variables_file(workspace))
+        try:
+            answer = self._command(workspace, timeout_s, words=words).plan(**options)
+        finally:
+            self._leave_no_folder(workspace)
+        if answer[0] != DIFFERS:
+            self._check("plan", answer)
+            return {}
+        shown = self._command(workspace, timeout_s, words=words).show_cmd(str(plan), json=IsFlagged, no_color=IsFlagged)
+        self._check("show", shown)
+        return _last_object(shown[1])
+
+    def _leave_no_folder(self, workspace: str) -> None:
+        """A plan makes the folder of a workspace again that was removed as it began."""
+        if not self.state_file(workspace).exists():
+            with suppress(OSError):
+                self.state_file(workspace).parent.rmdir()
+
+    def lock(self, workspace: str) -> Lock | None:
+        """Who holds the lock on the workspace's state, or has left one; None where it is free."""
+        return read_lock(self.state_file(workspace))
+
+    def is_at_work(self, workspace: str) -> bool:
+        """Whether a terraform is at the workspace now: this installation's, or anybody's that holds the state's lock."""
+        held = self.lock(workspace)
+        return is_held(self._turns, workspace) or (held is not None and held.is_held)
 
     def is_readable(self, workspace: str) -> bool:
         """Whether the workspace's state can be read, or there is none: a terraform that is killed may leave half a file."""
-        path = self._state_folder / "workspaces" / workspace / "terraform.tfstate"
+        path = self.state_file(workspace)
         try:
             text = path.read_bytes()
             return not text or isinstance(json.loads(text), dict)
@@ -219,9 +276,8 @@ class Module:
 
     def state(self, workspace: str) -> dict[str, Any]:
         """The workspace's state as terraform wrote it; empty where there is none."""
-        path = self._state_folder / "workspaces" / workspace / "terraform.tfstate"
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(self.state_file(workspace).read_text())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -252,19 +308,40 @@ class Module:
         """Terraform's own folder for this module: what it downloaded, the backend's configuration."""
         return self.home / "data"
 
+    def state_file(self, workspace: str) -> Path:
+        """Where Terraform keeps the workspace's state. Raises TerraformError where that cannot be a workspace's name."""
+        return self._state_folder / "workspaces" / workspace / "terraform.tfstate"
+
     @property
     def _state_folder(self) -> Path:
         return self.home / "state"
 
+    @property
+    def _turns(self) -> Path:
+        return self.home / "workspaces.lock"
+
+    def _alone(self, workspace: str, limit_s: float) -> AbstractContextManager[None]:
+        """No second terraform of this installation, of whichever process, is at the workspace meanwhile."""
+        return exclusive(self._turns, workspace, limit_s)
+
     def _command(
-        self, workspace: str, timeout_s: float, *, own_providers: bool = False, secrets: Mapping[str, str] | None = None
+        self,
+        workspace: str,
+        timeout_s: float,
+        *,
+        own_providers: bool = False,
+        secrets: Mapping[str, str] | None = None,
+        words: Path | None = None,
     ) -> _Command:
-        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own."""
+        """``own_providers``: without those that the controller keeps running; a plain terraform needs its own.
+
+        ``secrets``: variables that are in no file; ``words``: where its words go, default: one file for each workspace.
+        """
         environment = {**COLLECT_NOTHING, **os.environ, **self._env(), **self.environment(workspace)}
         environment.update({f"TF_VAR_{name}": value for name, value in (secrets or {}).items()})
         if own_providers:
             environment.pop("TF_REATTACH_PROVIDERS", None)
-        return _Command(self.path, self._binary, environment, timeout_s, self._words(workspace))
+        return _Command(self.path, self._binary, environment, timeout_s, words or self._words(workspace))
 
     def _words(self, worker: str) -> Path:
         return self.home / "output" / f"{worker}.txt"

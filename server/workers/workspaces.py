@@ -1,0 +1,205 @@
+"""The workspaces as an administrator sees them: what each holds, who has locked it, what is the matter with it, how it drifts.
+
+Owns the look, and what is done to a state without the cloud: ending a lock, setting the state aside. Machines are made and
+removed by the fleet; what a machine is to a job is its caller's to know.
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
+from server.states import WorkerState
+from server.workers import statelock
+from server.workers.clouds.base import Cloud, MemoryUse, Resource
+from server.workers.drift import differences
+from server.workers.statelock import Lock, StillLocked
+from server.workers.terraform import WORKSPACE, Module
+
+PLANS_AT_ONCE = 4
+CHANGING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.DELETING})
+# A provider that the controller keeps running is not for others, and who may use a cloud has credentials.
+HARMLESS = re.compile(r"CUMULUS_LOCAL_(MACHINES|STOP)|TF_CLI_CONFIG_FILE|OS_CLOUD|OS_CLIENT_CONFIG_FILE")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One workspace: the version of its state, what is in it, and what the cloud says of its machine.
+
+    ``tainted``: those of its resources that Terraform would make anew; ``alive``: None where the cloud could not be asked;
+    ``memory``: what the machine takes of this computer, None where it does not run here.
+    """
+
+    worker: str
+    serial: int
+    resources: list[str]
+    tainted: list[str]
+    readable: bool
+    alive: bool | None
+    memory: MemoryUse | None
+    lock: Lock | None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a state compares with the cloud; ``text``: what differs, or why that is not known, on one line."""
+
+    found: Literal["none", "drift", "unknown"]
+    text: str = ""
+
+
+class Workspaces:
+    """The workspaces of one cloud's worker module."""
+
+    def __init__(self, cloud: Cloud, module: Module) -> None:
+        self._cloud = cloud
+        self._module = module
+
+    def listed(self) -> tuple[list[Listed], str]:
+        """Every workspace; and why the cloud could not be asked, "" where it could."""
+        alive, why = self._alive()
+        return [self._listed(name, alive) for name in self._module.workspaces()], why
+
+    def require(self, name: str) -> None:
+        """Raises InvalidInput for what can be no name, NotFound where nothing of that name is known here or to the cloud."""
+        if not WORKSPACE.fullmatch(name):
+            raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="NAME")
+        if name not in self._module.names() and not self._cloud.resources(name):
+            raise NotFound(f"there is no workspace {name}: `cumulus state` lists them", field="NAME")
+
+    def drifts(self, names: Sequence[str], limit_s: float, progress: Callable[[str, Drift], None]) -> dict[str, Drift]:
+        """Plan for each workspace what a refresh would change, a few at once and within ``limit_s`` seconds for all.
+
+        No state is changed, and none is locked. ``progress`` hears of each as it is known.
+        """
+        end = time.monotonic() + limit_s
+        found: dict[str, Drift] = {}
+        with ThreadPoolExecutor(PLANS_AT_ONCE, thread_name_prefix="plan") as pool:
+            waiting = {pool.submit(self._drift, name, end): name for name in names}
+            try:
+                for future in as_completed(waiting):
+                    found[waiting[future]] = future.result()
+                    progress(waiting[future], future.result())
+            except BaseException:  # Ctrl-C: those that have begun end within their limit
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return {name: found[name] for name in names}
+
+    def unlock(self, name: str, *, force: bool) -> Lock | None:
+        """Clear away the lock on the state; returns what it was. Raises StillLocked where somebody holds it.
+
+        ``force``: that process is ended in order first.
+        """
+        lock, state = self._module.lock(name), self._module.state_file(name)
+        if lock is not None and lock.is_held:
+            if not force:
+                raise StillLocked(f"{name} is locked by {told(lock, time.time())}: wait for its end, or --force ends it")
+            statelock.end_holder(state)
+        statelock.clear(state)
+        return lock
+
+    def set_aside(self, name: str) -> tuple[Path | None, list[Resource]]:
+        """Take the state out of Terraform's sight; returns where it lies now, and what the cloud still has of the machine.
+
+        Raises StillLocked while a terraform is at it.
+        """
+        if self._module.is_at_work(name):
+            raise StillLocked(f"a terraform is at work on {name}: see `cumulus state unlock {name}`")
+        return self._module.set_aside(name), self._cloud.resources(name)
+
+    def environment(self) -> dict[str, str]:
+        """What an administrator's own terraform needs to see what the controller's sees; nothing that is secret."""
+        told = {name: value for name, value in self._cloud.terraform_env().items() if HARMLESS.fullmatch(name) or not value}
+        return {"TF_DATA_DIR": str(self._module.data), **told}
+
+    def _alive(self) -> tuple[set[str] | None, str]:
+        try:
+            return {one.worker for one in self._cloud.resources() if one.kind == "machine" and one.alive}, ""
+        except InfrastructureError as error:
+            return None, error.message
+
+    def _listed(self, name: str, alive: set[str] | None) -> Listed:
+        state = self._module.state(name)
+        resources = list(_resources(state))
+        return Listed(
+            worker=name,
+            serial=serial(state),
+            resources=[address for address, _ in resources],
+            tainted=[address for address, tainted in resources if tainted],
+            readable=self._module.is_readable(name),
+            alive=None if alive is None else name in alive,
+            memory=self._cloud.memory_use(name),
+            lock=self._module.lock(name),
+        )
+
+    def _drift(self, name: str, end: float) -> Drift:
+        left_s = end - time.monotonic()
+        before = self._module.state(name)
+        if left_s <= 0:
+            return Drift("unknown", "the time for the look at all of them was over")
+        if self._module.is_at_work(name):
+            return Drift("unknown", "a terraform is at work on it")
+        if not before.get("resources"):
+            return Drift("unknown", "there is nothing in its state")
+        try:
+            with tempfile.TemporaryDirectory(prefix="cumulus-drift-") as scratch:
+                plan = self._module.drift(name, left_s, Path(scratch))
+        except CumulusError as error:
+            return Drift("unknown", error.message)
+        except OSError as problem:
+            return Drift("unknown", f"no plan can be written: {problem.strerror}")
+        if self._module.state(name) != before:
+            return Drift("unknown", "its state changed meanwhile")
+        text = differences(plan)
+        return Drift("drift", text) if text else Drift("none")
+
+
+def troubles(one: Listed, state: str, *, own: bool) -> list[str]:
+    """What is the matter with a workspace and what cures it, a line each. ``state``: of the worker's row, "" where there is none.
+
+    ``own``: whether jobs and the pool have such names.
+    """
+    found = []
+    changing = state in CHANGING or (one.lock is not None and one.lock.is_held)
+    if not one.readable:
+        found.append(f"its state cannot be read: `cumulus state destroy {one.worker}` removes what carries its tag")
+    elif not one.resources and one.alive and not changing:
+        found.append(f"its state is empty and its machine goes on: `cumulus state destroy {one.worker}` removes it by its tag")
+    if not state and own:
+        found.append(f"no row knows it: a controller removes it; at once: `cumulus state destroy {one.worker}`")
+    if one.lock is not None and not one.lock.is_held:
+        found.append(f"a lock is left over and blocks nothing: `cumulus state unlock {one.worker}` clears it away")
+    if one.tainted and not changing:
+        found.append(
+            f"tainted: {' '.join(one.tainted)}: `cumulus state destroy {one.worker}`, another machine is made for its job"
+        )
+    return found
+
+
+def told(lock: Lock, now: float) -> str:
+    """A lock in words, such as ``apply by root@host, process 4711, for 12 s``."""
+    by = " by ".join(word for word in (lock.operation, lock.who) if word) or "somebody"
+    process = f"process {lock.pid}" if lock.pid else "another computer's process" if lock.is_held else "its process is gone"
+    return f"{by}, {process}, for {max(0.0, now - lock.since):.0f} s"
+
+
+def serial(state: Mapping[str, Any]) -> int:
+    """The version of a state; 0 where it has none."""
+    found = state.get("serial", 0)
+    return found if isinstance(found, int) else 0
+
+
+def _resources(state: Mapping[str, Any]) -> Iterable[tuple[str, bool]]:
+    """Address, and whether it is tainted, of each resource in a state."""
+    found = state.get("resources")
+    for resource in found if isinstance(found, list) else ():
+        if isinstance(resource, dict):
+            instances = resource.get("instances")
+            tainted = any(isinstance(one, dict) and one.get("status") == "tainted" for one in instances or ())
+            mode = "data." if resource.get("mode") == "data" else ""
+            yield f"{mode}{resource.get('type')}.{resource.get('name')}", tainted
