@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import structlog
-from rich.table import Table
 
 from server import app as parts
 from server.catalog.apps import Catalog
@@ -21,6 +20,8 @@ from server.commands import machines, queue
 from server.commands.apps import apps
 from server.commands.console import local_time, open_rows, show_table
 from server.commands.db import db
+from server.commands.flavors import flavors
+from server.commands.state import state
 from server.commands.storage import storage as storage_group
 from server.doctor import examine
 from server.errors import CumulusError, InvalidInput
@@ -75,8 +76,8 @@ for command in (
     apps,
     db,
     storage_group,
-    machines.state,
-    machines.flavors,
+    state,
+    flavors,
     machines.quota,
     machines.stop,
     machines.orphans,
@@ -153,10 +154,8 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
     if as_json:
         click.echo(json.dumps([_summary(job, settings) for job in found], indent=1))
         return
-    table = Table("id", "owner", "app", "flavor", "state", "created", "message", box=None)
-    for job in found:
-        table.add_row(str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), job.message)
-    show_table(table)
+    rows = [(str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), job.message) for job in found]
+    show_table(("id", "owner", "app", "flavor", "state", "created", "message"), rows)
 
 
 @main.command()

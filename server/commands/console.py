@@ -1,6 +1,7 @@
 """What the commands share: the rows opened for reading, a table on a terminal, seconds as people read them."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -19,9 +20,17 @@ def open_rows() -> Settings:
     return settings
 
 
-def show_table(table: Table) -> None:
-    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe."""
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe. Cells are text, whatever is in them."""
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
+    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False).print(table)
+
+
+def printable(text: str) -> str:
+    """Text of somebody else as any terminal takes it, on one line."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def local_time(at: float) -> str:

@@ -1,6 +1,10 @@
-"""Commands about machines, for who looks after an installation: what there is, what nobody owns, what is held for inspection."""
+"""Commands about machines, for who looks after an installation: what nobody owns, what is held for inspection, the end of all.
+
+What there is, is told by ``cumulus state``.
+"""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,67 +12,21 @@ from dataclasses import asdict
 from getpass import getuser
 
 import click
-from rich.table import Table
 
 from server import app as parts
-from server.catalog.flavors import read_flavors
-from server.commands.console import local_time, open_rows, show_table
+from server.commands.console import local_time, open_rows, printable, show_table
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
 from server.models import Change, Job, Worker, living_workers, note
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
+from server.workers.clouds.base import Quota
 from server.workers.sweeper import Orphan, Sweeper
 
+EXIT_LEFT = 1
 STOP_LIMIT_S = 30.0
 APART_S = 3.0  # between the two looks at which something must be an orphan
 HOUR_S = 3600.0
-MB = 1 << 20
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def state(as_json: bool) -> None:
-    """List the machines that Terraform knows with the memory they take here, and the plain terraform commands to look deeper."""
-    settings = open_rows()
-    cloud = parts.make_cloud(settings)
-    rows = {worker.name: worker for worker in living_workers()}
-    listed = parts.make_fleet(settings, cloud).machines()
-    if as_json:
-        found = [{**asdict(one), **_row(rows.get(one.worker))} for one in listed]
-        click.echo(json.dumps(found, indent=1))
-        return
-    table = Table("workspace", "worker is", "machine runs", "started", "MB", "MB shared out", "serial", "resources", box=None)
-    for one in listed:
-        row = _row(rows.get(one.worker))
-        memory = (one.memory.resident, one.memory.proportional) if one.memory else ()
-        used = [f"{size / MB:.0f}" for size in memory] or ["-", "-"]
-        runs, known = "yes" if one.alive else "no", row["state"] or "unknown here"
-        table.add_row(one.worker, known, runs, row["boot"] or "-", *used, str(one.serial), " ".join(one.resources))
-    show_table(table)
-    for worker in rows.values():
-        if worker.state == WorkerState.HELD:
-            click.echo(f"{worker.name} is held {worker.message}")
-    module = f"infra/terraform/{cloud.name}/worker"
-    home = settings.home / "terraform"
-    click.echo(f"export TF_CLI_CONFIG_FILE={home}/terraform.rc TF_DATA_DIR={home}/{cloud.name}-worker/data")
-    click.echo(f"terraform -chdir={module} workspace list\nTF_WORKSPACE=NAME terraform -chdir={module} state list")
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def flavors(as_json: bool) -> None:
-    """List the machine sizes, and how a machine of each would start now: warm, or cold and why."""
-    settings = load_settings()
-    cloud, sizes = parts.make_cloud(settings), read_flavors(settings.flavors)
-    found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
-    if as_json:
-        click.echo(json.dumps(found, indent=1))
-        return
-    table = Table("flavor", "weight", "cpus", "GB", "starts", box=None)
-    for one in found:
-        table.add_row(*(str(one[name]) for name in ("name", "weight", "cpus", "memory_gb")), str(one["next_boot"]) or "-")
-    show_table(table)
 
 
 @click.command()
@@ -80,14 +38,7 @@ def quota(as_json: bool) -> None:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
     if found:
-        table = Table("of", "used", "limit", box=None)
-        for one in found:
-            table.add_row(
-                f"{one.name} (MB)" if one.name == "ram" else one.name,
-                str(one.used),
-                "none" if one.limit is None else str(one.limit),
-            )
-        show_table(table)
+        show_table(("of", "used", "limit"), map(_quota_cells, found))
 
 
 @click.command()
@@ -116,7 +67,8 @@ def stop(machines: bool) -> None:
 def orphans(delete: bool, as_json: bool) -> None:
     """List what the cloud and Terraform have of this installation and no job accounts for; nothing where there is nothing.
 
-    The controller removes orphans by itself; this is for looking, and for when none runs.
+    The controller removes orphans by itself; this is for looking, and for when none runs. Exit code 1 if something could not be
+    removed. A workspace is removed with its machine by `cumulus state destroy`, too.
     """
     settings = open_rows()
     with _sweeper(settings, starting=delete) as sweeper:
@@ -127,9 +79,10 @@ def orphans(delete: bool, as_json: bool) -> None:
         left = set(sweeper.look().orphans) if delete else set(found)
     if as_json:
         click.echo(json.dumps([{**asdict(one), "removed": one not in left} for one in found], indent=1))
-        return
-    for one in found:
-        click.echo(f"{_fate(one, left, delete)}{one.kind:10} {one.worker or '-':20} {one.identifier}")
+    else:
+        for one in found:
+            click.echo(printable(f"{_fate(one, left, delete)}{one.kind:10} {one.worker or '-':20} {one.identifier}"))
+    sys.exit(EXIT_LEFT if delete and left else 0)
 
 
 @click.command()
@@ -153,9 +106,8 @@ def hold(job_id: int, hours: float, release: bool) -> None:
         click.echo(fleet.login_command(worker.name, settings.storage / "jobs" / job.folder))
 
 
-def _row(worker: Worker | None) -> dict[str, str]:
-    """What the database knows of a machine: its state and how it started, "" where it knows none."""
-    return {"state": worker.state if worker else "", "boot": worker.boot if worker else ""}
+def _quota_cells(one: Quota) -> tuple[str, str, str]:
+    return f"{one.name} (MB)" if one.name == "ram" else one.name, str(one.used), "none" if one.limit is None else str(one.limit)
 
 
 def _fate(one: Orphan, left: set[Orphan], delete: bool) -> str:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from getpass import getuser
 
 import click
-from rich.table import Table
 
 from server.catalog.flavors import read_flavors
 from server.commands.console import local_time, open_rows, show_table
@@ -89,10 +88,11 @@ def queue(as_json: bool) -> None:
     if breaker.is_open:
         click.echo(_told(breaker))
     if places:
-        table = Table("job", "owner", "weight", "priority", "waits", "why", box=None)
-        for one in places:
-            table.add_row(str(one.job), one.owner, str(one.weight), str(one.priority), f"{one.waited_s:.0f} s", one.why)
-        show_table(table)
+        show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, places))
+
+
+def _cells(one: Place) -> tuple[str, ...]:
+    return str(one.job), one.owner, str(one.weight), str(one.priority), f"{one.waited_s:.0f} s", one.why
 
 
 def _told(breaker: Breaker) -> str:

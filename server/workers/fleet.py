@@ -15,7 +15,7 @@ from typing import Any
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, Layout, MemoryUse
+from server.workers.clouds.base import Cloud, Layout
 from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
@@ -62,20 +62,6 @@ class Address:
         values = (outputs.get("address"), outputs.get("port"), outputs.get("user"), outputs.get("host_key"), outputs.get("boot"))
         host, port, user, key, boot = values
         return cls(str(host or ""), int(port or 0), str(user or ""), str(key or ""), str(boot or ""))
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One workspace: the version of its state, the resources in it, and what the cloud says of its machine.
-
-    ``memory``: what it takes of this computer, None where it does not run here.
-    """
-
-    worker: str
-    serial: int
-    resources: list[str]
-    alive: bool
-    memory: MemoryUse | None
 
 
 class Fleet:
@@ -235,10 +221,6 @@ class Fleet:
         """Names of the workers that an earlier controller's terraform or ansible was found at work for, and not settled since."""
         return self._former.workers()
 
-    def machines(self) -> list[Listed]:
-        """Every workspace, with what its state holds."""
-        return [self._listed(name) for name in self._module.workspaces()]
-
     def forget_old_plays(self, now: float) -> None:
         """Remove the records of plays that are older than the setting."""
         for folder in self._plays.iterdir() if self._plays.is_dir() else ():
@@ -276,12 +258,6 @@ class Fleet:
     def _delete_all(self, worker: str) -> None:
         for resource in self._cloud.resources(worker):
             self._cloud.delete(resource)
-
-    def _listed(self, worker: str) -> Listed:
-        state = self._module.state(worker)
-        resources = [f"{found['type']}.{found['name']}" for found in state.get("resources", [])]
-        memory = self._cloud.memory_use(worker)
-        return Listed(worker, int(state.get("serial", 0)), resources, self._cloud.alive(worker), memory)
 
     @property
     def _plays(self) -> Path:

@@ -57,3 +57,8 @@ def test_a_file_s_name_that_is_no_text_is_shown_as_far_as_it_is(controller: Cont
     output = controller.storage.folder(failed.folder).output
     Path(os.fsdecode(os.fsencode(output) + b"/\xff.txt")).write_text("x")
     assert "?.txt" in run("show", str(failed.id))
+
+
+def test_a_message_is_text_in_a_table_whatever_is_in_it(failed: Job) -> None:
+    Job.update(message="[red]no[/red] [/nonsense] :smile: \x1b[2Jline").where(Job.id == failed.id).execute()
+    assert "[red]no[/red] [/nonsense] :smile: ?[2Jline" in run("jobs")

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from server.app import Controller, create_app, make_fleet
-from server.catalog.flavors import Flavor
+from server.app import Controller, create_app
 from server.cli import main
 from server.models import Change, Event, Job, Worker, insert
 from server.states import JobState, WorkerState
-from server.workers.clouds.base import MemoryUse
+from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import submission
 
@@ -70,6 +69,24 @@ def test_what_a_job_accounts_for_is_no_orphan(controller: Controller) -> None:
     assert folder.is_dir()
 
 
+class LastingCloud(LocalCloud):
+    """One whose machines do not go, and whose names are not to be trusted."""
+
+    def resources(self, worker: str = "") -> list[Resource]:
+        return [Resource("disk", "job-5", "disk\x1b[2J\n5", alive=False)]
+
+    def delete(self, resource: Resource) -> None:
+        """It stays."""
+
+
+def test_orphans_that_stay_are_told_on_one_line_each_and_by_the_exit_code(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app.make_cloud", lambda _: LastingCloud(controller.settings, "ctest"))
+    done = run("orphans", "--delete")
+    assert (done.exit_code, done.stdout.split()) == (1, ["left", "disk", "job-5", "disk?[2J?5"])
+
+
 def test_a_machine_is_held_on_request_and_let_go(controller: Controller) -> None:
     job, worker = a_running_job(controller)
     done = run("hold", str(job.id), "--hours", "2")
@@ -88,40 +105,6 @@ def test_a_job_without_a_machine_of_use_is_refused(controller: Controller, state
     for number in (str(job.id), "4711"):
         done = run("hold", number)
         assert (done.exit_code, "no machine that could be held" in done.output) == (1, True)
-
-
-class SharingCloud(LocalCloud):
-    """One whose machines share memory."""
-
-    def memory_use(self, worker: str) -> MemoryUse | None:
-        return MemoryUse(300 << 20, 120 << 20) if worker == "job-1" else None
-
-
-def test_the_state_tells_how_machines_started_and_what_memory_they_take(
-    controller: Controller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cloud = SharingCloud(controller.settings, "ctest")
-    monkeypatch.setattr("server.app.make_cloud", lambda _: cloud)
-    _, worker = a_running_job(controller)
-    Worker.update(boot="cold: no memory image").where(Worker.id == worker.id).execute()
-    fleet = make_fleet(controller.settings, cloud)
-    for name in (worker.name, "job-9"):
-        fleet._module.apply(name, cloud.terraform_vars(name, Flavor("m1.4xlarge", 1, 1, 1)), 60)
-    found = {one["worker"]: one for one in json.loads(run("state", "--json").output)}
-    assert found["job-1"]["memory"] == {"resident": 300 << 20, "proportional": 120 << 20}
-    assert (found["job-1"]["state"], found["job-1"]["boot"]) == ("busy", "cold: no memory image")
-    assert (found["job-9"]["memory"], found["job-9"]["state"], found["job-9"]["boot"]) == (None, "", "")
-    lines = run("state").output.splitlines()
-    assert [word for word in ("cold: no memory image", " 300 ", " 120 ") if word not in lines[1]] == []
-    assert "unknown here" in lines[2]
-
-
-def test_the_sizes_are_listed_with_how_their_machines_would_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    (small, *_, heavy) = json.loads(run("flavors", "--json").output)
-    assert small == {"name": "m1.4xlarge", "weight": 1, "cpus": 1, "memory_gb": 1, "disk_gb": None, "next_boot": ""}
-    assert heavy["name"] == "m1.heavy"
-    monkeypatch.setenv("CUMULUS_CLOUD", "qemu")
-    assert "cold: there is no machine image" in run("flavors").output.splitlines()[1]
 
 
 def test_metrics_count_jobs_machines_and_orphans(controller: Controller) -> None:

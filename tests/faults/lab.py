@@ -107,9 +107,7 @@ class Lab:
 
     def start(self) -> None:
         """Start the controller, to die at the next point if there is one; returns once it answers, or has died."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CUMULUS_")}
-        for name, value in self.settings.model_dump(mode="json", exclude_defaults=True).items():
-            environment[f"CUMULUS_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+        environment = self.environment()
         environment |= {
             "CUMULUS_TEST_KILL": self.to_die_at.pop(0) if self.to_die_at else "",
             "CUMULUS_TEST_BIN": str(self.root / "bin"),
@@ -121,6 +119,18 @@ class Lab:
                 command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         wait(lambda: self.has_died or self._answers(), START_LIMIT_S, self.log)
+
+    def environment(self) -> dict[str, str]:
+        """What makes a command one of this installation."""
+        found = {name: value for name, value in os.environ.items() if not name.startswith("CUMULUS_")}
+        for name, value in self.settings.model_dump(mode="json", exclude_defaults=True).items():
+            found[f"CUMULUS_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+        return found
+
+    def cumulus(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """One command, to its end."""
+        command = [str(Path(sys.executable).with_name("cumulus")), *arguments]
+        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     @property
     def has_died(self) -> bool:

@@ -46,7 +46,7 @@ def test_an_installation_without_plays_has_nothing_to_forget(fleet: Fleet) -> No
 
 def test_removing_what_never_was_succeeds(fleet: Fleet, tmp_path: Path) -> None:
     fleet.remove("job-7", tmp_path)
-    assert fleet.machines() == []
+    assert fleet.workspaces() == []
 
 
 def test_a_machine_that_the_cloud_still_has_is_not_removed(settings: Settings, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_only_a_machine_that_may_be_at_work_is_told_to_stop_before_it_goes(
     assert cloud.resources("pool-2") == []
     fleet.remove("pool-1", tmp_path, at_rest=at_rest)
     assert (settings.home / "plays" / "pool-1.teardown").exists() is not at_rest
-    assert fleet.machines() == []
+    assert fleet.workspaces() == []
     assert cloud.resources() == []
 
 
@@ -82,4 +82,4 @@ def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
         fleet.launch("job-1", FLAVOR, fleet.layout("job-1", tmp_path), on_machine=refuse, unwanted=lambda: False)
     assert time.monotonic() - begin < settings.play_timeout_s / 2
     fleet.remove("job-1", tmp_path)
-    assert fleet.machines() == []
+    assert fleet.workspaces() == []
