@@ -49,7 +49,7 @@ bench: setup-dev ## Measure and write docs/performance.md
 doctor: setup ## Say what this computer lacks
 	@$(CUMULUS) doctor
 
-state: setup ## List the machines that Terraform knows, and the plain terraform commands for more
+state: setup ## List the workspaces of Terraform: whose machine each is, its lock, what is the matter with it
 	@$(CUMULUS) state
 
 clean: ## End what still runs; remove the virtual environment and caches (var/ with its jobs stays)

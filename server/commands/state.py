@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from getpass import getuser
 from typing import Any
@@ -23,7 +23,7 @@ from server.settings import Settings
 from server.states import WorkerState
 from server.storage.folders import Storage
 from server.workers.sweeper import OWN_NAME
-from server.workers.workspaces import Drift, Listed, Workspaces, told, troubles
+from server.workers.workspaces import Drift, Listed, Workspaces, require_name, told, troubles
 
 MB = 1 << 20
 DRIFT_LIMIT_S = 120.0
@@ -65,10 +65,11 @@ def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) ->
 @as_json_option
 def destroy(name: str, force: bool, as_json: bool) -> None:
     """Remove the machine of the workspace NAME and all that belongs to it, and return when the cloud confirms that it is gone."""
+    require_name(name)
     settings, workspaces = _opened()
-    workspaces.require(name)
     worker, job = _living(name), None
     if worker is None:
+        workspaces.require(name)
         _require_own(name, force=force)
         remove_unowned(settings, name)
     else:
@@ -205,17 +206,25 @@ def _show(found: list[dict[str, Any]], workers: list[Worker], *, with_drift: boo
     columns = ("workspace", "job", "owner", "worker is", "machine runs", "started", "MB", "MB shared out", "serial", "lock")
     rows = [(*_cells(one), *((one["drift"]["found"],) if with_drift else ()), " ".join(one["resources"])) for one in found]
     show_table((*columns, *(("drift",) if with_drift else ()), "resources"), rows)
+    for line in (*_matters(found), *_of_rows(workers, {one["worker"] for one in found})):
+        click.echo(printable(line))
+
+
+def _matters(found: list[dict[str, Any]]) -> Iterator[str]:
+    """What differs, and what is the matter with each."""
     for one in found:
-        if with_drift and one["drift"]["text"]:
-            click.echo(printable(f"{one['worker']}: {_drift_told(Drift(**one['drift']))}"))
-        for text in one["troubles"]:
-            click.echo(printable(f"{one['worker']}: {text}"))
-    names = {one["worker"] for one in found}
+        if one["drift"] and one["drift"]["text"]:
+            yield f"{one['worker']}: {_drift_told(Drift(**one['drift']))}"
+        yield from (f"{one['worker']}: {text}" for text in one["troubles"])
+
+
+def _of_rows(workers: list[Worker], listed: set[str]) -> Iterator[str]:
+    """What no workspace tells: which machines are held, and which should be there and are not."""
     for worker in workers:
         if worker.state == WorkerState.HELD:
-            click.echo(f"{worker.name} is held {worker.message}")
-        if worker.state in MADE and worker.name not in names:
-            click.echo(f"{worker.name} is {worker.state} and has no workspace: its machine, if there is one, goes by its tag")
+            yield f"{worker.name} is held {worker.message}"
+        if worker.state in MADE and worker.name not in listed:
+            yield f"{worker.name} is {worker.state} and has no workspace: `cumulus state destroy {worker.name}` ends it at once"
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:

@@ -66,9 +66,8 @@ class Workspaces:
         return [self._listed(name, alive) for name in self._module.workspaces()], why
 
     def require(self, name: str) -> None:
-        """Raises InvalidInput for what can be no name, NotFound where nothing of that name is known here or to the cloud."""
-        if not WORKSPACE.fullmatch(name):
-            raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="NAME")
+        """Raises NotFound where nothing of that name is known here or to the cloud, InvalidInput for what can be no name."""
+        require_name(name)
         if name not in self._module.names() and not self._cloud.resources(name):
             raise NotFound(f"there is no workspace {name}: `cumulus state` lists them", field="NAME")
 
@@ -157,6 +156,12 @@ class Workspaces:
             return Drift("unknown", "its state changed meanwhile")
         text = differences(plan)
         return Drift("drift", text) if text else Drift("none")
+
+
+def require_name(name: str) -> None:
+    """Raises InvalidInput for what can be no workspace's name: no path, no option, nothing that a terminal takes for more."""
+    if not WORKSPACE.fullmatch(name):
+        raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="NAME")
 
 
 def troubles(one: Listed, state: str, *, own: bool) -> list[str]:

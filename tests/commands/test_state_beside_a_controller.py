@@ -10,6 +10,7 @@ import pytest
 
 from server.app import make_cloud, make_module
 from server.catalog.flavors import Flavor
+from server.jobs.watch import STARTED
 from server.models import Event, Worker
 from server.states import JobState, Reason, WorkerState
 from server.workers.terraform import Module
@@ -44,7 +45,7 @@ def test_a_job_at_work_loses_its_machine_only_by_force_and_is_run_again(lab: Lab
     first = lab.machine("one")
     refused = lab.cumulus("state", "destroy", first.name)
     assert (refused.returncode, f"job {job} is at work on {first.name}" in refused.stderr) == (1, True)
-    assert lab.state_of("one") == JobState.RUNNING
+    assert lab.state_of("one") in STARTED  # a busy computer is late with heartbeats
     done = lab.cumulus("state", "destroy", first.name, "--force", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"worker": first.name, "removed": True, "job": job}), done.stderr
     assert not first.exists()
