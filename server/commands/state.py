@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from server import app as parts
-from server.commands.console import open_rows, printable, show_table
+from server.commands.console import local_time, open_rows, printable, show_table
 from server.commands.removing import finish_removal, remove_unowned
 from server.errors import InvalidInput
 from server.installation import nudge
@@ -22,6 +22,7 @@ from server.models import Change, Job, Worker, jobs_of, living_workers, note
 from server.settings import Settings
 from server.states import WorkerState
 from server.storage.folders import Storage
+from server.workers.clouds.base import Resource
 from server.workers.sweeper import OWN_NAME
 from server.workers.workspaces import Drift, Listed, Workspaces, require_name, told, troubles
 
@@ -113,10 +114,8 @@ def forget(name: str, force: bool, as_json: bool) -> None:
     if worker is not None:
         note(Worker, worker.id, Change(time.time(), who=getuser(), text="its state was set aside"))
     nudge(settings.home)
-    found = [{"kind": one.kind, "identifier": one.identifier} for one in left]
-    text = [f"the state of {name} lies in {aside} now" if aside else f"{name} had no state"]
-    text += [f"the cloud still has its {one.kind} {printable(one.identifier)}" for one in left]
-    text += [_what_becomes_of_it(worker, settings)] if left else ["the cloud has nothing that carries its tag"]
+    found = None if left is None else [{"kind": one.kind, "identifier": one.identifier} for one in left]
+    text = [f"the state of {name} lies in {aside} now" if aside else f"{name} had no state", *_left_told(left, worker, settings)]
     _tell({"worker": name, "aside": str(aside) if aside else None, "left": found}, "\n".join(text), as_json=as_json)
 
 
@@ -150,13 +149,21 @@ def _require_forgettable(worker: Worker, *, force: bool) -> None:
         raise InvalidInput(f"{worker.name} is being made: wait, or `cumulus state destroy` it", field="NAME")
 
 
-def _what_becomes_of_it(worker: Worker | None, settings: Settings) -> str:
+def _left_told(left: list[Resource] | None, worker: Worker | None, settings: Settings) -> Iterator[str]:
+    """What the cloud still has of a machine whose state is forgotten, and what becomes of that."""
+    if left == []:
+        yield "the cloud has nothing that carries its tag"
+        return
+    yield from (f"the cloud still has its {one.kind} {printable(one.identifier)}" for one in left or ())
+    if left is None:
+        yield "the cloud cannot be asked what it still has"
     if worker is not None:
-        return "it goes on as it is, and is removed by its tag at its end"
-    return (
-        "a controller removes what carries this installation's tag and is nobody's at its second look, one every"
-        f" {settings.sweep_interval_s:.0f} s; `cumulus orphans --delete` removes it now"
-    )
+        yield "what is left goes on as it is, and is removed by its tag at its end"
+    else:
+        yield (
+            "a controller removes what carries this installation's tag and is nobody's at its second look, one every"
+            f" {settings.sweep_interval_s:.0f} s; `cumulus orphans --delete` removes it now"
+        )
 
 
 def _drifts(workspaces: Workspaces, names: list[str], limit_s: float) -> dict[str, Drift]:
@@ -223,6 +230,8 @@ def _of_rows(workers: list[Worker], listed: set[str]) -> Iterator[str]:
     for worker in workers:
         if worker.state == WorkerState.HELD:
             yield f"{worker.name} is held {worker.message}"
+        elif worker.held_until and worker.state != WorkerState.DELETING:
+            yield f"{worker.name} is held until {local_time(worker.held_until)}, should its job fail"
         if worker.state in MADE and worker.name not in listed:
             yield f"{worker.name} is {worker.state} and has no workspace: `cumulus state destroy {worker.name}` ends it at once"
 

@@ -102,14 +102,19 @@ class Workspaces:
         statelock.clear(state)
         return lock
 
-    def set_aside(self, name: str) -> tuple[Path | None, list[Resource]]:
+    def set_aside(self, name: str) -> tuple[Path | None, list[Resource] | None]:
         """Take the state out of Terraform's sight; returns where it lies now, and what the cloud still has of the machine.
 
-        Raises StillLocked while a terraform is at it.
+        The latter is None where the cloud does not tell: it may be away just when a state is to be forgotten. Raises StillLocked
+        while a terraform is at it.
         """
         if self._module.is_at_work(name):
             raise StillLocked(f"a terraform is at work on {name}: see `cumulus state unlock {name}`")
-        return self._module.set_aside(name), self._cloud.resources(name)
+        try:
+            left = self._cloud.resources(name)
+        except InfrastructureError:
+            left = None
+        return self._module.set_aside(name), left
 
     def environment(self) -> dict[str, str]:
         """What an administrator's own terraform needs to see what the controller's sees; nothing that is secret."""

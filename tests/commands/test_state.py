@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 from server.app import Controller, make_module
 from server.catalog.flavors import Flavor
 from server.cli import main
+from server.errors import InfrastructureError
 from server.models import Change, Event, Job, Worker, insert
 from server.settings import CHECKOUT
 from server.states import JobState, WorkerState
-from server.workers.clouds.base import MemoryUse
+from server.workers.clouds.base import MemoryUse, Resource
 from server.workers.clouds.local import LocalCloud
 from server.workers.terraform import Module, terraform_binary
 from tests.conftest import state_of, submission
@@ -337,3 +338,32 @@ def test_a_former_owner_is_told_while_the_machine_is_there(controller: Controlle
     make(worker.name)
     Job.update(state=JobState.DONE, ended=time.time()).where(Job.id == job.id).execute()
     assert listed()[worker.name]["owner"] == "ada"
+
+
+def test_a_machine_to_be_held_is_told_in_the_words_of_hold(controller: Controller, make: Callable[[str], Path]) -> None:
+    job, worker = a_running_job(controller)
+    make(worker.name)
+    told = CliRunner().invoke(main, ["hold", str(job.id)], catch_exceptions=False).output.splitlines()[0]
+    assert told in run().output.splitlines()
+
+
+class AwayCloud(LocalCloud):
+    """One that does not answer."""
+
+    def resources(self, worker: str = "") -> list[Resource]:
+        raise InfrastructureError("it does not answer\x1b[2J")
+
+
+def test_a_cloud_that_is_away_keeps_nobody_from_looking_and_forgetting(
+    controller: Controller, make: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("job-7")
+    monkeypatch.setattr("server.app.make_cloud", lambda _: AwayCloud(controller.settings, "ctest"))
+    done = run()
+    assert (done.exit_code, done.stdout.splitlines()[1].split()[:5]) == (0, ["job-7", "-", "-", "unknown", "here"])
+    assert done.stderr == "cumulus: the cloud cannot be asked which machines run: it does not answer?[2J\n"
+    done = run("forget", "job-7")
+    assert (done.exit_code, "cannot be asked what it still has" in done.stdout) == (0, True)
+    assert json.loads(run("--json").stdout) == []
+    assert run("destroy", "job-7").exit_code == 1
+    assert folder.is_dir()
