@@ -267,12 +267,11 @@ class Module:
 
     def workspaces(self) -> list[str]:
         """Names of the workspaces that have a state."""
-        folder = self._state_folder / "workspaces"
-        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        return sorted(entry.name for entry in self.states.iterdir()) if self.states.is_dir() else []
 
     def names(self) -> list[str]:
         """The workspaces, and what has left no more than its variables' file here."""
-        return sorted({*self.workspaces(), *(path.name.partition(".")[0] for path in (self.home / "vars").glob("*.tfvars.json"))})
+        return sorted({*self.workspaces(), *(path.name.partition(".")[0] for path in self.variable_files.glob("*.tfvars.json"))})
 
     def state(self, workspace: str) -> dict[str, Any]:
         """The workspace's state as terraform wrote it; empty where there is none."""
@@ -310,7 +309,17 @@ class Module:
 
     def state_file(self, workspace: str) -> Path:
         """Where Terraform keeps the workspace's state. Raises TerraformError where that cannot be a workspace's name."""
-        return self._state_folder / "workspaces" / workspace / "terraform.tfstate"
+        return self.states / workspace / "terraform.tfstate"
+
+    @property
+    def states(self) -> Path:
+        """The workspaces' states, a folder for each."""
+        return self._state_folder / "workspaces"
+
+    @property
+    def variable_files(self) -> Path:
+        """The values that each workspace was last applied with, a file for each."""
+        return self.home / "vars"
 
     @property
     def _state_folder(self) -> Path:
@@ -354,7 +363,7 @@ class Module:
     def _variables_file(self, workspace: str) -> Path:
         if not WORKSPACE.fullmatch(workspace):
             raise TerraformError(f"{workspace!r} cannot be a workspace's name")
-        return self.home / "vars" / f"{workspace}.tfvars.json"
+        return self.variable_files / f"{workspace}.tfvars.json"
 
     def _write_variables(self, workspace: str, variables: Mapping[str, object]) -> Path:
         path = self._variables_file(workspace)
@@ -374,7 +383,7 @@ class Module:
             if marker.is_file() and marker.read_text() == fingerprint:
                 return
             self._state_folder.mkdir(parents=True, exist_ok=True)
-            backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self._state_folder / "workspaces"}
+            backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self.states}
             options: dict[str, object] = {"var": None, "backend_config": backend, "reconfigure": IsFlagged}
             if self.path == self._source:
                 options["lockfile"] = "readonly"

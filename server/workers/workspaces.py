@@ -117,9 +117,13 @@ class Workspaces:
         return self._module.set_aside(name), left
 
     def environment(self) -> dict[str, str]:
-        """What an administrator's own terraform needs to see what the controller's sees; nothing that is secret."""
+        """What an administrator's own terraform needs to see what the controller's sees; nothing that is secret.
+
+        ``MODULE``, ``STATES`` and ``VARS`` are folders, for who types commands.
+        """
         told = {name: value for name, value in self._cloud.terraform_env().items() if HARMLESS.fullmatch(name) or not value}
-        return {"TF_DATA_DIR": str(self._module.data), **told}
+        folders = {"MODULE": self._module.path, "STATES": self._module.states, "VARS": self._module.variable_files}
+        return {"TF_DATA_DIR": str(self._module.data), **told, **{name: str(path) for name, path in folders.items()}}
 
     def _alive(self) -> tuple[set[str] | None, str]:
         try:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from server.catalog.flavors import Flavor
 from server.cli import main
 from server.errors import InfrastructureError
 from server.models import Change, Event, Job, Worker, insert
-from server.settings import CHECKOUT
 from server.states import JobState, WorkerState
 from server.workers.clouds.base import MemoryUse, Resource
 from server.workers.clouds.local import LocalCloud
@@ -307,8 +305,7 @@ def test_a_machine_that_is_being_made_is_never_forgotten(make: Callable[[str], P
 
 def test_what_a_plain_terraform_needs_is_printed_for_a_shell(controller: Controller, make: Callable[[str], Path]) -> None:
     make("job-1")
-    module = CHECKOUT / "infra" / "terraform" / "local" / "worker"
-    script = f'eval "$1"; cd {shlex.quote(str(module))}; TF_WORKSPACE=job-1 {terraform_binary()} state list'
+    script = f'eval "$1"; cd "$MODULE"; ls "$STATES" "$VARS" >&2; TF_WORKSPACE=job-1 {terraform_binary()} state list'
     told = run("env").stdout
     shown = subprocess.run(["sh", "-ec", script, "sh", told], capture_output=True, text=True, check=True).stdout
     assert shown.split() == ["terraform_data.boot", "terraform_data.worker"]
@@ -330,7 +327,10 @@ class SecretiveCloud(LocalCloud):
 def test_no_secret_is_printed(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.app.make_cloud", lambda _: SecretiveCloud(controller.settings, "ctest"))
     lines = run("env").stdout.splitlines()
-    assert [line for line in lines if "TF_DATA_DIR" not in line] == ["export OS_CLOUD=lab", "export OS_TOKEN=''"]
+    assert [line for line in lines if "OS_" in line or "private" in line] == ["export OS_CLOUD=lab", "export OS_TOKEN=''"]
+    assert [line.partition("=")[0] for line in lines if "OS_" not in line] == [
+        f"export {name}" for name in ("TF_DATA_DIR", "MODULE", "STATES", "VARS")
+    ]
 
 
 def test_a_former_owner_is_told_while_the_machine_is_there(controller: Controller, make: Callable[[str], Path]) -> None:
