@@ -32,10 +32,9 @@ def finish_removal(settings: Settings, worker: Worker, limit_s: float) -> None:
         if time.monotonic() > end:
             raise NotGone(f"{worker.name} is not gone after {limit_s:.0f} s, its controller goes on with it: {row.message}")
         if running_controller(settings.home) is None:
-            with suppress(AlreadyRunning):  # one is just starting
+            with suppress(AlreadyRunning):  # one is just starting, or ending
                 _remove_here(settings, worker)
-        else:
-            time.sleep(LOOK_S)
+        time.sleep(LOOK_S)
 
 
 def remove_unowned(settings: Settings, name: str) -> None:

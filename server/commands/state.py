@@ -92,7 +92,8 @@ def unlock(name: str, force: bool, as_json: bool) -> None:
     """Clear away the lock on the state of NAME whose process is gone."""
     _, workspaces = _opened()
     workspaces.require(name)
-    if force:
+    held = workspaces.lock(name)
+    if force and held is not None and held.is_held:
         click.echo("cumulus: a terraform that is ended at work may leave a machine that its state does not know", err=True)
     lock = workspaces.unlock(name, force=force)
     text = f"{name} is unlocked; it was locked by {told(lock, time.time())}" if lock else f"{name} is not locked"

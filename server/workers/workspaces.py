@@ -5,13 +5,17 @@ removed by the fleet; what a machine is to a job is its caller's to know.
 """
 
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil
 
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.states import WorkerState
@@ -84,10 +88,21 @@ class Workspaces:
                 for future in as_completed(waiting):
                     found[waiting[future]] = future.result()
                     progress(waiting[future], future.result())
-            except BaseException:  # Ctrl-C: those that have begun end within their limit
+            except BaseException:  # Ctrl-C, which does not reach a terraform in a session of its own
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._interrupt_plans()
                 raise
         return {name: found[name] for name in names}
+
+    def _interrupt_plans(self) -> None:
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.environ().get("TF_DATA_DIR") == str(self._module.data):
+                    child.send_signal(signal.SIGINT)
+
+    def lock(self, name: str) -> Lock | None:
+        """Who holds the lock on the state, or has left one; None where it is free."""
+        return self._module.lock(name)
 
     def unlock(self, name: str, *, force: bool) -> Lock | None:
         """Clear away the lock on the state; returns what it was. Raises StillLocked where somebody holds it.

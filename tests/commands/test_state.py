@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,7 +22,7 @@ from server.states import JobState, WorkerState
 from server.workers.clouds.base import MemoryUse, Resource
 from server.workers.clouds.local import LocalCloud
 from server.workers.terraform import Module, terraform_binary
-from tests.conftest import state_of, submission
+from tests.conftest import eventually, state_of, submission
 from tests.workers.test_terraform import hold
 
 FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)
@@ -367,3 +370,23 @@ def test_a_cloud_that_is_away_keeps_nobody_from_looking_and_forgetting(
     assert json.loads(run("--json").stdout) == []
     assert run("destroy", "job-7").exit_code == 1
     assert folder.is_dir()
+
+
+def test_ctrl_c_ends_a_look_for_drift_and_leaves_nothing_at_work(
+    module: Module, make: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In a terminal Ctrl-C goes to the command's group; its terraforms are in sessions of their own."""
+    make("job-1")
+    slow, begun = tmp_path / "bin" / "terraform", tmp_path / "begun"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$1" in plan) touch {begun}; exec sleep 600;; esac\nexec {terraform_binary()} "$@"\n')
+    slow.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{slow.parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(Path(sys.executable).with_name("cumulus")), "state", "--drift"]
+    with subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL) as child:
+        eventually(begun.exists)
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.wait(20) == 1
+    assert not any(
+        str(module.data) in str(one.info["environ"]) for one in psutil.process_iter(["environ"]) if one.pid != os.getpid()
+    )
