@@ -42,7 +42,7 @@ class Stateful(Row):
 class Job(Stateful):
     """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each.
 
-    ``spared``: attempts that a trouble of the site ended; they do not count.
+    ``spared``: attempts that a trouble of the site, or an administrator, ended; they do not count.
     """
 
     owner = TextField()

@@ -72,7 +72,7 @@ class Endings:
     def go_elsewhere(self, job: Job, change: Change) -> bool:
         """Queue the job again for another machine, since somebody removes the one that it is on; False where it is ending.
 
-        Not one of the attempts that it may fail: it does not wait, and its number is not looked at.
+        It does not wait, and the attempt was none of its own.
         """
         state = JobState(job.state)
         with Job._meta.database.atomic("IMMEDIATE"):
@@ -80,7 +80,7 @@ class Endings:
                 state = JobState.LOST
             if JobState.QUEUED not in JOB_TRANSITIONS[state]:
                 return False
-            fields = {"not_before": change.at, "message": Reason(change.reason).explain()}
+            fields = {"not_before": change.at, "message": Reason(change.reason).explain(), "spared": job.spared + 1}
             return move(Job, job.id, state, JobState.QUEUED, change, fields)
 
     def fail(self, job: Job, reason: Reason, text: str, now: float) -> None:

@@ -1,6 +1,6 @@
 """One Terraform module and its workspaces, driven through python-terraform.
 
-Owns how terraform is called (environment, process group, time limit), where its state lies and how its errors read.
+Owns where its states and variables lie, the environment that terraform gets, and that one terraform is at a workspace at a time.
 Knows nothing of jobs or clouds.
 """
 
@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,40 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from python_terraform import IsFlagged, Terraform
+from python_terraform import IsFlagged
 
-from server.errors import InfrastructureError, SetupMissing
+from server.errors import SetupMissing
+from server.workers.calls import Command, first_error, last_object
+from server.workers.calls import TerraformError as TerraformError
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.statelock import Lock, read_lock
 
-INTERRUPT_GRACE_S = 15.0
 INIT_TIMEOUT_S = 120.0
 LOCK_FILE = ".terraform.lock.hcl"
 INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
 LOCK_TIMEOUT_S = 10
 LOCK_TIMEOUT = f"{LOCK_TIMEOUT_S}s"
 DIFFERS = 2  # exit code of a plan that would change something
-OUTPUT_LIMIT = 1_000_000  # characters
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 # Go's: a terraform that lives for a tenth of a second, and collects no garbage then, takes a fifth less CPU and no more memory.
 COLLECT_NOTHING = {"GOGC": "off", "GOMEMLIMIT": "256MiB"}
-_DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
-
-
-class TerraformError(InfrastructureError):
-    """A terraform command failed; the message is terraform's own first error, ``output`` all that it printed."""
-
-    code = "terraform"
-
-    def __init__(self, message: str, output: str = "") -> None:
-        super().__init__(message)
-        self.output = output
-
-
-class TerraformTimeout(TerraformError):
-    """A terraform command was ended because it took longer than allowed."""
-
-    code = "terraform_timeout"
 
 
 def terraform_binary(search: str | None = None) -> str:
@@ -69,79 +50,6 @@ def terraform_binary(search: str | None = None) -> str:
         "neither terraform nor tofu is installed: scripts/setup.sh installs one, or see "
         "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install"
     )
-
-
-class _Command(Terraform):  # type: ignore[misc]  # the package has no types
-    """python-terraform with an environment and a time limit per call; its own has neither."""
-
-    def __init__(self, module: Path, binary: str, environment: Mapping[str, str], timeout_s: float, words: Path) -> None:
-        super().__init__(working_dir=str(module), terraform_bin_path=binary)
-        self._environment = environment
-        self._timeout_s = timeout_s
-        self._words = words
-
-    def read_state_file(self, file_path: str | None = None) -> None:
-        """The state is not in the module's folder: nothing to read there."""
-
-    def cmd(self, cmd: str, *args: str, **options: Any) -> tuple[int, str, str]:
-        """Run one command to its end; returns exit code, output, "". Raises TerraformTimeout.
-
-        Its words go to a file: a pipe that breaks when the controller is killed would end terraform before it has written its
-        state.
-        """
-        argv = self.generate_cmd_string(cmd, *args, **options)
-        self._words.parent.mkdir(parents=True, exist_ok=True)
-        with self._words.open("wb") as words:
-            child = subprocess.Popen(
-                argv,
-                cwd=self.working_dir,
-                env=dict(self._environment),
-                stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
-            )
-        try:
-            code = child.wait(self._timeout_s)
-        except subprocess.TimeoutExpired:
-            _interrupt(child)
-            raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", self._said()) from None
-        except BaseException:  # Ctrl-C at a command line: two terraforms must not be at work on one workspace
-            _interrupt(child)
-            raise
-        return code, self._said(), ""
-
-    def _said(self) -> str:
-        with self._words.open(errors="replace") as words:
-            return words.read(OUTPUT_LIMIT)
-
-
-def _interrupt(child: "subprocess.Popen[bytes]") -> None:
-    """Let terraform write its state before it goes; kill it only if it will not."""
-    os.killpg(child.pid, signal.SIGINT)
-    try:
-        child.wait(INTERRUPT_GRACE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def first_error(output: str) -> str:
-    """The first ``Error: …`` paragraph of terraform's output on one line; the last line where there is none."""
-    plain = _DECORATION.sub("", output)
-    if found := re.search(r"^Error: (.+?)(?:\n\n\n|\nError: |\Z)", plain, re.MULTILINE | re.DOTALL):
-        return " ".join(found.group(1).split())[:500]
-    lines = plain.strip().splitlines()
-    return lines[-1][:500] if lines else "terraform printed nothing"
-
-
-def _last_object(output: str) -> dict[str, Any]:
-    """The JSON object on the last line that is one: terraform may have warned before it."""
-    for line in reversed(output.splitlines()):
-        with suppress(ValueError):
-            if isinstance(found := json.loads(line), dict):
-                return found
-    raise TerraformError("terraform show: it told no plan", output)
 
 
 class Module:
@@ -237,7 +145,7 @@ class Module:
             return {}
         shown = self._command(workspace, timeout_s, words=words).show_cmd(str(plan), json=IsFlagged, no_color=IsFlagged)
         self._check("show", shown)
-        return _last_object(shown[1])
+        return last_object(shown[1])
 
     def _leave_no_folder(self, workspace: str) -> None:
         """A plan makes the folder of a workspace again that was removed as it began."""
@@ -341,7 +249,7 @@ class Module:
         own_providers: bool = False,
         secrets: Mapping[str, str] | None = None,
         words: Path | None = None,
-    ) -> _Command:
+    ) -> Command:
         """``own_providers``: without those that the controller keeps running; a plain terraform needs its own.
 
         ``secrets``: variables that are in no file; ``words``: where its words go, default: one file for each workspace.
@@ -350,7 +258,7 @@ class Module:
         environment.update({f"TF_VAR_{name}": value for name, value in (secrets or {}).items()})
         if own_providers:
             environment.pop("TF_REATTACH_PROVIDERS", None)
-        return _Command(self.path, self._binary, environment, timeout_s, words or self._words(workspace))
+        return Command(self.path, self._binary, environment, timeout_s, words or self._words(workspace))
 
     def _words(self, worker: str) -> Path:
         return self.home / "output" / f"{worker}.txt"

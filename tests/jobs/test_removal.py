@@ -70,7 +70,8 @@ def test_it_costs_the_job_none_of_its_attempts(controller: Controller, removal: 
     for row in (Job, Worker):
         row.update(attempt=controller.settings.max_attempts).execute()
     removal.begin(worker, wish(), force=True)
-    assert state_of(job.id) is JobState.QUEUED
+    found = Job.get_by_id(job.id)
+    assert (found.state, found.attempt - found.spared) == (JobState.QUEUED, controller.settings.max_attempts - 1)
 
 
 def test_a_job_that_is_ending_keeps_its_machine_for_the_moment(controller: Controller, removal: Removal) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from server.errors import SetupMissing
-from server.workers.terraform import Module, TerraformError, TerraformTimeout, first_error, terraform_binary
+from server.workers.calls import TerraformTimeout, first_error
+from server.workers.terraform import Module, TerraformError, terraform_binary
 
 MODULE = """
 terraform {
