@@ -4,6 +4,7 @@ Credentials come from clouds.yaml or the ``OS_*`` variables only, for openstacks
 same cloud, or the sweeper would not see what Terraform makes.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ def connected(settings: Settings) -> "Connection":
     """A new connection; nothing is asked yet. Raises what the SDK raises."""
     from openstack.connection import Connection
 
+    logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)  # it warns of what it raises in the next moment
     return Connection(config=_region(settings))
 
 

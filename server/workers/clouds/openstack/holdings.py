@@ -106,7 +106,7 @@ class Holdings:
                 yield one
 
     def _delete_server(self, cloud: "Connection", identifier: str) -> bool:
-        found = cloud.compute.find_server(identifier, ignore_missing=True)
+        found = _of(cloud.compute.get_server, identifier)
         if found is None:
             return True
         if found.task_state != "deleting":
@@ -114,7 +114,7 @@ class Holdings:
         return False
 
     def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:
-        found = cloud.block_storage.find_volume(identifier, ignore_missing=True)
+        found = _of(cloud.block_storage.get_volume, identifier)
         if found is None:
             return True
         if found.status in DELETABLE:  # else Nova is still giving it back, or it is on its way out
@@ -148,6 +148,16 @@ def _console(cloud: "Connection", identifier: str) -> str:
 
 
 def _fault(cloud: "Connection", identifier: str) -> str:
-    found = cloud.compute.find_server(identifier, ignore_missing=True)
+    found = _of(cloud.compute.get_server, identifier)
     fault = getattr(found, "fault", None) or {}
     return str(fault.get("message") or "")
+
+
+def _of(get: Callable[[str], Any], identifier: str) -> Any:
+    """What has that id; None where nothing has, or has any longer."""
+    from openstack.exceptions import NotFoundException
+
+    try:
+        return get(identifier)
+    except NotFoundException:
+        return None
