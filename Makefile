@@ -10,10 +10,10 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo
 PYTHON := $(AS_ROOT) .venv/bin/python
 CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
-.PHONY: help setup setup-dev demo run test faults lint template snapshot bench doctor state clean
+.PHONY: help setup setup-dev demo run test test-openstack faults lint template snapshot bench doctor state clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what running needs (packages, virtual environment, Terraform)
 	@scripts/setup.sh run $(CLOUD)
@@ -36,6 +36,9 @@ snapshot: setup ## Copy the template's disk, try every app on a machine of the c
 
 test: setup-dev lint ## Run all checks and tests (real VMs among them)
 	@$(PYTHON) -m pytest tests
+
+test-openstack: setup-dev ## Whole lives of jobs on the OpenStack cloud of OS_CLOUD (tests/openstack/conftest.py says what it needs)
+	@$(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)") .venv/bin/python -m pytest -m openstack tests/openstack
 
 faults: setup-dev ## The long fault suite: every kill point, a thousand lives under random faults; writes docs/reliability.md
 	@$(PYTHON) -m tests.faults
