@@ -20,6 +20,7 @@ from server.installation import NUDGE, announced, only_controller
 from server.jobs.rebuild import has_jobs
 from server.settings import Settings
 from server.storage.folders import Storage
+from server.supervisor import Supervisor, take_supervisor
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
@@ -42,6 +43,7 @@ def serve(settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    supervisor = take_supervisor()
     with only_controller(settings.home):
         read_flavors(settings.flavors)
         cloud = make_cloud(settings)
@@ -54,7 +56,7 @@ def serve(settings: Settings) -> None:
         controller.cloud.start()
         try:
             with announced(settings.home, url):
-                finished = _run(controller, server, url)
+                finished = _run(controller, server, url, supervisor)
         finally:
             controller.cloud.stop()
     if not finished:
@@ -107,14 +109,16 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
     return server
 
 
-def _run(controller: Controller, server: "BaseWSGIServer", url: str) -> bool:
-    """Both until a signal; True if no step was left at work."""
+def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor: Supervisor) -> bool:
+    """Both until a signal; True if no step was left at work. The socket listens already: who calls after "ready" is answered."""
     signal.signal(NUDGE, lambda _number, _frame: controller.loop.wake())
     sys.setswitchinterval(SWITCH_S)
-    loop = threading.Thread(target=controller.loop.run, name="loop", daemon=True)
+    loop = threading.Thread(target=controller.loop.run, args=(supervisor,), name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())
+    supervisor.ready()
     server.run()  # returns at SystemExit
+    supervisor.stopping()
     log.info("stopping")
     finished = controller.loop.stop(STOP_GRACE_S)
     loop.join(1.0)

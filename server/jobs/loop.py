@@ -25,6 +25,7 @@ from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import ARRIVED, RESULT, Storage
 from server.storage.notices import Notices
+from server.supervisor import NOBODY, Supervisor
 from server.workers.sweeper import Sweeper
 from server.workers.warmer import Warmer
 
@@ -80,8 +81,8 @@ class Loop:
         """Look again now: something has changed."""
         self._wake.set()
 
-    def run(self) -> None:
-        """Turn until stopped. A turn that fails is logged and tried again; the loop itself never ends by an error."""
+    def run(self, supervisor: Supervisor = NOBODY) -> None:
+        """Turn until stopped, and tell after each turn. A turn that fails is logged and tried again; no error ends the loop."""
         while not self._stopping.is_set():
             self._wake.clear()
             begin = self._steady()
@@ -94,7 +95,8 @@ class Loop:
                 log.exception("a turn of the loop failed")
                 delay = self._settings.poll_interval_s
             self._turned(self._steady() - begin)
-            self._wake.wait(delay)
+            supervisor.alive()
+            self._wake.wait(min(delay, supervisor.longest_pause_s))
 
     def stop(self, grace_s: float) -> bool:
         """Begin no more steps and wait for those at work; False if some still are: the next controller adopts what they do."""
