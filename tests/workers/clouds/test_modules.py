@@ -1,4 +1,4 @@
-"""All Terraform modules: the same from outside, well formed, and right by their own tests. No network."""
+"""The Terraform modules whose providers are here: well formed, and right by their own tests. No network."""
 
 import os
 import re
@@ -45,30 +45,3 @@ def test_a_module_is_valid_and_does_what_its_tests_say(name: str, environment: d
     terraform(MODULES / name, own, "validate")
     told = terraform(MODULES / name, own, "test", "-no-color")
     assert re.search(r"Success! \d\d passed, 0 failed", told), told
-
-
-def blocks(name: str, kind: str) -> dict[str, str]:
-    """Name -> text of the variables or outputs of a module."""
-    text = (MODULES / name / f"{kind}s.tf").read_text()
-    return {found[0]: found[1] for found in re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', text, re.MULTILINE | re.DOTALL)}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_variable_is_typed_described_and_validated(name: str) -> None:
-    for text in blocks(name, "variable").values():
-        assert all(word in text for word in ("type ", "description ", "validation {"))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_all_modules_look_the_same_from_outside(name: str) -> None:
-    assert blocks(name, "variable") == blocks(NAMES[0], "variable")
-    assert list(blocks(name, "output")) == list(blocks(NAMES[0], "output"))
-    assert all("description " in text for text in blocks(name, "output").values())
-    assert (MODULES / name / "README.md").is_file()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_readme_has_every_variable_and_output(name: str) -> None:
-    readme = (MODULES / name / "README.md").read_text()
-    for word in (*blocks(name, "variable"), *blocks(name, "output")):
-        assert f"`{word}`" in readme
