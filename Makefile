@@ -1,5 +1,5 @@
 # Everything that is done with a checkout. `make` alone lists the targets.
-# CLOUD=qemu (default) or local: where machines are made.
+# CLOUD=qemu (default), openstack or local: where machines are made.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

@@ -15,7 +15,7 @@ from typing import Any
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, Layout
+from server.workers.clouds.base import Cloud, CloudError, Layout
 from server.workers.former import Former
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.terraform import Module
@@ -162,7 +162,7 @@ class Fleet:
         """Whether a machine made now would be made of the same snapshot, or none could be made now."""
         try:
             current = self._cloud.current_snapshot()
-        except TemplateMissing:
+        except (TemplateMissing, CloudError):
             return True
         return bool(self._module.variables(worker).get("snapshot") == current)
 
