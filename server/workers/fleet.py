@@ -180,6 +180,7 @@ class Fleet:
         if without_terraform or not self._module.is_readable(worker):
             self._module.set_aside(worker)
         else:
+            self._delete_unknown_machine(worker)
             self._module.destroy(worker, self._settings.delete_timeout_s)
         self._delete_all(worker)
         if self._cloud.resources(worker):
@@ -254,6 +255,16 @@ class Fleet:
             directory, limit_s = self._directory(worker, "boot"), self._settings.create_timeout_s
             self._playbooks.announce(directory, self._host(worker, address, layout))
             self._playbooks.await_answer(directory, layout.status_command, None, limit_s, unwanted, BOOT_LOOK_S)
+
+    def _delete_unknown_machine(self, worker: str) -> None:
+        """Where an apply never came to its end, the machine may be there and not in the state, and hold on to what is.
+
+        A boot volume cannot be taken from its server, so that no destroy would ever succeed.
+        """
+        if not self._module.outputs(worker).get("id"):
+            for resource in self._cloud.resources(worker):
+                if resource.kind == "machine":
+                    self._cloud.delete(resource)
 
     def _delete_all(self, worker: str) -> None:
         for resource in self._cloud.resources(worker):

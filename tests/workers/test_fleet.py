@@ -1,17 +1,19 @@
 """The fleet on the local cloud: what it keeps, what it forgets, and what it does not believe."""
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from server.app import make_fleet
+from server.app import make_fleet, make_module
 from server.catalog.flavors import Flavor
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
 from server.workers.fleet import Address, Fleet, MachineRemains
+from server.workers.terraform import TerraformError
 
 NOW = 1_800_000_000.0
 FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)
@@ -83,3 +85,30 @@ def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
     assert time.monotonic() - begin < settings.play_timeout_s / 2
     fleet.remove("job-1", tmp_path)
     assert fleet.workspaces() == []
+
+
+class ClingingCloud(LocalCloud):
+    """One whose machine holds on to what is in the state: no destroy succeeds before it is gone."""
+
+    def terraform_env(self) -> dict[str, str]:
+        stop = self._settings.home / "stop"
+        stop.write_text(f"#!/bin/sh\n[ ! -d {self._machines}/job-1 ] || kill -9 $PPID\n")
+        stop.chmod(0o755)
+        return {**super().terraform_env(), "CUMULUS_LOCAL_STOP": str(stop)}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings: Settings, tmp_path: Path, known: bool) -> None:
+    """Terraform was killed when it had made a volume and the server, and written down the volume only."""
+    cloud = ClingingCloud(settings, "c0123456789ab")
+    cloud.start()
+    fleet, module = make_fleet(settings, cloud), make_module(settings, cloud)
+    module.apply("job-1", cloud.terraform_vars("job-1", FLAVOR), 60)
+    if not known:
+        state = module.state("job-1")
+        module.state_file("job-1").write_text(json.dumps({**state, "outputs": {}}))
+        fleet.remove("job-1", tmp_path, at_rest=True)
+        assert (cloud.resources(), fleet.workspaces()) == ([], [])
+    else:
+        with pytest.raises(TerraformError):
+            fleet.remove("job-1", tmp_path, at_rest=True)
