@@ -4,11 +4,12 @@ The format: https://developer.hashicorp.com/terraform/internals/json-format (``r
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 VALUE_LIMIT = 60  # characters of a value
 LINE_LIMIT = 500
+EMPTY: tuple[object, ...] = (None, "", [], {}, False)
 HIDDEN = "(sensitive)"
 
 
@@ -20,25 +21,34 @@ def differences(plan: Mapping[str, Any]) -> str:
 
 
 def _of_resources(plan: Mapping[str, Any]) -> Iterator[str]:
+    asked = _asked_for(plan)
     for one in plan.get("resource_drift") or ():
         change = one["change"]
         if "delete" in change["actions"]:
             yield f"{one['address']}: is gone"
-        else:
-            yield f"{one['address']}: {', '.join(_of_attributes(change)) or 'changed'}"
+        elif found := list(_of_attributes(change, asked.get(one["address"], frozenset()))):
+            yield f"{one['address']}: {', '.join(found)}"
 
 
-def _of_attributes(change: Mapping[str, Any]) -> Iterator[str]:
+def _of_attributes(change: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:
+    """What differs; not what the cloud has told since and nobody asked for, such as which machine a port belongs to."""
     before, after = change.get("before") or {}, change.get("after") or {}
     secret = _names(change.get("before_sensitive")) | _names(change.get("after_sensitive"))
     for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            yield f"{name} {HIDDEN if name in secret else f'{_value(before.get(name))} → {_value(after.get(name))}'}"
+        old, new = before.get(name), after.get(name)
+        if old != new and (old not in EMPTY or name in asked):
+            yield f"{name} {HIDDEN if name in secret else f'{_value(old)} → {_value(new)}'}"
+
+
+def _asked_for(plan: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The attributes that the module itself sets, of each resource."""
+    root = (plan.get("configuration") or {}).get("root_module") or {}
+    return {str(one["address"]): frozenset(one.get("expressions") or ()) for one in root.get("resources") or ()}
 
 
 def _of_outputs(plan: Mapping[str, Any]) -> Iterator[str]:
     for name, change in sorted((plan.get("output_changes") or {}).items()):
-        if change["actions"] != ["no-op"]:
+        if change["actions"] != ["no-op"] and change.get("before") != change.get("after"):
             secret = change.get("before_sensitive") or change.get("after_sensitive")
             values = f"{_value(change.get('before'))} → {_value(change.get('after'))}"
             yield f"output {name}: {HIDDEN if secret else values}"

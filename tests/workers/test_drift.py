@@ -19,6 +19,21 @@ def test_attributes_that_differ_are_named_with_both_values() -> None:
     )
 
 
+def test_what_the_cloud_has_told_since_is_no_difference_unless_the_module_asks_for_it() -> None:
+    plan = resource(
+        before={"device_id": "", "tags": None, "attachment": [], "security_groups": [], "name": "a"},
+        after={"device_id": "x", "tags": [], "attachment": [{"id": "y"}], "security_groups": ["open"], "name": "a"},
+    )
+    asked = {"root_module": {"resources": [{"address": "x.y", "expressions": {"name": {}, "security_groups": {}}}]}}
+    assert differences({**plan, "configuration": asked}) == 'x.y: security_groups [] → ["open"]'
+    assert differences(plan) == ""
+
+
+def test_an_output_that_is_not_known_yet_is_none() -> None:
+    unknown = {"actions": ["create"], "before": None, "after": None, "after_unknown": True}
+    assert differences({"output_changes": {"id": unknown}}) == ""
+
+
 def test_a_resource_that_is_gone_is_said_to_be() -> None:
     plan = {"resource_drift": [{"address": "x.y", "change": {"actions": ["delete"], "before": {"a": 1}, "after": None}}]}
     assert differences(plan) == "x.y: is gone"
