@@ -52,6 +52,11 @@ def snapshot(identifier: str, name: str, status: str = "available", **metadata: 
     return {"id": identifier, "name": name, "status": status, "size": 2, "created_at": made, "metadata": metadata}
 
 
+def size(identifier: str, name: str, cpus: int, ram_mb: int, **more: Any) -> dict[str, Any]:
+    """A flavor as Nova shows it."""
+    return {"id": identifier, "name": name, "vcpus": cpus, "ram": ram_mb, "disk": 1, "OS-FLV-DISABLED:disabled": False, **more}
+
+
 @dataclass
 class RecordedCloud:
     """What the services hold; ``failing``: part of a path -> status and body; ``slow_s``: seconds before each answer."""
@@ -61,6 +66,7 @@ class RecordedCloud:
     ports: list[dict[str, Any]] = field(default_factory=list)
     snapshots: list[dict[str, Any]] = field(default_factory=list)
     flavors: list[str] = field(default_factory=lambda: ["m1.4xlarge", "m1.8xlarge", "m1.heavy"])
+    sizes: list[dict[str, Any]] = field(default_factory=list)
     networks: list[str] = field(default_factory=lambda: ["cumulus"])
     groups: list[str] = field(default_factory=lambda: ["cumulus-worker"])
     compute: dict[str, int] = field(
@@ -138,7 +144,7 @@ class RecordedCloud:
     def _held(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         if method == "DELETE" or path.endswith("/action"):
             return self._acted(path, body)
-        kinds = {"/servers": self.servers, "/volumes": self.volumes, "/snapshots": self.snapshots}
+        kinds = {"/servers": self.servers, "/volumes": self.volumes, "/snapshots": self.snapshots, "/flavors": self.sizes}
         for root, rows in kinds.items():
             if path == f"{root}/detail":
                 return 200, self._page(root, rows, query)
@@ -170,7 +176,7 @@ class RecordedCloud:
         shown, name = kept[begin : begin + PAGE], root[1:]
         found: dict[str, Any] = {name: shown}
         if begin + PAGE < len(kept):
-            base = f"{self.url}/compute/v2.1" if root == "/servers" else f"{self.url}/volume/v3/{PROJECT}"
+            base = f"{self.url}/compute/v2.1" if root in ("/servers", "/flavors") else f"{self.url}/volume/v3/{PROJECT}"
             tags = f"&tags={query['tags']}" if "tags" in query else ""
             found[f"{name}_links"] = [{"rel": "next", "href": f"{base}{root}/detail?marker={shown[-1]['id']}{tags}"}]
         return found
