@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from server.app import make_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
+from server.computer import THIS, Computer
 from server.errors import CumulusError
 from server.installation import running_controller
-from server.settings import Settings
+from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
@@ -27,7 +28,7 @@ class Finding:
     text: str
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     """Everything that a controller with these settings needs, in the order in which to mend it."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("python", _python),
@@ -36,6 +37,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("storage", lambda: _storage(settings)),
         ("port", lambda: _port(settings)),
     )
+    if settings.cloud is CloudName.OPENSTACK:
+        checks += computer.checks(settings)
     findings = [_run(name, check) for name, check in checks]
     findings += [Finding("app", False, str(problem)) for problem in Catalog(settings.apps).problems()]
     return findings + list(_cloud(settings))
