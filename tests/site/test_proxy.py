@@ -1,0 +1,93 @@
+"""A real nginx with the controller's configuration before a real API: what the desktop client asks for arrives as it was sent."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.installation import running_controller
+from server.settings import CHECKOUT
+from tests.conftest import eventually
+from tests.test_serve import environment, server
+
+__all__ = ["environment", "server"]
+CONFIGURATION = CHECKOUT / "scripts" / "controller" / "nginx.conf"
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+pytestmark = pytest.mark.skipif(not NGINX or not shutil.which("openssl"), reason="no nginx here")
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def proxy(environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[str]:
+    """The address of nginx before that controller."""
+    running = running_controller(Path(environment["CUMULUS_HOME"]))
+    assert running
+    port = free_port()
+    text = CONFIGURATION.read_text()
+    for old, new in (
+        ("/etc/cumulus/tls", str(tmp_path)),
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("  listen [::]:443 ssl;\n", ""),
+        ("http://127.0.0.1:5000", running.url),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    own = "".join(f"  {name}_temp_path {tmp_path}/{name};\n" for name in TEMPORARY)
+    whole = f"daemon off;\npid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n{own}{text}}}\n"
+    (tmp_path / "nginx.conf").write_text(whole)
+    pair = ("-keyout", tmp_path / "key.pem", "-out", tmp_path / "certificate.pem")
+    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", *pair)
+    subprocess.run(request, check=True, capture_output=True, timeout=60)
+    command = [str(NGINX), "-p", str(tmp_path), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+    nginx = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    eventually(lambda: answers(port))
+    yield f"https://127.0.0.1:{port}"
+    nginx.terminate()
+    nginx.wait(20)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def client(proxy: str) -> Iterator[httpx.Client]:
+    """A client that believes that certificate; it is the connection that is tested, not whose it is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with httpx.Client(base_url=proxy, verify=context, trust_env=False, timeout=30) as made:
+        yield made
+
+
+def test_what_the_client_asks_for_arrives_as_it_was_sent(client: httpx.Client, environment: dict[str, str]) -> None:
+    assert client.get("/healthz").status_code == 200
+    assert "probe_1.0" in client.get(client.base_url.copy_with(raw_path=b"//apps")).json()
+    shared = Path(environment["CUMULUS_HOME"]) / "storage" / "data" / "a folder"
+    shared.mkdir(parents=True)
+    (shared / "50%25.txt").write_text("kept")
+    assert client.get("/getfile/ada/a%20folder%2F50%2525.txt").text == "kept"
+
+
+def test_figures_are_for_the_controllers_own_computer(client: httpx.Client) -> None:
+    assert client.get("/metrics").status_code == 404
+
+
+def test_a_form_of_20_mb_is_taken_and_a_larger_one_is_not(client: httpx.Client) -> None:
+    form = {"username": "ada", "names": "[]", "filling": "x" * 20_000_000}
+    assert client.post("/getfilecontent", data=form).status_code == 200
+    assert client.post("/getfilecontent", data={**form, "more": "x" * 3_000_000}).status_code == 413
