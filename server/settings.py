@@ -3,16 +3,28 @@
 Owns names, units and defaults; reads no other file and creates nothing.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from server.errors import InvalidInput
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+ROLES_VARIABLE = re.compile(r"(worker_base|converters|apps)_[a-z_]{1,60}")
 
 
 class CloudName(StrEnum):
@@ -124,6 +136,9 @@ class Settings(BaseSettings):
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
+    template_variables: dict[str, Any] = Field(
+        {}, description='Variables for the roles of the template, such as {"apps_packages": ["comet-ms"]}'
+    )
     debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
     openstack_cloud: str = Field("", description="The cloud's name in clouds.yaml; empty: the `OS_*` variables say where it is")
     openstack_network: str = Field("cumulus", description="Name of the network that workers are in")
@@ -147,6 +162,9 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
         description="Name of the template's machine and volume; its snapshots carry it, so installations of one name share them",
     )
+    openstack_template_volume: str = Field(
+        "", description="Name or id of a volume that the template is to be built on; empty: one is made from the image"
+    )
     openstack_template_image: str = Field("", description="Name of the image that the template is made from")
     openstack_template_flavor: str = Field("", description="Flavor of the template's machine; empty: `default_flavor`")
     openstack_template_volume_gb: PositiveInt = Field(20, description="GB of the template's volume; workers' are no smaller")
@@ -162,6 +180,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("template_variables")
+    @classmethod
+    def _require_roles_variables(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if strange := [name for name in given if not ROLES_VARIABLE.fullmatch(name)]:
+            raise ValueError(f"no role of the template has a variable {strange[0]}")
+        return given
 
     @model_validator(mode="after")
     def _replace_before_the_lease_ends(self) -> "Settings":

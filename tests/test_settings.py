@@ -51,3 +51,11 @@ def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(InvalidInput) as caught:
         load_settings()
     assert caught.value.field == "setting colour"
+
+
+def test_only_variables_of_the_templates_roles_are_taken(tmp_path: Path) -> None:
+    given = load_settings(home=tmp_path, template_variables={"apps_packages": ["comet-ms"]})
+    assert given.template_variables == {"apps_packages": ["comet-ms"]}
+    with pytest.raises(InvalidInput, match="no role of the template has a variable ansible_host") as refused:
+        load_settings(home=tmp_path, template_variables={"ansible_host": "elsewhere"})
+    assert refused.value.field == "setting template_variables"

@@ -8,8 +8,8 @@ removes, and nothing mounted.
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.errors import InfrastructureError
@@ -90,6 +90,7 @@ class Builder:
     suite: str
     mirror: str
     converters: tuple[Converter, ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
     def build(self, progress: Progress) -> None:
@@ -146,7 +147,10 @@ class Builder:
         playbooks = Playbooks(PLAYBOOKS)
         with sshd_in_root(root, log) as port:
             playbooks.announce(directory, Host("template", "ssh", "127.0.0.1", port, "root", host_key.public, self.home.key))
-            variables = {"converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in self.converters]}
+            variables = {
+                **self.variables,
+                "converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in self.converters],
+            }
             outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, lambda: False)
         with log.open("a") as file:
             file.write(outcome.output)

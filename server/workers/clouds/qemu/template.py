@@ -71,7 +71,8 @@ class QemuTemplate:
             self._cloud.prepare()
             self._shut_down()
             settings = self._settings
-            Builder(self._home, settings.debian_suite, settings.debian_mirror, settings.converters).build(progress)
+            own = (settings.converters, settings.template_variables)
+            Builder(self._home, settings.debian_suite, settings.debian_mirror, *own).build(progress)
 
     def exists(self) -> bool:
         """Whether there is a template's disk."""
