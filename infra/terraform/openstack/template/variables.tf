@@ -1,0 +1,192 @@
+variable "server_id" {
+  type        = string
+  description = "Id of the installation that the machine belongs to."
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{0,62}$", var.server_id))
+    error_message = "server_id must be 1 to 63 of a-z, 0-9 and -, and not begin with -."
+  }
+}
+
+variable "worker" {
+  type        = string
+  description = "Name of the machine: its workspace's name."
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{0,62}$", var.worker))
+    error_message = "worker must be 1 to 63 of a-z, 0-9 and -, and not begin with -."
+  }
+}
+
+variable "flavor" {
+  type        = string
+  description = "Name of the machine's size, for people; cpus, memory_gb and disk_gb count."
+  validation {
+    condition     = length(var.flavor) > 0
+    error_message = "flavor must not be empty."
+  }
+}
+
+variable "cpus" {
+  type        = number
+  description = "Processors."
+  validation {
+    condition     = var.cpus >= 1 && var.cpus <= 255 && floor(var.cpus) == var.cpus
+    error_message = "cpus must be a whole number from 1 to 255."
+  }
+}
+
+variable "memory_gb" {
+  type        = number
+  description = "Memory in GB; may be a fraction."
+  validation {
+    condition     = var.memory_gb >= 0.25
+    error_message = "memory_gb must be 0.25 or more."
+  }
+}
+
+variable "disk_gb" {
+  type        = number
+  description = "Virtual size of the machine's own disk in GB."
+  validation {
+    condition     = var.disk_gb >= 1 && floor(var.disk_gb) == var.disk_gb
+    error_message = "disk_gb must be a whole number, 1 or more."
+  }
+}
+
+variable "snapshot" {
+  type        = string
+  description = "Name of the template's snapshot that the machine starts from."
+  validation {
+    condition     = length(var.snapshot) > 0
+    error_message = "snapshot must not be empty."
+  }
+}
+
+variable "ssh_public_key" {
+  type        = string
+  description = "Public key that may log in."
+  validation {
+    condition     = can(regex("^(ssh|ecdsa|sk)-[^\n]+$", var.ssh_public_key))
+    error_message = "ssh_public_key must be one line of an OpenSSH public key."
+  }
+}
+
+variable "running" {
+  type        = bool
+  description = "Whether there is a server on the volume; without one the volume can be copied."
+  default     = true
+  validation {
+    condition     = var.running != null
+    error_message = "running must be true or false."
+  }
+}
+
+variable "name" {
+  type        = string
+  description = "Name of the server and the volume in the cloud, and of the template in their metadata."
+  default     = "cumulus-template"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", var.name))
+    error_message = "name must be 1 to 63 letters, digits, dots, - and _, and begin with a letter or digit."
+  }
+}
+
+variable "image" {
+  type        = string
+  description = "Name of the image that the volume is made from; empty where there is the volume."
+  default     = ""
+  validation {
+    condition     = can(regex("^[^\n]{0,255}$", var.image))
+    error_message = "image must be one line."
+  }
+}
+
+variable "volume_id" {
+  type        = string
+  description = "Id of a volume that is there already; empty: the module makes one and keeps it."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-f-]{32,36})?$", var.volume_id))
+    error_message = "volume_id must be the id of a volume."
+  }
+}
+
+variable "network" {
+  type        = string
+  description = "Name of the network that the machine is in."
+  default     = "cumulus"
+  validation {
+    condition     = length(var.network) > 0
+    error_message = "network must not be empty."
+  }
+}
+
+variable "security_group" {
+  type        = string
+  description = "Name of the machine's security group: ssh from the controller only."
+  default     = "cumulus-worker"
+  validation {
+    condition     = length(var.security_group) > 0
+    error_message = "security_group must not be empty."
+  }
+}
+
+variable "key_pair" {
+  type        = string
+  description = "Name of a key pair that may log in beside ssh_public_key; empty: none."
+  default     = ""
+  validation {
+    condition     = length(var.key_pair) <= 255
+    error_message = "key_pair must not be longer than 255 characters."
+  }
+}
+
+variable "availability_zone" {
+  type        = string
+  description = "Availability zone of the machine; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^[^\n]{0,255}$", var.availability_zone))
+    error_message = "availability_zone must be one line."
+  }
+}
+
+variable "volume_type" {
+  type        = string
+  description = "Type of the volume; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^[^\n]{0,255}$", var.volume_type))
+    error_message = "volume_type must be one line."
+  }
+}
+
+variable "user" {
+  type        = string
+  description = "Who logs in; root by sudo, without a password."
+  default     = "debian"
+  validation {
+    condition     = can(regex("^[a-z_][a-z0-9_-]{0,31}$", var.user))
+    error_message = "user must be the name of a user of Linux."
+  }
+}
+
+variable "host_key" {
+  type        = string
+  description = "Public ssh host key of the machine as one line; empty: the machine makes its own, and nobody knows it."
+  default     = ""
+  validation {
+    condition     = can(regex("^(ssh-ed25519 [A-Za-z0-9+/=]+)?$", var.host_key))
+    error_message = "host_key must be one line of an ed25519 public key without a comment."
+  }
+}
+
+variable "host_key_private" {
+  type        = string
+  description = "Its private half, in OpenSSH's format. Give it as TF_VAR_host_key_private: it is then in no file and in no state."
+  default     = ""
+  sensitive   = true
+  validation {
+    condition     = var.host_key_private == "" || startswith(var.host_key_private, "-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    error_message = "host_key_private must be a private key in OpenSSH's format."
+  }
+}
