@@ -77,5 +77,5 @@ def _as_root(login: Login, script: str) -> str:
 
 
 def _short(script: str) -> str:
-    line = script.strip().splitlines()[0]
+    line = next(line for line in [*script.strip().splitlines(), "the script"] if line != "set -e")
     return line if len(line) < 80 else f"{line[:77]}…"

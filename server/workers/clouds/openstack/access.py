@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from server.settings import Settings
 from server.states import Reason
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openstack.config.cloud_region import CloudRegion
     from openstack.connection import Connection
 
+Found = TypeVar("Found")
 FILE = "OS_CLIENT_CONFIG_FILE"
 _FILES = frozenset({FILE, "OS_CLIENT_SECURE_FILE", "OS_CLIENT_VENDOR_FILE"})
 
@@ -63,6 +64,16 @@ def connected(settings: Settings) -> "Connection":
 
     logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)  # it warns of what it raises in the next moment
     return Connection(config=_region(settings))
+
+
+def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
+    """What has that id; None where nothing has, or has any longer."""
+    from openstack.exceptions import NotFoundException
+
+    try:
+        return get(identifier)
+    except NotFoundException:
+        return None
 
 
 def terraform_environment(settings: Settings) -> dict[str, str]:

@@ -14,18 +14,30 @@ from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import SetupMissing, TemplateMissing
-from server.settings import CloudName, Settings
+from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Size
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
+from server.workers.clouds.openstack.canary import CANARY, Canaries
+from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
 from server.workers.clouds.openstack.sizes import read_sizes
 from server.workers.clouds.openstack.snapshots import Snapshots
-from server.workers.clouds.openstack.template import OpenstackTemplate
-from server.workers.terraform import terraform_binary
+from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
+from server.workers.clouds.openstack.volumes import Originals
+from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.recipe import recipe_of
+from server.workers.playbooks import Playbooks
+from server.workers.terraform import Module, terraform_binary
 
+OUTDATED = (
+    "the snapshot was made by another version of Cumulus than this one: `cumulus template build` (what was installed on the "
+    "template by hand stays), then `make snapshot`"
+)
 WORK_DIR = "/var/lib/cumulus/job"
 JOB_DIR = "/srv/job"
 WORKER_PROGRAM = "/usr/local/sbin/cumulus-worker"
@@ -53,20 +65,21 @@ class OpenstackCloud:
 
     def template(self) -> OpenstackTemplate:
         """What workers are copies of."""
-        return OpenstackTemplate(self._settings, self._access, self._snapshots)
+        settings, server_id = self._settings, self._server_id
+        originals = Originals(self._access, settings.openstack_template, server_id)
+        return OpenstackTemplate(settings, server_id, self._snapshots, originals, lambda: self._making(originals), self.problems)
 
     def check_snapshot(self) -> str:
-        """Nothing to tell where there is one. Raises TemplateMissing, CloudError."""
-        self._snapshots.current()
-        return ""
+        """What is worth knowing of the promoted one. Raises TemplateMissing, CloudError."""
+        return "" if self._snapshots.current().recipe in ("", recipe_of()) else OUTDATED
 
     def current_snapshot(self) -> str:
         """The promoted one's name at the last look, which the sweeper takes each minute. Raises TemplateMissing, CloudError."""
         return self._snapshots.current(remembered=True).name
 
-    def has_program(self, name: str) -> bool:  # noqa: ARG002
-        """What is on a machine of the snapshot is not known here."""
-        return True
+    def has_program(self, name: str) -> bool:
+        """Whether a machine of the promoted snapshot has it, as its trial found. Raises TemplateMissing, CloudError."""
+        return self._snapshots.current(remembered=True).has_program(name)
 
     def problems(self) -> list[str]:
         """Programs and settings that are missing; the cloud is not asked."""
@@ -161,7 +174,8 @@ class OpenstackCloud:
         """Servers, volumes and ports. The sweeper's look at all also renews what is known of the snapshots."""
         if not worker:
             self._snapshots.look()
-        return self._holdings.listed(worker)
+        found = self._holdings.listed(worker)
+        return [one for one in found if worker or not (one.worker.startswith(CANARY) and is_at_work(self._settings.home))]
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's server runs, or is on its way."""
@@ -182,6 +196,21 @@ class OpenstackCloud:
     def fault(self, worker: str) -> str:
         """Nova's own word for why a server is in ERROR."""
         return self._holdings.fault(worker)
+
+    def _making(self, originals: Originals) -> Making:
+        """Raises SetupMissing where there is no terraform."""
+        settings, waiting = self._settings, Waiting()
+        guests = Guests(settings, self.ssh_key, waiting)
+        servers = Servers(self._access, settings.openstack_template, waiting)
+        machine = TemplateMachine(settings, self._server_id, self._module("template"), originals, servers, guests)
+        limits = (settings.create_timeout_s, settings.delete_timeout_s)
+        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
+        return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
+
+    def _module(self, name: str) -> Module:
+        folder = f"{CloudName.OPENSTACK}-{name}"
+        path, home = CHECKOUT / "infra" / "terraform" / CloudName.OPENSTACK / name, self._settings.home / "terraform" / folder
+        return Module(path, home, terraform_binary(), self.terraform_env)
 
     def _disk_gb(self, flavor: Flavor) -> int:
         return flavor.disk_gb or self._settings.worker_disk_gb

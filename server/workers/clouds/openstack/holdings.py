@@ -5,12 +5,13 @@ after it was made: its description and its name are set with it.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from server.states import Reason
 from server.workers.clouds.base import CloudError, Resource
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.snapshots import TEMPLATE
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
@@ -91,13 +92,18 @@ class Holdings:
 
     def _servers(self, cloud: "Connection") -> "Iterator[Server]":
         for one in cloud.compute.servers(details=True, tags=f"{SERVER_ID}={self._server_id}"):
-            if (one.metadata or {}).get(SERVER_ID) == self._server_id:
+            if self._is_ours(one.metadata):
                 yield one
 
     def _volumes(self, cloud: "Connection") -> Iterator[Any]:
         for one in cloud.block_storage.volumes(details=True):
-            if (one.metadata or {}).get(SERVER_ID) == self._server_id:
+            if self._is_ours(one.metadata):
                 yield one
+
+    def _is_ours(self, metadata: Mapping[str, str] | None) -> bool:
+        """Whether it is a worker's: what the template has is no worker's, and nothing that is ever swept."""
+        found = metadata or {}
+        return found.get(SERVER_ID) == self._server_id and TEMPLATE not in found
 
     def _ports(self, cloud: "Connection") -> "Iterator[Port]":
         mark = port_mark(self._server_id)
@@ -106,7 +112,7 @@ class Holdings:
                 yield one
 
     def _delete_server(self, cloud: "Connection", identifier: str) -> bool:
-        found = _of(cloud.compute.get_server, identifier)
+        found = look_up(cloud.compute.get_server, identifier)
         if found is None:
             return True
         if found.task_state != "deleting":
@@ -114,7 +120,7 @@ class Holdings:
         return False
 
     def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:
-        found = _of(cloud.block_storage.get_volume, identifier)
+        found = look_up(cloud.block_storage.get_volume, identifier)
         if found is None:
             return True
         if found.status in DELETABLE:  # else Nova is still giving it back, or it is on its way out
@@ -148,16 +154,6 @@ def _console(cloud: "Connection", identifier: str) -> str:
 
 
 def _fault(cloud: "Connection", identifier: str) -> str:
-    found = _of(cloud.compute.get_server, identifier)
+    found = look_up(cloud.compute.get_server, identifier)
     fault = getattr(found, "fault", None) or {}
     return str(fault.get("message") or "")
-
-
-def _of(get: Callable[[str], Any], identifier: str) -> Any:
-    """What has that id; None where nothing has, or has any longer."""
-    from openstack.exceptions import NotFoundException
-
-    try:
-        return get(identifier)
-    except NotFoundException:
-        return None

@@ -1,48 +1,71 @@
-"""The template's snapshots in Cinder: which there are, and which one is promoted.
+"""The template's snapshots in Cinder: which there are, which one is promoted, and how they come and go.
 
 All that is known of them is their metadata, so that an erased home loses none: ``cumulus_template`` is the template's name, and
-``cumulus_promoted`` when the snapshot was promoted (Unix seconds); the latest counts.
+``cumulus_promoted`` when the snapshot was promoted (Unix seconds); the latest counts. So a promotion is one request, and whatever
+breaks off, exactly one is promoted. One without such a time was not tried to its end: the next attempt removes it.
 """
 
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from server.errors import TemplateMissing
-from server.workers.clouds.openstack.access import Access
+from server.states import Reason
+from server.workers.clouds.base import CloudError
+from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.waiting import Waiting
 
-TEMPLATE, PROMOTED = "cumulus_template", "cumulus_promoted"
+if TYPE_CHECKING:
+    from openstack.block_storage.v3._proxy import Proxy
+    from openstack.block_storage.v3.snapshot import Snapshot as CinderSnapshot
+    from openstack.connection import Connection
+
+TEMPLATE, PROMOTED, RECIPE, PROGRAMS = "cumulus_template", "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
 READY = "available"
+GOING = frozenset({"deleting", "error_deleting"})
+ON_ITS_WAY = frozenset({"creating", "deleting", "backing-up", "unmanaging", "restoring"})
+METADATA_LIMIT = 255  # characters of one value
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One snapshot that workers can start from. ``size_gb``: of its volume; ``created``, ``promoted``: Unix seconds, 0 never."""
+    """One snapshot of the template. ``size_gb``: of its volume; ``created``, ``promoted``: Unix seconds, 0 never."""
 
     identifier: str
     name: str
+    status: str
     size_gb: int
     created: float
     promoted: float
     metadata: dict[str, str]
 
+    @property
+    def recipe(self) -> str:
+        """What its template was made from; "" where nobody wrote it down."""
+        return self.metadata.get(RECIPE, "")
+
+    def has_program(self, name: str) -> bool:
+        """Whether a machine of it has the program; True where nobody looked."""
+        programs = self.metadata.get(PROGRAMS)
+        return programs is None or name in programs.split(",")
+
 
 class Snapshots:
     """The snapshots of one template. What was seen last is remembered: the loop asks for it at each turn."""
 
-    def __init__(self, access: Access, template: str) -> None:
+    def __init__(self, access: Access, template: str, limit_s: float = 600.0, waiting: Waiting | None = None) -> None:
         self._access = access
         self._template = template
+        self._limit_s = limit_s
+        self._waiting = waiting or Waiting()
         self._lock = threading.Lock()
         self._seen: list[Kept] | None = None
 
     def look(self) -> list[Kept]:
         """All that are whole, oldest first, asked of the cloud now. Raises CloudError."""
-        with self._access.use() as cloud:
-            listed = list(cloud.block_storage.snapshots(details=True))
-        found = [_kept(one) for one in listed if one.status == READY and (one.metadata or {}).get(TEMPLATE) == self._template]
-        found.sort(key=lambda one: (one.created, one.name))
+        found = [one for one in self._all() if one.status == READY]
         with self._lock:
             self._seen = found
         return found
@@ -51,19 +74,135 @@ class Snapshots:
         """The promoted one; ``remembered``: as it was at the last look. Raises TemplateMissing, CloudError."""
         with self._lock:
             seen = self._seen
-        found = seen if remembered and seen is not None else self.look()
-        promoted = [one for one in found if one.promoted]
-        if not promoted:
+        found = promoted_of(seen if remembered and seen is not None else self.look())
+        if found is None:
             raise TemplateMissing(
                 f"the cloud has no promoted snapshot of {self._template}: `make template`, then `make snapshot`; "
                 "`cumulus snapshot list` shows what there is"
             )
-        return max(promoted, key=lambda one: one.promoted)
+        return found
+
+    def make(self, volume_id: str, server_id: str, recipe: str) -> Kept:
+        """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
+        name = f"{self._template}-{_next_number(self._all())}"
+        metadata = {TEMPLATE: self._template, "cumulus_server": server_id, RECIPE: recipe}
+        with self._access.use() as cloud:
+            made = _storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata)
+        identifier = str(made.id)
+        found = self._waiting.until(lambda: self._settled(identifier), self._limit_s, f"the snapshot {name} is not ready")
+        if found.status != READY:
+            raise CloudError(f"the snapshot {name} could not be made: Cinder says {found.status}", Reason.CLOUD_BUSY)
+        return found
+
+    def promote(self, one: Kept, now: float) -> None:
+        """New workers start from it; running ones keep theirs. ``now``: Unix seconds, after a clock that was set back, too."""
+        latest = max((other.promoted for other in self._all()), default=0.0)
+        self._write(one, {PROMOTED: f"{max(now, latest + 1):.0f}"})
+        self.look()
+
+    def write_programs(self, one: Kept, programs: Sequence[str]) -> None:
+        """Write down which of the programs that were looked for a machine of it has."""
+        text = ",".join(programs)
+        if len(text) <= METADATA_LIMIT:
+            self._write(one, {PROGRAMS: text})
+
+    def older(self) -> list[Kept]:
+        """Those that one can go back to, oldest first: made before the promoted one, and promoted once themselves."""
+        return _older_of(self.look())
+
+    def unfinished(self) -> list[Kept]:
+        """What earlier attempts left, in whatever state: copies that were not promoted, and removals that broke off."""
+        return [one for one in self._all() if not one.promoted or one.status in GOING]
+
+    def spare(self, keep: int) -> list[Kept]:
+        """All but the newest ``keep``, the promoted one, the one before it, and those that a volume was made from."""
+        found = [one for one in self.look() if one.promoted]
+        current = promoted_of(found)
+        needed = [*found[-keep:], *_older_of(found)[-1:], *([current] if current else [])]
+        used = self._used()
+        return [one for one in found if one not in needed and one.identifier not in used]
+
+    def remove(self, one: Kept) -> None:
+        """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
+        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} does not get ready")
+        with self._access.use() as cloud:
+            _storage(cloud).delete_snapshot(one.identifier, ignore_missing=True)
+        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} is still there")
+        if gone:
+            raise CloudError(f"the snapshot {one.name} could not be removed: Cinder says {gone}", Reason.CLOUD_BUSY)
+
+    def volumes(self) -> set[str]:
+        """Ids of the volumes that a snapshot of this template was made of: Cinder would not remove them."""
+        with self._access.use() as cloud:
+            return {str(one.volume_id) for one in self._listed(_storage(cloud))}
+
+    def _used(self) -> set[str]:
+        """Ids of the snapshots that a volume was made from. Some storage needs the snapshot while the volume lives."""
+        with self._access.use() as cloud:
+            return {str(one.snapshot_id) for one in _storage(cloud).volumes(details=True) if one.snapshot_id}
+
+    def _all(self) -> list[Kept]:
+        with self._access.use() as cloud:
+            found = [_kept(one) for one in self._listed(_storage(cloud))]
+        return sorted(found, key=_order)
+
+    def _listed(self, storage: "Proxy") -> "Iterator[CinderSnapshot]":
+        for one in storage.snapshots(details=True):
+            if (one.metadata or {}).get(TEMPLATE) == self._template:
+                yield one
+
+    def _settled(self, identifier: str) -> Kept | None:
+        """It, once Cinder does nothing with it any more."""
+        with self._access.use() as cloud:
+            found = _kept(_storage(cloud).get_snapshot(identifier))
+        return None if found.status in ON_ITS_WAY else found
+
+    def _settled_or_gone(self, identifier: str) -> str | None:
+        """Its status, "" where it is gone, None while Cinder is at work on it."""
+        with self._access.use() as cloud:
+            found = look_up(_storage(cloud).get_snapshot, identifier)
+        if found is None:
+            return ""
+        return None if found.status in ON_ITS_WAY else str(found.status)
+
+    def _write(self, one: Kept, metadata: dict[str, str]) -> None:
+        with self._access.use() as cloud:
+            _storage(cloud).set_snapshot_metadata(one.identifier, **metadata)
 
 
-def _kept(one: Any) -> Kept:
+def promoted_of(found: list[Kept]) -> Kept | None:
+    """The one of them that workers are made from; None where none was promoted."""
+    return max((one for one in found if one.promoted), key=lambda one: one.promoted, default=None)
+
+
+def number_in(name: str) -> int:
+    """The number at the end of a name; 0 where there is none."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _storage(cloud: "Connection") -> "Proxy":
+    """Cinder, of which only the third version is left."""
+    return cast("Proxy", cloud.block_storage)
+
+
+def _older_of(found: list[Kept]) -> list[Kept]:
+    current = promoted_of(found)
+    return [one for one in found if current and one.promoted and _order(one) < _order(current)]
+
+
+def _order(one: Kept) -> tuple[float, int, str]:
+    return one.created, number_in(one.name), one.name
+
+
+def _next_number(found: list[Kept]) -> int:
+    return max((number_in(one.name) for one in found), default=0) + 1
+
+
+def _kept(one: "CinderSnapshot") -> Kept:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
-    return Kept(str(one.id), str(one.name), int(one.size), _seconds(one.created_at), _number(metadata.get(PROMOTED)), metadata)
+    created, promoted = _seconds(one.created_at), _number(metadata.get(PROMOTED))
+    return Kept(str(one.id), str(one.name), str(one.status), int(one.size), created, promoted, metadata)
 
 
 def _seconds(moment: str | None) -> float:

@@ -1,0 +1,64 @@
+"""The template's machines in Nova: found by their metadata, stopped in order, removed.
+
+There is one at most, unless a terraform was killed: so Terraform, which makes them, is not asked here.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.snapshots import TEMPLATE
+from server.workers.clouds.openstack.waiting import Waiting
+
+RUNS, FAILED = "ACTIVE", "ERROR"
+GONE = frozenset({"DELETED", "SOFT_DELETED"})
+STOP_LIMIT_S = 300.0  # Nova gives a guest a minute of its own
+DELETE_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Those of one template."""
+
+    access: Access
+    template: str
+    waiting: Waiting
+
+    def status(self, identifier: str) -> str:
+        """Nova's word in capitals; "" where there is no such server. Raises CloudError."""
+        with self.access.use() as cloud:
+            found = look_up(cloud.compute.get_server, identifier)
+        return "" if found is None or str(found.status).upper() in GONE else str(found.status).upper()
+
+    def listed(self) -> list[str]:
+        """Ids of all, whatever their status. Raises CloudError."""
+        with self.access.use() as cloud:
+            return [
+                str(one.id)
+                for one in cloud.compute.servers(details=True)
+                if (one.metadata or {}).get(TEMPLATE) == self.template and str(one.status).upper() not in GONE
+            ]
+
+    def stop(self, identifier: str) -> None:
+        """Have it shut down and wait until it is off, or gone. Raises CloudError."""
+        from openstack.exceptions import ConflictException
+
+        if self.status(identifier) == RUNS:
+            with self.access.use() as cloud, suppress(ConflictException):  # it shuts down by itself already
+                cloud.compute.stop_server(identifier)
+        late = f"the template's machine {identifier} does not shut down"
+        self.waiting.until(lambda: None if self.status(identifier) == RUNS else True, STOP_LIMIT_S, late)
+
+    def remove(self, identifiers: Collection[str]) -> None:
+        """Shut them down, delete them and wait until they are gone; their volumes stay. Raises CloudError."""
+        for identifier in identifiers:
+            self.stop(identifier)
+            with self.access.use() as cloud:
+                cloud.compute.delete_server(identifier, ignore_missing=True, force=True)
+            late = f"the template's machine {identifier} is still there"
+            self.waiting.until(partial(self._gone, identifier), DELETE_LIMIT_S, late)
+
+    def _gone(self, identifier: str) -> bool | None:
+        return True if self.status(identifier) == "" else None

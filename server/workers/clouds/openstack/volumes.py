@@ -1,0 +1,130 @@
+"""The template's volume in Cinder, known by its metadata alone: an erased home loses neither it nor how far it is.
+
+``cumulus_template`` is the template's name, ``cumulus_worker`` is ``template-<n>``: a template that is built anew gets another
+volume, with a higher number, and takes over once it is built. ``cumulus_recipe`` is there once all is installed.
+``cumulus_state`` is ``sealed`` while the volume may be copied, and ``open`` as soon as a machine may write to it.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from server.errors import InvalidInput
+from server.states import Reason
+from server.workers.clouds.base import CloudError
+from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.holdings import SERVER_ID, WORKER
+from server.workers.clouds.openstack.snapshots import RECIPE, TEMPLATE
+from server.workers.clouds.openstack.waiting import Waiting
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3._proxy import Proxy
+    from openstack.block_storage.v3.volume import Volume
+    from openstack.connection import Connection
+
+PREFIX = "template-"
+STATE, OPEN, SEALED = "cumulus_state", "open", "sealed"
+FREE, BROKEN = "available", frozenset({"error", "error_deleting"})
+MAKING = frozenset({"creating", "downloading"})
+MAKING_LIMIT_S = 1800.0  # a large image may have to be copied
+FREE_LIMIT_S = 180.0
+
+
+@dataclass(frozen=True)
+class Original:
+    """A volume that a template is, or will be, on. ``recipe``: "" until all is installed."""
+
+    identifier: str
+    number: int
+    status: str
+    recipe: str
+    sealed: bool
+
+    @property
+    def worker(self) -> str:
+        """Name of its machine, and of Terraform's workspace."""
+        return f"{PREFIX}{self.number}"
+
+
+class Originals:
+    """The volumes of one template, of which the newest that is built counts."""
+
+    def __init__(self, access: Access, template: str, server_id: str, waiting: Waiting | None = None) -> None:
+        self._access = access
+        self._template = template
+        self._server_id = server_id
+        self._waiting = waiting or Waiting()
+
+    def look(self) -> list[Original]:
+        """All, oldest first. Raises CloudError."""
+        with self._access.use() as cloud:
+            listed = list(_storage(cloud).volumes(details=True))
+        found = [_original(one) for one in listed if (one.metadata or {}).get(TEMPLATE) == self._template]
+        return sorted(found, key=lambda one: one.number)
+
+    def take_over(self, name: str, number: int) -> Original:
+        """Make a volume that is there already the template's. Raises InvalidInput where there is none of that name or id."""
+        with self._access.use() as cloud:
+            found = _storage(cloud).find_volume(name, ignore_missing=True)
+        if found is None:
+            raise InvalidInput(f"the cloud has no volume {name}", field="setting openstack_template_volume")
+        one = _original(found, number)
+        self.mark(one, **{TEMPLATE: self._template, SERVER_ID: self._server_id, WORKER: one.worker, STATE: OPEN})
+        return one
+
+    def mark(self, one: Original, **metadata: str) -> None:
+        """Write down how far it is. Raises CloudError."""
+        with self._access.use() as cloud:
+            _storage(cloud).set_volume_metadata(one.identifier, **metadata)
+
+    def open(self, one: Original) -> None:
+        """A machine is about to write to it."""
+        self.mark(one, **{STATE: OPEN})
+
+    def seal(self, one: Original, recipe: str) -> None:
+        """All was flushed, the machine is gone: it may be copied. ``recipe``: what is installed on it."""
+        self.mark(one, **{STATE: SEALED, **({RECIPE: recipe} if recipe else {})})
+
+    def await_free(self, one: Original) -> str:
+        """Wait until no machine has it and Cinder is done with it; returns its status, "" where it is gone. Raises CloudError."""
+        limit_s = MAKING_LIMIT_S if one.status in MAKING else FREE_LIMIT_S
+        late = f"the template's volume {one.identifier} is not free: another machine has it, or Cinder does not end"
+        return self._waiting.until(lambda: self._settled(one.identifier), limit_s, late)
+
+    def remove(self, one: Original) -> None:
+        """Remove it for ever and wait until it is gone. Raises CloudError where the cloud will not."""
+        self.await_free(one)
+        with self._access.use() as cloud:
+            _storage(cloud).delete_volume(one.identifier, ignore_missing=True)
+        if left := self.await_free(one):
+            raise CloudError(f"the volume {one.identifier} could not be removed: Cinder says {left}", Reason.CLOUD_BUSY)
+
+    def _settled(self, identifier: str) -> str | None:
+        """Its status; "" where it is gone, None while Nova has it or Cinder is at work on it."""
+        with self._access.use() as cloud:
+            found = look_up(_storage(cloud).get_volume, identifier)
+        if found is None:
+            return ""
+        return str(found.status) if found.status == FREE or found.status in BROKEN else None
+
+
+def built_of(found: list[Original]) -> Original | None:
+    """The one of them that is the template; None where none is built."""
+    return max((one for one in found if one.recipe), key=lambda one: one.number, default=None)
+
+
+def begun_of(found: list[Original]) -> Original | None:
+    """One that somebody began to build after it, and did not finish."""
+    built = built_of(found)
+    newest = found[-1] if found else None
+    return newest if newest is not None and (built is None or newest.number > built.number) else None
+
+
+def _storage(cloud: "Connection") -> "Proxy":
+    return cast("Proxy", cloud.block_storage)
+
+
+def _original(one: "Volume", number: int = 0) -> Original:
+    metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
+    told = metadata.get(WORKER, "").removeprefix(PREFIX)
+    known = int(told) if told.isascii() and told.isdigit() else 1
+    return Original(str(one.id), number or known, str(one.status), metadata.get(RECIPE, ""), metadata.get(STATE) == SEALED)

@@ -1,0 +1,288 @@
+"""A template on an OpenStack that is in memory: real openstacksdk over real HTTP; Terraform, ssh and Ansible act on that cloud.
+
+Every change that reaches the cloud, every script on a machine and every play is a step at which a test may break it off.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import requests
+from keystoneauth1.identity.v3 import Password
+from keystoneauth1.session import Session
+from openstack.connection import Connection
+from requests.adapters import HTTPAdapter
+
+from server.catalog.flavors import Flavor
+from server.settings import CloudName, Settings
+from server.workers.clouds.base import Trial
+from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.canary import Canaries
+from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
+from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
+from server.workers.clouds.openstack.servers import Servers
+from server.workers.clouds.openstack.snapshots import TEMPLATE, Snapshots
+from server.workers.clouds.openstack.template import Making, OpenstackTemplate
+from server.workers.clouds.openstack.volumes import Originals
+from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.ssh import CommandFailed, Login
+from server.workers.playbooks import PlayOutcome
+from server.workers.terraform import Module, TerraformError
+from tests.workers.clouds.openstack.double import Double
+
+NAME = "cumulus-template"
+FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n"
+TRIAL = Trial([("probe_1", "probe --version")], ["msconvert", "diann"])
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that it would still do happens."""
+
+
+@dataclass
+class Steps:
+    """Counts the steps. ``at``: the one to break off at, 0 for none; ``by``: with what; ``for_ever``: at all later ones, too."""
+
+    at: int = 0
+    by: type[BaseException] = Killed
+    for_ever: bool = True
+    taken: list[str] = field(default_factory=list)
+
+    def __call__(self, what: str) -> None:
+        self.taken.append(what)
+        if self.at and (len(self.taken) == self.at or (self.for_ever and len(self.taken) > self.at)):
+            raise self.by(what)
+
+
+class _Wire(HTTPAdapter):
+    """A request that changes something is a step before it, and one after the cloud has done it."""
+
+    def __init__(self, double: Double) -> None:
+        super().__init__()
+        self._double = double
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        what = f"{request.method} {request.path_url}"
+        if request.method == "GET" or "/auth/" in what:
+            return super().send(request, *arguments, **options)
+        self._double.step(f"before {what}")
+        answer = super().send(request, *arguments, **options)
+        self._double.step(f"after {what}")
+        return answer
+
+
+@cache
+def connection(double: Double) -> Connection:
+    """A real connection to the cloud in memory; the same one each time, since the SDK takes half a second to make one."""
+    wire = requests.Session()
+    wire.mount("http://", _Wire(double))
+    who = {"username": "u", "password": "p", "project_name": "p", "user_domain_id": "default", "project_domain_id": "default"}
+    return Connection(session=Session(auth=Password(auth_url=f"{double.url}/identity/v3", **who), session=wire), region_name="R")
+
+
+@dataclass
+class Site:
+    """One installation and its cloud. ``refused``: scripts with this in them fail on any machine; ``unreachable``: so do all.
+
+    ``tried``: what a canary was asked, and whether it had the storage mounted.
+    """
+
+    double: Double
+    home: Path
+    server_id: str = "ctest"
+    steps: Steps = field(default_factory=Steps)
+    now: float = 1_800_000_000.0
+    refused: str = ""
+    unreachable: bool = False
+    play_fails: bool = False
+    creation_fails: str = ""
+    told: list[str] = field(default_factory=list)
+    played: list[Mapping[str, object]] = field(default_factory=list)
+    tried: list[tuple[str, bool]] = field(default_factory=list)
+    mounted: bool = False
+    settings_given: dict[str, Any] = field(default_factory=lambda: {"openstack_template_image": "debian"})
+
+    @property
+    def settings(self) -> Settings:
+        self.home.mkdir(exist_ok=True)
+        flavors = self.home / "flavors.tsv"
+        flavors.write_text(FLAVORS)
+        return Settings(
+            home=self.home, cloud=CloudName.OPENSTACK, flavors=flavors, openstack_nfs_host="nfs.example", **self.settings_given
+        )
+
+    def template(self) -> OpenstackTemplate:
+        """The template as another process would find it."""
+        settings, waiting = self.settings, Waiting(self._tick, lambda _: None)
+        self.double.step = self.steps
+        access = Access(settings, lambda _: connection(self.double))
+        copies, originals = Snapshots(access, NAME, waiting=waiting), Originals(access, NAME, self.server_id, waiting)
+
+        def making() -> Making:
+            guests = Guests(settings, settings.home / "openstack" / "key", waiting, self._run)
+            holdings = Holdings(access, self.server_id, 60, self._tick, lambda _: None)
+            machine_module = _TemplateModule(self, "template")
+            servers = Servers(access, NAME, waiting)
+            machine = TemplateMachine(settings, self.server_id, machine_module, originals, servers, guests)
+            canaries = Canaries(_WorkerModule(self, "worker"), self._variables, holdings, guests, 60, 60)
+            return Making(machine, canaries, self)  # type: ignore[arg-type]
+
+        return OpenstackTemplate(settings, self.server_id, copies, originals, making, list, clock=lambda: self.now)
+
+    def holdings(self) -> Holdings:
+        """What the sweeper sees."""
+        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, 60)
+
+    def build(self, *, fresh: bool = False) -> None:
+        self.template().build(self.told.append, fresh=fresh)
+
+    def take(self) -> str:
+        self.now += 100
+        return self.template().take_snapshot(TRIAL, self.told.append).name
+
+    def promoted(self) -> list[str]:
+        """Names of the promoted snapshots, by what the cloud has."""
+        return [one.name for one in Site(self.double, self.home).template().snapshots() if one.promoted]
+
+    def listed(self) -> list[str]:
+        return [one.name for one in Site(self.double, self.home).template().snapshots()]
+
+    def _tick(self) -> float:
+        """A clock that goes on by a second at each look."""
+        self.now += 1
+        return self.now
+
+    def _variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+        return {"server_id": self.server_id, "worker": worker, "flavor": flavor.name, "snapshot": snapshot}
+
+    def _run(self, login: Login, script: str, timeout_s: float) -> str:
+        """What a machine does; its address is its server's id."""
+        self.steps(f"script {script.split()[0]}")
+        server = self.double.servers.get(login.address)
+        if self.unreachable or server is None or server["status"] != "ACTIVE":
+            raise CommandFailed("the machine does not answer", "")
+        if self.refused and self.refused in script:
+            raise CommandFailed(f"{script} failed (exit code 1): no", "no\n")
+        if script == SEAL:
+            server["status"] = "SHUTOFF"
+        elif "mount_storage" in script or script == UNMOUNT:
+            self.mounted = "mount_storage" in script
+        elif script not in ("true", HOLD):
+            self.tried.append((script, self.mounted))
+        return "msconvert\n" if "command -v" in script else "Probe 1.0\n"
+
+    def announce(self, directory: Path, host: object) -> None:
+        """Playbooks': where the machine is."""
+
+    def run(
+        self, playbook: str, directory: Path, variables: Mapping[str, object], timeout_s: float, cancelled: Callable[[], bool]
+    ) -> PlayOutcome:
+        """Playbooks': one play."""
+        self.steps(f"play {playbook}")
+        self.played.append(variables)
+        return PlayOutcome(not self.play_fails, "no package today" if self.play_fails else "", "all of it", False, directory)
+
+
+class _InMemory(Module):
+    """A module whose states are real files, and whose terraform acts on the cloud in memory."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        home = site.home / "terraform" / f"openstack-{name}"
+        super().__init__(Path(name), home, "no-terraform", dict)
+        self.site = site
+
+    def resource(self, workspace: str, kind: str) -> str:
+        """The id in the state, "" where there is none."""
+        found = [one for one in self.state(workspace).get("resources", []) if one["type"] == kind]
+        return str(found[0]["instances"][0]["attributes"]["id"]) if found else ""
+
+    def write(self, workspace: str, resources: dict[str, str], outputs: dict[str, object]) -> dict[str, Any]:
+        folder = self._state_folder / "workspaces" / workspace
+        folder.mkdir(parents=True, exist_ok=True)
+        listed = [
+            {"mode": "managed", "type": kind, "name": "x", "instances": [{"attributes": {"id": one}}]}
+            for kind, one in resources.items()
+            if one
+        ]
+        state = {"serial": 1, "resources": listed, "outputs": {name: {"value": value} for name, value in outputs.items()}}
+        (folder / "terraform.tfstate").write_text(json.dumps(state))
+        return outputs
+
+
+class _TemplateModule(_InMemory):
+    """openstack/template."""
+
+    def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
+        site, double = self.site, self.site.double
+        site.steps(f"before apply running={variables['running']}")
+        tags = {"cumulus_server": variables["server_id"], "cumulus_worker": workspace, TEMPLATE: variables["name"]}
+        kept = self.resource(workspace, VOLUME)
+        if variables["volume_id"] and kept in double.volumes:
+            raise TerraformError("terraform apply: Instance cannot be destroyed")
+        volume = str(variables["volume_id"]) or (kept if kept in double.volumes else "")
+        if not volume and not variables["image"]:
+            raise TerraformError("terraform apply: image must be the name of an image")
+        if not volume:
+            volume = double.add_volume(metadata=dict(tags), status="creating")
+            site.steps("volume made")
+            double.volumes[volume]["status"] = "available"
+        server = self._server(volume, self.resource(workspace, SERVER), tags, running=bool(variables["running"]))
+        site.steps("apply before its state")
+        managed = "" if variables["volume_id"] else volume
+        outputs = {"id": server, "address": server, "port": 22, "user": "debian", "host_key": "ssh-ed25519 AAAA"}
+        made = self.write(workspace, {VOLUME: managed, SERVER: server}, outputs)
+        site.steps("after apply")
+        return made
+
+    def _server(self, volume: str, known: str, tags: Mapping[str, object], *, running: bool) -> str:
+        double = self.site.double
+        if not running:
+            if known in double.servers:
+                double.remove_server(known)
+            return ""
+        if known in double.servers:
+            if double.servers[known]["status"] == "ERROR":
+                raise TerraformError(f"terraform apply: Cannot 'start' instance {known} while it is in vm_state error")
+            double.servers[known]["status"] = "ACTIVE"
+            return known
+        if double.volumes[volume]["status"] != "available":
+            raise TerraformError("terraform apply: the volume has another machine")
+        return double.add_server(volume, metadata=dict(tags))
+
+
+class _WorkerModule(_InMemory):
+    """openstack/worker."""
+
+    def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
+        site, double = self.site, self.site.double
+        site.steps("before canary")
+        tags = {"cumulus_server": variables["server_id"], "cumulus_worker": workspace}
+        snapshot = next(one["id"] for one in double.snapshots.values() if one["name"] == variables["snapshot"])
+        volume = double.add_volume(metadata=dict(tags), snapshot_id=snapshot)
+        site.steps("canary's volume made")
+        server = double.add_server(volume, metadata=dict(tags))
+        site.steps("canary made, no state yet")
+        if site.creation_fails:
+            double.servers[server] |= {"status": "ERROR", "fault": {"message": site.creation_fails}}
+            self.write(workspace, {VOLUME: volume, SERVER: server}, {})
+            raise TerraformError("terraform apply: unexpected state 'ERROR'")
+        outputs = {"id": server, "address": server, "port": 22, "user": "debian", "host_key": "ssh-ed25519 AAAA"}
+        return self.write(workspace, {VOLUME: volume, SERVER: server}, outputs)
+
+    def destroy(self, workspace: str, timeout_s: float) -> None:
+        self.site.steps("before destroy")
+        double = self.site.double
+        if (server := self.resource(workspace, SERVER)) in double.servers:
+            double.remove_server(server)
+        self.site.steps("canary's server gone")
+        double.volumes.pop(self.resource(workspace, VOLUME), None)
+        if workspace in self.workspaces():
+            self._forget_state(workspace)
+
+    def _forget_state(self, workspace: str) -> None:
+        self.write(workspace, {}, {})
+        self._forget(workspace)
