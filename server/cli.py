@@ -262,6 +262,14 @@ def snapshot_rollback() -> None:
     click.echo(_maker().roll_back())
 
 
+@snapshot.command("prune")
+@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="How many of the newest stay.")
+def snapshot_prune(keep: int) -> None:
+    """Remove old snapshots; never the promoted one, the one before it, or one that a machine was made from."""
+    for name in _maker().prune(keep, _say):
+        click.echo(f"removed {name}")
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:

@@ -120,3 +120,8 @@ def test_metrics_count_jobs_machines_and_orphans(controller: Controller) -> None
     assert (lines["cumulus_orphans"], lines["cumulus_orphans_removed_total"]) == ("1.0", "0.0")
     controller.sweeper.sweep()
     assert "cumulus_orphans_removed_total 1.0" in create_app(controller).test_client().get("/metrics").text
+
+
+def test_nothing_is_pruned_where_there_is_one_snapshot_for_ever() -> None:
+    assert run("snapshot", "prune", "--keep", "1").output == ""
+    assert run("snapshot", "prune", "--keep", "0").exit_code == 2

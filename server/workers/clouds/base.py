@@ -129,6 +129,12 @@ class Template(Protocol):
     def roll_back(self) -> str:
         """Promote the one before the promoted one; returns a sentence. Raises TemplateMissing where there is none."""
 
+    def prune(self, keep: int, progress: Progress) -> list[str]:
+        """Remove all but the newest ``keep``; returns the names of those that are gone.
+
+        Never the promoted one, the one before it, or one that a machine was made from.
+        """
+
 
 class Cloud(Protocol):
     """A place where machines are made."""

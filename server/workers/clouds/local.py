@@ -52,6 +52,10 @@ class LocalTemplate:
         """Says so."""
         return "The local cloud has no snapshots"
 
+    def prune(self, keep: int, progress: Progress) -> list[str]:  # noqa: ARG002
+        """The only one is in use."""
+        return []
+
 
 class LocalCloud:
     """One installation's pretended machines."""

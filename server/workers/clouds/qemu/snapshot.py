@@ -84,14 +84,15 @@ class Snapshots:
         beside.symlink_to(name)
         beside.rename(self.home.current)
 
-    def prune(self) -> None:
+    def prune(self, keep: int = 0) -> None:
         """Remove what a broken attempt left, all but the promoted one and the one before it, and what that has on demand.
 
-        A snapshot that a machine still runs on stays.
+        The newest ``keep`` that were promoted stay, too, and a snapshot that a machine still runs on.
         """
         current = int(self.current() or 0)
+        promoted = [name for name in self._numbers() if (self.home.snapshots / name / PROMOTED).exists()]
         older = [name for name in self._numbers() if int(name) < current]
-        kept = {str(current), *older[-1:], *self._in_use()}
+        kept = {str(current), *older[-1:], *(promoted[-keep:] if keep else ()), *self._in_use()}
         for name in self._numbers(whole=False):
             if name not in kept:
                 shutil.rmtree(self.home.snapshots / name, ignore_errors=True)

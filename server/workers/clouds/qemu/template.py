@@ -112,6 +112,15 @@ class QemuTemplate:
         with self._alone():
             return f"Snapshot {self._snapshots().roll_back()} is promoted again"
 
+    def prune(self, keep: int, progress: Progress) -> list[str]:
+        """Remove all but the newest ``keep``; returns the names of those that are gone."""
+        with self._alone():
+            before = self._snapshots().listed()
+            progress("Removing snapshots that nobody needs")
+            self._snapshots().prune(keep)
+            left = {one.name for one in self._snapshots().listed()}
+            return [one.name for one in before if one.name not in left]
+
     def _shut_down(self) -> None:
         """A disk that a machine writes to cannot be copied."""
         if Machines(self._home).find(TEMPLATE):

@@ -92,6 +92,20 @@ def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots
     assert snapshots.current() == "3"
 
 
+def test_pruning_keeps_as_many_as_it_is_told_and_never_less_than_the_promoted_one_and_the_one_before(
+    snapshots: Snapshots, home: QemuHome
+) -> None:
+    for _ in range(3):
+        take(snapshots)
+    snapshots.prune(keep=5)
+    assert [one.name for one in snapshots.listed()] == ["2", "3"]
+    snapshots.roll_back()
+    snapshots.prune(keep=1)
+    assert sorted(entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()) == ["2", "3"]
+    snapshots.prune()
+    assert sorted(entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()) == ["2"]
+
+
 def test_a_snapshot_depends_on_no_other_file(snapshots: Snapshots, home: QemuHome) -> None:
     take(snapshots)
     told = subprocess.run(
