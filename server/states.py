@@ -191,6 +191,11 @@ class Reason(StrEnum):
         return _POLICIES[self].waits
 
     @property
+    def is_of_one_size(self) -> bool:
+        """Whether machines of other sizes can be made all the same."""
+        return self is Reason.FLAVOR_UNKNOWN_TO_CLOUD
+
+    @property
     def passes_with_room(self) -> bool:
         """Whether the trouble may be over as soon as another machine has gone."""
         return self in _NO_ROOM

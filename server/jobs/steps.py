@@ -294,7 +294,8 @@ class Steps:
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
         text = fault or error.message
-        outage = reason.retryable and self._circuit.failed(job.id, text, reason).is_open
+        # Where only machines of this size cannot be made, those of others are made on.
+        outage = reason.retryable and not reason.is_of_one_size and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:

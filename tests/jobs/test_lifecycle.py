@@ -13,6 +13,7 @@ from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.installation import installation_id
+from server.jobs.breaker import read_breaker
 from server.jobs.loop import NICENESS
 from server.jobs.service import Submission
 from server.models import Change, Event, Job, Worker, insert, living_workers
@@ -35,6 +36,7 @@ class FaultyCloud(LocalCloud):
         super().__init__(settings, server_id)
         self.failures_left = 0
         self.broken: dict[str, str] = {}
+        self.missing_flavor = ""
 
     @property
     def faults(self) -> dict[str, str]:
@@ -46,7 +48,9 @@ class FaultyCloud(LocalCloud):
         return self.fault_words
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, Any]:
-        """Fail as a cloud does whose machines break."""
+        """Fail as a cloud does whose machines break, or that lacks a size."""
+        if flavor.name == self.missing_flavor:
+            raise InfrastructureError(f"Error: Unable to find flavor with name {flavor.name}")
         if self.failures_left:
             self.failures_left -= 1
             raise InfrastructureError(self.words)
@@ -210,6 +214,19 @@ def test_a_job_waits_for_the_end_of_a_trouble_of_the_site(
     row = Job.get_by_id(job_id)
     assert (row.state, row.attempt, row.spared) == ("done", 5, 4)
     eventually(lambda: nothing_left(running))
+
+
+def test_a_size_that_the_cloud_lacks_holds_up_no_job_of_another(running: Controller, cloud: FaultyCloud) -> None:
+    cloud.missing_flavor = "m1.8xlarge"
+    waiting = begin(running, submission(flavor="m1.8xlarge"))
+    eventually(lambda: Job.get_by_id(waiting).spared > 1)
+    other = begin(running, submission())
+    eventually(is_final(other))
+    assert state_of(other) is JobState.DONE
+    assert not read_breaker().is_open
+    cloud.missing_flavor = ""
+    eventually(is_final(waiting))
+    assert state_of(waiting) is JobState.DONE
 
 
 def test_what_the_cloud_says_of_a_machine_counts_before_terraform_s_words(
