@@ -92,7 +92,9 @@ def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive() -> 
 def test_what_is_not_the_infrastructure_is_not_worth_another_machine() -> None:
     retried = {reason for reason in Reason if reason.retryable}
     assert {reason for reason in Reason if reason.blame is Blame.INFRASTRUCTURE} <= retried
-    assert {reason for reason in retried if reason.blame is not Blame.INFRASTRUCTURE} == {Reason.CONTROLLER_DISK_FULL}
+    others = {reason for reason in retried if reason.blame is not Blame.INFRASTRUCTURE}
+    assert {reason for reason in others if not reason.waits} == {Reason.CONTROLLER_DISK_FULL}
+    assert {reason.blame for reason in others if reason.waits} == {Blame.ADMIN}, "what a user or an app has done is not waited for"
     assert not Reason.APP_FAILED.retryable
     assert not Reason.RESULT_UNREADABLE.retryable
 
