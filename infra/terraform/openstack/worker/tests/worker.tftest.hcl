@@ -1,0 +1,206 @@
+# Nothing is made: the provider is a mock, whose schema comes from where the provider is installed.
+mock_provider "openstack" {
+  mock_data "openstack_blockstorage_snapshot_v3" {
+    defaults = { id = "11111111-1111-1111-1111-111111111111" }
+  }
+  mock_data "openstack_compute_servergroup_v2" {
+    defaults = { id = "44444444-4444-4444-4444-444444444444" }
+  }
+  mock_resource "openstack_blockstorage_volume_v3" {
+    defaults = { id = "22222222-2222-2222-2222-222222222222" }
+  }
+  mock_resource "openstack_networking_port_v2" {
+    defaults = { id = "55555555-5555-5555-5555-555555555555", all_fixed_ips = ["2001:db8::7", "10.61.0.7"] }
+  }
+  mock_resource "openstack_compute_instance_v2" {
+    defaults = { id = "33333333-3333-3333-3333-333333333333" }
+  }
+}
+
+variables {
+  server_id        = "c0ffee"
+  worker           = "job-7"
+  flavor           = "m1.small"
+  cpus             = 2
+  memory_gb        = 1.5
+  disk_gb          = 20
+  snapshot         = "template-3"
+  ssh_public_key   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIqcTbc9xkIr/x0WMEw1PgvMGY9VdWdye1Gf8T+kSCQ controller"
+  host_key         = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPBAEB2sOd4EbqMDyjXDPIlqJVHZWtErio49T8DFJv86"
+  host_key_private = "-----BEGIN OPENSSH PRIVATE KEY-----\nmocked\n-----END OPENSSH PRIVATE KEY-----\n"
+}
+
+# The first of all: a server that is there stays in the group that it was made in.
+run "is_spread_by_a_server_group_where_one_is_named" {
+  variables {
+    server_group = "spread"
+  }
+
+  assert {
+    condition     = one(openstack_compute_instance_v2.worker.scheduler_hints).group == "44444444-4444-4444-4444-444444444444"
+    error_message = "The server is not in its group."
+  }
+}
+
+run "makes_a_server_on_a_volume_and_a_port_of_its_own" {
+  assert {
+    condition = (
+      openstack_blockstorage_volume_v3.worker.snapshot_id == "11111111-1111-1111-1111-111111111111" &&
+      openstack_blockstorage_volume_v3.worker.size == 20 && openstack_blockstorage_volume_v3.worker.name == "job-7"
+    )
+    error_message = "The volume is not the snapshot's copy."
+  }
+
+  assert {
+    condition = (
+      openstack_compute_instance_v2.worker.block_device[0].uuid == "22222222-2222-2222-2222-222222222222" &&
+      openstack_compute_instance_v2.worker.network[0].port == "55555555-5555-5555-5555-555555555555"
+    )
+    error_message = "The server is not on its volume and port."
+  }
+
+  assert {
+    condition     = openstack_compute_instance_v2.worker.force_delete && openstack_compute_instance_v2.worker.config_drive
+    error_message = "The server would linger when it is removed, or ask the network who it is."
+  }
+
+  assert {
+    condition = (
+      output.id == "33333333-3333-3333-3333-333333333333" && output.address == "10.61.0.7" && output.port == 22 &&
+      output.user == "debian" && output.host_key == var.host_key
+    )
+    error_message = "An output does not show what was made."
+  }
+}
+
+run "marks_all_that_it_makes" {
+  assert {
+    condition = alltrue([
+      for metadata in [openstack_blockstorage_volume_v3.worker.metadata, openstack_compute_instance_v2.worker.metadata] :
+      metadata["cumulus_server"] == "c0ffee" && metadata["cumulus_worker"] == "job-7"
+    ])
+    error_message = "Nobody could say whose server or volume it is."
+  }
+
+  assert {
+    condition = (
+      openstack_networking_port_v2.worker.name == "job-7" && strcontains(openstack_networking_port_v2.worker.description, "c0ffee")
+    )
+    error_message = "Nobody could say whose port it is."
+  }
+}
+
+run "tells_the_machine_who_it_is_and_when_to_end" {
+  assert {
+    condition = (
+      strcontains(openstack_compute_instance_v2.worker.user_data, var.host_key) &&
+      strcontains(openstack_compute_instance_v2.worker.user_data, "cumulus-lease") &&
+      strcontains(openstack_compute_instance_v2.worker.user_data, "172800") && startswith(openstack_compute_instance_v2.worker.user_data, "#cloud-config\n")
+    )
+    error_message = "The machine would have a host key that nobody knows, or go on for ever."
+  }
+}
+
+run "refuses_a_name_that_is_a_path" {
+  command = plan
+  variables {
+    worker = "../job-1"
+  }
+  expect_failures = [var.worker]
+}
+
+run "refuses_an_installation_without_an_id" {
+  command = plan
+  variables {
+    server_id = ""
+  }
+  expect_failures = [var.server_id]
+}
+
+run "refuses_half_a_processor" {
+  command = plan
+  variables {
+    cpus = 1.5
+  }
+  expect_failures = [var.cpus]
+}
+
+run "refuses_too_little_memory" {
+  command = plan
+  variables {
+    memory_gb = 0.1
+  }
+  expect_failures = [var.memory_gb]
+}
+
+run "refuses_a_machine_without_a_disk" {
+  command = plan
+  variables {
+    disk_gb = 0
+  }
+  expect_failures = [var.disk_gb]
+}
+
+run "refuses_two_keys_in_one" {
+  command = plan
+  variables {
+    ssh_public_key = "ssh-ed25519 AAAA one\nssh-ed25519 AAAA two"
+  }
+  expect_failures = [var.ssh_public_key]
+}
+
+run "refuses_no_snapshot" {
+  command = plan
+  variables {
+    snapshot = ""
+  }
+  expect_failures = [var.snapshot]
+}
+
+run "refuses_no_flavor" {
+  command = plan
+  variables {
+    flavor = ""
+  }
+  expect_failures = [var.flavor]
+}
+
+run "refuses_no_network" {
+  command = plan
+  variables {
+    network = ""
+  }
+  expect_failures = [var.network]
+}
+
+run "refuses_a_host_key_with_something_behind_it" {
+  command = plan
+  variables {
+    host_key = "ssh-ed25519 AAAA comment\nother"
+  }
+  expect_failures = [var.host_key]
+}
+
+run "refuses_a_private_key_that_is_none" {
+  command = plan
+  variables {
+    host_key_private = "secret"
+  }
+  expect_failures = [var.host_key_private]
+}
+
+run "refuses_a_lease_of_no_time" {
+  command = plan
+  variables {
+    lease_s = 0
+  }
+  expect_failures = [var.lease_s]
+}
+
+run "refuses_a_user_that_is_none" {
+  command = plan
+  variables {
+    user = "Admin User"
+  }
+  expect_failures = [var.user]
+}
