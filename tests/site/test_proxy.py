@@ -5,7 +5,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -29,18 +32,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def proxy(environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[str]:
-    """The address of nginx before that controller."""
-    running = running_controller(Path(environment["CUMULUS_HOME"]))
-    assert running
+@contextmanager
+def proxy(url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    """nginx before what answers at ``url``, and a client that believes its certificate: the way is tested, not whose it is."""
     port = free_port()
     text = CONFIGURATION.read_text()
     for old, new in (
         ("/etc/cumulus/tls", str(tmp_path)),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("  listen [::]:443 ssl;\n", ""),
-        ("http://127.0.0.1:5000", running.url),
+        ("http://127.0.0.1:5000", url),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -55,7 +56,10 @@ def proxy(environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path
     assert checked.returncode == 0, checked.stderr
     nginx = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     eventually(lambda: answers(port))
-    yield f"https://127.0.0.1:{port}"
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False, timeout=30) as made:
+        yield made
     nginx.terminate()
     nginx.wait(20)
 
@@ -66,21 +70,43 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture
-def client(proxy: str) -> Iterator[httpx.Client]:
-    """A client that believes that certificate; it is the connection that is tested, not whose it is."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(base_url=proxy, verify=context, trust_env=False, timeout=30) as made:
+def client(environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[httpx.Client]:
+    """Who speaks with that controller through nginx."""
+    running = running_controller(Path(environment["CUMULUS_HOME"]))
+    assert running
+    with proxy(running.url, tmp_path) as made:
         yield made
 
 
-def test_what_the_client_asks_for_arrives_as_it_was_sent(client: httpx.Client, environment: dict[str, str]) -> None:
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the request's path, as it came."""
+
+    def do_GET(self) -> None:
+        text = self.requestline.split()[1].encode()  # self.path would have lost a slash
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
+        """Not told."""
+
+
+@pytest.mark.parametrize(
+    "path", ["//apps", "/getfile/ada/a%20folder%2F50%2525.txt", "/getresults/ada/1/%2e%2e%2fx", "/joblist/0/-1"]
+)
+def test_a_path_arrives_as_it_was_sent(path: str, tmp_path: Path) -> None:
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    with proxy(f"http://127.0.0.1:{upstream.server_port}", tmp_path) as client:
+        assert client.get(client.base_url.copy_with(raw_path=path.encode())).text == path
+    upstream.shutdown()
+    upstream.server_close()
+
+
+def test_the_desktop_clients_questions_are_answered(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
     assert "probe_1.0" in client.get(client.base_url.copy_with(raw_path=b"//apps")).json()
-    shared = Path(environment["CUMULUS_HOME"]) / "storage" / "data" / "a folder"
-    shared.mkdir(parents=True)
-    (shared / "50%25.txt").write_text("kept")
-    assert client.get("/getfile/ada/a%20folder%2F50%2525.txt").text == "kept"
 
 
 def test_figures_are_for_the_controllers_own_computer(client: httpx.Client) -> None:
