@@ -35,8 +35,9 @@ HARMLESS = re.compile(r"CUMULUS_LOCAL_(MACHINES|STOP)|TF_CLI_CONFIG_FILE|OS_CLOU
 class Listed:
     """One workspace: the version of its state, what is in it, and what the cloud says of its machine.
 
-    ``tainted``: those of its resources that Terraform would make anew; ``alive``: None where the cloud could not be asked;
-    ``memory``: what the machine takes of this computer, None where it does not run here.
+    ``tainted``: those of its resources that Terraform would make anew; ``complete``: whether an apply ever came to its end;
+    ``alive``: None where the cloud could not be asked; ``memory``: what the machine takes of this computer, None where it does
+    not run here.
     """
 
     worker: str
@@ -44,6 +45,7 @@ class Listed:
     resources: list[str]
     tainted: list[str]
     readable: bool
+    complete: bool
     alive: bool | None
     memory: MemoryUse | None
     lock: Lock | None
@@ -155,6 +157,7 @@ class Workspaces:
             resources=[address for address, _ in resources],
             tainted=[address for address, tainted in resources if tainted],
             readable=self._module.is_readable(name),
+            complete=bool(self._module.outputs(name).get("id")),
             alive=None if alive is None else name in alive,
             memory=self._cloud.memory_use(name),
             lock=self._module.lock(name),
@@ -197,8 +200,9 @@ def troubles(one: Listed, state: str, *, own: bool) -> list[str]:
     changing = state in CHANGING or (one.lock is not None and one.lock.is_held)
     if not one.readable:
         found.append(f"its state cannot be read: `cumulus state destroy {one.worker}` removes what carries its tag")
-    elif not one.resources and one.alive and not changing:
-        found.append(f"its state is empty and its machine goes on: `cumulus state destroy {one.worker}` removes it by its tag")
+    elif not one.complete and one.alive and not changing:
+        what = "lacks it" if one.resources else "is empty"
+        found.append(f"its machine goes on and its state {what}: `cumulus state destroy {one.worker}` removes it by its tag")
     if not state and own:
         found.append(f"no row knows it: a controller removes it; at once: `cumulus state destroy {one.worker}`")
     if one.lock is not None and not one.lock.is_held:

@@ -118,19 +118,21 @@ def test_the_list_names_job_owner_version_resources_and_lock(
 
 
 def test_each_trouble_is_told_with_its_cure(controller: Controller, module: Module, make: Callable[[str], Path]) -> None:
-    for name in ("job-1", "job-2", "job-3", "job-4", "canary-1"):
+    for name in ("job-1", "job-2", "job-3", "job-4", "job-7", "canary-1"):
         make(name)
-    for name in ("job-1", "job-2", "job-4"):
+    for name in ("job-1", "job-2", "job-4", "job-7"):
         row(name, WorkerState.BUSY)
     module.state_file("job-1").write_text("")
     module.state_file("job-2").write_text("{")
+    module.state_file("job-7").write_text(json.dumps({**module.state("job-7"), "outputs": {}}))
     taint = [terraform_binary(), f"-chdir={module.path}", "taint", "terraform_data.worker"]
     subprocess.run(taint, check=True, env={**os.environ, **module.environment("job-4")}, stdout=subprocess.DEVNULL)
     row("job-5", WorkerState.BUSY)
     row("job-6", WorkerState.REQUESTED)
     text = run().output
     for name, words in (
-        ("job-1", "its state is empty and its machine goes on"),
+        ("job-1", "its machine goes on and its state is empty"),
+        ("job-7", "its machine goes on and its state lacks it"),
         ("job-2", "its state cannot be read"),
         ("job-3", "no row knows it"),
         ("job-4", "tainted: terraform_data.worker"),
