@@ -94,7 +94,7 @@ def test_what_is_not_the_infrastructure_is_not_worth_another_machine() -> None:
     assert {reason for reason in Reason if reason.blame is Blame.INFRASTRUCTURE} <= retried
     others = {reason for reason in retried if reason.blame is not Blame.INFRASTRUCTURE}
     assert {reason for reason in others if not reason.waits} == {Reason.CONTROLLER_DISK_FULL}
-    assert {reason.blame for reason in others if reason.waits} == {Blame.ADMIN}, "what a user or an app has done is not waited for"
+    assert {reason.blame for reason in others if reason.waits} == {Blame.ADMIN}, "no user's or app's doing is waited for"
     assert not Reason.APP_FAILED.retryable
     assert not Reason.RESULT_UNREADABLE.retryable
 

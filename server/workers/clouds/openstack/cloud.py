@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Size
+from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
 from server.workers.clouds.openstack.canary import CANARY, Canaries
@@ -78,8 +78,11 @@ class OpenstackCloud:
         return self._snapshots.current(remembered=True).name
 
     def has_program(self, name: str) -> bool:
-        """Whether a machine of the promoted snapshot has it, as its trial found. Raises TemplateMissing, CloudError."""
-        return self._snapshots.current(remembered=True).has_program(name)
+        """Whether a machine of the promoted snapshot has it, as its trial found; True while the cloud does not say."""
+        try:
+            return self._snapshots.current(remembered=True).has_program(name)
+        except (TemplateMissing, CloudError):
+            return True
 
     def problems(self) -> list[str]:
         """Programs and settings that are missing; the cloud is not asked."""

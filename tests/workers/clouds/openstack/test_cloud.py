@@ -14,6 +14,7 @@ from server.workers.causes import cause
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import terraform_environment
 from server.workers.clouds.openstack.cloud import OpenstackCloud
+from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.recorded import RecordedCloud, port, server, snapshot, volume
 
@@ -266,6 +267,27 @@ def test_the_promoted_snapshot_is_known_by_its_metadata_alone(cloud: OpenstackCl
         ("old", False),
         ("current", True),
     ]
+
+
+def test_what_programs_a_machine_has_is_said_by_the_snapshot_and_nothing_is_refused_while_nobody_knows(
+    cloud: OpenstackCloud, api: RecordedCloud
+) -> None:
+    api.failing = {"/snapshots": (503, "")}
+    assert cloud.has_program("diann")
+    api.failing = {}
+    assert cloud.has_program("diann")
+    tried = {"cumulus_template": "cumulus-template", "cumulus_promoted": "1000", "cumulus_programs": "msconvert,comet-ms"}
+    api.snapshots = [snapshot("n1", "first", **tried)]
+    cloud.resources()
+    assert [name for name in ("msconvert", "diann") if cloud.has_program(name)] == ["msconvert"]
+
+
+def test_a_snapshot_of_another_version_is_worth_a_hint(cloud: OpenstackCloud, api: RecordedCloud) -> None:
+    made = {"cumulus_template": "cumulus-template", "cumulus_promoted": "1000"}
+    api.snapshots = [snapshot("n1", "first", **made, cumulus_recipe="older")]
+    assert "`cumulus template build`" in cloud.check_snapshot()
+    api.snapshots = [snapshot("n1", "first", **made, cumulus_recipe=recipe_of())]
+    assert cloud.check_snapshot() == ""
 
 
 def test_the_loop_s_question_for_the_snapshot_does_not_wait_for_the_cloud(cloud: OpenstackCloud, api: RecordedCloud) -> None:
