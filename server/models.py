@@ -169,7 +169,8 @@ def open_database(path: Path) -> SqliteDatabase:
         "busy_timeout": BUSY_TIMEOUT_MS,
         "cache_size": -CACHE_KIB,
     }
-    database = SqliteDatabase(str(path), pragmas=pragmas)
+    # Also for the pragmas themselves: several processes may open a new database at once.
+    database = SqliteDatabase(str(path), pragmas=pragmas, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         migrations.upgrade(database)
     except DatabaseError as problem:

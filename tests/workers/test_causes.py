@@ -230,8 +230,8 @@ def test_a_million_characters_take_a_moment(part: str) -> None:
 @pytest.mark.parametrize(
     "reason", [Reason.SNAPSHOT_MISSING, Reason.FLAVOR_UNKNOWN_TO_CLOUD, Reason.CLOUD_REFUSED, Reason.SETUP_INCOMPLETE]
 )
-def test_what_another_attempt_would_only_meet_again_is_the_administrators(reason: Reason) -> None:
-    assert (reason.retryable, reason.blame) == (False, Blame.ADMIN)
+def test_what_another_attempt_would_only_meet_again_is_the_administrators_and_waited_for(reason: Reason) -> None:
+    assert (reason.waits, reason.blame) == (True, Blame.ADMIN)
 
 
 def test_every_reason_of_a_machine_is_told_by_some_text() -> None:
