@@ -27,7 +27,7 @@ from typing import Any, Literal
 import psutil
 
 from server.errors import InfrastructureError
-from server.workers.preloaded import PROGRAM, Preloaded, folder_of
+from server.workers.preloaded import PROGRAM, Preloaded, folder_of, kill
 
 Connection = Literal["ssh", "local"]
 WORKER = "worker"  # a play has one host, always called that
@@ -221,7 +221,7 @@ class _Play:
         runner.run()
         if runner.rc:  # a worker of Ansible may outlive it
             self._find_processes(psutil.process_iter())
-        psutil.wait_procs([process for process in self.processes if _kill(process)], timeout=5)
+        psutil.wait_procs([process for process in self.processes if kill(process)], timeout=5)
         output = _read(self.directory / "artifacts" / "play" / "stdout")
         ok = runner.rc == 0 and not self.why
         message = "" if ok else self.why or _explain(self.failure, output)
@@ -411,15 +411,6 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
         return str(directory) in " ".join(process.cmdline()) or folder_of(process) == directory
     except psutil.Error:
         return False
-
-
-def _kill(process: psutil.Process) -> bool:
-    """Whether there was something to kill; a number that was used again is not the same process to psutil."""
-    try:
-        process.kill()
-    except psutil.Error:
-        return False
-    return True
 
 
 def _read(path: Path) -> str:

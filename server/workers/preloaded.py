@@ -123,7 +123,7 @@ class _Plays:
     def end_all(self) -> None:
         """Kill what still plays."""
         for child in psutil.Process().children():
-            _kill(child.pid)
+            _end(child.pid)
 
     def _take(self, connection: socket.socket) -> None:
         try:
@@ -144,7 +144,7 @@ class _Plays:
         self.events.unregister(ended)
         os.close(ended)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if connection in {key.fileobj for key in self.events.get_map().values()}:
+        if connection.fileno() >= 0:  # else it was abandoned
             self.events.unregister(connection)
             with connection:
                 _tell(connection, code)
@@ -153,7 +153,7 @@ class _Plays:
         """The client is gone, or says what none does."""
         self.events.unregister(connection)
         connection.close()
-        _kill(pid)
+        _end(pid)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -226,7 +226,7 @@ def _ansible(argv: list[str]) -> int:
     return 0
 
 
-def _kill(pid: int) -> None:
+def _end(pid: int) -> None:
     """A play, and all that it started: its workers leave its process group."""
     try:
         play = psutil.Process(pid)
@@ -234,10 +234,16 @@ def _kill(pid: int) -> None:
     except psutil.Error:
         return
     for process in family:
-        try:
-            process.kill()
-        except psutil.Error:
-            continue  # it has ended
+        kill(process)
+
+
+def kill(process: psutil.Process) -> bool:
+    """Whether there was something to kill; a number that was used again is not the same process to psutil."""
+    try:
+        process.kill()
+    except psutil.Error:
+        return False
+    return True
 
 
 def _tell(connection: socket.socket, code: int) -> None:
