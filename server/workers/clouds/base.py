@@ -102,6 +102,22 @@ class Trial:
     optional: Mapping[str, str] = field(default_factory=dict)
 
 
+def worker_variables(
+    server_id: str, worker: str, flavor: Flavor, *, disk_gb: int, snapshot: str, ssh_public_key: str
+) -> dict[str, object]:
+    """The values of the variables that the modules of all clouds have."""
+    return {
+        "server_id": server_id,
+        "worker": worker,
+        "flavor": flavor.name,
+        "cpus": flavor.cpus,
+        "memory_gb": flavor.memory_gb,
+        "disk_gb": disk_gb,
+        "snapshot": snapshot,
+        "ssh_public_key": ssh_public_key,
+    }
+
+
 class Template(Protocol):
     """The machine that workers are copies of, and its snapshots. Phases are told to ``progress``, one line each."""
 

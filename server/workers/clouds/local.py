@@ -16,7 +16,7 @@ import psutil
 
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Progress, Quota, Resource, Snapshot, Trial
+from server.workers.clouds.base import Layout, MemoryUse, Progress, Quota, Resource, Snapshot, Trial, worker_variables
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -116,16 +116,9 @@ class LocalCloud:
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables."""
-        return {
-            "server_id": self._server_id,
-            "worker": worker,
-            "flavor": flavor.name,
-            "cpus": flavor.cpus,
-            "memory_gb": flavor.memory_gb,
-            "disk_gb": flavor.disk_gb or self._settings.worker_disk_gb,
-            "snapshot": SNAPSHOT,
-            "ssh_public_key": "ssh-none none",
-        }
+        disk_gb = flavor.disk_gb or self._settings.worker_disk_gb
+        key = "ssh-none none"
+        return worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=SNAPSHOT, ssh_public_key=key)
 
     def quotas(self) -> list[Quota]:
         """No more than what this computer has, and the weights in flavors.tsv."""

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size
+from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
 from server.workers.clouds.openstack.canary import CANARY, Canaries
@@ -119,15 +119,10 @@ class OpenstackCloud:
         """The same for any snapshot. Each call makes a new host key: the module keeps the one that the machine was made with."""
         host_key = make_key()
         settings = self._settings
+        key, disk_gb = ensure_key(self.ssh_key), self._disk_gb(flavor)
+        shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot, ssh_public_key=key)
         return {
-            "server_id": self._server_id,
-            "worker": worker,
-            "flavor": flavor.name,
-            "cpus": flavor.cpus,
-            "memory_gb": flavor.memory_gb,
-            "disk_gb": self._disk_gb(flavor),
-            "snapshot": snapshot,
-            "ssh_public_key": ensure_key(self.ssh_key),
+            **shared,
             "network": settings.openstack_network,
             "security_group": settings.openstack_security_group,
             "key_pair": settings.openstack_key_pair,

@@ -4,14 +4,13 @@ Servers and volumes carry ``cumulus_server`` and ``cumulus_worker`` in their met
 after it was made: its description and its name are set with it.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from server.states import Reason
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.snapshots import TEMPLATE
+from server.workers.clouds.openstack.waiting import Waiting
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
@@ -23,26 +22,17 @@ NOT_RUNNING = frozenset(
     {"ERROR", "SHUTOFF", "DELETED", "SOFT_DELETED", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED"}
 )  # UNKNOWN runs: its host has not been heard of, which proves nothing
 DELETABLE = frozenset({"available", "error", "error_deleting", "error_restoring", "error_extending", "error_managing"})
-POLL_S = 1.0
 CONSOLE_LINES = 300
 
 
 class Holdings:
     """One installation's things. ``limit_s``: seconds that removing one may take."""
 
-    def __init__(
-        self,
-        access: Access,
-        server_id: str,
-        limit_s: float,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, access: Access, server_id: str, limit_s: float, waiting: Waiting | None = None) -> None:
         self._access = access
         self._server_id = server_id
         self._limit_s = limit_s
-        self._clock = clock
-        self._pause = pause
+        self._waiting = waiting or Waiting()
 
     def listed(self, worker: str = "") -> list[Resource]:
         """All, or only what is of one worker; machines first. One listing of each kind, page by page. Raises CloudError."""
@@ -63,12 +53,8 @@ class Holdings:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
         remove = {"machine": self._delete_server, "volume": self._delete_volume, "port": self._delete_port}[resource.kind]
         with self._access.use() as cloud:
-            deadline = self._clock() + self._limit_s
-            while not remove(cloud, resource.identifier):
-                if self._clock() > deadline:
-                    text = f"{resource.kind} {resource.identifier} is still there after {self._limit_s:.0f} s"
-                    raise CloudError(text, Reason.CLOUD_BUSY)
-                self._pause(POLL_S)
+            late = f"{resource.kind} {resource.identifier} is still there"
+            self._waiting.until(lambda: remove(cloud, resource.identifier) or None, self._limit_s, late)
 
     def console(self, worker: str) -> str:
         """The last lines of the machine's console; why there are none, where the cloud does not give them."""

@@ -12,7 +12,7 @@ import psutil
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, SetupMissing
 from server.settings import CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worker_variables
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.locks import is_held
 from server.workers.clouds.qemu.build import recipe
@@ -118,16 +118,8 @@ class QemuCloud:
 
     def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
         """The same for any snapshot, or the template itself."""
-        return {
-            "server_id": self._server_id,
-            "worker": worker,
-            "flavor": flavor.name,
-            "cpus": flavor.cpus,
-            "memory_gb": flavor.memory_gb,
-            "disk_gb": self._disk_gb(flavor),
-            "snapshot": snapshot,
-            "ssh_public_key": ensure_key(self._home.key),
-        }
+        key, disk_gb = ensure_key(self._home.key), self._disk_gb(flavor)
+        return worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot, ssh_public_key=key)
 
     def quotas(self) -> list[Quota]:
         """No more than what this computer has, and the weights in flavors.tsv."""

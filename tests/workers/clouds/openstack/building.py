@@ -124,7 +124,7 @@ class Site:
 
         def making() -> Making:
             guests = Guests(settings, settings.home / "openstack" / "key", waiting, self._run)
-            holdings = Holdings(access, self.server_id, 60, self._tick, lambda _: None)
+            holdings = Holdings(access, self.server_id, 60, waiting)
             machine_module = _TemplateModule(self, "template")
             servers = Servers(access, NAME, waiting)
             machine = TemplateMachine(settings, self.server_id, machine_module, originals, servers, guests)
