@@ -15,7 +15,7 @@ KEPT_LINES = 400  # of what came after that, and of what a failure's message may
 
 
 class Journal:
-    """A log that any thread may write to. ``changed`` is called after each writing; ``now``: Unix seconds."""
+    """A log that any thread may write to. ``changed`` is called after each line of a program; ``now``: Unix seconds."""
 
     def __init__(self, path: str, changed: Callable[[], None] = lambda: None, now: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -45,6 +45,7 @@ class Journal:
                 return
             self._room -= len(line) + 1
         self._write(line + "\n")
+        self._changed()
 
     def stream(self, name: str = "") -> Lines:
         """What makes lines of a program's output; ``name`` is the prefix of each."""
@@ -75,7 +76,6 @@ class Journal:
         with self._lock:
             if self._handle >= 0:
                 self._append(data)
-        self._changed()
 
     def _append(self, data: bytes) -> None:
         """On a full disk the line is lost; the app goes on, and fails or not by itself."""

@@ -43,19 +43,27 @@ class StorageLink(threading.Thread):
         self.complete = False
 
     def tell(self) -> None:
-        """The log has grown."""
+        """The log has grown by something that somebody waits for; all else is copied within a second."""
         self._news.set()
 
     def run(self) -> None:
-        """Work until :meth:`end`."""
+        """Work until :meth:`end`.
+
+        Nothing is done before the app's first line, or a second: on a slow machine the app would start later for it.
+        """
         pause_s, longest_s = PAUSES_S
+        next_look = time.monotonic() + LOOK_S
         while not self._ending.is_set():
+            self._news.wait(max(0.0, next_look - time.monotonic()))
             self._news.clear()
-            self._try(self._copy, self._introduce, self._beat, self._look)
-            self._check_lease()
-            self._news.wait(LOOK_S)
+            self._try(self._copy)
+            if time.monotonic() >= next_look:
+                self._try(self._introduce, self._beat, self._look)
+                self._check_lease()
+                next_look = time.monotonic() + LOOK_S
             self._ending.wait(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+        self._try(self._introduce, self._beat)
         self._copy_rest()
 
     def end(self) -> bool:
