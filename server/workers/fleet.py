@@ -294,7 +294,8 @@ class Fleet:
         return self._play("teardown", directory, layout, lambda: False).ok
 
     def _host(self, worker: str, address: Address, layout: Layout) -> Host:
-        return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, self._cloud.ssh_key)
+        key = self._cloud.ssh_key
+        return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, key, layout.shell)
 
 
 def _require_success(outcome: PlayOutcome) -> None:

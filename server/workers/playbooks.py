@@ -29,7 +29,8 @@ import psutil
 from server.errors import InfrastructureError
 from server.workers.preloaded import PROGRAM, Preloaded, folder_of, kill
 
-Connection = Literal["ssh", "local"]
+Connection = Literal["ssh", "shell"]
+"""How commands get to a machine: by ssh, or through a program of this computer that is the machine's shell."""
 WORKER = "worker"  # a play has one host, always called that
 REMOTE_PYTHON = "/usr/bin/python3"
 LOOK_S = 0.1
@@ -55,18 +56,22 @@ SSH_OPTIONS = {
     "LogLevel": "ERROR",
     "ControlMaster": "auto",
 }
-# Ansible asks what its ssh can do before it needs it. The wait costs a process every 30 ms: nothing beside a machine's start.
+# Ansible asks what its ssh can do before it needs it. The pipe is opened before the look, so that no announcement is missed.
 WAIT = """\
 #!/bin/sh
 [ "$*" != '-o ControlPersist' ] || exec ssh "$@"
-until [ -x {reach} ]; do sleep 0.03; done
-exec {reach} "$@"
+exec 3<> {announced}
+[ -x {reach} ] || read -r _ <&3
+exec {reach} "$@" 3<&-
 """
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where and how a machine is reached. ``host_key``: its public key as one line; ``ssh_key``: the private key that logs in."""
+    """Where and how a machine is reached. ``host_key``: its public key as one line; ``ssh_key``: the private key that logs in.
+
+    ``shell``: the program of this computer that takes ``-c COMMAND`` and runs the command on the machine, where no ssh does.
+    """
 
     name: str
     connection: Connection
@@ -75,6 +80,7 @@ class Host:
     user: str = ""
     host_key: str = ""
     ssh_key: Path = Path()
+    shell: tuple[str, ...] = ("/bin/sh",)
 
 
 @dataclass(frozen=True)
@@ -103,16 +109,17 @@ class Playbooks:
         """
         _private(directory)
         (directory / "known_hosts").write_text(f"{host.name} {host.host_key}\n")
-        command = _ssh(directory, host, persist_s) if host.connection == "ssh" else ["/bin/sh"]
+        command = _ssh(directory, host, persist_s) if host.connection == "ssh" else host.shell
         _write_program(_connection(directory), f"# {host.connection}\n")
         _write_program(_reach(directory), f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        _wake(_announced(directory))
 
     def ask(self, directory: Path, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced in ``directory`` prints.
 
         None where the machine does not answer in time, or has no answer to that.
         """
-        words = ["-c", shlex.join(command)] if self._is_local(directory) else [WORKER, shlex.join(command)]
+        words = ["-c", shlex.join(command)] if self._is_shell(directory) else [WORKER, shlex.join(command)]
         try:
             done = subprocess.run(
                 [_reach(directory), *words],
@@ -180,10 +187,10 @@ class Playbooks:
             if play.must_end():
                 return None
             time.sleep(LOOK_S)
-        return "local" if self._is_local(play.directory) else "ssh"
+        return "shell" if self._is_shell(play.directory) else "ssh"
 
-    def _is_local(self, directory: Path) -> bool:
-        return "local" in _connection(directory).read_text()
+    def _is_shell(self, directory: Path) -> bool:
+        return "shell" in _connection(directory).read_text()
 
 
 @dataclass
@@ -301,9 +308,12 @@ def _prepare(directory: Path, connection: Connection) -> None:
     """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    _write_program(_wait(directory), WAIT.format(reach=shlex.quote(str(_reach(directory)))))
+    reach, announced = _reach(directory), _announced(directory)
+    with suppress(FileExistsError):
+        os.mkfifo(announced, 0o600)
+    _write_program(_wait(directory), WAIT.format(reach=shlex.quote(str(reach)), announced=shlex.quote(str(announced))))
     variables: dict[str, object] = {
-        "ansible_connection": connection,
+        "ansible_connection": "ssh" if connection == "ssh" else "local",
         "ansible_python_interpreter": REMOTE_PYTHON if connection == "ssh" else sys.executable,
         "ansible_host": WORKER,
         "ansible_ssh_executable": str(_wait(directory)),
@@ -335,7 +345,7 @@ def _environment(folder: Path, directory: Path, connection: Connection) -> dict[
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "LC_ALL": "C.UTF-8",
     }
-    return settings | ({"ANSIBLE_EXECUTABLE": str(_wait(directory))} if connection == "local" else {})
+    return settings | ({"ANSIBLE_EXECUTABLE": str(_wait(directory))} if connection == "shell" else {})
 
 
 def _ssh(directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> list[str]:
@@ -386,6 +396,20 @@ def _write_program(path: Path, text: str) -> None:
     beside.write_text(text)
     beside.chmod(0o700)
     beside.rename(path)
+
+
+def _wake(pipe: Path) -> None:
+    """Wake who waits at a named pipe; who comes later sees for himself."""
+    with suppress(OSError):  # there is no pipe, or nobody at it
+        handle = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(handle, b"\n")
+        finally:
+            os.close(handle)
+
+
+def _announced(directory: Path) -> Path:
+    return directory / "announced"
 
 
 def _reach(directory: Path) -> Path:

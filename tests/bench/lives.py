@@ -28,7 +28,7 @@ LINE = "the app's first line"
 END = "the app's end is seen"
 GONE = "the machine is gone"
 STEPS = (MACHINE, LINE, END, GONE)
-ROW_LOOK_S = 0.004
+ROW_LOOK_S = 0.05  # each look costs what is measured
 GONE_LOOK_S = 0.05
 REST_LOOK_S = 0.1
 
@@ -65,12 +65,12 @@ class CumulusLives:
         folder.mark_arrived()
         marks.reach("submitted")
         worker = until(lambda: Worker.get_or_none(Worker.job_id == started.job_id), look_s=ROW_LOOK_S)
-        marks.reach("a worker's row")
         until(lambda: has_begun(folder))
         marks.reach(LINE)
         until(lambda: Worker.get_or_none(Worker.id == worker.id, Worker.state == "deleted"), look_s=GONE_LOOK_S)
         _reach_moves(marks, "job", started.job_id)
         _reach_moves(marks, "worker", worker.id)
+        marks.reach("a worker's row", _arrival("job", started.job_id, "provisioning"))  # one transaction with it
         marks.reach(MACHINE, _arrival("worker", worker.id, "booting"))
         marks.reach(END, Job.get_by_id(started.job_id).ended)
         marks.reach(GONE, Worker.get_by_id(worker.id).ended)

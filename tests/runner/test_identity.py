@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from server.settings import CHECKOUT
-from tests.runner.conftest import FILES
+from tests.runner.conftest import FILES, runs, wait_until
 
 PROGRAM = FILES / "cumulus-identity"
 # Told where to write and what not to touch on the computer that tests run on.
@@ -52,8 +52,14 @@ class Host:
         return self.answer()
 
     def answer(self) -> tuple[int, str]:
-        answer = json.loads(self._answers.readline())
+        answer = self.answered()
         return answer["rc"], answer["out"]
+
+    def answered(self) -> dict[str, Any]:
+        return dict(json.loads(self._answers.readline()))
+
+    def leave(self) -> None:
+        self._end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -96,6 +102,19 @@ def test_orders_may_come_in_pieces_and_together(host: Host) -> None:
 def test_a_long_order_and_a_long_answer_get_through(host: Host) -> None:
     code, out = host.tell({"run": f": {'x' * 100_000}; head -c 500000 /dev/zero | tr '\\0' y"})
     assert (code, out) == (0, "y" * 65536)
+
+
+def test_an_answer_names_its_order(host: Host) -> None:
+    host.say(b'{"id": "a1", "run": "true"}\n[]\n{"id": 7, "seed": "xyz"}\n')
+    assert [host.answered().get("id") for _ in range(3)] == ["a1", None, 7]
+
+
+def test_a_script_ends_when_the_host_leaves(host: Host, tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 60"
+    host.say(json.dumps({"run": script}).encode() + b"\n")
+    wait_until((tmp_path / "pid").exists)
+    host.leave()
+    wait_until(lambda: not runs(int((tmp_path / "pid").read_text())))
 
 
 def test_the_program_can_be_loaded_without_doing_anything() -> None:

@@ -15,7 +15,7 @@ from server.settings import CHECKOUT
 from server.workers.playbooks import Host, Playbooks, PlayOutcome, _works_in
 from server.workers.preloaded import Preloaded
 
-HERE = Host("job-7", "local")
+HERE = Host("job-7", "shell")
 START = "cumulus_start_command"
 
 
@@ -36,7 +36,7 @@ def directory(tmp_path: Path) -> Path:
 def start(
     playbooks: Playbooks, directory: Path, *command: str, timeout_s: float = 30, cancelled: Callable[[], bool] = lambda: False
 ) -> PlayOutcome:
-    return playbooks.run("start.yml", directory, {START: list(command)}, timeout_s, cancelled, "local")
+    return playbooks.run("start.yml", directory, {START: list(command)}, timeout_s, cancelled, "shell")
 
 
 def test_a_command_reaches_the_machine_word_for_word(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:

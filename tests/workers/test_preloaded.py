@@ -18,7 +18,7 @@ from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.preloaded import CLIENT, Preloaded
 from tests.workers.test_playbooks import at_work_in, start
 
-HERE = Host("job-7", "local")
+HERE = Host("job-7", "shell")
 # A controller of its own that plays for ever, so that it can be killed.
 CONTROLLER = """
 import sys
@@ -26,8 +26,8 @@ from pathlib import Path
 from server.workers.playbooks import Host, Playbooks
 from server.workers.preloaded import Preloaded
 playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=Preloaded()), Path(sys.argv[2])
-playbooks.announce(directory, Host("job-7", "local"))
-playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "local")
+playbooks.announce(directory, Host("job-7", "shell"))
+playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "shell")
 """
 
 

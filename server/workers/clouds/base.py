@@ -38,15 +38,17 @@ class Layout:
     """How a job is reached on a worker: its folders there (absolute), and the commands that start it, stop it, and ask for it.
 
     ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
-    storage. What ``status_command`` prints begins with "running" or is "idle".
+    storage. What ``status_command`` prints begins with "running" or is "idle". ``shell``: what takes ``-c COMMAND`` and runs the
+    command on the worker, where ``connection`` says that no ssh does.
     """
 
-    connection: Literal["ssh", "local"]
+    connection: Literal["ssh", "shell"]
     work_dir: str
     job_dir: str
     start_command: tuple[str, ...]
     stop_command: tuple[str, ...]
     status_command: tuple[str, ...]
+    shell: tuple[str, ...] = ("/bin/sh",)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class LocalCloud:
         runner = (sys.executable, str(RUNNER))
         start = (*runner, "start", "--job-dir", str(job_dir), "--data-dir", data, "--work-dir", work)
         stop, status = ((*runner, word, "--work-dir", work) for word in ("stop", "status"))
-        return Layout("local", work, str(job_dir), start, stop, status)
+        return Layout("shell", work, str(job_dir), start, stop, status)
 
     def resources(self, worker: str = "") -> list[Resource]:
         """A machine for each folder."""

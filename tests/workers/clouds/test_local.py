@@ -75,7 +75,7 @@ def test_a_machine_whose_runner_is_gone_is_not_alive(settings: Settings, cloud: 
 
 def test_the_job_is_told_all_its_folders(settings: Settings, cloud: LocalCloud, tmp_path: Path) -> None:
     layout = cloud.layout("job-1", tmp_path / "Job_1_ada_probe_1")
-    assert layout.connection == "local"
+    assert layout.connection == "shell"
     assert layout.start_command[-6:] == (
         *("--job-dir", str(tmp_path / "Job_1_ada_probe_1")),
         *("--data-dir", str(settings.storage / "data")),

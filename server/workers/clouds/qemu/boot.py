@@ -205,7 +205,7 @@ class _Attempt:
         self._record(machine)
         seed, name, login = self.booter.entropy(64).hex(), self.spec.worker, self.spec.ssh_public_key
         who = Identity(seed, name, host_key=self.key.private, authorized_key=login)
-        give_identity(self.folder / "identity", who, self.booter.now, deadline.left())
+        give_identity(self.booter.machines.identity(self.spec.worker), who, self.booter.now, deadline.left())
         return self._record(machine.model_copy(update={"ready": ready}))
 
     def _record(self, machine: Machine) -> Machine:

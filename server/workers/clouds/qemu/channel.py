@@ -5,6 +5,7 @@ Only who may open the machine's unix socket can speak here: no network, no login
 """
 
 import json
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from server.workers.clouds.qemu.sockets import connect
 REPEAT_S = 0.7
 CLOCK_TOLERANCE_S = 0.5
 CLOCK_TRIES = 5
+CONNECT_LIMIT_S = 10.0
+LOOK_S = 1.0
+SHELL_REPEAT_S = 10.0
 
 
 class ChannelError(InfrastructureError):
@@ -38,6 +42,15 @@ class Identity:
     name: str
     host_key: str
     authorized_key: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an order printed, its exit code, and the guest's clock when it was done (Unix seconds)."""
+
+    code: int
+    out: str
+    time: float
 
 
 def give_identity(socket_path: Path, identity: Identity, now: Callable[[], float], timeout_s: float) -> None:
@@ -62,47 +75,69 @@ def run_in_guest(socket_path: Path, script: str, timeout_s: float, repeat_s: flo
     return _tell(socket_path, lambda: {"run": script}, timeout_s, repeat_s or timeout_s).out
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What an order printed, and the guest's clock when it was done (Unix seconds)."""
+def shell_in_guest(socket_path: Path, script: str, wanted: Callable[[], bool]) -> Answer:
+    """Run a root shell script that may be run twice, for as long as it is ``wanted``; the guest ends it when it is not.
 
-    out: str
-    time: float
-
-
-def _tell(socket_path: Path, order: Callable[[], dict[str, object]], timeout_s: float, repeat_s: float) -> _Answer:
+    Raises ChannelError where there is no answer.
+    """
     try:
-        with connect(socket_path, timeout_s) as connection:
-            line = _ask(connection, order, time.monotonic() + timeout_s, repeat_s)
+        return _converse(socket_path, lambda: {"run": script}, wanted, SHELL_REPEAT_S)
+    except TimeoutError:
+        raise ChannelError("the guest said nothing on its identity port before whoever asked was gone") from None
+
+
+def _tell(socket_path: Path, order: Callable[[], dict[str, object]], timeout_s: float, repeat_s: float) -> Answer:
+    """The answer to an order that succeeded. Raises ChannelError."""
+    until = time.monotonic() + timeout_s
+    try:
+        answer = _converse(socket_path, order, lambda: time.monotonic() < until, repeat_s)
     except TimeoutError:
         raise ChannelError(f"the guest said nothing on its identity port in {timeout_s:.0f} s") from None
+    if answer.code:
+        raise ChannelError(f"the guest could not do it (exit code {answer.code}): {answer.out.strip()[-500:]}")
+    return answer
+
+
+def _converse(socket_path: Path, order: Callable[[], dict[str, object]], wanted: Callable[[], bool], repeat_s: float) -> Answer:
+    """The answer to an order. Raises ChannelError, TimeoutError where none came while it was wanted."""
+    try:
+        with connect(socket_path, CONNECT_LIMIT_S) as connection:
+            return _answer(_ask(connection, order, wanted, repeat_s))
+    except TimeoutError:
+        raise
     except OSError as problem:
         raise ChannelError(f"the guest's identity port is not there: {problem}") from problem
-    return _answer(line)
 
 
-def _ask(connection: socket.socket, order: Callable[[], dict[str, object]], until: float, repeat_s: float) -> str:
-    """The first line that comes back; raises TimeoutError where none does."""
-    got = b""
-    while (left := until - time.monotonic()) > 0:
-        connection.settimeout(min(repeat_s, left))
+def _ask(connection: socket.socket, order: Callable[[], dict[str, object]], wanted: Callable[[], bool], repeat_s: float) -> bytes:
+    """The line that answers the order; what answers somebody who has left before is passed over. Raises TimeoutError."""
+    number, got, again = secrets.token_hex(8), b"", float("-inf")
+    while wanted():
         with suppress(TimeoutError):
-            connection.sendall(json.dumps(order()).encode() + b"\n")
-            while part := connection.recv(65536):
-                got += part
-                if b"\n" in got:
-                    return got.partition(b"\n")[0].decode(errors="replace")
-            return got.decode(errors="replace")  # the machine has ended
-        repeat_s *= 2
+            if time.monotonic() >= again:
+                connection.sendall(json.dumps({**order(), "id": number}).encode() + b"\n")
+                again, repeat_s = time.monotonic() + repeat_s, 2 * repeat_s
+            connection.settimeout(max(0.001, min(LOOK_S, again - time.monotonic())))
+            if not (part := connection.recv(65536)):
+                return got  # the machine has ended
+            *lines, got = (got + part).split(b"\n")
+            for line in lines:
+                if _answers(line, number):
+                    return line
     raise TimeoutError
 
 
-def _answer(line: str) -> _Answer:
+def _answers(line: bytes, number: str) -> bool:
+    """Whether it may be the answer to the order of that number: nonsense may, and what machines of old snapshots say."""
+    try:
+        return bool(json.loads(line).get("id", number) == number)
+    except (ValueError, AttributeError):
+        return True
+
+
+def _answer(line: bytes) -> Answer:
     try:
         answer = json.loads(line)
-        code, out, at = int(answer["rc"]), str(answer["out"]), float(answer["time"])
+        return Answer(int(answer["rc"]), str(answer["out"]), float(answer["time"]))
     except (ValueError, KeyError, TypeError):
-        raise ChannelError(f"the guest answered {line[:200]!r} on its identity port") from None
-    if code:
-        raise ChannelError(f"the guest could not do it (exit code {code}): {out.strip()[-500:]}")
-    return _Answer(out, at)
+        raise ChannelError(f"the guest answered {line[:200].decode(errors='replace')!r} on its identity port") from None

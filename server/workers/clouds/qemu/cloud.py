@@ -4,6 +4,7 @@ them.
 Owns their start and stop, and looking for machines. Workers are made by Terraform only.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worker_variables
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.locks import is_held
+from server.workers.clouds.qemu import guest_shell
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
@@ -155,11 +157,12 @@ class QemuCloud:
         """The NFS server's process; None where none runs."""
         return self._nfs.pid
 
-    def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
+    def layout(self, worker: str, job_dir: Path) -> Layout:
         """The job's folder is mounted on the worker by its start command."""
         mounts = ("--nfs", HOST_SEEN_BY_GUEST, "--port", str(self._nfs.port), "--job", job_dir.name)
         start, stop, status = (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"), (WORKER_PROGRAM, "status")
-        return Layout("ssh", WORK_DIR, JOB_DIR, start, stop, status)
+        shell = (sys.executable, "-I", "-m", guest_shell.__name__, str(self._machines.identity(worker)))
+        return Layout("shell", WORK_DIR, JOB_DIR, start, stop, status, shell)
 
     def resources(self, worker: str = "") -> list[Resource]:
         """Machines that run, what dead ones left, and snapshots that were never finished.

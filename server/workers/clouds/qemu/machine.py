@@ -111,7 +111,7 @@ class Machines:
         """The same for who holds the lock."""
         machine = self.find(guest.worker)
         if machine and machine.spec.persistent:
-            _power_off(machine.pid, self.folder(guest.worker) / "identity")
+            _power_off(machine.pid, self.identity(guest.worker))
         self.end(guest)
         shutil.rmtree(self.folder(guest.worker), ignore_errors=True)
 
@@ -134,6 +134,10 @@ class Machines:
         """The machine's folder."""
         return self.home.machines / worker
 
+    def identity(self, worker: str) -> Path:
+        """The socket over which the machine is told who it is, and commands."""
+        return self.folder(worker) / "identity"
+
     def console(self, worker: str) -> str:
         """The end of what the machine and QEMU said."""
         return "".join(_tail(self.folder(worker) / name) for name in ("console.log", "qemu.log"))
@@ -155,7 +159,7 @@ def _power_off(pid: int, identity: Path) -> None:
         return
     try:
         with suppress(ChannelError):  # it may be gone before it has answered
-            run_in_guest(identity, "sync; systemctl --no-block poweroff", POWER_OFF_ANSWER_S, POWER_OFF_REPEAT_S)
+            run_in_guest(identity, "systemctl --no-block poweroff", POWER_OFF_ANSWER_S, POWER_OFF_REPEAT_S)
         wait_gone(handle, POWER_OFF_LIMIT_S)
     finally:
         os.close(handle)

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from server.workers.clouds.qemu import channel
-from server.workers.clouds.qemu.channel import ChannelError, Identity, give_identity, run_in_guest
+from server.states import Reason
+from server.workers.causes import classify
+from server.workers.clouds.qemu import channel, guest_shell
+from server.workers.clouds.qemu.channel import ChannelError, Identity, give_identity, run_in_guest, shell_in_guest
 
 WHO = Identity("00ff", "job-7", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "ssh-ed25519 AAAA")
 Guest = Callable[[list[dict[str, object]]], bytes]
@@ -32,6 +36,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     server.bind(str(tmp_path / "identity"))
     server.listen()
     threads: list[threading.Thread] = []
+    numbers: list[str] = []
 
     def start(answer: Guest) -> list[dict[str, object]]:
         heard: list[dict[str, object]] = []
@@ -45,8 +50,10 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
         def converse(lines: Iterable[str], connection: socket.socket) -> None:
             for line in lines:
-                heard.append(json.loads(line))
-                said = answer(heard)
+                order = json.loads(line)
+                numbers.append(order.pop("id"))
+                heard.append(order)
+                said = answer(heard).replace(b"NUMBER", numbers[-1].encode())
                 if said == b"hang up":
                     return
                 connection.sendall(said)
@@ -123,3 +130,39 @@ def test_nonsense_is_refused(guest: Callable[[Guest], list[dict[str, object]]], 
 def test_no_socket_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(ChannelError, match="not there"):
         give_identity(tmp_path / "identity", WHO, clock, 1)
+
+
+def test_what_answers_somebody_who_left_before_is_passed_over(
+    guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
+) -> None:
+    late = b'{"rc": 1, "out": "late", "time": 0, "id": "another"}\n'
+    guest(lambda _: late + b'{"rc": 0, "out": "mine", "time": 0, "id": "NUMBER"}\n')
+    assert run_in_guest(tmp_path / "identity", "true", 5) == "mine"
+
+
+def test_a_shell_command_has_its_own_exit_code(guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path) -> None:
+    heard = guest(lambda _: b'{"rc": 3, "out": "said\\n", "time": 0, "id": "NUMBER"}\n')
+    done = shell(tmp_path / "identity", "echo said; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
+    assert heard == [{"run": "echo said; exit 3"}]
+
+
+def test_a_machine_without_a_line_does_not_answer_its_shell(tmp_path: Path) -> None:
+    done = shell(tmp_path / "identity", "true")
+    assert (done.returncode, done.stdout) == (255, "")
+    assert classify(done.stderr) is Reason.MACHINE_UNREACHABLE
+
+
+def test_a_shell_command_is_given_up_when_nobody_wants_it(
+    guest: Callable[[Guest], list[dict[str, object]]], tmp_path: Path
+) -> None:
+    guest(lambda _: b"")
+    looks = iter([True, False])
+    with pytest.raises(ChannelError, match="said nothing"):
+        shell_in_guest(tmp_path / "identity", "sleep 60", lambda: next(looks))
+
+
+def shell(socket_path: Path, command: str) -> "subprocess.CompletedProcess[str]":
+    """As Ansible asks for it."""
+    words = [sys.executable, "-I", "-m", guest_shell.__name__, str(socket_path), "-c", command]
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
