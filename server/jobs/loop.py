@@ -4,11 +4,9 @@ It sleeps until the next deadline or a wake-up. All it knows is in the database 
 where a killed one stopped.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 
 import structlog
 from peewee import OperationalError, PeeweeException
@@ -30,7 +28,6 @@ from server.workers.sweeper import Sweeper
 from server.workers.warmer import Warmer
 
 DATABASE_PAUSE_S = 2.0
-NICENESS = 5
 TIDY_INTERVAL_S = 24 * 3600.0
 HEARTBEAT_LOOKS = 4  # at a started job, in the time after which a heartbeat is late
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
@@ -69,7 +66,7 @@ class Loop:
         self._steady = steady
         self._turned = turned
         self._last = (clock(), steady())
-        self._executor = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step", initializer=_step_back)
+        self._executor = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int | str, Future[None]] = {}  # by the worker's number, or the name of what is nobody's
         self._tidy_due = 0.0
         self._sweep_due = 0.0
@@ -290,13 +287,6 @@ def _at_work(workers: list[Worker]) -> dict[str, int]:
         owner = owners.get(worker.job_id or 0, "")
         weights[owner] = weights.get(owner, 0) + worker.weight
     return weights
-
-
-def _step_back() -> None:
-    """What this thread starts leaves the processor to the API and the loop: on Linux each thread has its own niceness."""
-    with suppress(OSError):
-        own = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + NICENESS)
 
 
 def _is_current(job: Job, worker: Worker) -> bool:

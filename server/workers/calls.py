@@ -16,6 +16,7 @@ from typing import Any
 from python_terraform import Terraform
 
 from server.errors import InfrastructureError
+from server.niceness import TOOL, step_back
 
 INTERRUPT_GRACE_S = 15.0
 OUTPUT_LIMIT = 1_000_000  # characters
@@ -68,6 +69,7 @@ class Command(Terraform):  # type: ignore[misc]  # the package has no types
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
             )
+        step_back(child.pid, TOOL)
         try:
             code = child.wait(self._timeout_s)
         except subprocess.TimeoutExpired:

@@ -29,6 +29,8 @@ from typing import IO, Any
 
 import psutil
 
+from server.niceness import TOOL, step_back
+
 CLIENT = Path(__file__).with_name("play_client.py")
 PROGRAM = "ansible-playbook"
 BACKLOG = 64
@@ -202,6 +204,7 @@ def _play(order: Mapping[str, Any], terminal: Sequence[int]) -> None:
 
 def _become_a_play() -> None:
     os.setsid()
+    step_back(os.getpid(), TOOL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kernel = ctypes.CDLL(None)

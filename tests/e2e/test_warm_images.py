@@ -20,6 +20,7 @@ from server.catalog.flavors import Flavor, read_flavors
 from server.client import Client
 from server.errors import InfrastructureError
 from server.installation import installation_id
+from server.niceness import PATIENT
 from server.settings import Settings
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
@@ -104,7 +105,7 @@ def test_one_that_is_given_up_leaves_nothing_and_takes_no_time(installation: Ins
     with ThreadPoolExecutor(1) as pool:
         making = pool.submit(installation.cloud.warm_up, flavor, unwanted.is_set)
         eventually(lambda: making.done() or any(name.startswith("canary-") for name in installation.running()))
-        assert [psutil.Process(pid).nice() for pid in installation.running().values()] == [10]
+        assert [psutil.Process(pid).nice() for pid in installation.running().values()] == [PATIENT]
         begin = time.monotonic()
         unwanted.set()
         with pytest.raises(InfrastructureError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.niceness import TOOL
 from server.settings import CHECKOUT
 from server.workers.playbooks import Host, Playbooks, PlayOutcome
 from server.workers.preloaded import CLIENT, Preloaded
@@ -72,6 +73,12 @@ def test_a_play_is_forked_and_nothing_is_imported_again(playbooks: Playbooks, pr
         check=True,
     )
     assert 0 < forked < 1.6 * float(alone.stdout), "a play computes about as long as the imports alone, and not both"
+
+
+def test_a_play_goes_after_the_controller(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    playbooks.announce(directory, HERE)
+    assert start(playbooks, directory, "sh", "-c", f"nice > {tmp_path}/nice").ok
+    assert int((tmp_path / "nice").read_text()) == psutil.Process().nice() + TOOL
 
 
 def test_it_is_started_again_after_its_end(playbooks: Playbooks, preloaded: Preloaded, directory: Path) -> None:

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.errors import SetupMissing
+from server.niceness import TOOL
 from server.workers.calls import TerraformTimeout, first_error
 from server.workers.terraform import Module, TerraformError, terraform_binary
 
@@ -106,11 +108,12 @@ def test_a_workspace_s_name_cannot_be_a_path_or_an_option(module: Module, name: 
 
 def test_a_terraform_that_hangs_is_ended(module: Module, tmp_path: Path) -> None:
     slow = tmp_path / "terraform"
-    slow.write_text('#!/bin/sh\ncase "$*" in *init*) exit 0;; esac\necho begun; sleep 60\n')
+    slow.write_text('#!/bin/sh\ncase "$*" in *init*) exit 0;; esac\necho begun; sleep 0.3; nice; sleep 60\n')
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(TerraformTimeout, match="longer than 1 s") as caught:
         Module(module.path, tmp_path / "other", str(slow), dict).apply("job-1", {"size": 1}, 1)
     assert "begun" in caught.value.output
+    assert caught.value.output.split()[-1] == str(psutil.Process().nice() + TOOL), "the controller goes first"
 
 
 def test_a_computer_without_terraform_is_told_so(tmp_path: Path) -> None:

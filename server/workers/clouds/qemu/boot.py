@@ -10,11 +10,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.niceness import MACHINE, PATIENT, step_back
 from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import Accel, find_accel
@@ -22,7 +22,6 @@ from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.images import Image
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
-from server.workers.clouds.qemu.process import PROC
 from server.workers.clouds.qemu.qmp import Qmp, QmpError
 
 POLL_S = 0.01
@@ -30,9 +29,6 @@ LOGIN_POLL_S = 0.2
 START_LIMIT_S = 30.0
 # A clone that is not itself by then never will be: boot instead. Long, since a busy computer is no reason to boot.
 CLONE_LIMIT_S = 60.0
-# About a tenth of what a job's machine gets where they compete. The systemd in a guest that gets much less gives up on its units.
-NICE = "10"
-PATIENTLY = ("nice", "-n", NICE)
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 
@@ -171,7 +167,7 @@ class _Attempt:
         command = qemu_command(self.spec.guest, self.accel, self.spec.shape, self.image, disk, ram, state is not None)
         with (self.folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
-                [*PATIENTLY, *command] if patient else command,
+                command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -179,9 +175,7 @@ class _Attempt:
                 start_new_session=True,  # it outlives who started it
                 pass_fds=() if state is None else (state,),
             )
-        if patient:
-            with suppress(OSError):  # this kernel does not group by session
-                (PROC / str(process.pid) / "autogroup").write_text(NICE)
+        step_back(process.pid, PATIENT if patient else MACHINE)
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         self._record(Machine(spec=self.spec, host_key=self.key.public, pid=process.pid))
         return process
