@@ -8,18 +8,22 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField, fn
+from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
 from server import migrations
+from server.database import Database
 from server.errors import CumulusError
+from server.statements import add, rows, tuples
+from server.statements import change as change_row
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 
 BUSY_TIMEOUT_MS = 10_000
 # Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
 _UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
 _LIVING = "state <> 'deleted'"
+_LARGE = "settings"  # of a job: lists are without them
 CACHE_KIB = 2_048  # of each connection, and each thread has its own; more is in the system's cache of files anyway
 
 
@@ -27,6 +31,14 @@ class Row(Model):
     """Base of all tables; bound to a database by :func:`open_database`."""
 
     id = AutoField()
+
+    @classmethod
+    def get_by_id(cls, pk: int) -> Self:
+        """The row of that number. Raises DoesNotExist."""
+        found = rows(cls, "id = ?", pk)
+        if not found:
+            raise cls.DoesNotExist(f"{cls._meta.table_name} {pk}")  # type: ignore[attr-defined]  # made by peewee
+        return found[0]
 
 
 class Stateful(Row):
@@ -170,7 +182,7 @@ def open_database(path: Path) -> SqliteDatabase:
         "cache_size": -CACHE_KIB,
     }
     # Also for the pragmas themselves: several processes may open a new database at once.
-    database = SqliteDatabase(str(path), pragmas=pragmas, timeout=BUSY_TIMEOUT_MS / 1000)
+    database = Database(str(path), pragmas, BUSY_TIMEOUT_MS / 1000)
     try:
         migrations.upgrade(database)
     except DatabaseError as problem:
@@ -201,7 +213,8 @@ class Commits:
 def insert(table: type[Stateful], change: Change, **fields: Any) -> Any:
     """Add a row in its first state with its first event, in one transaction; returns it."""
     with _database(table).atomic("IMMEDIATE"):
-        row = table.create(state_since=change.at, created=change.at, **fields)
+        row = table(state_since=change.at, created=change.at, **fields)
+        add(row)
         _record(table, row.id, "", row.state, change)
         return row
 
@@ -222,10 +235,9 @@ def move(
     _require(old, new)
     with _database(table).atomic("IMMEDIATE"):
         values = {"state": new, "state_since": change.at, **(fields or {})}
-        moved = table.update(values).where(table.id == row_id, table.state == old).execute()
-        if moved:
+        if moved := change_row(table, row_id, old, values):
             _record(table, row_id, old, new, change)
-        return bool(moved)
+        return moved
 
 
 def note(table: type[Row], row_id: int, change: Change) -> None:
@@ -252,9 +264,10 @@ def _require(old: JobState | WorkerState, new: JobState | WorkerState) -> None:
 
 def _record(table: type[Row], row_id: int, old: str, new: str, change: Change) -> None:
     subject = table._meta.table_name
-    Event.create(
+    event = Event(
         at=change.at, subject=subject, subject_id=row_id, who=change.who, old=old, new=new, reason=change.reason, text=change.text
     )
+    add(event)
 
 
 def _database(table: type[Row]) -> SqliteDatabase:
@@ -262,25 +275,21 @@ def _database(table: type[Row]) -> SqliteDatabase:
     return database
 
 
-def _slim() -> Any:
-    """A query for jobs without their settings, which may be large."""
-    return Job.select(*(field for field in Job._meta.sorted_fields if field is not Job.settings))
-
-
 def unfinished_jobs() -> list[Job]:
     """The jobs that something may still happen to, oldest first, without their settings. Uses a partial index."""
-    return list(_slim().where(SQL(_UNFINISHED)).order_by(Job.id))
+    return rows(Job, f"{_UNFINISHED} ORDER BY id", without=_LARGE)
 
 
 def jobs_in_motion() -> list[Job]:
     """Those of them that do not wait for a machine: their number is bounded by the machines and the uploads, not by the queue."""
-    return list(_slim().where(SQL(_UNFINISHED), Job.state != JobState.QUEUED).order_by(Job.id))
+    return rows(Job, f"{_UNFINISHED} AND state <> 'queued' ORDER BY id", without=_LARGE)
 
 
 def jobs_of(workers: Sequence[Worker]) -> list[Job]:
     """The jobs that these machines are for and that something may still happen to, without their settings."""
     numbers = [worker.job_id for worker in workers if worker.job_id is not None]
-    return list(_slim().where(Job.id.in_(numbers), SQL(_UNFINISHED))) if numbers else []
+    marks = ", ".join("?" for _ in numbers)
+    return rows(Job, f"id IN ({marks}) AND {_UNFINISHED}", *numbers, without=_LARGE) if numbers else []
 
 
 @dataclass(frozen=True)
@@ -297,10 +306,10 @@ class Queued:
 
 def queued_jobs(now: float) -> list[Queued]:
     """The jobs that wait for a machine and may begin, oldest first."""
-    columns = (Job.id, Job.owner, Job.flavor, Job.weight, Job.priority, Job.state_since)
-    queued = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.not_before <= now
-    query: Any = Job.select(*columns).where(*queued).order_by(Job.id).tuples()
-    return [Queued(*row) for row in query]
+    names = ("id", "owner", "flavor", "weight", "priority", "state_since")
+    return [
+        Queued(*found) for found in tuples(Job, names, f"{_UNFINISHED} AND state = 'queued' AND not_before <= ? ORDER BY id", now)
+    ]
 
 
 def let_spared_begin(now: float) -> None:
@@ -311,11 +320,10 @@ def let_spared_begin(now: float) -> None:
 
 def next_queued_at(now: float) -> float | None:
     """When the next of the waiting jobs may begin that may not yet (Unix seconds)."""
-    later = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.not_before > now
-    at: float | None = Job.select(fn.MIN(Job.not_before)).where(*later).scalar()
-    return at
+    later = f"{_UNFINISHED} AND state = 'queued' AND not_before > ? ORDER BY not_before LIMIT 1"
+    return next((at for (at,) in tuples(Job, ("not_before",), later, now)), None)
 
 
 def living_workers() -> list[Worker]:
     """The workers whose end is not confirmed, oldest first. Uses a partial index."""
-    return list(Worker.select().where(SQL(_LIVING)).order_by(Worker.id))
+    return rows(Worker, f"{_LIVING} ORDER BY id")

@@ -1,14 +1,15 @@
 """What an installation remembers beside jobs and machines: a few named texts, with who set them and when."""
 
 from server.models import Change, Switch
+from server.statements import rows
 
 DRAINED = "drained"
 
 
 def read_switch(name: str) -> str:
     """The text of a switch; "" where it was never set."""
-    row = Switch.get_or_none(Switch.name == name)
-    return "" if row is None else str(row.value)
+    found = rows(Switch, "name = ?", name)
+    return str(found[0].value) if found else ""
 
 
 def write_switch(name: str, value: str, change: Change) -> None:
