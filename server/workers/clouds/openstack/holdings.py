@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.base import CloudError, Resource
-from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.access import Access, look_up, remove_server
 from server.workers.clouds.openstack.snapshots import TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
@@ -102,7 +102,7 @@ class Holdings:
         if found is None:
             return True
         if found.task_state != "deleting":
-            cloud.compute.delete_server(found, ignore_missing=True, force=True)
+            remove_server(cloud, identifier)
         return False
 
     def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:

@@ -137,6 +137,11 @@ class Site:
         """What the sweeper sees."""
         return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, 60)
 
+    def servers(self) -> Servers:
+        """The template's machines in Nova."""
+        access = Access(self.settings, lambda _: connection(self.double))
+        return Servers(access, NAME, Waiting(self._tick, lambda _: None))
+
     def build(self, *, fresh: bool = False) -> None:
         self.template().build(self.told.append, fresh=fresh)
 

@@ -25,8 +25,8 @@ Record = dict[str, Any]
 class Double:
     """The cloud. Tests look at ``servers``, ``volumes`` and ``snapshots`` (id -> record), and change them as Nova would.
 
-    ``refuse``: a request whose "METHOD /path" begins so is refused with 500. ``step`` is told of each request that changes
-    something, by the client.
+    ``refuse``: a request whose "METHOD /path" begins so is refused with 500. ``vanishing``: Nova's word for an action, just
+    before which somebody else removes the server. ``step`` is told of each request that changes something, by the client.
     """
 
     url: str = ""
@@ -35,6 +35,7 @@ class Double:
     snapshots: dict[str, Record] = field(default_factory=dict)
     fail_snapshots: bool = False
     refuse: str = ""
+    vanishing: str = ""
     step: Callable[[str], None] = lambda _: None
     made: int = 0
 
@@ -61,7 +62,7 @@ class Double:
         """All is gone."""
         for kind in (self.servers, self.volumes, self.snapshots):
             kind.clear()
-        self.fail_snapshots, self.refuse = False, ""
+        self.fail_snapshots, self.refuse, self.vanishing = False, "", ""
 
     def _add(self, kind: dict[str, Record], record: Record) -> str:
         self.made += 1
@@ -140,6 +141,8 @@ def _nova(double: Double) -> Blueprint:
 
     @app.post("/servers/<one>/action")
     def done(one: str) -> tuple[str, int]:
+        if double.vanishing in request.json:
+            double.remove_server(one)
         server = double.servers.get(one) or abort(404)
         if "forceDelete" in request.json:
             double.remove_server(one)

@@ -59,7 +59,10 @@ def size(identifier: str, name: str, cpus: int, ram_mb: int, **more: Any) -> dic
 
 @dataclass
 class RecordedCloud:
-    """What the services hold; ``failing``: part of a path -> status and body; ``slow_s``: seconds before each answer."""
+    """What the services hold; ``failing``: part of a path -> status and body; ``slow_s``: seconds before each answer.
+
+    ``vanishing``: ids of what somebody else removes between a look at it and its deletion.
+    """
 
     servers: list[dict[str, Any]] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
@@ -90,6 +93,7 @@ class RecordedCloud:
         }
     )
     failing: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    vanishing: set[str] = field(default_factory=set)
     password: str = "right"
     slow_s: float = 0.0
     calls: list[str] = field(default_factory=list)
@@ -193,6 +197,8 @@ class RecordedCloud:
         rows.remove(found[0])
         if kind == "servers":  # delete_on_termination
             self.volumes[:] = [one for one in self.volumes if one["name"] != found[0]["name"]]
+        if identifier in self.vanishing:
+            return 404, _missing(path)
         return 204 if kind == "ports" else 202, None
 
 

@@ -81,6 +81,16 @@ def test_what_is_deleted_is_gone_when_the_call_returns(cloud: OpenstackCloud, ap
     assert (api.servers, api.volumes, api.ports) == ([], [], [])
 
 
+def test_what_somebody_else_removes_between_the_look_and_the_deletion_counts_as_deleted(
+    cloud: OpenstackCloud, api: RecordedCloud
+) -> None:
+    api.servers, api.volumes = [server("s1", "job-1")], [volume("v2", "job-2", "available")]
+    api.ports, api.vanishing = [port("p1", "job-1")], {"s1", "v2", "p1"}
+    for resource in cloud.resources():
+        cloud.delete(resource)
+    assert (api.servers, api.volumes, api.ports) == ([], [], [])
+
+
 def test_a_volume_that_stays_attached_is_told_after_the_time_limit(
     cloud: OpenstackCloud, api: RecordedCloud, settings: Settings
 ) -> None:

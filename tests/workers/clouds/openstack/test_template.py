@@ -190,6 +190,14 @@ def test_a_machine_in_error_is_replaced(built: Site) -> None:
     assert others(built) == []
 
 
+@pytest.mark.parametrize(("status", "action"), [("ACTIVE", "os-stop"), ("SHUTOFF", "forceDelete")])
+def test_a_machine_that_somebody_else_removes_at_that_moment_counts_as_removed(site: Site, status: str, action: str) -> None:
+    machine = site.double.add_server(site.double.add_volume(), status=status, metadata={"cumulus_template": "cumulus-template"})
+    site.double.vanishing = action
+    site.servers().remove([machine])
+    assert site.double.servers == {}
+
+
 def test_what_is_missing_is_said(site: Site) -> None:
     site.settings_given = {}
     with pytest.raises(InvalidInput, match="no image is named"):
