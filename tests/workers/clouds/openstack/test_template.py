@@ -1,6 +1,7 @@
 """The template on OpenStack and its snapshots: what is made, which one counts, and that whatever breaks off can be done again."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -287,11 +288,43 @@ def test_pruning_spares_what_is_in_use(built: Site) -> None:
 def test_pruning_takes_what_broken_attempts_have_left(built: Site) -> None:
     name = built.take()
     (volume,) = template_volumes(built)
-    tags = {"cumulus_template": "cumulus-template"}
+    tags = {"cumulus_template": "cumulus-template", "cumulus_server": "ctest"}
     for status in ("available", "error"):
         built.double.add_snapshot(volume["id"], name="cumulus-template-9", status=status, metadata=dict(tags))
     assert built.template().prune(5, built.told.append) == []
     assert [one["name"] for one in built.double.snapshots.values()] == [name]
+
+
+def test_a_snapshot_that_another_installation_is_at_work_on_is_left_to_it(built: Site, tmp_path: Path) -> None:
+    other = Site(built.double, tmp_path / "other", server_id="cother", now=built.now)
+    other.take()
+    at = other.steps.taken.index("before canary") + 1
+    assert broken_off(other, Steps(at), "take")
+    (theirs,) = others(built)
+    ours = built.take()
+    built.template().prune(1, built.told.append)
+    assert (others(built), built.promoted()) == ([theirs], [ours])
+    assert [line for line in built.told if "of the installation cother is not finished" in line]
+    last = other.take()
+    assert (others(built), built.promoted()) == ([], [last])
+
+
+@pytest.mark.parametrize(("age_h", "left"), [(23, 1), (25, 0)])
+def test_an_unfinished_snapshot_that_names_no_installation_goes_after_a_day(built: Site, age_h: int, left: int) -> None:
+    (volume,) = template_volumes(built)
+    made = datetime.fromtimestamp(built.now - age_h * 3600, UTC).replace(tzinfo=None).isoformat()
+    tags = {"cumulus_template": "cumulus-template"}
+    built.double.add_snapshot(volume["id"], name="cumulus-template-9", created_at=made, metadata=tags)
+    built.template().prune(5, built.told.append)
+    assert len(others(built)) == left
+
+
+def test_a_removal_of_a_shared_snapshot_that_broke_off_is_ended_by_any_installation(built: Site, tmp_path: Path) -> None:
+    _, second = built.take(), built.take()
+    built.double.snapshots[next(iter(built.double.snapshots))]["status"] = "deleting"
+    Site(built.double, tmp_path / "other", server_id="cother", now=built.now).template().prune(5, built.told.append)
+    assert built.listed() == [second]
+    assert len(built.double.snapshots) == 1
 
 
 def test_nothing_of_the_template_is_an_orphan(built: Site) -> None:
