@@ -30,6 +30,7 @@ from server.workers.clouds.openstack.template import Making, OpenstackTemplate
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.ssh import CommandFailed, Login
+from server.workers.clouds.trial import once_ready
 from server.workers.playbooks import PlayOutcome
 from server.workers.terraform import Module, TerraformError
 from tests.workers.clouds.openstack.double import Double
@@ -174,7 +175,7 @@ class Site:
             raise CommandFailed(f"{script} failed (exit code 1): no", "no\n")
         if script == SEAL:
             server["status"] = "SHUTOFF"
-        elif "mount_storage" in script or script == UNMOUNT:
+        elif script.startswith(once_ready("")) or script == UNMOUNT:
             self.mounted = "mount_storage" in script
         elif script not in ("true", HOLD):
             self.tried.append((script, self.mounted))
