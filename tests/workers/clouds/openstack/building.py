@@ -25,7 +25,7 @@ from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
 from server.workers.clouds.openstack.servers import Servers
-from server.workers.clouds.openstack.snapshots import TEMPLATE, Snapshots
+from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
@@ -162,8 +162,8 @@ class Site:
         self.now += 1
         return self.now
 
-    def _variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
-        return {"server_id": self.server_id, "worker": worker, "flavor": flavor.name, "snapshot": snapshot}
+    def _variables(self, worker: str, flavor: Flavor, snapshot: Kept) -> dict[str, object]:
+        return {"server_id": self.server_id, "worker": worker, "flavor": flavor.name, "snapshot": snapshot.name}
 
     def _run(self, login: Login, script: str, timeout_s: float) -> str:
         """What a machine does; its address is its server's id."""

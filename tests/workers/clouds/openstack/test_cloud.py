@@ -1,6 +1,7 @@
 """The driver against recorded answers of a real cloud."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from server.workers.clouds.openstack.access import terraform_environment
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.conftest import give_password
-from tests.workers.clouds.openstack.recorded import RecordedCloud, port, server, snapshot, volume
+from tests.workers.clouds.openstack.recorded import PROJECT, RecordedCloud, port, server, snapshot, volume
 
 FAULT = (
     "Build of instance aborted: VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. "
@@ -320,6 +321,36 @@ def test_the_private_half_of_a_host_key_is_a_secret_and_new_for_each_machine(
     assert one["host_key"] != other["host_key"]
     plain = {name: value for name, value in one.items() if name != "host_key_private"}
     assert "PRIVATE" not in json.dumps(plain) + repr(one)
+
+
+@pytest.mark.parametrize(
+    ("disk_gb", "told"),
+    [
+        (None, "have a disk of 2 GB, and the snapshot first needs 4 GB: raise the setting worker_disk_gb, or give it a DISK in"),
+        (3, "have a disk of 3 GB, and the snapshot first needs 4 GB: raise its DISK in flavors.tsv"),
+    ],
+)
+def test_a_disk_that_is_smaller_than_the_snapshot_is_refused_before_anything_is_made(
+    cloud: OpenstackCloud, api: RecordedCloud, flavor: Flavor, disk_gb: int | None, told: str
+) -> None:
+    promoted = snapshot("n1", "first", cumulus_template="cumulus-template", cumulus_promoted="1000")
+    api.snapshots = [{**promoted, "size": 4}]
+    with pytest.raises(CloudError, match=f"machines of m1.4xlarge {told}") as caught:
+        cloud.terraform_vars("job-1", replace(flavor, disk_gb=disk_gb))
+    assert caught.value.reason is Reason.FLAVOR_TOO_SMALL
+    api.calls.clear()
+    assert cloud.terraform_vars("job-1", replace(flavor, disk_gb=4))["disk_gb"] == 4
+    assert [call for call in api.calls if "/auth/" not in call] == [f"GET /volume/v3/{PROJECT}/snapshots/detail"]
+
+
+def test_a_machine_that_is_being_made_keeps_its_disk_when_a_larger_snapshot_is_promoted(
+    cloud: OpenstackCloud, api: RecordedCloud, flavor: Flavor
+) -> None:
+    promoted = snapshot("n1", "first", cumulus_template="cumulus-template", cumulus_promoted="1000")
+    api.snapshots, api.volumes = [{**promoted, "size": 4}], [volume("v1", "job-1", "available")]
+    assert cloud.terraform_vars("job-1", flavor)["disk_gb"] == 2
+    with pytest.raises(CloudError):
+        cloud.terraform_vars("job-2", flavor)
 
 
 @pytest.mark.parametrize(
