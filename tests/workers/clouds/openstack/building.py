@@ -81,8 +81,9 @@ def connection(double: Double) -> Connection:
     """A real connection to the cloud in memory; the same one each time, since the SDK takes half a second to make one."""
     wire = requests.Session()
     wire.mount("http://", _Wire(double))
-    who = {"username": "u", "password": "p", "project_name": "p", "user_domain_id": "default", "project_domain_id": "default"}
-    return Connection(session=Session(auth=Password(auth_url=f"{double.url}/identity/v3", **who), session=wire), region_name="R")
+    who = {"username": "cumulus", "password": double.password, "project_name": "cumulus"}
+    auth = Password(auth_url=f"{double.url}/identity/v3", user_domain_id="default", project_domain_id="default", **who)
+    return Connection(session=Session(auth=auth, session=wire), region_name="RegionOne")
 
 
 @dataclass
@@ -257,7 +258,7 @@ class _TemplateModule(_InMemory):
             return known
         if double.volumes[volume]["status"] != "available":
             raise TerraformError("terraform apply: the volume has another machine")
-        return double.add_server(volume, metadata=dict(tags))
+        return double.add_server(volume=volume, keeps_volume=True, metadata=dict(tags))
 
 
 class _WorkerModule(_InMemory):
@@ -270,7 +271,7 @@ class _WorkerModule(_InMemory):
         snapshot = next(one["id"] for one in double.snapshots.values() if one["name"] == variables["snapshot"])
         volume = double.add_volume(metadata=dict(tags), snapshot_id=snapshot)
         site.steps("canary's volume made")
-        server = double.add_server(volume, metadata=dict(tags))
+        server = double.add_server(volume=volume, metadata=dict(tags))
         site.steps("canary made, no state yet")
         if site.creation_fails:
             double.servers[server] |= {"status": "ERROR", "fault": {"message": site.creation_fails}}

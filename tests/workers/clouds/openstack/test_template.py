@@ -12,7 +12,7 @@ from server.workers.clouds.locks import exclusive
 from server.workers.clouds.openstack.template import LOCK, is_at_work, lock_of
 from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.building import Killed, Site, Steps
-from tests.workers.clouds.openstack.double import Double, running_double
+from tests.workers.clouds.openstack.double import CINDER, Double, running_double
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +193,10 @@ def test_a_machine_in_error_is_replaced(built: Site) -> None:
 
 @pytest.mark.parametrize(("status", "action"), [("ACTIVE", "os-stop"), ("SHUTOFF", "forceDelete")])
 def test_a_machine_that_somebody_else_removes_at_that_moment_counts_as_removed(site: Site, status: str, action: str) -> None:
-    machine = site.double.add_server(site.double.add_volume(), status=status, metadata={"cumulus_template": "cumulus-template"})
-    site.double.vanishing = action
+    machine = site.double.add_server(
+        volume=site.double.add_volume(), status=status, metadata={"cumulus_template": "cumulus-template"}
+    )
+    site.double.vanishing.add(action)
     site.servers().remove([machine])
     assert site.double.servers == {}
 
@@ -235,8 +237,7 @@ def test_the_machine_of_a_build_that_failed_can_be_stopped(site: Site) -> None:
     assert site.told[-1] == "The template's machine does not run"
 
 
-@pytest.mark.parametrize("status", ["error", "error_deleting"])
-def test_a_volume_that_could_not_be_made_is_replaced(site: Site, status: str) -> None:
+def test_a_volume_that_could_not_be_made_is_replaced(site: Site) -> None:
     tags = {"cumulus_template": "cumulus-template", "cumulus_worker": "template-1", "cumulus_server": "ctest"}
     broken = site.double.add_volume(status="error", metadata=tags)
     site.build()
@@ -290,7 +291,7 @@ def test_pruning_takes_what_broken_attempts_have_left(built: Site) -> None:
     (volume,) = template_volumes(built)
     tags = {"cumulus_template": "cumulus-template", "cumulus_server": "ctest"}
     for status in ("available", "error"):
-        built.double.add_snapshot(volume["id"], name="cumulus-template-9", status=status, metadata=dict(tags))
+        built.double.add_snapshot("cumulus-template-9", volume["id"], status=status, metadata=dict(tags))
     assert built.template().prune(5, built.told.append) == []
     assert [one["name"] for one in built.double.snapshots.values()] == [name]
 
@@ -314,7 +315,7 @@ def test_an_unfinished_snapshot_that_names_no_installation_goes_after_a_day(buil
     (volume,) = template_volumes(built)
     made = datetime.fromtimestamp(built.now - age_h * 3600, UTC).replace(tzinfo=None).isoformat()
     tags = {"cumulus_template": "cumulus-template"}
-    built.double.add_snapshot(volume["id"], name="cumulus-template-9", created_at=made, metadata=tags)
+    built.double.add_snapshot("cumulus-template-9", volume["id"], created_at=made, metadata=tags)
     built.template().prune(5, built.told.append)
     assert len(others(built)) == left
 
@@ -341,12 +342,13 @@ def test_two_at_once_do_not_meet(built: Site) -> None:
 
 def test_a_cloud_that_fails_while_the_canary_is_removed_is_told_and_the_next_attempt_cleans_up(built: Site) -> None:
     built.take()
-    built.double.refuse = "DELETE /volume/v3/p0/snapshots"
+    built.double.failing[f"DELETE {CINDER}/snapshots"] = (500, "refused by the test")
     built.refused = "probe --version"
     with pytest.raises(InfrastructureError, match="does not run in the new snapshot"):
         built.take()
     assert any("the next attempt removes it" in line for line in built.told)
-    built.double.refuse, built.refused = "", ""
+    built.double.failing.clear()
+    built.refused = ""
     built.take()
     assert others(built) == []
 
