@@ -1,4 +1,7 @@
-"""Trying a new snapshot's programs on a machine of it. Owns what is asked there and what an answer means, not the machine."""
+"""Trying a new snapshot's programs on a machine of it. Owns what is asked there and what an answer means, not the machine.
+
+Also how a script there waits until the machine is as a job finds it.
+"""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -9,6 +12,8 @@ from server.workers.clouds.ssh import CommandFailed
 
 # Runs a shell script on the machine and returns what it prints; raises CommandFailed.
 Ask = Callable[[str], str]
+ANSWERS = "/run/cumulus-job/answers"  # the pipe that the service cumulus-job makes before it waits for a job
+SERVICE_LIMIT_S = 60
 
 
 def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
@@ -18,6 +23,19 @@ def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
         program = trial.optional.get(app)
         progress(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
     return found
+
+
+def once_ready(script: str, answers: str = ANSWERS, limit_s: int = SERVICE_LIMIT_S) -> str:
+    """The shell script as one that waits first for the service that jobs are given to. It ends at its first error."""
+    return f"""\
+set -e
+tries=0
+until [ -p {shlex.quote(answers)} ]; do
+  tries=$((tries + 1))
+  [ $tries -le {limit_s} ] || {{ echo 'the service cumulus-job does not wait for a job' >&2; exit 1; }}
+  sleep 1
+done
+{script}"""
 
 
 def _version(ask: Ask, app: str, command: str) -> str:

@@ -1,13 +1,16 @@
 """What a new snapshot is tried with on a machine of it; this computer's shell stands for the machine's."""
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from server.errors import InfrastructureError
+from server.settings import CHECKOUT
 from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
-from server.workers.clouds.trial import try_apps
+from server.workers.clouds.trial import ANSWERS, once_ready, try_apps
 
 
 def ask(script: str) -> str:
@@ -30,3 +33,33 @@ def test_an_app_that_should_run_and_does_not_fails_the_snapshot(program: dict[st
     trial = Trial([("broken_1", "no-such-program --version")], ["sh"], program)
     with pytest.raises(InfrastructureError, match="the app broken_1 does not run in the new snapshot"):
         try_apps(ask, trial, lambda _: None)
+
+
+def test_a_script_runs_once_the_service_waits_for_a_job(tmp_path: Path) -> None:
+    pipe = tmp_path / "a service's" / "answers"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    assert ask(once_ready("echo mounted\n", str(pipe), 0)) == "mounted\n"
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing", "a file"])
+def test_a_script_does_not_run_where_the_service_never_comes(tmp_path: Path, there: bool) -> None:
+    pipe, trace = tmp_path / "answers", tmp_path / "trace"
+    if there:
+        pipe.touch()
+    done = subprocess.run(["sh", "-c", once_ready(f"touch {trace}\n", str(pipe), 0)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "the service cumulus-job does not wait for a job\n")
+    assert not trace.exists()
+
+
+def test_a_script_ends_at_its_first_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "answers")
+    with pytest.raises(CommandFailed):
+        ask(once_ready("false\ntrue\n", str(tmp_path / "answers"), 0))
+
+
+def test_the_pipe_that_is_waited_for_is_the_one_that_a_job_s_orders_are_answered_by() -> None:
+    script = (CHECKOUT / "infra/ansible/roles/worker_base/files/cumulus-worker").read_text()
+    folder, name = ANSWERS.rsplit("/", 1)
+    assert f"\nPIPES={folder}\n" in script
+    assert f'exec 3< "$PIPES/{name}"' in script

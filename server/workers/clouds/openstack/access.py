@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,6 +74,14 @@ def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
         return get(identifier)
     except NotFoundException:
         return None
+
+
+def remove_server(cloud: "Connection", identifier: str) -> None:
+    """Have Nova remove it for ever; not an error where it is gone already: the SDK's ``ignore_missing`` says nothing by force."""
+    from openstack.exceptions import NotFoundException
+
+    with suppress(NotFoundException):
+        cloud.compute.delete_server(identifier, force=True)
 
 
 def terraform_environment(settings: Settings) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Canaries:
     """Makes them like any worker, through Terraform. ``create_limit_s``, ``delete_limit_s``: seconds for apply, destroy."""
 
     module: Module
-    variables: Callable[[str, Flavor, str], dict[str, object]]
+    variables: Callable[[str, Flavor, Kept], dict[str, object]]
     holdings: Holdings
     guests: Guests
     create_limit_s: float
@@ -38,7 +38,7 @@ class Canaries:
         worker = f"{CANARY}{number_in(one.name)}"
         try:
             progress(f"Starting a machine of snapshot {one.name} as {flavor.name}")
-            login = self._made(worker, self.variables(worker, flavor, one.name))
+            login = self._made(worker, self.variables(worker, flavor, one))
             self.guests.await_answer(login, lambda: self._lost(worker))
             progress("Trying the apps there, with the storage mounted")
             return self._try(login, trial, progress)

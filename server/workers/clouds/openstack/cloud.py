@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, Settings
+from server.states import Reason
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
@@ -26,7 +27,7 @@ from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
 from server.workers.clouds.openstack.sizes import read_sizes
-from server.workers.clouds.openstack.snapshots import Snapshots
+from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
@@ -113,14 +114,15 @@ class OpenstackCloud:
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""
-        return self.variables(worker, flavor, self._snapshots.current().name)
+        return self.variables(worker, flavor, self._snapshots.current())
 
-    def variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
+    def variables(self, worker: str, flavor: Flavor, snapshot: Kept) -> dict[str, object]:
         """The same for any snapshot. Each call makes a new host key: the module keeps the one that the machine was made with."""
+        self._require_disk(worker, flavor, snapshot)
         host_key = make_key()
         settings = self._settings
         key, disk_gb = ensure_key(self.ssh_key), self._disk_gb(flavor)
-        shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot, ssh_public_key=key)
+        shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot.name, ssh_public_key=key)
         return {
             **shared,
             "network": settings.openstack_network,
@@ -212,6 +214,18 @@ class OpenstackCloud:
 
     def _disk_gb(self, flavor: Flavor) -> int:
         return flavor.disk_gb or self._settings.worker_disk_gb
+
+    def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
+        """Cinder makes no volume that is smaller than its snapshot. A worker that has one keeps it, whatever is promoted."""
+        disk_gb = self._disk_gb(flavor)
+        if disk_gb >= snapshot.size_gb or any(one.kind == "volume" for one in self._holdings.listed(worker)):
+            return
+        where = "its DISK in flavors.tsv" if flavor.disk_gb else "the setting worker_disk_gb, or give it a DISK in flavors.tsv"
+        raise CloudError(
+            f"machines of {flavor.name} have a disk of {disk_gb} GB, and the snapshot {snapshot.name} needs "
+            f"{snapshot.size_gb} GB: raise {where}",
+            Reason.FLAVOR_TOO_SMALL,
+        )
 
     def _nfs_problems(self) -> list[str]:
         host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port

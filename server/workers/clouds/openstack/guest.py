@@ -10,6 +10,7 @@ from server.settings import Settings
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.ssh import CommandFailed, Login, run_over_ssh
+from server.workers.clouds.trial import once_ready
 
 # Runs a shell script on a machine as root, within so many seconds; returns what it prints, raises CommandFailed.
 Run = Callable[[Login, str, float], str]
@@ -32,13 +33,6 @@ systemctl --no-block poweroff
 HOLD = "echo 4000000000 > /run/cumulus-lease"
 # As a job does it: the service that waits for one, the runner's own mount, and a file written where jobs write theirs.
 MOUNT = """\
-set -e
-tries=0
-until [ -p /run/cumulus-job/answers ]; do
-  tries=$((tries + 1))
-  [ $tries -le 60 ] || {{ echo 'the service cumulus-job does not wait for a job' >&2; exit 1; }}
-  sleep 1
-done
 cd /usr/local/lib/cumulus
 python3 -c 'from cumulus_runner import mounts; mounts.mount_storage("{host}", {port})'
 ls /run/cumulus/nfs/data > /dev/null
@@ -97,5 +91,5 @@ class Guests:
 
     def mount(self, login: Login) -> None:
         """Mount the storage as a job does. Raises CommandFailed."""
-        settings = self.settings
-        self.run(login, MOUNT.format(host=settings.openstack_nfs_host, port=settings.openstack_nfs_port), CHECK_LIMIT_S)
+        script = MOUNT.format(host=self.settings.openstack_nfs_host, port=self.settings.openstack_nfs_port)
+        self.run(login, once_ready(script), CHECK_LIMIT_S)

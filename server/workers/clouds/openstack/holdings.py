@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.base import CloudError, Resource
-from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.snapshots import TEMPLATE
+from server.workers.clouds.openstack.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
     from openstack.network.v2.port import Port
 
-SERVER_ID, WORKER = "cumulus_server", "cumulus_worker"
+WORKER = "cumulus_worker"
 NOT_RUNNING = frozenset(
     {"ERROR", "SHUTOFF", "DELETED", "SOFT_DELETED", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED"}
 )  # UNKNOWN runs: its host has not been heard of, which proves nothing
@@ -102,7 +102,7 @@ class Holdings:
         if found is None:
             return True
         if found.task_state != "deleting":
-            cloud.compute.delete_server(found, ignore_missing=True, force=True)
+            remove_server(cloud, identifier)
         return False
 
     def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:

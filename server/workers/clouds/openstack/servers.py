@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.access import Access, look_up, remove_server
 from server.workers.clouds.openstack.snapshots import TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
@@ -43,10 +43,10 @@ class Servers:
 
     def stop(self, identifier: str) -> None:
         """Have it shut down and wait until it is off, or gone. Raises CloudError."""
-        from openstack.exceptions import ConflictException
+        from openstack.exceptions import ConflictException, NotFoundException
 
         if self.status(identifier) == RUNS:
-            with self.access.use() as cloud, suppress(ConflictException):  # it shuts down by itself already
+            with self.access.use() as cloud, suppress(ConflictException, NotFoundException):  # off by itself, or gone, meanwhile
                 cloud.compute.stop_server(identifier)
         late = f"the template's machine {identifier} does not shut down"
         self.waiting.until(lambda: None if self.status(identifier) == RUNS else True, STOP_LIMIT_S, late)
@@ -56,7 +56,7 @@ class Servers:
         for identifier in identifiers:
             self.stop(identifier)
             with self.access.use() as cloud:
-                cloud.compute.delete_server(identifier, ignore_missing=True, force=True)
+                remove_server(cloud, identifier)
             late = f"the template's machine {identifier} is still there"
             self.waiting.until(partial(self._gone, identifier), DELETE_LIMIT_S, late)
 

@@ -2,7 +2,8 @@
 
 All that is known of them is their metadata, so that an erased home loses none: ``cumulus_template`` is the template's name, and
 ``cumulus_promoted`` when the snapshot was promoted (Unix seconds); the latest counts. So a promotion is one request, and whatever
-breaks off, exactly one is promoted. One without such a time was not tried to its end: the next attempt removes it.
+breaks off, exactly one is promoted. Promoted ones are shared by all installations of that template. One without such a time was
+not tried to its end: the next attempt of the installation that made it, ``cumulus_server``, removes it.
 """
 
 import threading
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from openstack.block_storage.v3.snapshot import Snapshot as CinderSnapshot
     from openstack.connection import Connection
 
-TEMPLATE, PROMOTED, RECIPE, PROGRAMS = "cumulus_template", "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
+SERVER_ID, TEMPLATE = "cumulus_server", "cumulus_template"
+PROMOTED, RECIPE, PROGRAMS = "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
 READY = "available"
 GOING = frozenset({"deleting", "error_deleting"})
 ON_ITS_WAY = frozenset({"creating", "deleting", "backing-up", "unmanaging", "restoring"})
 METADATA_LIMIT = 255  # characters of one value
+ABANDONED_S = 86_400.0  # no attempt takes as long
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Kept:
     created: float
     promoted: float
     metadata: dict[str, str]
+
+    @property
+    def owner(self) -> str:
+        """Id of the installation that made it; "" where nobody wrote it down."""
+        return self.metadata.get(SERVER_ID, "")
 
     @property
     def recipe(self) -> str:
@@ -85,7 +93,7 @@ class Snapshots:
     def make(self, volume_id: str, server_id: str, recipe: str) -> Kept:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
-        metadata = {TEMPLATE: self._template, "cumulus_server": server_id, RECIPE: recipe}
+        metadata = {TEMPLATE: self._template, SERVER_ID: server_id, RECIPE: recipe}
         with self._access.use() as cloud:
             made = _storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata)
         identifier = str(made.id)
@@ -111,7 +119,7 @@ class Snapshots:
         return _older_of(self.look())
 
     def unfinished(self) -> list[Kept]:
-        """What earlier attempts left, in whatever state: copies that were not promoted, and removals that broke off."""
+        """Copies that were not promoted, whoever made them and in whatever state, and removals that broke off."""
         return [one for one in self._all() if not one.promoted or one.status in GOING]
 
     def spare(self, keep: int) -> list[Kept]:
@@ -173,6 +181,16 @@ class Snapshots:
 def promoted_of(found: list[Kept]) -> Kept | None:
     """The one of them that workers are made from; None where none was promoted."""
     return max((one for one in found if one.promoted), key=lambda one: one.promoted, default=None)
+
+
+def is_leftover(one: Kept, server_id: str, now: float) -> bool:
+    """Whether an unfinished one is this installation's to remove: another one may be at work on its own. ``now``: Unix seconds.
+
+    What was promoted once belongs to all. One that names no installation goes when it is so old that nobody is at work on it.
+    """
+    if one.promoted or one.owner == server_id:
+        return True
+    return not one.owner and now - one.created > ABANDONED_S
 
 
 def number_in(name: str) -> int:

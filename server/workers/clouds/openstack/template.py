@@ -19,7 +19,7 @@ from server.workers.clouds.base import Progress, Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.machine import TemplateMachine
-from server.workers.clouds.openstack.snapshots import Kept, Snapshots, promoted_of
+from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftover, promoted_of
 from server.workers.clouds.openstack.volumes import PREFIX, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
@@ -148,8 +148,8 @@ class OpenstackTemplate:
     def prune(self, keep: int, progress: Progress) -> list[str]:
         """Remove all but the newest ``keep``; returns the names of those that are gone.
 
-        Never the promoted one, the one before it, or one that a volume was made from. What attempts have left goes, too, and the
-        volume of a former template when none of its snapshots is left. Raises CumulusError.
+        Never the promoted one, the one before it, or one that a volume was made from. What attempts of this installation have
+        left goes, too, and the volume of a former template when none of its snapshots is left. Raises CumulusError.
         """
         with self._alone():
             self.making().canaries.clear(progress)
@@ -203,8 +203,11 @@ class OpenstackTemplate:
 
     def _clear_unfinished(self, progress: Progress) -> None:
         for one in self.copies.unfinished():
-            progress(f"Removing the snapshot {one.name}, which an earlier attempt has left")
-            self.copies.remove(one)
+            if is_leftover(one, self.server_id, self.clock()):
+                progress(f"Removing the snapshot {one.name}, which an earlier attempt has left")
+                self.copies.remove(one)
+            else:
+                progress(f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one")
 
     def _remove(self, one: Kept, progress: Progress) -> None:
         try:
@@ -249,6 +252,10 @@ class OpenstackTemplate:
     def _alone(self) -> Iterator[None]:
         with exclusive(lock_of(self.settings.home), LOCK, LOCK_LIMIT_S):
             yield
+
+
+def _owner(one: Kept) -> str:
+    return f"the installation {one.owner}" if one.owner else "an installation that it does not name"
 
 
 def lock_of(home: Path) -> Path:

@@ -12,8 +12,8 @@ from server.errors import InvalidInput
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.holdings import SERVER_ID, WORKER
-from server.workers.clouds.openstack.snapshots import RECIPE, TEMPLATE
+from server.workers.clouds.openstack.holdings import WORKER
+from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from server.workers.clouds.qemu.qmp import Qmp
 from server.workers.clouds.ssh import Login, run_over_ssh
-from server.workers.clouds.trial import try_apps
+from server.workers.clouds.trial import once_ready, try_apps
 from server.workers.terraform import Module
 
 CANARY = "canary-"
@@ -34,13 +34,6 @@ LOOK_S = 0.2
 # What the first job needs shall be in the memory already: the service that waits for it, and the NFS client. The unmount gives
 # the client's identity back to the server; nothing may be left unwritten, since clones share this disk.
 WARM = """\
-set -e
-tries=0
-until [ -p /run/cumulus-job/answers ]; do
-  tries=$((tries + 1))
-  [ $tries -le 60 ] || {{ echo 'the service cumulus-job does not wait for a job' >&2; exit 1; }}
-  sleep 1
-done
 modprobe nfsv4
 mkdir -p /run/cumulus/warm
 mount -t nfs4 -o port={port},vers=4.2,sec=sys {host}:/ /run/cumulus/warm
@@ -96,7 +89,8 @@ class Canaries:
         found = try_apps(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
         if trial.programs:
             image.write_programs(found)
-        run_over_ssh(login, WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST), WARM_LIMIT_S)
+        script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))
+        run_over_ssh(login, script, WARM_LIMIT_S)
 
     def _save(self, machine: Machine, image: Image, place: memory.MemoryImage) -> None:
         machines, spec = Machines(self.home), machine.spec

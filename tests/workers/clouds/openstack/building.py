@@ -25,11 +25,12 @@ from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
 from server.workers.clouds.openstack.servers import Servers
-from server.workers.clouds.openstack.snapshots import TEMPLATE, Snapshots
+from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.ssh import CommandFailed, Login
+from server.workers.clouds.trial import once_ready
 from server.workers.playbooks import PlayOutcome
 from server.workers.terraform import Module, TerraformError
 from tests.workers.clouds.openstack.double import Double
@@ -80,8 +81,9 @@ def connection(double: Double) -> Connection:
     """A real connection to the cloud in memory; the same one each time, since the SDK takes half a second to make one."""
     wire = requests.Session()
     wire.mount("http://", _Wire(double))
-    who = {"username": "u", "password": "p", "project_name": "p", "user_domain_id": "default", "project_domain_id": "default"}
-    return Connection(session=Session(auth=Password(auth_url=f"{double.url}/identity/v3", **who), session=wire), region_name="R")
+    who = {"username": "cumulus", "password": double.password, "project_name": "cumulus"}
+    auth = Password(auth_url=f"{double.url}/identity/v3", user_domain_id="default", project_domain_id="default", **who)
+    return Connection(session=Session(auth=auth, session=wire), region_name="RegionOne")
 
 
 @dataclass
@@ -137,6 +139,11 @@ class Site:
         """What the sweeper sees."""
         return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, 60)
 
+    def servers(self) -> Servers:
+        """The template's machines in Nova."""
+        access = Access(self.settings, lambda _: connection(self.double))
+        return Servers(access, NAME, Waiting(self._tick, lambda _: None))
+
     def build(self, *, fresh: bool = False) -> None:
         self.template().build(self.told.append, fresh=fresh)
 
@@ -156,8 +163,8 @@ class Site:
         self.now += 1
         return self.now
 
-    def _variables(self, worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
-        return {"server_id": self.server_id, "worker": worker, "flavor": flavor.name, "snapshot": snapshot}
+    def _variables(self, worker: str, flavor: Flavor, snapshot: Kept) -> dict[str, object]:
+        return {"server_id": self.server_id, "worker": worker, "flavor": flavor.name, "snapshot": snapshot.name}
 
     def _run(self, login: Login, script: str, timeout_s: float) -> str:
         """What a machine does; its address is its server's id."""
@@ -169,7 +176,7 @@ class Site:
             raise CommandFailed(f"{script} failed (exit code 1): no", "no\n")
         if script == SEAL:
             server["status"] = "SHUTOFF"
-        elif "mount_storage" in script or script == UNMOUNT:
+        elif script.startswith(once_ready("")) or script == UNMOUNT:
             self.mounted = "mount_storage" in script
         elif script not in ("true", HOLD):
             self.tried.append((script, self.mounted))
@@ -251,7 +258,7 @@ class _TemplateModule(_InMemory):
             return known
         if double.volumes[volume]["status"] != "available":
             raise TerraformError("terraform apply: the volume has another machine")
-        return double.add_server(volume, metadata=dict(tags))
+        return double.add_server(volume=volume, keeps_volume=True, metadata=dict(tags))
 
 
 class _WorkerModule(_InMemory):
@@ -264,7 +271,7 @@ class _WorkerModule(_InMemory):
         snapshot = next(one["id"] for one in double.snapshots.values() if one["name"] == variables["snapshot"])
         volume = double.add_volume(metadata=dict(tags), snapshot_id=snapshot)
         site.steps("canary's volume made")
-        server = double.add_server(volume, metadata=dict(tags))
+        server = double.add_server(volume=volume, metadata=dict(tags))
         site.steps("canary made, no state yet")
         if site.creation_fails:
             double.servers[server] |= {"status": "ERROR", "fault": {"message": site.creation_fails}}

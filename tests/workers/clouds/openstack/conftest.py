@@ -8,7 +8,7 @@ import pytest
 from server.settings import CloudName, Settings
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.conftest import FLAVORS
-from tests.workers.clouds.openstack.recorded import RecordedCloud, recorded_cloud
+from tests.workers.clouds.openstack.double import OURS, Double, running_double
 
 CLOUDS = """
 clouds:
@@ -20,13 +20,13 @@ clouds:
 
 
 @pytest.fixture
-def api() -> Iterator[RecordedCloud]:
-    with recorded_cloud() as cloud:
+def api() -> Iterator[Double]:
+    with running_double(page=2) as cloud:
         yield cloud
 
 
 @pytest.fixture
-def settings(tmp_path: Path, api: RecordedCloud, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, api: Double, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
     give_password(tmp_path, api, "right")
     (tmp_path / "flavors.tsv").write_text(FLAVORS)
@@ -44,9 +44,9 @@ def settings(tmp_path: Path, api: RecordedCloud, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def cloud(settings: Settings) -> OpenstackCloud:
-    return OpenstackCloud(settings, "c0ffee")
+    return OpenstackCloud(settings, OURS)
 
 
-def give_password(folder: Path, api: RecordedCloud, password: str) -> None:
+def give_password(folder: Path, api: Double, password: str) -> None:
     """What an administrator writes into clouds.yaml."""
     (folder / "clouds.yaml").write_text(CLOUDS.format(url=api.url, password=password))

@@ -1,206 +1,158 @@
-"""A small OpenStack for tests: it keeps servers, volumes and snapshots in memory and speaks HTTP on the loopback address.
+"""A small OpenStack for tests: Keystone, Nova, Cinder and Neutron in memory, as one HTTP server on the loopback address.
 
-Only what the code under test asks for, with the services' own forms and refusals. What is made is ready at the second look, and
-what is deleted is gone at the second look, as on a cloud that takes its time.
+Only what the code under test asks for, with the forms and refusals of a real cloud (Zed). What is made is ready at the second
+look, and what is deleted is gone at the second look, as on a cloud that takes its time. A test changes what the services hold,
+lets tokens expire, and makes any request fail or wait.
 """
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-PROJECT = "p0"
-CINDER = f"/volume/v3/{PROJECT}"
-NOVA = "/compute/v2.1"
+PROJECT = "f7f6eb690f6541099528310ebb39d8fa"
+NOVA, CINDER, NEUTRON, KEYSTONE = "/compute/v2.1", f"/volume/v3/{PROJECT}", "/network/v2.0", "/identity/v3"
+OURS = "c0ffee"
+REMOVABLE = frozenset({"available", "error", "error_restoring", "error_extending", "error_managing"})
+UNAUTHORIZED = {"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}
+ATTACHED = "os-extended-volumes:volumes_attached"
 Record = dict[str, Any]
+COMPUTE = {
+    "maxTotalInstances": 6,
+    "maxTotalCores": 6,
+    "maxTotalRAMSize": 4096,
+    "totalInstancesUsed": 2,
+    "totalCoresUsed": 2,
+    "totalRAMUsed": 1536,
+}
+STORAGE = {
+    "maxTotalVolumes": 12,
+    "maxTotalVolumeGigabytes": 48,
+    "maxTotalSnapshots": 8,
+    "totalVolumesUsed": 4,
+    "totalGigabytesUsed": 12,
+    "totalSnapshotsUsed": 2,
+}
 
 
 @dataclass(eq=False)
 class Double:
-    """The cloud. Tests look at ``servers``, ``volumes`` and ``snapshots`` (id -> record), and change them as Nova would.
+    """The cloud. What it holds is id -> record, as the services show it; tests change it as the services would.
 
-    ``refuse``: a request whose "METHOD /path" begins so is refused with 500. ``step`` is told of each request that changes
-    something, by the client.
+    ``failing``: part of "METHOD /path" -> status and body. ``vanishing``: somebody else removes a thing just before a request
+    with that method, or an action of that name, reaches it. ``page``: records in an answer; ``slow_s``: seconds before each.
+    ``step`` is told of each request that changes something, by the client.
     """
 
     url: str = ""
     servers: dict[str, Record] = field(default_factory=dict)
     volumes: dict[str, Record] = field(default_factory=dict)
     snapshots: dict[str, Record] = field(default_factory=dict)
+    ports: dict[str, Record] = field(default_factory=dict)
+    flavors: dict[str, Record] = field(default_factory=dict)
+    networks: list[str] = field(default_factory=lambda: ["cumulus"])
+    groups: list[str] = field(default_factory=lambda: ["cumulus-worker"])
+    compute: dict[str, int] = field(default_factory=lambda: dict(COMPUTE))
+    storage: dict[str, int] = field(default_factory=lambda: dict(STORAGE))
     fail_snapshots: bool = False
-    refuse: str = ""
+    failing: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    vanishing: set[str] = field(default_factory=set)
+    password: str = "right"
+    page: int = 1000
+    slow_s: float = 0.0
+    calls: list[str] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
     step: Callable[[str], None] = lambda _: None
     made: int = 0
 
-    def add_volume(self, **given: Any) -> str:
-        """A volume that is ready, unless ``status`` says otherwise; its id."""
-        return self._add(self.volumes, {"status": "available", "size": 2, "snapshot_id": None, "attachments": [], **given})
+    def add_server(self, worker: str = "", volume: str = "", *, keeps_volume: bool = False, **given: Any) -> str:
+        """A server that runs on that volume; of the installation ``OURS`` unless ``metadata`` is given. Its id, as of all."""
+        metadata = given.setdefault("metadata", ours(worker))
+        if volume:
+            self.volumes[volume]["status"] = "in-use"
+        record = {
+            "name": worker,
+            "status": "ACTIVE",
+            "tenant_id": PROJECT,
+            "addresses": {"lab": [{"version": 4, "addr": "198.51.100.121", "OS-EXT-IPS:type": "fixed"}]},
+            "OS-EXT-STS:task_state": None,
+            ATTACHED: [{"id": volume, "delete_on_termination": not keeps_volume}] if volume else [],
+            "tags": [f"{name}={value}" for name, value in metadata.items()],
+        }
+        return self._add(self.servers, {**record, **given})
 
-    def add_snapshot(self, volume: str, **given: Any) -> str:
-        """A snapshot of a volume; its id."""
-        return self._add(self.snapshots, {"status": "available", "size": 2, "volume_id": volume, **given})
+    def add_volume(self, worker: str = "", **given: Any) -> str:
+        """A volume that is ready, unless ``status`` says otherwise."""
+        record = {"name": worker, "status": "available", "size": 2, "snapshot_id": None, "attachments": []}
+        return self._add(self.volumes, {**record, "metadata": ours(worker), **given})
 
-    def add_server(self, volume: str, **given: Any) -> str:
-        """A server that runs on that volume; its id."""
-        self.volumes[volume]["status"] = "in-use"
-        return self._add(self.servers, {"status": "ACTIVE", "tags": [], "OS-EXT-STS:task_state": None, "volume": volume, **given})
+    def add_snapshot(self, name: str, volume: str = "", **given: Any) -> str:
+        """A snapshot that is whole, unless ``status`` says otherwise."""
+        record = {"name": name, "status": "available", "size": 2, "volume_id": volume, "metadata": {}}
+        return self._add(self.snapshots, {**record, **given})
+
+    def add_port(self, worker: str, mark: str = f"cumulus_server={OURS}", **given: Any) -> str:
+        """A port, which has no metadata."""
+        return self._add(self.ports, {"name": worker, "description": mark, "device_id": "", "status": "ACTIVE", **given})
+
+    def add_flavor(self, name: str, cpus: int, ram_mb: int, *, disabled: bool = False) -> str:
+        """A machine size."""
+        size = {"name": name, "vcpus": cpus, "ram": ram_mb, "disk": 1, "OS-FLV-DISABLED:disabled": disabled}
+        return self._add(self.flavors, size)
 
     def remove_server(self, identifier: str) -> None:
-        """It is gone, and its volume free."""
-        volume = self.servers.pop(identifier)["volume"]
-        if volume in self.volumes:
-            self.volumes[volume]["status"] = "available"
+        """It is gone; its volume is free, or gone with it."""
+        for attached in self.servers.pop(identifier)[ATTACHED]:
+            if attached["delete_on_termination"]:
+                self.volumes.pop(attached["id"], None)
+            elif attached["id"] in self.volumes:
+                self.volumes[attached["id"]]["status"] = "available"
 
     def clear(self) -> None:
-        """All is gone."""
-        for kind in (self.servers, self.volumes, self.snapshots):
-            kind.clear()
-        self.fail_snapshots, self.refuse = False, ""
+        """All that was made is gone, and nothing fails."""
+        for held in (self.servers, self.volumes, self.snapshots, self.ports, self.failing, self.vanishing):
+            held.clear()
+        self.fail_snapshots = False
 
-    def _add(self, kind: dict[str, Record], record: Record) -> str:
+    def _add(self, held: dict[str, Record], record: Record) -> str:
         self.made += 1
-        identifier, minutes, seconds = str(uuid.uuid4()), *divmod(self.made, 60)
+        minutes, seconds = divmod(self.made, 60)
         moment = f"2026-01-01T00:{minutes:02d}:{seconds:02d}.000000"
-        kind[identifier] = {"id": identifier, "name": "", "metadata": {}, "created_at": moment, **record}
-        return identifier
+        record = {"id": str(uuid.uuid4()), "created_at": moment, **record}
+        held[record["id"]] = record
+        return str(record["id"])
 
 
-def _cinder(double: Double) -> Blueprint:
-    app = Blueprint("cinder", "double", url_prefix=f"/volume/v3/{PROJECT}")
-    kinds = {"volumes": double.volumes, "snapshots": double.snapshots}
-
-    @app.get("/<any(volumes, snapshots):kind>/detail")
-    def listed(kind: str) -> Response:
-        return jsonify({kind: list(kinds[kind].values())})
-
-    @app.get("/<any(volumes, snapshots):kind>")
-    def named(kind: str) -> Response:
-        return jsonify({kind: []})
-
-    @app.get("/<any(volumes, snapshots):kind>/<one>")
-    def shown(kind: str, one: str) -> Response:
-        record = kinds[kind].get(one) or abort(404)
-        answer = jsonify({kind[:-1]: record})
-        if record["status"] == "creating":
-            record["status"] = "error" if double.fail_snapshots and kind == "snapshots" else "available"
-        elif record["status"] == "deleting":
-            del kinds[kind][one]
-        return answer
-
-    @app.delete("/<any(volumes, snapshots):kind>/<one>")
-    def deleted(kind: str, one: str) -> tuple[str, int]:
-        record = kinds[kind].get(one) or abort(404)
-        if record["status"] not in ("available", "error"):
-            abort(400, f"Invalid {kind[:-1]}: its status is {record['status']}")
-        if any(snapshot["volume_id"] == one for snapshot in double.snapshots.values()):
-            abort(400, "Volume still has 1 dependent snapshots.")
-        record["status"] = "deleting"
-        return "", 202
-
-    @app.post("/<any(volumes, snapshots):kind>/<one>/metadata")
-    def marked(kind: str, one: str) -> Response:
-        record = kinds[kind].get(one) or abort(404)
-        record["metadata"].update(request.json["metadata"])
-        return jsonify({"metadata": record["metadata"]})
-
-    @app.post("/snapshots")
-    def copied() -> tuple[Response, int]:
-        given = request.json["snapshot"]
-        volume = double.volumes.get(given["volume_id"]) or abort(404)
-        if volume["status"] != "available" and not given.get("force"):
-            abort(
-                400, f"Invalid volume: Volume {volume['id']} status must be available, but current status is: {volume['status']}."
-            )
-        made = double.add_snapshot(volume["id"], **{**given, "status": "creating"})
-        return jsonify({"snapshot": double.snapshots[made]}), 202
-
-    return app
+def ours(worker: str) -> dict[str, str]:
+    """What a worker's server and volume carry."""
+    return {"cumulus_server": OURS, "cumulus_worker": worker} if worker else {}
 
 
-def _nova(double: Double) -> Blueprint:
-    app = Blueprint("nova", "double", url_prefix=NOVA)
-
-    @app.get("/servers/detail")
-    def listed() -> Response:
-        return jsonify({"servers": list(double.servers.values())})
-
-    @app.get("/servers")
-    def named() -> Response:
-        return jsonify({"servers": []})
-
-    @app.get("/servers/<one>")
-    def shown(one: str) -> Response:
-        return jsonify({"server": double.servers.get(one) or abort(404)})
-
-    @app.post("/servers/<one>/action")
-    def done(one: str) -> tuple[str, int]:
-        server = double.servers.get(one) or abort(404)
-        if "forceDelete" in request.json:
-            double.remove_server(one)
-        elif server["status"] != "ACTIVE":
-            abort(409, f"Cannot 'stop' instance {one} while it is in vm_state {server['status']}")
-        else:
-            server["status"] = "SHUTOFF"
-        return "", 202
-
-    return app
-
-
-def _serve_the_rest(app: Flask, double: Double) -> None:
-    """Keystone, an empty Neutron, and the versions that each service speaks."""
-    places = {"compute": NOVA, "block-storage": CINDER, "network": "/network", "identity": "/identity/v3"}
-
-    @app.post("/identity/v3/auth/tokens")
-    def token() -> tuple[Response, int, dict[str, str]]:
-        catalog = [
-            {"type": kind, "name": kind, "endpoints": [{"interface": "public", "region_id": "R", "url": double.url + path}]}
-            for kind, path in places.items()
-        ]
-        who = {"user": {"id": "u0", "name": "u"}, "project": {"id": PROJECT, "name": "p"}, "roles": [], "methods": ["password"]}
-        answer = {
-            **who,
-            "catalog": catalog,
-            "expires_at": "2099-01-01T00:00:00.000000Z",
-            "issued_at": "2026-01-01T00:00:00.000000Z",
-        }
-        return jsonify({"token": answer}), 201, {"X-Subject-Token": "token"}
-
-    def version(path: str, name: str, least: str = "", most: str = "") -> Record:
-        links = [{"rel": "self", "href": f"{double.url}{path}/"}]
-        return {"id": name, "status": "CURRENT", "min_version": least, "version": most, "links": links}
-
-    answers: dict[str, Record] = {
-        "/identity/v3": {"version": {**version("/identity/v3", "v3.14"), "status": "stable"}},
-        f"{NOVA}/": {"version": version(NOVA, "v2.1", "2.1", "2.95")},
-        "/volume/": {"versions": [version("/volume/v3", "v3.0", "3.0", "3.70")]},
-        "/volume/v3/": {"versions": [version("/volume/v3", "v3.0", "3.0", "3.70")]},
-        "/network/": {"versions": [version("/network/v2.0", "v2.0")]},
-        "/network/v2.0/ports": {"ports": []},
-    }
-    for path, answer in answers.items():
-        app.add_url_rule(path, path.replace(".", " "), lambda answer=answer: jsonify(answer))
-
-
-def _fill(app: Flask, double: Double) -> None:
-    app.url_map.strict_slashes = False
-    app.register_blueprint(_cinder(double))
-    app.register_blueprint(_nova(double))
-    _serve_the_rest(app, double)
-
-    @app.before_request
-    def refuse() -> None:
-        if double.refuse and f"{request.method} {request.path}".startswith(double.refuse):
-            abort(500, "refused by the test")
-
-    @app.errorhandler(HTTPException)
-    def fail(error: HTTPException) -> tuple[Response, int]:
-        return jsonify({"failure": {"code": error.code, "message": error.description}}), error.code or 500
+@contextmanager
+def running_double(page: int = 1000) -> Iterator[Double]:
+    """The cloud on a free port, while the block runs."""
+    double, app = Double(page=page), Flask("double")
+    for name in ("m1.4xlarge", "m1.8xlarge", "m1.heavy"):
+        double.add_flavor(name, 1, 1024)
+    http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    double.url = f"http://127.0.0.1:{http.port}"
+    _fill(app, double)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield double
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
 
 
 class _Quiet(WSGIRequestHandler):
@@ -211,18 +163,216 @@ class _Quiet(WSGIRequestHandler):
         """Nobody reads it."""
 
 
-@contextmanager
-def running_double() -> Iterator[Double]:
-    """The cloud, while the block runs."""
-    double, app = Double(), Flask("double")
-    server = make_server("127.0.0.1", 0, app, request_handler=_Quiet)
-    double.url = f"http://127.0.0.1:{server.port}"
-    _fill(app, double)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield double
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def _fill(app: Flask, double: Double) -> None:
+    app.url_map.strict_slashes = False
+    for service in (_keystone, _nova, _cinder, _neutron):
+        app.register_blueprint(service(double))
+
+    @app.before_request
+    def receive() -> tuple[Response, int] | None:
+        what = f"{request.method} {request.path}"
+        double.calls.append(what)
+        if request.path.startswith(KEYSTONE):
+            return None
+        time.sleep(double.slow_s)
+        for part, (status, body) in double.failing.items():
+            if part in what:
+                return jsonify(body), status
+        if request.endpoint != "keystone.version" and request.headers.get("X-Auth-Token") not in double.tokens:
+            return jsonify(UNAUTHORIZED), 401
+        _vanish(double)
+        return None
+
+    @app.errorhandler(HTTPException)
+    def fail(error: HTTPException) -> tuple[Response, int]:
+        return jsonify({"failure": {"code": error.code, "message": error.description}}), error.code or 500
+
+
+def _vanish(double: Double) -> None:
+    """What somebody else removes at this moment goes."""
+    *_, before, last = request.path.split("/")
+    word, identifier = (next(iter(request.json)), before) if last == "action" else (request.method, last)
+    if word not in double.vanishing:
+        return
+    if identifier in double.servers:
+        double.remove_server(identifier)
+    for held in (double.volumes, double.ports):
+        held.pop(identifier, None)
+
+
+def _page(double: Double, kind: str) -> Response:
+    """Some of the records, with a link to the next; Nova leaves out servers without the tag that is asked for."""
+    held, tag = getattr(double, kind), request.args.get("tags", "")
+    kept = [one for one in held.values() if tag in ("", *one.get("tags", ()))]
+    begin = next((number + 1 for number, one in enumerate(kept) if one["id"] == request.args.get("marker")), 0)
+    shown = kept[begin : begin + double.page]
+    found: Record = {kind: shown}
+    if begin + double.page < len(kept):
+        query = urlencode({**request.args, "marker": shown[-1]["id"]})
+        found[f"{kind}_links"] = [{"rel": "next", "href": f"{double.url}{request.path}?{query}"}]
+    return jsonify(found)
+
+
+def _keystone(double: Double) -> Blueprint:
+    """Tokens, and the versions that each service speaks."""
+    app = Blueprint("keystone", "double")
+    places = {"compute": NOVA, "block-storage": CINDER, "network": "/network", "identity": KEYSTONE}
+
+    @app.post(f"{KEYSTONE}/auth/tokens")
+    def token() -> tuple[Response, int] | tuple[Response, int, dict[str, str]]:
+        if request.json["auth"]["identity"]["password"]["user"]["password"] != double.password:
+            return jsonify(UNAUTHORIZED), 401
+        made = f"token-{len(double.calls)}"
+        double.tokens.add(made)
+        catalog = [
+            {
+                "type": kind,
+                "name": kind,
+                "endpoints": [{"interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": double.url + path}],
+            }
+            for kind, path in places.items()
+        ]
+        domain = {"id": "default", "name": "Default"}
+        told = {
+            "methods": ["password"],
+            "user": {"id": "be1d", "name": "cumulus", "domain": domain},
+            "project": {"id": PROJECT, "name": "cumulus", "domain": domain},
+            "issued_at": "2026-01-01T00:00:00.000000Z",
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "catalog": catalog,
+        }
+        return jsonify({"token": told}), 201, {"X-Subject-Token": made}
+
+    def version() -> Response:
+        path = request.path.rstrip("/")
+        links = [{"rel": "self", "href": f"{double.url}{path}/"}]
+        if path == KEYSTONE:
+            return jsonify({"version": {"id": "v3.14", "status": "stable", "links": links}})
+        if path == NOVA:
+            spoken = {"id": "v2.1", "version": "2.93", "min_version": "2.1"}
+            return jsonify({"version": {**spoken, "status": "CURRENT", "links": links}})
+        if path.startswith("/volume"):
+            links = [{"rel": "self", "href": f"{double.url}/volume/v3/"}]
+            spoken = {"id": "v3.0", "version": "3.70", "min_version": "3.0"}
+            return jsonify({"versions": [{**spoken, "status": "CURRENT", "links": links}]})
+        links = [{"rel": "self", "href": f"{double.url}{NEUTRON}/"}]
+        return jsonify({"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
+
+    for path in (KEYSTONE, NOVA, "/volume", "/volume/v3", CINDER, "/network", NEUTRON):
+        app.add_url_rule(f"{path}/", "version", version)
+    return app
+
+
+def _nova(double: Double) -> Blueprint:
+    app = Blueprint("nova", "double", url_prefix=NOVA)
+
+    @app.get("/servers/detail", defaults={"kind": "servers"})
+    @app.get("/flavors/detail", defaults={"kind": "flavors"})
+    def listed(kind: str) -> Response:
+        return _page(double, kind)
+
+    @app.get("/flavors")
+    def flavors() -> Response:
+        return jsonify({"flavors": [{"id": one["id"], "name": one["name"]} for one in double.flavors.values()]})
+
+    @app.get("/servers/<one>")
+    def shown(one: str) -> Response:
+        return jsonify({"server": double.servers.get(one) or abort(404)})
+
+    @app.post("/servers/<one>/action")
+    def done(one: str) -> tuple[Response | str, int]:
+        server = double.servers.get(one) or abort(404)
+        if "os-getConsoleOutput" in request.json:
+            return jsonify({"output": "Debian GNU/Linux 12\njob-1 login:"}), 200
+        if "forceDelete" in request.json:
+            double.remove_server(one)
+        elif server["status"] != "ACTIVE":
+            abort(409, f"Cannot 'stop' instance {one} while it is in vm_state {server['status']}")
+        else:
+            server["status"] = "SHUTOFF"
+        return "", 202
+
+    @app.get("/limits")
+    def limits() -> Response:
+        return jsonify({"limits": {"rate": [], "absolute": double.compute}})
+
+    return app
+
+
+def _cinder(double: Double) -> Blueprint:
+    app = Blueprint("cinder", "double", url_prefix=CINDER)
+
+    @app.get("/<any(volumes, snapshots):kind>/detail")
+    def listed(kind: str) -> Response:
+        return _page(double, kind)
+
+    @app.get("/<any(volumes, snapshots):kind>")
+    def named(kind: str) -> Response:
+        return jsonify({kind: []})
+
+    @app.get("/<any(volumes, snapshots):kind>/<one>")
+    def shown(kind: str, one: str) -> Response:
+        held = getattr(double, kind)
+        record = held.get(one) or abort(404)
+        answer = jsonify({kind[:-1]: record})
+        if record["status"] == "creating":
+            record["status"] = "error" if double.fail_snapshots and kind == "snapshots" else "available"
+        elif record["status"] == "deleting":
+            del held[one]
+        return answer
+
+    @app.delete("/<any(volumes, snapshots):kind>/<one>")
+    def deleted(kind: str, one: str) -> tuple[str, int]:
+        record = getattr(double, kind).get(one) or abort(404)
+        if record["status"] not in REMOVABLE:
+            abort(400, f"Invalid {kind[:-1]}: its status is {record['status']}")
+        if any(snapshot["volume_id"] == one for snapshot in double.snapshots.values()):
+            abort(400, "Volume still has 1 dependent snapshots.")
+        record["status"] = "deleting"
+        return "", 202
+
+    @app.post("/<any(volumes, snapshots):kind>/<one>/metadata")
+    def marked(kind: str, one: str) -> Response:
+        record = getattr(double, kind).get(one) or abort(404)
+        record["metadata"].update(request.json["metadata"])
+        return jsonify({"metadata": record["metadata"]})
+
+    @app.post("/snapshots")
+    def copied() -> tuple[Response, int]:
+        given = request.json["snapshot"]
+        volume = double.volumes.get(given["volume_id"]) or abort(404)
+        if (status := volume["status"]) != "available" and not given.get("force"):
+            abort(400, f"Invalid volume: Volume {volume['id']} status must be available, but current status is: {status}.")
+        made = double.add_snapshot(volume=volume["id"], **{**given, "status": "creating"})
+        return jsonify({"snapshot": double.snapshots[made]}), 202
+
+    @app.get("/limits")
+    def limits() -> Response:
+        return jsonify({"limits": {"rate": [], "absolute": double.storage}})
+
+    return app
+
+
+def _neutron(double: Double) -> Blueprint:
+    app = Blueprint("neutron", "double", url_prefix=NEUTRON)
+
+    @app.get("/ports")
+    def ports() -> Response:
+        mark = request.args.get("description")
+        return jsonify({"ports": [one for one in double.ports.values() if mark in (None, one["description"])]})
+
+    @app.delete("/ports/<one>")
+    def deleted(one: str) -> tuple[str, int]:
+        double.ports.pop(one, None) or abort(404)
+        return "", 204
+
+    @app.get("/<any('networks', 'security-groups'):kind>")
+    def named(kind: str) -> Response:
+        names = double.networks if kind == "networks" else double.groups
+        return jsonify({kind.replace("-", "_"): [{"id": name, "name": name} for name in names]})
+
+    @app.get(f"/quotas/{PROJECT}/details")
+    def quota() -> Response:
+        return jsonify({"quota": {"port": {"limit": 500, "used": 4, "reserved": 0}}})
+
+    return app

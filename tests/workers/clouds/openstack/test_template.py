@@ -1,6 +1,7 @@
 """The template on OpenStack and its snapshots: what is made, which one counts, and that whatever breaks off can be done again."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from server.workers.clouds.locks import exclusive
 from server.workers.clouds.openstack.template import LOCK, is_at_work, lock_of
 from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.building import Killed, Site, Steps
-from tests.workers.clouds.openstack.double import Double, running_double
+from tests.workers.clouds.openstack.double import CINDER, Double, running_double
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,16 @@ def test_a_machine_in_error_is_replaced(built: Site) -> None:
     assert others(built) == []
 
 
+@pytest.mark.parametrize(("status", "action"), [("ACTIVE", "os-stop"), ("SHUTOFF", "forceDelete")])
+def test_a_machine_that_somebody_else_removes_at_that_moment_counts_as_removed(site: Site, status: str, action: str) -> None:
+    machine = site.double.add_server(
+        volume=site.double.add_volume(), status=status, metadata={"cumulus_template": "cumulus-template"}
+    )
+    site.double.vanishing.add(action)
+    site.servers().remove([machine])
+    assert site.double.servers == {}
+
+
 def test_what_is_missing_is_said(site: Site) -> None:
     site.settings_given = {}
     with pytest.raises(InvalidInput, match="no image is named"):
@@ -226,8 +237,7 @@ def test_the_machine_of_a_build_that_failed_can_be_stopped(site: Site) -> None:
     assert site.told[-1] == "The template's machine does not run"
 
 
-@pytest.mark.parametrize("status", ["error", "error_deleting"])
-def test_a_volume_that_could_not_be_made_is_replaced(site: Site, status: str) -> None:
+def test_a_volume_that_could_not_be_made_is_replaced(site: Site) -> None:
     tags = {"cumulus_template": "cumulus-template", "cumulus_worker": "template-1", "cumulus_server": "ctest"}
     broken = site.double.add_volume(status="error", metadata=tags)
     site.build()
@@ -279,11 +289,43 @@ def test_pruning_spares_what_is_in_use(built: Site) -> None:
 def test_pruning_takes_what_broken_attempts_have_left(built: Site) -> None:
     name = built.take()
     (volume,) = template_volumes(built)
-    tags = {"cumulus_template": "cumulus-template"}
+    tags = {"cumulus_template": "cumulus-template", "cumulus_server": "ctest"}
     for status in ("available", "error"):
-        built.double.add_snapshot(volume["id"], name="cumulus-template-9", status=status, metadata=dict(tags))
+        built.double.add_snapshot("cumulus-template-9", volume["id"], status=status, metadata=dict(tags))
     assert built.template().prune(5, built.told.append) == []
     assert [one["name"] for one in built.double.snapshots.values()] == [name]
+
+
+def test_a_snapshot_that_another_installation_is_at_work_on_is_left_to_it(built: Site, tmp_path: Path) -> None:
+    other = Site(built.double, tmp_path / "other", server_id="cother", now=built.now)
+    other.take()
+    at = other.steps.taken.index("before canary") + 1
+    assert broken_off(other, Steps(at), "take")
+    (theirs,) = others(built)
+    ours = built.take()
+    built.template().prune(1, built.told.append)
+    assert (others(built), built.promoted()) == ([theirs], [ours])
+    assert [line for line in built.told if "of the installation cother is not finished" in line]
+    last = other.take()
+    assert (others(built), built.promoted()) == ([], [last])
+
+
+@pytest.mark.parametrize(("age_h", "left"), [(23, 1), (25, 0)])
+def test_an_unfinished_snapshot_that_names_no_installation_goes_after_a_day(built: Site, age_h: int, left: int) -> None:
+    (volume,) = template_volumes(built)
+    made = datetime.fromtimestamp(built.now - age_h * 3600, UTC).replace(tzinfo=None).isoformat()
+    tags = {"cumulus_template": "cumulus-template"}
+    built.double.add_snapshot("cumulus-template-9", volume["id"], created_at=made, metadata=tags)
+    built.template().prune(5, built.told.append)
+    assert len(others(built)) == left
+
+
+def test_a_removal_of_a_shared_snapshot_that_broke_off_is_ended_by_any_installation(built: Site, tmp_path: Path) -> None:
+    _, second = built.take(), built.take()
+    built.double.snapshots[next(iter(built.double.snapshots))]["status"] = "deleting"
+    Site(built.double, tmp_path / "other", server_id="cother", now=built.now).template().prune(5, built.told.append)
+    assert built.listed() == [second]
+    assert len(built.double.snapshots) == 1
 
 
 def test_nothing_of_the_template_is_an_orphan(built: Site) -> None:
@@ -300,12 +342,13 @@ def test_two_at_once_do_not_meet(built: Site) -> None:
 
 def test_a_cloud_that_fails_while_the_canary_is_removed_is_told_and_the_next_attempt_cleans_up(built: Site) -> None:
     built.take()
-    built.double.refuse = "DELETE /volume/v3/p0/snapshots"
+    built.double.failing[f"DELETE {CINDER}/snapshots"] = (500, "refused by the test")
     built.refused = "probe --version"
     with pytest.raises(InfrastructureError, match="does not run in the new snapshot"):
         built.take()
     assert any("the next attempt removes it" in line for line in built.told)
-    built.double.refuse, built.refused = "", ""
+    built.double.failing.clear()
+    built.refused = ""
     built.take()
     assert others(built) == []
 
