@@ -47,6 +47,17 @@ def test_a_command_reaches_the_machine_word_for_word(playbooks: Playbooks, direc
     assert (tmp_path / "said").read_text().splitlines() == words
 
 
+def test_a_machine_s_own_shell_gets_each_command_whole(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+    shell = tmp_path / "a shell"
+    shell.write_text(f'#!/bin/sh\nprintf "%s\\n" "$#" "$@" > {tmp_path}/asked\necho "from the machine" >&2\nexit 3\n')
+    shell.chmod(0o700)
+    playbooks.announce(directory, Host("job-7", "shell", shell=(str(shell), "line")))
+    outcome = start(playbooks, directory, "cumulus-worker", "start", "a b")
+    assert (tmp_path / "asked").read_text().splitlines() == ["3", "line", "-c", "cumulus-worker start 'a b'"]
+    assert (outcome.ok, outcome.message) == (False, "from the machine")
+    assert playbooks.ask(directory, ["true"], 5) is None
+
+
 def test_a_play_that_is_launched_early_waits_for_its_machine(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
     outcomes: list[PlayOutcome] = []
     play = threading.Thread(target=lambda: outcomes.append(start(playbooks, directory, "touch", f"{tmp_path}/ran")))

@@ -6,17 +6,20 @@ Its exit code is the command's, or 255 where the machine does not answer, as ssh
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.workers.clouds.qemu.channel import ChannelError, shell_in_guest
 
 UNREACHABLE = 255
+WORDS = 3
 
 
-def main(path: str, flag: str, command: str) -> int:
+def main(words: Sequence[str]) -> int:
     """Run it, for as long as who asked for it lives."""
-    if flag != "-c":
+    if len(words) != WORDS or words[1] != "-c":
         raise SystemExit("usage: guest_shell SOCKET -c COMMAND")
+    path, _, command = words
     asker = os.getppid()
     try:
         done = shell_in_guest(Path(path), command, lambda: os.getppid() == asker)
@@ -28,4 +31,4 @@ def main(path: str, flag: str, command: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,7 @@
 """The cloud as the controller sees it, as far as it goes without a machine."""
 
+import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +98,19 @@ def test_the_machine_of_another_installation_is_not_listed_and_cannot_be_ended(c
     finally:
         foreign.kill()
         foreign.wait()
+
+
+def test_a_machine_s_shell_is_at_the_other_end_of_its_own_line(cloud: QemuCloud, tmp_path: Path) -> None:
+    layout = cloud.layout("job-7", tmp_path / "Job_7")
+    folder = QemuHome(tmp_path).machines / "job-7"
+    folder.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.bind(str(folder / "identity"))
+        line.listen()
+        with subprocess.Popen([*layout.shell, "-c", "true"], stdout=subprocess.PIPE) as shell:
+            connection, _ = line.accept()
+            with connection:
+                order = json.loads(connection.makefile("r").readline())
+                connection.sendall(json.dumps({"id": order["id"], "rc": 0, "out": "done\n", "time": 0}).encode() + b"\n")
+            assert shell.communicate(timeout=20)[0] == b"done\n"
+    assert (layout.connection, order["run"]) == ("shell", "true")
