@@ -128,8 +128,8 @@ def _cancelled_in(lab: Lab, state: JobState) -> None:
 
 
 def lost_and_heard_of_again(lab: Lab) -> None:
-    """Heartbeats come every fifteen seconds, and are late here after two."""
-    lab.submit("one", seconds=18)
+    """Heartbeats come after a second and then every fifteen, and are late here after two: it is lost once more before its end."""
+    lab.submit("one", seconds=20.5)
     assert lab.reach("one") == J.DONE
 
 
