@@ -17,7 +17,8 @@ from server.errors import InfrastructureError, TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.base import Cloud, CloudError, Layout
 from server.workers.former import Former
-from server.workers.playbooks import Host, Playbooks, PlayOutcome
+from server.workers.playbooks import Playbooks, PlayOutcome
+from server.workers.reach import Host
 from server.workers.terraform import Module
 
 STATUS_LIMIT_S = 15.0

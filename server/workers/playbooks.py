@@ -1,86 +1,31 @@
 """Ansible plays on one machine each, run by ansible-runner as child processes.
 
-Owns how Ansible reaches a machine (its pinned host key, its ssh options), the private folder of a play and what a failed play
-means for a person. What is played is in ``infra/ansible``.
+Owns the private folder of a play and what a failed play means for a person; how Ansible reaches the machine is in reach.py.
+What is played is in ``infra/ansible``.
 
 A play may be launched before its machine exists. Ansible then does all that it does before its first connection (0.6 s here, of
-them 0.35 s imports) while the machine is made, and waits in the program that it takes for ``ssh`` (or for the shell), until
-:meth:`announce` says where the machine is.
+them 0.35 s imports) while the machine is made, and waits until :meth:`announce` says where the machine is.
 """
 
-import hashlib
 import json
 import os
-import shlex
 import shutil
-import stat
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
-from server.errors import InfrastructureError
 from server.workers.preloaded import PROGRAM, Preloaded, folder_of, kill
+from server.workers.reach import CONTROL_PERSIST_S, WORKER, Connection, Host, Reach, make_private
 
-Connection = Literal["ssh", "shell"]
-"""How commands get to a machine: by ssh, or through a program of this computer that is the machine's shell."""
-WORKER = "worker"  # a play has one host, always called that
 REMOTE_PYTHON = "/usr/bin/python3"
 LOOK_S = 0.1
-CONNECT_LIMIT_S = 10
-CONTROL_PERSIST_S = 60.0
 ANSWER_LIMIT_S = 20.0
-UNIX_PATH_LIMIT = 107
-SSH_SUFFIX = 17  # ssh opens its control socket under a name that much longer, and renames it
-SSH_OPTIONS = {
-    "BatchMode": "yes",
-    "StrictHostKeyChecking": "yes",
-    "GlobalKnownHostsFile": "none",
-    "IdentitiesOnly": "yes",
-    "IdentityAgent": "none",
-    "PreferredAuthentications": "publickey",
-    # The cheapest for an emulated processor: 0.6 s for a new connection instead of 0.9 s.
-    "KexAlgorithms": "curve25519-sha256",
-    "Ciphers": "aes128-gcm@openssh.com",
-    "GSSAPIAuthentication": "no",
-    "ConnectTimeout": str(CONNECT_LIMIT_S),
-    "ServerAliveInterval": "5",
-    "ServerAliveCountMax": "6",
-    "LogLevel": "ERROR",
-    "ControlMaster": "auto",
-}
-# Ansible asks what its ssh can do before it needs it. The pipe is opened before the look, so that no announcement is missed.
-WAIT = """\
-#!/bin/sh
-[ "$*" != '-o ControlPersist' ] || exec ssh "$@"
-exec 3<> {announced}
-[ -x {reach} ] || read -r _ <&3
-exec {reach} "$@" 3<&-
-"""
-
-
-@dataclass(frozen=True)
-class Host:
-    """Where and how a machine is reached. ``host_key``: its public key as one line; ``ssh_key``: the private key that logs in.
-
-    ``shell``: the program of this computer that takes ``-c COMMAND`` and runs the command on the machine, where no ssh does.
-    """
-
-    name: str
-    connection: Connection
-    address: str = ""
-    port: int = 0
-    user: str = ""
-    host_key: str = ""
-    ssh_key: Path = Path()
-    shell: tuple[str, ...] = ("/bin/sh",)
 
 
 @dataclass(frozen=True)
@@ -107,33 +52,14 @@ class Playbooks:
 
         A connection that is opened stays open for ``persist_s`` seconds after its last use.
         """
-        _private(directory)
-        (directory / "known_hosts").write_text(f"{host.name} {host.host_key}\n")
-        command = _ssh(directory, host, persist_s) if host.connection == "ssh" else host.shell
-        _write_program(_connection(directory), f"# {host.connection}\n")
-        _write_program(_reach(directory), f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-        _wake(_announced(directory))
+        Reach(directory).announce(host, persist_s)
 
     def ask(self, directory: Path, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced in ``directory`` prints.
 
         None where the machine does not answer in time, or has no answer to that.
         """
-        words = ["-c", shlex.join(command)] if self._is_shell(directory) else [WORKER, shlex.join(command)]
-        try:
-            done = subprocess.run(
-                [_reach(directory), *words],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=limit_s,
-                text=True,
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            return None
-        return None if done.returncode else done.stdout.strip()
+        return Reach(directory).ask(command, limit_s)
 
     def await_answer(
         self,
@@ -158,8 +84,7 @@ class Playbooks:
 
     def login_command(self, directory: Path, host: Host) -> str:
         """What an administrator types to log in on the machine; ``directory`` must stay as long as that is to work."""
-        self.announce(directory, host)
-        return shlex.join([*_ssh(directory, host), host.name])
+        return Reach(directory).login_command(host)
 
     def run(
         self,
@@ -174,23 +99,22 @@ class Playbooks:
 
         ``timeout_s`` seconds count from the machine's announcement. Without ``connection``, Ansible is started after it only.
         """
-        _private(directory)
+        make_private(directory)
         play = _Play(directory, timeout_s, cancelled, self._clock, self._preloaded)
         connection = connection or self._announced_connection(play)
         if connection is None:
             return play.given_up()
-        _prepare(directory, connection)
-        return play.run(self._folder / playbook, variables, _environment(self._folder, directory, connection))
+        wait = _prepare(directory, connection)
+        environment = _environment(self._folder, directory) | ({"ANSIBLE_EXECUTABLE": str(wait)} if connection == "shell" else {})
+        return play.run(self._folder / playbook, variables, environment)
 
     def _announced_connection(self, play: "_Play") -> Connection | None:
-        while not _reach(play.directory).exists():
+        reach = Reach(play.directory)
+        while not reach.is_announced:
             if play.must_end():
                 return None
             time.sleep(LOOK_S)
-        return "shell" if self._is_shell(play.directory) else "ssh"
-
-    def _is_shell(self, directory: Path) -> bool:
-        return "shell" in _connection(directory).read_text()
+        return reach.connection
 
 
 @dataclass
@@ -240,7 +164,7 @@ class _Play:
 
     def must_end(self) -> bool:
         """Whether nobody wants the play any more, or its time is over."""
-        if self.announced is None and _reach(self.directory).exists():
+        if self.announced is None and Reach(self.directory).is_announced:
             self.announced = self.clock()
         if self.cancelled():
             self.why = "the play was cancelled"
@@ -304,19 +228,19 @@ def _last(text: str, lines: int = 3) -> str:
     return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
 
 
-def _prepare(directory: Path, connection: Connection) -> None:
-    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
+def _prepare(directory: Path, connection: Connection) -> Path:
+    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone.
+
+    Returns the program that Ansible takes for its ssh, or for the machine's shell.
+    """
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    reach, announced = _reach(directory), _announced(directory)
-    with suppress(FileExistsError):
-        os.mkfifo(announced, 0o600)
-    _write_program(_wait(directory), WAIT.format(reach=shlex.quote(str(reach)), announced=shlex.quote(str(announced))))
+    wait = Reach(directory).write_wait()
     variables: dict[str, object] = {
         "ansible_connection": "ssh" if connection == "ssh" else "local",
         "ansible_python_interpreter": REMOTE_PYTHON if connection == "ssh" else sys.executable,
         "ansible_host": WORKER,
-        "ansible_ssh_executable": str(_wait(directory)),
+        "ansible_ssh_executable": str(wait),
         "ansible_ssh_args": "",
         "ansible_ssh_transfer_method": "piped",
         "ansible_pipelining": True,
@@ -326,11 +250,12 @@ def _prepare(directory: Path, connection: Connection) -> None:
     inventory = directory / "inventory"
     inventory.mkdir(exist_ok=True)
     (inventory / "hosts.json").write_text(json.dumps({"all": {"hosts": {WORKER: variables}}}, indent=1))
+    return wait
 
 
-def _environment(folder: Path, directory: Path, connection: Connection) -> dict[str, str]:
+def _environment(folder: Path, directory: Path) -> dict[str, str]:
     """Ansible's settings: nothing of the user's own, and little to look for (all of it saves 0.1 s of 0.7 s)."""
-    settings = {
+    return {
         "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(directory / "ansible"),
         "ANSIBLE_ROLES_PATH": str(folder / "roles"),
@@ -345,83 +270,6 @@ def _environment(folder: Path, directory: Path, connection: Connection) -> dict[
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "LC_ALL": "C.UTF-8",
     }
-    return settings | ({"ANSIBLE_EXECUTABLE": str(_wait(directory))} if connection == "shell" else {})
-
-
-def _ssh(directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> list[str]:
-    own = {
-        "HostName": host.address,
-        "Port": str(host.port),
-        "User": host.user or "root",
-        "HostKeyAlias": host.name,
-        "UserKnownHostsFile": _quoted(directory / "known_hosts"),
-        "IdentityFile": _quoted(host.ssh_key),
-        "ControlPath": str(_control_path(directory, host)),
-        "ControlPersist": f"{persist_s:.0f}",
-    }
-    options = [word for name, value in (own | SSH_OPTIONS).items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "none", *options]
-
-
-def _quoted(path: Path) -> str:
-    """A path as ssh's own options take it where it may hold a blank."""
-    return f'"{path}"'
-
-
-def _control_path(directory: Path, host: Host) -> Path:
-    """The same for all plays on a machine, so that they share a connection; "none" where no path is short enough."""
-    identity = hashlib.sha256(f"{host.name} {host.address} {host.port} {host.host_key}".encode()).hexdigest()[:12]
-    path = directory.parent / f".{identity}"
-    if len(os.fsencode(path)) + SSH_SUFFIX > UNIX_PATH_LIMIT or "%" in str(path) or " " in str(path):
-        return _private_temporary() / identity
-    return path
-
-
-def _private_temporary() -> Path:
-    """A folder of this user alone with a short name. Raises InfrastructureError where somebody else has it."""
-    folder = Path(tempfile.gettempdir()) / f"cumulus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise InfrastructureError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
-    return folder
-
-
-def _private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _write_program(path: Path, text: str) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.chmod(0o700)
-    beside.rename(path)
-
-
-def _wake(pipe: Path) -> None:
-    """Wake who waits at a named pipe; who comes later sees for himself."""
-    with suppress(OSError):  # there is no pipe, or nobody at it
-        handle = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        try:
-            os.write(handle, b"\n")
-        finally:
-            os.close(handle)
-
-
-def _announced(directory: Path) -> Path:
-    return directory / "announced"
-
-
-def _reach(directory: Path) -> Path:
-    return directory / "reach"
-
-
-def _wait(directory: Path) -> Path:
-    return directory / "wait"
-
-
-def _connection(directory: Path) -> Path:
-    return directory / "connection"
 
 
 def _is_our_ansible(path: str) -> bool:

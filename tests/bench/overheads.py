@@ -22,7 +22,8 @@ from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.qemu.mirror import install_mirror
 from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.playbooks import Host, Playbooks
+from server.workers.playbooks import Playbooks
+from server.workers.reach import Host
 from server.workers.terraform import Module, terraform_binary
 from tests.bench.floor import Clone, Floor
 from tests.bench.jobs import Measured, prepare, shape_of

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.playbooks import Host, Playbooks, PlayOutcome, _works_in
+from server.workers.playbooks import Playbooks, PlayOutcome, _works_in
 from server.workers.preloaded import Preloaded
+from server.workers.reach import Host
 
 HERE = Host("job-7", "shell")
 START = "cumulus_start_command"

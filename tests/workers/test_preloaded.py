@@ -15,8 +15,9 @@ import pytest
 
 from server.niceness import TOOL
 from server.settings import CHECKOUT
-from server.workers.playbooks import Host, Playbooks, PlayOutcome
+from server.workers.playbooks import Playbooks, PlayOutcome
 from server.workers.preloaded import CLIENT, Preloaded
+from server.workers.reach import Host
 from tests.workers.test_playbooks import at_work_in, start
 
 HERE = Host("job-7", "shell")
@@ -24,7 +25,8 @@ HERE = Host("job-7", "shell")
 CONTROLLER = """
 import sys
 from pathlib import Path
-from server.workers.playbooks import Host, Playbooks
+from server.workers.playbooks import Playbooks
+from server.workers.reach import Host
 from server.workers.preloaded import Preloaded
 playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=Preloaded()), Path(sys.argv[2])
 playbooks.announce(directory, Host("job-7", "shell"))

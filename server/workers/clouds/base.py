@@ -9,6 +9,7 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.settings import CloudName
 from server.states import Reason
+from server.workers.reach import Connection
 
 Progress = Callable[[str], None]
 
@@ -42,7 +43,7 @@ class Layout:
     command on the worker, where ``connection`` says that no ssh does.
     """
 
-    connection: Literal["ssh", "shell"]
+    connection: Connection
     work_dir: str
     job_dir: str
     start_command: tuple[str, ...]

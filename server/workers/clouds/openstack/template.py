@@ -23,7 +23,8 @@ from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftov
 from server.workers.clouds.openstack.volumes import PREFIX, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
-from server.workers.playbooks import Host, Playbooks
+from server.workers.playbooks import Playbooks
+from server.workers.reach import Host
 
 LOCK = "template"
 LOCK_LIMIT_S = 5.0

@@ -21,7 +21,8 @@ from server.workers.clouds.qemu.images import describe_image
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import find_program
 from server.workers.clouds.recipe import recipe_of
-from server.workers.playbooks import Host, Playbooks
+from server.workers.playbooks import Playbooks
+from server.workers.reach import Host
 
 PACKAGES = (
     "linux-image-cloud-amd64",
