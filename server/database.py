@@ -15,7 +15,6 @@ class Database(SqliteDatabase):
 
     def __init__(self, path: str, pragmas: dict[str, object], timeout_s: float) -> None:
         super().__init__(path, pragmas=pragmas, timeout=timeout_s)
-        self._timeout_s = timeout_s
         self._turn = threading.Lock()
         self._writer: int | None = None
 
@@ -23,7 +22,7 @@ class Database(SqliteDatabase):
         """Begin a transaction. Raises OperationalError where others write for too long."""
         if lock_type != "IMMEDIATE":
             return super().begin(lock_type)
-        if not self._turn.acquire(timeout=self._timeout_s):
+        if not self._turn.acquire(timeout=self.timeout):
             raise OperationalError("database is locked")
         self._writer = threading.get_ident()
         try:

@@ -15,8 +15,7 @@ from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Mode
 from server import migrations
 from server.database import Database
 from server.errors import CumulusError
-from server.statements import add, rows, tuples
-from server.statements import change as change_row
+from server.statements import add, change_row, rows, tuples
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 
 BUSY_TIMEOUT_MS = 10_000

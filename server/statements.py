@@ -32,7 +32,7 @@ def add(row: Model) -> None:
     row.__data__["id"] = table._meta.database.execute_sql(_insert(table, tuple(data)), tuple(data.values())).lastrowid
 
 
-def change(table: type[Model], row_id: int, state: str, values: Mapping[str, object]) -> bool:
+def change_row(table: type[Model], row_id: int, state: str, values: Mapping[str, object]) -> bool:
     """Set columns of the row of that number while it is in that state; whether it was."""
     text = _update(table, tuple(values))
     return bool(table._meta.database.execute_sql(text, (*values.values(), row_id, state)).rowcount)

@@ -11,7 +11,7 @@ from peewee import DoesNotExist, OperationalError, SqliteDatabase
 
 from server.database import Database
 from server.models import Change, Job, Worker, insert, open_database
-from server.statements import add, change, rows, tuples
+from server.statements import add, change_row, rows, tuples
 from server.states import JobState
 
 WRITERS, TIMES = 4, 50
@@ -131,15 +131,15 @@ def test_a_column_may_be_left_out_and_values_are_bound_as_they_are() -> None:
 @pytest.mark.usefixtures("jobs")
 def test_a_row_changes_only_while_it_is_in_its_state() -> None:
     number = job("ada").id
-    assert not change(Job, number, JobState.QUEUED, {"state": JobState.PROVISIONING})
-    assert change(Job, number, JobState.UPLOADING, {"state": JobState.QUEUED, "message": "?"})
+    assert not change_row(Job, number, JobState.QUEUED, {"state": JobState.PROVISIONING})
+    assert change_row(Job, number, JobState.UPLOADING, {"state": JobState.QUEUED, "message": "?"})
     assert Job.get_by_id(number).message == "?"
 
 
 @pytest.mark.usefixtures("jobs")
 def test_what_is_no_column_is_no_sql() -> None:
     with pytest.raises(KeyError):
-        change(Job, 1, JobState.QUEUED, {"state = 'done' --": 1})
+        change_row(Job, 1, JobState.QUEUED, {"state = 'done' --": 1})
     with pytest.raises(DoesNotExist):
         Job.get_by_id(4711)
 

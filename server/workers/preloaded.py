@@ -40,17 +40,14 @@ NAME = b"cumulus-play"  # as the kernel has it; what a play executes has its own
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 MAX_FD = 4096  # far more than there are plays at once
 UCRED_INTS = 3  # struct ucred: pid, uid, gid
-# What every play of ours needs beside what the command imports by itself.
+# What every play of ours needs beside what the command, and the loaders of plugins below, import by themselves.
 MODULES = (
     "ansible.executor.playbook_executor",
     "ansible.executor.process.worker",
     "ansible.executor.task_executor",
     "ansible.plugins.action.raw",
-    "ansible.plugins.connection.local",
-    "ansible.plugins.connection.ssh",
     "ansible.plugins.filter.core",
     "ansible.plugins.inventory.yaml",
-    "ansible.plugins.shell.sh",
     "ansible.plugins.strategy.linear",
     "ansible.plugins.test.core",
     "ansible.plugins.vars.host_group_vars",

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 from cumulus_runner import processes
+from cumulus_runner.detached import NICE
 
 from tests.runner.conftest import Worker, runs, wait_until
 
@@ -24,6 +26,15 @@ def test_a_start_returns_at_once_and_the_job_goes_on_alone(worker: Worker) -> No
     assert os.getsid(pid) == pid
     wait_until((worker.job / ".cumulus.result").exists)
     assert worker.result["stage"] == "done"
+
+
+def test_a_job_of_this_computer_goes_after_its_controller(worker: Worker) -> None:
+    worker.order("nice; sleep 60")
+    own = int(subprocess.run(["nice"], stdout=subprocess.PIPE, check=True).stdout)
+    worker.start()
+    wait_until(lambda: worker.lines)
+    assert worker.lines == [str(min(own + NICE, 19))]
+    worker.stop()
 
 
 def test_a_second_start_changes_nothing(worker: Worker) -> None:

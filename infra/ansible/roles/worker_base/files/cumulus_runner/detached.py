@@ -14,7 +14,7 @@ from cumulus_runner.programs import GRACE_S, Account
 
 STOP_LIMIT_S = GRACE_S + 5.0
 STARTED = "started"
-NICE = "5"  # as a virtual machine of the same computer
+NICE = 5  # as a virtual machine of the same computer
 
 
 def start(places: Places, user: Account | None, *, foreground: bool) -> str:
@@ -90,9 +90,9 @@ def _claim(places: Places, user: Account | None) -> Job:
 def _step_back() -> None:
     """The controller is on this computer, too, and goes first. Where processors are shared out by session, that counts, too."""
     with suppress(OSError):
-        os.nice(int(NICE))
+        os.nice(NICE)
     with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
-        file.write(NICE)
+        file.write(str(NICE))
 
 
 def _let_go() -> None:
