@@ -67,7 +67,7 @@ def connected(settings: Settings) -> "Connection":
 
 
 def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
-    """What has that id; None where nothing has, or has any longer."""
+    """What has that id, or the name that ``get`` looks for; None where nothing has, or has any longer."""
     from openstack.exceptions import NotFoundException
 
     try:

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, Settings
-from server.states import Reason
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
@@ -26,7 +25,7 @@ from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
-from server.workers.clouds.openstack.sizes import read_sizes
+from server.workers.clouds.openstack.sizes import disk_gb_of, read_sizes, require_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
@@ -121,7 +120,7 @@ class OpenstackCloud:
         self._require_disk(worker, flavor, snapshot)
         host_key = make_key()
         settings = self._settings
-        key, disk_gb = ensure_key(self.ssh_key), self._disk_gb(flavor)
+        key, disk_gb = ensure_key(self.ssh_key), disk_gb_of(settings, flavor)
         shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot.name, ssh_public_key=key)
         return {
             **shared,
@@ -143,7 +142,7 @@ class OpenstackCloud:
 
     def require_room(self, flavor: Flavor) -> None:
         """Ask Nova, Cinder and Neutron. Raises CloudError where one's quota has no room for such a machine."""
-        require_room(self.quotas(), flavor, self._disk_gb(flavor))
+        require_room(self.quotas(), flavor, disk_gb_of(self._settings, flavor))
 
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         """Nothing could start sooner."""
@@ -212,20 +211,13 @@ class OpenstackCloud:
         path, home = CHECKOUT / "infra" / "terraform" / CloudName.OPENSTACK / name, self._settings.home / "terraform" / folder
         return Module(path, home, terraform_binary(), self.terraform_env)
 
-    def _disk_gb(self, flavor: Flavor) -> int:
-        return flavor.disk_gb or self._settings.worker_disk_gb
-
     def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
-        """Cinder makes no volume that is smaller than its snapshot. A worker that has one keeps it, whatever is promoted."""
-        disk_gb = self._disk_gb(flavor)
-        if disk_gb >= snapshot.size_gb or any(one.kind == "volume" for one in self._holdings.listed(worker)):
-            return
-        where = "its DISK in flavors.tsv" if flavor.disk_gb else "the setting worker_disk_gb, or give it a DISK in flavors.tsv"
-        raise CloudError(
-            f"machines of {flavor.name} have a disk of {disk_gb} GB, and the snapshot {snapshot.name} needs "
-            f"{snapshot.size_gb} GB: raise {where}",
-            Reason.FLAVOR_TOO_SMALL,
-        )
+        """A worker that has a disk keeps it, whatever is promoted. Raises CloudError."""
+        try:
+            require_disk(self._settings, flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
+        except CloudError:
+            if not any(one.kind == "volume" for one in self._holdings.listed(worker)):
+                raise
 
     def _nfs_problems(self) -> list[str]:
         host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port

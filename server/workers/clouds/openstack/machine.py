@@ -52,6 +52,14 @@ class TemplateMachine:
                 return login
         raise InfrastructureError(f"the template's machine at {login.address} switches itself off: see its console")
 
+    def leave_to_others(self) -> None:
+        """Raises InfrastructureError where another installation has one: somebody may be at work on it there."""
+        for identifier, owner in self.servers.of_others(self.server_id).items():
+            raise InfrastructureError(
+                f"the installation {owner} has a machine of the template ({identifier}) and may be at work on it; "
+                "if it is not, `cumulus template stop` takes that one away"
+            )
+
     def running_login(self, worker: str) -> Login | None:
         """How to log in on the machine if it runs now; None where it does not."""
         outputs = self.module.outputs(worker)

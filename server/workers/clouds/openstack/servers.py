@@ -7,10 +7,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
-from server.workers.clouds.openstack.snapshots import TEMPLATE
+from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
+
+if TYPE_CHECKING:
+    from openstack.compute.v2.server import Server
 
 RUNS, FAILED = "ACTIVE", "ERROR"
 GONE = frozenset({"DELETED", "SOFT_DELETED"})
@@ -34,12 +38,12 @@ class Servers:
 
     def listed(self) -> list[str]:
         """Ids of all, whatever their status. Raises CloudError."""
-        with self.access.use() as cloud:
-            return [
-                str(one.id)
-                for one in cloud.compute.servers(details=True)
-                if (one.metadata or {}).get(TEMPLATE) == self.template and str(one.status).upper() not in GONE
-            ]
+        return [str(one.id) for one in self._all()]
+
+    def of_others(self, server_id: str) -> dict[str, str]:
+        """Id -> installation, of those that another one than this has made. Raises CloudError."""
+        owners = {str(one.id): str(one.metadata.get(SERVER_ID, "")) for one in self._all()}
+        return {identifier: owner for identifier, owner in owners.items() if owner not in ("", server_id)}
 
     def stop(self, identifier: str) -> None:
         """Have it shut down and wait until it is off, or gone. Raises CloudError."""
@@ -59,6 +63,14 @@ class Servers:
                 remove_server(cloud, identifier)
             late = f"the template's machine {identifier} is still there"
             self.waiting.until(partial(self._gone, identifier), DELETE_LIMIT_S, late)
+
+    def _all(self) -> "list[Server]":
+        with self.access.use() as cloud:
+            return [
+                one
+                for one in cloud.compute.servers(details=True)
+                if (one.metadata or {}).get(TEMPLATE) == self.template and str(one.status).upper() not in GONE
+            ]
 
     def _gone(self, identifier: str) -> bool | None:
         return True if self.status(identifier) == "" else None

@@ -3,12 +3,13 @@ flavors, room. Looks only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server.errors import CumulusError
 from server.settings import Settings
 from server.workers.clouds.base import CloudError, Quota
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.quotas import read_quotas
 
 if TYPE_CHECKING:
@@ -49,18 +50,18 @@ def _lines(check: Callable[[], Iterator[str]]) -> list[str]:
 
 def _names(access: Access, settings: Settings) -> Iterator[str]:
     """Each name in the settings, and how it is looked for."""
-    looks: tuple[tuple[str, str, Callable[[Connection, str], object]], ...] = (
-        ("network", settings.openstack_network, lambda cloud, name: cloud.network.find_network(name)),
-        ("security_group", settings.openstack_security_group, lambda cloud, name: cloud.network.find_security_group(name)),
-        ("key_pair", settings.openstack_key_pair, lambda cloud, name: cloud.compute.find_keypair(name)),
-        ("server_group", settings.openstack_server_group, lambda cloud, name: cloud.compute.find_server_group(name)),
-        ("volume_type", settings.openstack_volume_type, lambda cloud, name: cloud.block_storage.find_type(name)),
+    looks: tuple[tuple[str, str, Callable[[Connection], Callable[..., object]]], ...] = (
+        ("network", settings.openstack_network, lambda cloud: cloud.network.find_network),
+        ("security_group", settings.openstack_security_group, lambda cloud: cloud.network.find_security_group),
+        ("key_pair", settings.openstack_key_pair, lambda cloud: cloud.compute.find_keypair),
+        ("server_group", settings.openstack_server_group, lambda cloud: cloud.compute.find_server_group),
+        ("volume_type", settings.openstack_volume_type, lambda cloud: cloud.block_storage.find_type),
     )
-    for kind, name, look in looks:
+    for kind, name, find in looks:
         if not name:
             continue
         with access.use() as cloud:
-            found = look(cloud, name)
+            found = look_up(partial(find(cloud), ignore_missing=False), name)
         if found is None:
             yield f"the cloud has no {kind.replace('_', ' ')} {name}: make it, or correct the setting openstack_{kind}"
 

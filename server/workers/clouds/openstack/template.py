@@ -19,8 +19,9 @@ from server.workers.clouds.base import Progress, Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.sizes import require_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftover, promoted_of
-from server.workers.clouds.openstack.volumes import PREFIX, Original, Originals, begun_of, built_of
+from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
 from server.workers.playbooks import Playbooks
@@ -66,8 +67,7 @@ class OpenstackTemplate:
             if built and built.recipe == made_of and not fresh:
                 progress("There is a template already")
                 return
-            self._require_ready()
-            making = self.making()
+            making = self._ready()
             begun = begun_of(found)
             original = built if built and not fresh else begun or self._given(found)
             if built and original is not built:
@@ -86,8 +86,7 @@ class OpenstackTemplate:
         """Start the template's machine; returns the command that logs in on it. Raises CumulusError."""
         with self._alone():
             original = self._built()
-            self._require_ready()
-            machine = self.making().machine
+            machine = self._ready().machine
             login = machine.start(original, original.worker, progress)
             machine.guests.hold(login)
         known = self.settings.home / "openstack" / "template.known_hosts"
@@ -112,8 +111,8 @@ class OpenstackTemplate:
         """
         with self._alone():
             original, flavor = self._built(), self._flavor()
-            self._require_ready()
-            making = self.making()
+            require_disk(self.settings, flavor, original.size_gb, "the template's volume")
+            making = self._ready()
             making.canaries.clear(progress)
             self._clear_unfinished(progress)
             if not original.sealed or making.machine.exists():
@@ -167,7 +166,7 @@ class OpenstackTemplate:
         found = self.originals.look()
         built, used = built_of(found), self.copies.volumes()
         for one in found:
-            if built and one.number < built.number and one.identifier not in used:
+            if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
                 progress(f"Removing the volume {one.identifier} of a former template")
                 self.making().machine.forget(one)
                 self.originals.remove(one)
@@ -206,7 +205,7 @@ class OpenstackTemplate:
         for one in self.copies.unfinished():
             if is_leftover(one, self.server_id, self.clock()):
                 progress(f"Removing the snapshot {one.name}, which an earlier attempt has left")
-                self.copies.remove(one)
+                self._remove(one, progress)
             else:
                 progress(f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one")
 
@@ -245,9 +244,13 @@ class OpenstackTemplate:
             )
         return flavor
 
-    def _require_ready(self) -> None:
+    def _ready(self) -> Making:
+        """Raises SetupMissing, or InfrastructureError where another installation may be at work on the template."""
         if problems := self.problems():
             raise SetupMissing("\n".join(problems))
+        making = self.making()
+        making.machine.leave_to_others()
+        return making
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

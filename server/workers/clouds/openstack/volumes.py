@@ -6,6 +6,7 @@ volume, with a higher number, and takes over once it is built. ``cumulus_recipe`
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from server.errors import InvalidInput
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 PREFIX = "template-"
 STATE, OPEN, SEALED = "cumulus_state", "open", "sealed"
-FREE, BROKEN = "available", frozenset({"error", "error_deleting"})
+FREE, STUCK = "available", "error_deleting"  # a member of the project can do nothing with a stuck one
+BROKEN = frozenset({"error", STUCK})
 MAKING = frozenset({"creating", "downloading"})
 MAKING_LIMIT_S = 1800.0  # a large image may have to be copied
 FREE_LIMIT_S = 180.0
@@ -35,6 +37,7 @@ class Original:
 
     identifier: str
     number: int
+    size_gb: int
     status: str
     recipe: str
     sealed: bool
@@ -64,7 +67,7 @@ class Originals:
     def take_over(self, name: str, number: int) -> Original:
         """Make a volume that is there already the template's. Raises InvalidInput where there is none of that name or id."""
         with self._access.use() as cloud:
-            found = _storage(cloud).find_volume(name, ignore_missing=True)
+            found = look_up(partial(_storage(cloud).find_volume, ignore_missing=False), name)
         if found is None:
             raise InvalidInput(f"the cloud has no volume {name}", field="setting openstack_template_volume")
         one = _original(found, number)
@@ -113,10 +116,10 @@ def built_of(found: list[Original]) -> Original | None:
 
 
 def begun_of(found: list[Original]) -> Original | None:
-    """One that somebody began to build after it, and did not finish."""
+    """One that somebody began to build after it, and did not finish; none that Cinder could not remove."""
     built = built_of(found)
-    newest = found[-1] if found else None
-    return newest if newest is not None and (built is None or newest.number > built.number) else None
+    begun = [one for one in found if one.status != STUCK and (built is None or one.number > built.number)]
+    return begun[-1] if begun else None
 
 
 def _storage(cloud: "Connection") -> "Proxy":
@@ -127,4 +130,5 @@ def _original(one: "Volume", number: int = 0) -> Original:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
     told = metadata.get(WORKER, "").removeprefix(PREFIX)
     known = int(told) if told.isascii() and told.isdigit() else 1
-    return Original(str(one.id), number or known, str(one.status), metadata.get(RECIPE, ""), metadata.get(STATE) == SEALED)
+    recipe, sealed = metadata.get(RECIPE, ""), metadata.get(STATE) == SEALED
+    return Original(str(one.id), number or known, int(one.size), str(one.status), recipe, sealed)

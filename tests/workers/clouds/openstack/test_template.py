@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from server.errors import InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
+from server.workers.clouds.base import CloudError
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.openstack.template import LOCK, is_at_work, lock_of
 from server.workers.clouds.recipe import recipe_of
@@ -243,6 +244,48 @@ def test_a_volume_that_could_not_be_made_is_replaced(site: Site) -> None:
     site.build()
     assert broken not in site.double.volumes
     assert len(template_volumes(site)) == 1
+
+
+def test_a_volume_that_cinder_could_not_remove_is_left_and_another_one_made(site: Site) -> None:
+    tags = {"cumulus_template": "cumulus-template", "cumulus_worker": "template-1", "cumulus_server": "ctest"}
+    stuck = site.double.add_volume(status="error_deleting", metadata=tags)
+    site.build()
+    (built,) = [one for one in template_volumes(site) if one["id"] != stuck]
+    assert built["metadata"]["cumulus_worker"] == "template-2"
+    assert site.take() == "cumulus-template-1"
+    site.template().prune(1, site.told.append)
+    assert stuck in site.double.volumes
+
+
+def test_a_snapshot_that_cinder_could_not_remove_keeps_nobody_from_making_the_next(built: Site) -> None:
+    (volume,) = template_volumes(built)
+    tags = {"cumulus_template": "cumulus-template", "cumulus_server": "ctest"}
+    built.double.add_snapshot("cumulus-template-1", volume["id"], status="error_deleting", metadata=tags)
+    assert built.take() == "cumulus-template-2"
+    assert built.promoted() == ["cumulus-template-2"]
+    assert [line for line in built.told if "It is not gone yet" in line]
+
+
+def test_a_disk_too_small_for_the_template_is_told_before_it_is_copied(site: Site) -> None:
+    site.settings_given |= {"worker_disk_gb": 1}
+    site.build()
+    with pytest.raises(CloudError, match="have a disk of 1 GB, and the template's volume needs 2 GB: raise the setting"):
+        site.take()
+    assert site.double.snapshots == {}
+
+
+def test_the_machine_of_another_installation_is_left_to_it_until_somebody_stops_it(built: Site, tmp_path: Path) -> None:
+    built.template().boot(built.told.append)
+    (theirs,) = built.double.servers
+    other = Site(built.double, tmp_path / "other", server_id="cother", now=built.now)
+    for attempt in (other.take, lambda: other.build(fresh=True), lambda: other.template().boot(print)):
+        with pytest.raises(InfrastructureError, match=f"installation ctest has a machine of the template .{theirs}."):
+            attempt()
+    assert list(built.double.servers) == [theirs]
+    assert built.double.servers[theirs]["status"] == "ACTIVE"
+    other.template().stop(other.told.append)
+    assert built.double.servers == {}
+    assert other.take() == "cumulus-template-1"
 
 
 CANARY_FAILS = [
