@@ -1,11 +1,18 @@
-"""A real OpenStack cloud, named by the environment: a project with a promoted snapshot, and this computer's NFS server.
+"""A real OpenStack cloud, named by the environment: a project, and this computer's NFS server.
 
 What ``make test-openstack`` needs beside root rights and nfs-ganesha: ``OS_CLOUD`` of a clouds.yaml, terraform with the official
 provider (its registry, or a mirror in ``TF_CLI_CONFIG_FILE``), and of ``TEST_OPENSTACK_*``: ``ADDRESS`` (this computer's, as
-workers reach it), ``NETWORK``, ``GROUP``, ``TEMPLATE`` (whose snapshots), ``USER``, ``FLAVOR``, ``DISK_GB``, and ``ADMIN``, a
-cloud of the clouds.yaml that may change the project's quota, without which that one test is skipped.
+workers reach it), ``NETWORK``, ``GROUP``, ``USER``, ``FLAVOR``, ``DISK_GB``, and
+
+- for a template that the tests build, copy, and make all workers of: ``IMAGE``, whose machines obey their user data each time
+  that they are made (cloud-init does), ``TEMPLATE_FLAVOR`` and ``VOLUME_GB``. ``KEPT_TEMPLATE`` names a template that was built
+  before: it is not built again, and stays, without its snapshots.
+- for workers without that: ``TEMPLATE``, which has a promoted snapshot.
+- for what needs more rights than a member's: ``ADMIN``, a cloud of the clouds.yaml that may change the project's quota and make
+  flavors. The tests of that are skipped without it.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -29,15 +36,23 @@ from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.qemu.nfs import NfsServer, nfs_problems
 from server.workers.terraform import terraform_binary
+from tests.openstack.installation import Installation
+from tests.openstack.proxy import apt_proxy
 
 MODULE = CHECKOUT / "infra" / "terraform" / "openstack" / "worker"
 FORM = {"text": "hello", "seconds": "0", "outcome": "ok"}
 PATIENT = {"create_timeout_s": 900, "starting_timeout_s": 1200, "provisioning_timeout_s": 1200, "play_timeout_s": 300}
 QUICK = {"sweep_interval_s": 5, "retry_delay_s": 1, "breaker_pause_s": 5}
+APP = "xtandem_2017.2.1.4"  # of the template, with the package that it needs
+APP_PACKAGE = "tandem-mass"
 
 
 def told(name: str, otherwise: str = "") -> str:
     return os.environ.get(f"TEST_OPENSTACK_{name}", otherwise)
+
+
+def usual_flavor() -> str:
+    return told("FLAVOR", "m1.4xlarge")
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +72,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "openstack_cloud": os.environ["OS_CLOUD"],
         "openstack_network": told("NETWORK", "cumulus"),
         "openstack_security_group": told("GROUP", "cumulus-worker"),
-        "openstack_template": told("TEMPLATE", "cumulus-template"),
         "openstack_user": told("USER", "debian"),
         "openstack_nfs_host": told("ADDRESS"),
         "worker_disk_gb": told("DISK_GB", "20"),
@@ -75,6 +89,70 @@ def key_pair(site: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     yield name, key
     with access.use() as cloud:
         cloud.compute.delete_keypair(name)
+
+
+@pytest.fixture(scope="session")
+def installation(
+    site: dict[str, str], key_pair: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """Storage, NFS server and proxy run on this computer; all that was made in the cloud is removed at the end."""
+    if not told("IMAGE"):
+        pytest.skip("no image to build a template from: TEST_OPENSTACK_IMAGE is not set")
+    kept = told("KEPT_TEMPLATE")
+    home, (name, key), address = tmp_path_factory.mktemp("home"), key_pair, site["openstack_nfs_host"]
+    shutil.copytree(key.parent, home / "openstack")
+    nfs = NfsServer(home / "nfs", home / "storage" / "data", home / "storage" / "jobs", address=address)
+    with apt_proxy(address) as proxy:
+        roles = {"apps_packages": [APP_PACKAGE], "worker_base_apt_proxy": proxy}
+        given = {
+            **site,
+            "home": str(home),
+            "cloud": "openstack",
+            "apps": str(_one_app(home)),
+            "flavors": str(_one_flavor(home / "flavors.tsv", usual_flavor())),
+            "default_flavor": usual_flavor(),
+            "create_timeout_s": "900",
+            "openstack_key_pair": name,
+            "openstack_nfs_port": str(nfs.start()),
+            "openstack_template": kept or f"test-{os.getpid()}",
+            "openstack_template_image": told("IMAGE"),
+            "openstack_template_flavor": told("TEMPLATE_FLAVOR"),
+            "openstack_template_volume_gb": told("VOLUME_GB", "20"),
+            "template_variables": json.dumps(roles),
+        }
+        others = {word: value for word, value in os.environ.items() if not word.startswith("CUMULUS_")}
+        environment = others | {f"CUMULUS_{setting.upper()}": value for setting, value in given.items()}
+        made = Installation(load_settings(**{**given, "template_variables": roles}), environment, bool(kept))
+        made.clear()
+        try:
+            yield made
+        finally:
+            made.clear()
+            nfs.stop()
+
+
+def _one_app(home: Path) -> Path:
+    folder = home / "apps"
+    folder.mkdir()
+    (folder / f"{APP}.xml").write_bytes((CHECKOUT / "apps" / f"{APP}.xml").read_bytes())
+    return folder
+
+
+def _one_flavor(path: Path, name: str, cpus: int = 1) -> Path:
+    path.write_text(f"NAME\tWEIGHT\tCPU\tRAM\n{name}\t1\t{cpus}\t1\nMAX_ACCUMULATED_WEIGHT = 4\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def template(request: pytest.FixtureRequest) -> str:
+    """The name of the template whose promoted snapshot workers are made of: one that was there before, or the tests' own."""
+    if told("TEMPLATE") or not told("IMAGE"):
+        return told("TEMPLATE", "cumulus-template")
+    installation: Installation = request.getfixturevalue("installation")
+    if not installation.promoted():
+        installation.run("template", "build")
+        installation.run("snapshot", "create")
+    return installation.template
 
 
 @dataclass
@@ -112,18 +190,16 @@ class Lab:
 
 @pytest.fixture
 def make_lab(
-    site: dict[str, str], key_pair: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: dict[str, str], template: str, key_pair: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Lab]]:
     """Makes the test's installation, with changes of its settings; what it leaves in the cloud fails the test and is removed."""
     made: list[Lab] = []
-    home, (name, key) = tmp_path / "home", key_pair
+    home, (key_name, key) = tmp_path / "home", key_pair
     storage = home / "storage"
     nfs = NfsServer(tmp_path / "nfs", storage / "data", storage / "jobs", address=site["openstack_nfs_host"])
-    flavor = told("FLAVOR", "m1.4xlarge")
 
-    def make(cpus: int = 1, **changes: Any) -> Lab:
-        flavors = tmp_path / "flavors.tsv"
-        flavors.write_text(f"NAME\tWEIGHT\tCPU\tRAM\n{flavor}\t1\t{cpus}\t1\nMAX_ACCUMULATED_WEIGHT = 4\n")
+    def make(cpus: int = 1, flavor: str = "", **changes: Any) -> Lab:
+        name = flavor or usual_flavor()
         (home / "openstack").mkdir(parents=True, exist_ok=True)
         for file in (key, key.with_name("key.pub")):
             shutil.copy(file, home / "openstack" / file.name)
@@ -131,11 +207,12 @@ def make_lab(
             "home": home,
             "cloud": "openstack",
             "apps": CHECKOUT / "tests" / "apps",
-            "flavors": flavors,
-            "default_flavor": flavor,
+            "flavors": _one_flavor(tmp_path / "flavors.tsv", name, cpus),
+            "default_flavor": name,
             "min_free_gb": 0,
-            "openstack_key_pair": name,
+            "openstack_key_pair": key_name,
             "openstack_nfs_port": nfs.start(),
+            "openstack_template": template,
             **site,
             **PATIENT,
             **QUICK,
@@ -145,7 +222,7 @@ def make_lab(
             monkeypatch.setenv(f"CUMULUS_{setting.upper()}", str(value))
         settings = load_settings()
         access = Access(settings)
-        lab = Lab(settings, OpenstackCloud(settings, installation_id(home), access), access, tmp_path / "log", flavor)
+        lab = Lab(settings, OpenstackCloud(settings, installation_id(home), access), access, tmp_path / "log", name)
         made.append(lab)
         return lab
 

@@ -1,0 +1,83 @@
+"""An installation on a real cloud that builds a template and copies it, by the commands that an administrator types."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from server.app import make_cloud
+from server.settings import Settings
+from server.workers.clouds.openstack.access import Access, connected
+from server.workers.clouds.openstack.snapshots import TEMPLATE
+
+COMMAND_LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One that builds a template, and the environment of its commands. ``kept``: the template was there before, and stays."""
+
+    settings: Settings
+    environment: dict[str, str]
+    kept: bool
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        command = [str(Path(sys.executable).parent / "cumulus"), *words]
+        return subprocess.Popen(
+            command, env=self.environment, cwd=self.settings.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *words: str) -> str:
+        """A command that succeeds; what it prints."""
+        process = self.start(*words)
+        told, _ = process.communicate(timeout=COMMAND_LIMIT_S)
+        assert process.returncode == 0, told
+        return told
+
+    def break_off(self, *words: str, at: str) -> None:
+        """Type Ctrl-C as soon as the command prints that; it ends within a minute and a half."""
+        process = self.start(*words)
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if at in line:
+                break
+        else:
+            pytest.fail(f"it never said {at!r}, but {''.join(said)}")
+        time.sleep(2)  # in the middle of it
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode != 0
+
+    def names(self) -> list[str]:
+        return [line.split()[-3] for line in self.run("snapshot", "list").splitlines()]
+
+    def promoted(self) -> list[str]:
+        return [line.split()[1] for line in self.run("snapshot", "list").splitlines() if line.startswith("*")]
+
+    def left(self) -> list[str]:
+        """What the cloud has of this installation or its template beside the template's volume and what is promoted."""
+        found = [f"{one.kind} of {one.worker}" for one in make_cloud(self.settings).resources()]
+        with Access(self.settings, connected).use() as cloud:
+            servers = [one.name for one in cloud.compute.servers() if (one.metadata or {}).get(TEMPLATE) == self.template]
+            snapshots = [one for one in cloud.block_storage.snapshots() if (one.metadata or {}).get(TEMPLATE) == self.template]
+        return found + servers + [one.name for one in snapshots if "cumulus_promoted" not in one.metadata]
+
+    def clear(self) -> None:
+        """Remove all of the template, also what Cumulus itself never does."""
+        template = make_cloud(self.settings).template()
+        template.stop(print)
+        copies, originals = template.copies, template.originals  # type: ignore[attr-defined]
+        for one in [*copies.look(), *copies.unfinished()]:
+            copies.remove(one)
+        for one in [] if self.kept else originals.look():
+            originals.remove(one)
+
+    @property
+    def template(self) -> str:
+        return self.settings.openstack_template
