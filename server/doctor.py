@@ -10,7 +10,7 @@ from server.app import make_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.computer import THIS, Computer
-from server.errors import CumulusError
+from server.errors import CumulusError, TemplateMissing
 from server.installation import running_controller
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
@@ -53,29 +53,35 @@ def _run(name: str, check: Callable[[], str]) -> Finding:
 
 def _cloud(settings: Settings) -> Iterator[Finding]:
     cloud = make_cloud(settings)
-    problems = cloud.problems()
-    yield from (Finding(f"cloud {cloud.name}", False, problem) for problem in problems)
+    name, problems = f"cloud {cloud.name}", cloud.problems()
     if not problems:
-        yield Finding(f"cloud {cloud.name}", True, "all programs are there")
-        yield from _site(cloud)
+        yield Finding(name, True, "all programs are there")
+        problems = cloud.site_problems()  # a trouble there keeps no controller from starting
+    yield from (Finding(name, False, problem) for problem in problems)
+    for check in (_quota, _snapshot):
+        try:
+            yield from check(cloud)
+        except CloudError as trouble:
+            if not any(problem.startswith(_unnumbered(trouble.message)) for problem in problems):  # one trouble is one line
+                yield Finding(name, False, trouble.message)
 
-    def snapshot() -> str:
-        return cloud.check_snapshot() or "there is one to make workers from"
 
-    yield _run("snapshot", snapshot)
+def _unnumbered(text: str) -> str:
+    """Without the number that OpenStack gives to each request."""
+    return text.partition(" (Request-ID")[0]
 
 
-def _site(cloud: Cloud) -> Iterator[Finding]:
-    """What the cloud says itself; a trouble there keeps no controller from starting."""
-    problems = cloud.site_problems()
-    yield from (Finding(f"cloud {cloud.name}", False, problem) for problem in problems)
-    try:
-        quotas = cloud.quotas()
-    except CloudError:  # told above
-        return
-    if quotas:
+def _quota(cloud: Cloud) -> Iterator[Finding]:
+    if quotas := cloud.quotas():
         told = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
         yield Finding("quota", not any(one.lacks(1) for one in quotas), told)
+
+
+def _snapshot(cloud: Cloud) -> Iterator[Finding]:
+    try:
+        yield Finding("snapshot", True, cloud.check_snapshot() or "there is one to make workers from")
+    except TemplateMissing as problem:
+        yield Finding("snapshot", False, problem.message)
 
 
 def _python() -> str:
