@@ -1,5 +1,6 @@
 """An installation on a real cloud that builds a template and copies it, by the commands that an administrator types."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,7 +29,13 @@ class Installation:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         command = [str(Path(sys.executable).parent / "cumulus"), *words]
         return subprocess.Popen(
-            command, env=self.environment, cwd=self.settings.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=self.environment,
+            cwd=self.settings.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # as in a terminal of its own
         )
 
     def run(self, *words: str) -> str:
@@ -50,7 +57,7 @@ class Installation:
         else:
             pytest.fail(f"it never said {at!r}, but {''.join(said)}")
         time.sleep(2)  # in the middle of it
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all that run in it
         process.communicate(timeout=90)
         assert process.returncode != 0
 
