@@ -232,7 +232,7 @@ def make_lab(
         yield make
         assert [lab.held() for lab in made] == [[] for _ in made]
     finally:
+        nfs.stop()  # first: it is this computer's, and the cloud may not answer
         for lab in made:
             for left in lab.held():
                 lab.cloud.delete(left)
-        nfs.stop()
