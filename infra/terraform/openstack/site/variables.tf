@@ -177,7 +177,7 @@ variable "existing_controller" {
 
 variable "image" {
   type        = string
-  description = "Name of the image that the controller starts from: Ubuntu 24.04 or Debian 12."
+  description = "Name of the image that the controller starts from: Ubuntu 24.04 or Debian 12. Its root is found by label or UUID: the storage may be the first disk."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.image))
