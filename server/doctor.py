@@ -3,14 +3,14 @@
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from server.app import make_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.computer import THIS, Computer
-from server.errors import CumulusError, TemplateMissing
+from server.errors import CumulusError
 from server.installation import running_controller
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
@@ -41,7 +41,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         checks += computer.checks(settings)
     findings = [_run(name, check) for name, check in checks]
     findings += [Finding("app", False, str(problem)) for problem in Catalog(settings.apps).problems()]
-    return findings + list(_cloud(settings))
+    return findings + list(_once(_cloud(settings)))
 
 
 def _run(name: str, check: Callable[[], str]) -> Finding:
@@ -58,30 +58,29 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, True, "all programs are there")
         problems = cloud.site_problems()  # a trouble there keeps no controller from starting
     yield from (Finding(name, False, problem) for problem in problems)
-    for check in (_quota, _snapshot):
-        try:
-            yield from check(cloud)
-        except CloudError as trouble:
-            if not any(problem.startswith(_unnumbered(trouble.message)) for problem in problems):  # one trouble is one line
-                yield Finding(name, False, trouble.message)
-
-
-def _unnumbered(text: str) -> str:
-    """Without the number that OpenStack gives to each request."""
-    return text.partition(" (Request-ID")[0]
+    yield from _quota(cloud)
+    yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
 
 
 def _quota(cloud: Cloud) -> Iterator[Finding]:
-    if quotas := cloud.quotas():
+    try:
+        quotas = cloud.quotas()
+    except CloudError as trouble:
+        yield Finding("quota", False, trouble.message)
+        return
+    if quotas:
         told = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
         yield Finding("quota", not any(one.lacks(1) for one in quotas), told)
 
 
-def _snapshot(cloud: Cloud) -> Iterator[Finding]:
-    try:
-        yield Finding("snapshot", True, cloud.check_snapshot() or "there is one to make workers from")
-    except TemplateMissing as problem:
-        yield Finding("snapshot", False, problem.message)
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """One trouble is one line: a cloud that lets nobody in says so to each question, and numbers its answers."""
+    told: set[str] = set()
+    for one in findings:
+        text = one.text.partition(" (Request-ID")[0]
+        if one.ok or text not in told:
+            yield one
+        told.add(text)
 
 
 def _python() -> str:

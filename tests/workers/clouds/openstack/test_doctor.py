@@ -1,5 +1,6 @@
 """What the doctor says of an OpenStack cloud: each trouble in one line, and what else there is to say all the same."""
 
+import re
 from pathlib import Path
 
 from server.doctor import examine
@@ -19,6 +20,21 @@ def test_a_cloud_that_lets_nobody_in_says_so_once(settings: Settings, api: Doubl
     told = [text for _, text in missing(settings)]
     assert len([text for text in told if "does not accept the credentials" in text]) == 1
     assert not [text for text in told if "snapshot" in text]
+
+
+def test_a_cloud_that_does_not_answer_says_so_once(settings: Settings, tmp_path: Path) -> None:
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(re.sub("http://[^/]*/", "http://127.0.0.1:9/", clouds.read_text()))
+    assert len([text for _, text in missing(settings) if text.startswith("the OpenStack cloud: it does not answer")]) == 1
+
+
+def test_the_cloud_s_trouble_is_told_once_beside_a_setting_that_is_missing(
+    settings: Settings, api: Double, tmp_path: Path
+) -> None:
+    give_password(tmp_path, api, "wrong")
+    told = [text for _, text in missing(settings.model_copy(update={"openstack_network": ""}))]
+    assert any("the setting openstack_network is empty" in text for text in told)
+    assert len([text for text in told if "does not accept the credentials" in text]) == 1
 
 
 def test_a_snapshot_that_is_missing_is_told_where_all_else_is_well(settings: Settings) -> None:
