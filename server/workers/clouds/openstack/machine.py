@@ -54,7 +54,8 @@ class TemplateMachine:
 
     def leave_to_others(self) -> None:
         """Raises InfrastructureError where another installation has one: somebody may be at work on it there."""
-        for identifier, owner in self.servers.of_others(self.server_id).items():
+        if others := self.servers.of_others(self.server_id):
+            identifier, owner = next(iter(others.items()))
             raise InfrastructureError(
                 f"the installation {owner} has a machine of the template ({identifier}) and may be at work on it; "
                 "if it is not, `cumulus template stop` takes that one away"

@@ -42,8 +42,8 @@ class Servers:
 
     def of_others(self, server_id: str) -> dict[str, str]:
         """Id -> installation, of those that another one than this has made. Raises CloudError."""
-        owners = {str(one.id): str(one.metadata.get(SERVER_ID, "")) for one in self._all()}
-        return {identifier: owner for identifier, owner in owners.items() if owner not in ("", server_id)}
+        owners = ((str(one.id), str(one.metadata.get(SERVER_ID, ""))) for one in self._all())
+        return {identifier: owner for identifier, owner in owners if owner not in ("", server_id)}
 
     def stop(self, identifier: str) -> None:
         """Have it shut down and wait until it is off, or gone. Raises CloudError."""
