@@ -293,3 +293,26 @@ class _WorkerModule(_InMemory):
     def _forget_state(self, workspace: str) -> None:
         self.write(workspace, {}, {})
         self._forget(workspace)
+
+
+def template_volumes(site: Site) -> list[dict[str, Any]]:
+    return [one for one in site.double.volumes.values() if "cumulus_template" in one["metadata"]]
+
+
+def others(site: Site) -> list[object]:
+    """What should not be there when nobody is at work."""
+    volumes = [one for one in site.double.volumes.values() if "cumulus_template" not in one["metadata"]]
+    half = [one for one in site.double.snapshots.values() if "cumulus_promoted" not in one["metadata"]]
+    return [*site.double.servers.values(), *volumes, *half]
+
+
+def broken_off(site: Site, steps: Steps, what: str) -> bool:
+    """Whether it was broken off; what is done afterwards is done by another process."""
+    site.steps = steps
+    try:
+        site.build() if what == "build" else site.take()
+    except (Killed, KeyboardInterrupt):
+        return True
+    finally:
+        site.steps = Steps()
+    return False

@@ -8,6 +8,7 @@ import pytest
 from server.settings import CloudName, Settings
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.conftest import FLAVORS
+from tests.workers.clouds.openstack.building import Site
 from tests.workers.clouds.openstack.double import OURS, Double, running_double
 
 CLOUDS = """
@@ -50,3 +51,21 @@ def cloud(settings: Settings) -> OpenstackCloud:
 def give_password(folder: Path, api: Double, password: str) -> None:
     """What an administrator writes into clouds.yaml."""
     (folder / "clouds.yaml").write_text(CLOUDS.format(url=api.url, password=password))
+
+
+@pytest.fixture(scope="module")
+def double() -> Iterator[Double]:
+    with running_double() as running:
+        yield running
+
+
+@pytest.fixture
+def site(double: Double, tmp_path: Path) -> Site:
+    double.clear()
+    return Site(double, tmp_path / "home")
+
+
+@pytest.fixture
+def built(site: Site) -> Site:
+    site.build()
+    return site
