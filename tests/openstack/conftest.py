@@ -17,7 +17,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,19 +35,25 @@ from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.qemu.nfs import NfsServer, nfs_problems
 from server.workers.terraform import terraform_binary
-from tests.openstack.installation import Installation
+from tests.e2e.conftest import FINAL, until
+from tests.openstack.installation import CUMULUS, Installation
 from tests.openstack.proxy import apt_proxy
 
 MODULE = CHECKOUT / "infra" / "terraform" / "openstack" / "worker"
 FORM = {"text": "hello", "seconds": "0", "outcome": "ok"}
 PATIENT = {"create_timeout_s": 900, "starting_timeout_s": 1200, "provisioning_timeout_s": 1200, "play_timeout_s": 300}
 QUICK = {"sweep_interval_s": 5, "retry_delay_s": 1, "breaker_pause_s": 5}
+LIMIT_S = 900.0
 APP = "xtandem_2017.2.1.4"  # of the template, with the package that it needs
 APP_PACKAGE = "tandem-mass"
 
 
 def told(name: str, otherwise: str = "") -> str:
     return os.environ.get(f"TEST_OPENSTACK_{name}", otherwise)
+
+
+def as_environment(settings: dict[str, Any]) -> dict[str, str]:
+    return {f"CUMULUS_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def usual_flavor() -> str:
@@ -106,14 +111,14 @@ def installation(
         roles = {"apps_packages": [APP_PACKAGE], "worker_base_apt_proxy": proxy}
         given = {
             **site,
-            "home": str(home),
+            "home": home,
             "cloud": "openstack",
-            "apps": str(_one_app(home)),
-            "flavors": str(_one_flavor(home / "flavors.tsv", usual_flavor())),
+            "apps": _one_app(home),
+            "flavors": _one_flavor(home / "flavors.tsv", usual_flavor()),
             "default_flavor": usual_flavor(),
-            "create_timeout_s": "900",
+            "create_timeout_s": PATIENT["create_timeout_s"],
             "openstack_key_pair": name,
-            "openstack_nfs_port": str(nfs.start()),
+            "openstack_nfs_port": nfs.start(),
             "openstack_template": kept or f"test-{os.getpid()}",
             "openstack_template_image": told("IMAGE"),
             "openstack_template_flavor": told("TEMPLATE_FLAVOR"),
@@ -121,7 +126,7 @@ def installation(
             "template_variables": json.dumps(roles),
         }
         others = {word: value for word, value in os.environ.items() if not word.startswith("CUMULUS_")}
-        environment = others | {f"CUMULUS_{setting.upper()}": value for setting, value in given.items()}
+        environment = others | as_environment(given)
         made = Installation(load_settings(**{**given, "template_variables": roles}), environment, bool(kept))
         made.clear()
         try:
@@ -182,16 +187,29 @@ class Lab:
         workspaces = self.settings.home / "terraform" / "openstack-worker" / "state" / "workspaces"
         return not self.held() and not (workspaces.is_dir() and list(workspaces.iterdir()))
 
+    def ended(self, client: Client, job_id: int) -> dict[str, Any]:
+        """The job's row once it has ended."""
+        until(lambda: client.job(job_id)["status"] in FINAL, self.log, LIMIT_S)
+        return client.job(job_id)
+
+    def require_done(self, client: Client, job_id: int) -> None:
+        """Wait for the job; fail unless it is DONE and nothing of it is left."""
+        row = self.ended(client, job_id)
+        assert row["status"] == "DONE", row["log"]
+        until(self.is_clear, self.log, LIMIT_S)
+
     def orphans(self) -> str:
         """What the administrator's command says."""
-        command = [str(Path(sys.executable).with_name("cumulus")), "orphans"]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run([CUMULUS, "orphans"], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+MakeLab = Callable[..., Lab]
 
 
 @pytest.fixture
 def make_lab(
     site: dict[str, str], template: str, key_pair: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Lab]]:
+) -> Iterator[MakeLab]:
     """Makes the test's installation, with changes of its settings; what it leaves in the cloud fails the test and is removed."""
     made: list[Lab] = []
     home, (key_name, key) = tmp_path / "home", key_pair
@@ -218,8 +236,8 @@ def make_lab(
             **QUICK,
             **changes,
         }
-        for setting, value in given.items():
-            monkeypatch.setenv(f"CUMULUS_{setting.upper()}", str(value))
+        for variable, value in as_environment(given).items():
+            monkeypatch.setenv(variable, value)
         settings = load_settings()
         access = Access(Settings(**site))  # the tests' own way in, whatever trouble the installation is in
         with access.use() as cloud:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from server.app import make_cloud
+from server.installation import installation_id
 from server.settings import Settings
-from server.workers.clouds.openstack.access import Access, connected
+from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.openstack.snapshots import TEMPLATE
 
+CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 COMMAND_LIMIT_S = 3600.0
 
 
@@ -27,9 +29,8 @@ class Installation:
     kept: bool
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        command = [str(Path(sys.executable).parent / "cumulus"), *words]
         return subprocess.Popen(
-            command,
+            [CUMULUS, *words],
             env=self.environment,
             cwd=self.settings.home,
             stdout=subprocess.PIPE,
@@ -69,21 +70,25 @@ class Installation:
 
     def left(self) -> list[str]:
         """What the cloud has of this installation or its template beside the template's volume and what is promoted."""
-        found = [f"{one.kind} of {one.worker}" for one in make_cloud(self.settings).resources()]
-        with Access(self.settings, connected).use() as cloud:
+        found = [f"{one.kind} of {one.worker}" for one in self.cloud.resources()]
+        with Access(self.settings).use() as cloud:
             servers = [one.name for one in cloud.compute.servers() if (one.metadata or {}).get(TEMPLATE) == self.template]
             snapshots = [one for one in cloud.block_storage.snapshots() if (one.metadata or {}).get(TEMPLATE) == self.template]
         return found + servers + [one.name for one in snapshots if "cumulus_promoted" not in one.metadata]
 
     def clear(self) -> None:
         """Remove all of the template, also what Cumulus itself never does."""
-        template = make_cloud(self.settings).template()
+        template = self.cloud.template()
         template.stop(print)
-        copies, originals = template.copies, template.originals  # type: ignore[attr-defined]
+        copies, originals = template.copies, template.originals
         for one in [*copies.look(), *copies.unfinished()]:
             copies.remove(one)
         for one in [] if self.kept else originals.look():
             originals.remove(one)
+
+    @property
+    def cloud(self) -> OpenstackCloud:
+        return OpenstackCloud(self.settings, installation_id(self.settings.home))
 
     @property
     def template(self) -> str:

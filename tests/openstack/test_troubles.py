@@ -3,7 +3,6 @@
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ import yaml
 from server.settings import Settings
 from server.workers.clouds.openstack.access import FILE, Access
 from tests.e2e.conftest import served, until
-from tests.openstack.conftest import Lab, told, usual_flavor
-from tests.openstack.test_whole_lives import LIMIT_S, MakeLab, wait_for
+from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told, usual_flavor
+from tests.openstack.installation import CUMULUS
 
 NOWHERE = "CUSTOM_CUMULUS_TEST_NOWHERE"  # what no host has
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(2400)]
@@ -23,8 +22,7 @@ pytestmark = [pytest.mark.openstack, pytest.mark.timeout(2400)]
 
 def doctor() -> str:
     """What the administrator's command says; it finds something to complain of."""
-    command = [str(Path(sys.executable).with_name("cumulus")), "doctor"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([CUMULUS, "doctor"], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -73,9 +71,7 @@ def test_a_job_waits_while_the_credentials_are_wrong_and_is_done_then(make_lab: 
         until(lambda: "does not accept the credentials" in lab.log.read_text(), lab.log, LIMIT_S)
         assert client.job(job_id)["status"] in ("PENDING", "PREPARING")
         own_clouds()
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
-        until(lab.is_clear, lab.log, LIMIT_S)
+        lab.require_done(client, job_id)
 
 
 @pytest.fixture
@@ -106,9 +102,7 @@ def test_a_job_whose_server_no_host_takes_waits_with_novas_word_and_is_done_then
             assert any("No valid host" in file.read_text() for file in folder.path.glob(".cumulus.failure.*"))
             until(lambda: one_at_most(lab), lab.log, LIMIT_S)
             cure()
-            row = wait_for(lab, client, job_id)
-            assert row["status"] == "DONE", row["log"]
-            until(lab.is_clear, lab.log, LIMIT_S)
+            lab.require_done(client, job_id)
         assert lab.orphans() == ""
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -13,25 +13,11 @@ import pytest
 from server.settings import Settings
 from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.snapshots import PROMOTED, Snapshots
-from tests.e2e.conftest import FINAL, served, until
-from tests.openstack.conftest import Lab, told
+from tests.e2e.conftest import served, until
+from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told
 
-LIMIT_S = 900.0
 OPENSSH_KEY = b"b3BlbnNzaC1rZXktdjE"  # how the text of any private key begins
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(2400)]
-MakeLab = Callable[..., Lab]
-
-
-def wait_for(lab: Lab, client: object, job_id: int) -> dict[str, object]:
-    row: dict[str, object] = {}
-
-    def has_ended() -> bool:
-        nonlocal row
-        row = client.job(job_id)  # type: ignore[attr-defined]
-        return row["status"] in FINAL
-
-    until(has_ended, lab.log, LIMIT_S)
-    return row
 
 
 def test_a_job_submitted_over_rest_is_done_and_its_machine_gone(make_lab: MakeLab) -> None:
@@ -42,10 +28,8 @@ def test_a_job_submitted_over_rest_is_done_and_its_machine_gone(make_lab: MakeLa
         assert {(one.kind, one.worker) for one in lab.held()} == {
             (kind, f"job-{job_id}") for kind in ("machine", "volume", "port")
         }
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
+        lab.require_done(client, job_id)
         assert (folder.output / "result.txt").read_text() == "hello\n"
-        until(lab.is_clear, lab.log, LIMIT_S)
     assert lab.orphans() == ""
     private = [path for path in lab.settings.home.rglob("*") if path.is_file() and OPENSSH_KEY in path.read_bytes()]
     assert [path.relative_to(lab.settings.home).as_posix() for path in private] == ["openstack/key"]  # the controller's own
@@ -57,7 +41,7 @@ def test_a_job_cancelled_while_its_server_is_built_leaves_nothing(make_lab: Make
         job_id, _ = lab.submit(client)
         until(lambda: bool(lab.held("machine")), lab.log, LIMIT_S)
         client.cancel("ada", job_id)
-        assert wait_for(lab, client, job_id)["status"] == "CANCELLED"
+        assert lab.ended(client, job_id)["status"] == "CANCELLED"
         until(lab.is_clear, lab.log, LIMIT_S)
 
 
@@ -85,9 +69,7 @@ def test_a_job_waits_while_the_quota_of_instances_is_used_up_and_is_done_then(ma
             job_id, _ = lab.submit(client)
             until(lambda: "instances wanted" in lab.log.read_text(), lab.log, LIMIT_S)
             assert lab.held() == []
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
-        until(lab.is_clear, lab.log, LIMIT_S)
+        lab.require_done(client, job_id)
 
 
 @contextmanager
@@ -121,10 +103,8 @@ def test_a_controller_killed_during_apply_is_followed_by_one_that_carries_on(mak
         if whole:
             time.sleep(5)  # the cloud goes on with what nobody has a state of
     with served(lab.settings, lab.log) as (client, _):
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
+        lab.require_done(client, job_id)
         assert folder.log().count("probe started") == 1
-        until(lab.is_clear, lab.log, LIMIT_S)
     assert lab.orphans() == ""
 
 
@@ -146,10 +126,8 @@ def test_a_job_whose_server_somebody_deletes_is_run_on_another(make_lab: MakeLab
         (machine,) = lab.held("machine")
         with lab.access.use() as cloud:
             cloud.compute.delete_server(machine.identifier, force=True)
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
+        lab.require_done(client, job_id)
         assert len(list(folder.path.glob(".cumulus.attempt.*"))) == 2
-        until(lab.is_clear, lab.log, LIMIT_S)
     assert lab.orphans() == ""
 
 
@@ -161,9 +139,7 @@ def test_a_job_waits_while_no_snapshot_is_promoted_and_is_done_then(make_lab: Ma
             until(lambda: "no promoted snapshot" in lab.log.read_text(), lab.log, LIMIT_S)
             assert client.job(job_id)["status"] in ("PENDING", "PREPARING")
             assert lab.held() == []
-        row = wait_for(lab, client, job_id)
-        assert row["status"] == "DONE", row["log"]
-        until(lab.is_clear, lab.log, LIMIT_S)
+        lab.require_done(client, job_id)
 
 
 @contextmanager
