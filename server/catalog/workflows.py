@@ -2,10 +2,10 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from server.catalog.controls import Checkbox, Checklist
-from server.catalog.model import AnyControl, App, Conditional, Item, Preset, Workflow
+from server.catalog.model import AnyControl, App, Preset, Workflow
 from server.catalog.numbers import KeyValues, Range
 from server.errors import InvalidInput
 
@@ -55,17 +55,6 @@ def _misfit(control: AnyControl, text: str) -> str | None:
 
 def _controls(app: App) -> Controls:
     found: dict[str, list[AnyControl]] = defaultdict(list)
-    for section in app.sections:
-        for control in _walk(section.items):
-            found[control.name].append(control)
+    for control in app.controls():
+        found[control.name].append(control)
     return found
-
-
-def _walk(items: Iterable[Item]) -> Iterator[AnyControl]:
-    for item in items:
-        if isinstance(item, Conditional):
-            yield item.decider
-            for branch in item.branches:
-                yield from _walk(branch.items)
-        else:
-            yield item

@@ -28,7 +28,7 @@ SCAFFOLD = """\
 <tool id={id} name={name} version={version} category="New" description="What it does, in one sentence"
       command={command} end_tag="" version_command={version_command}>
   <section name="input" title="Input" expanded="true">
-    <filelist name="spectra" label="Spectra" help="What is searched" multiple="true" is_folder="false" is_raw_input="true"
+    <filelist name="spectra" required="true" label="Spectra" help="What is searched" multiple="true" is_folder="false" is_raw_input="true"
               format="mzML;mzML.gz;raw" convert_to_mzml="true" repeated_command="'%value%'"/>
   </section>
   <section name="options" title="Options" expanded="true">
