@@ -21,6 +21,7 @@ from server.commands.results import get
 from server.commands.state import state
 from server.commands.storage import storage as storage_group
 from server.commands.submit import submit
+from server.commands.workflow import workflow
 from server.doctor import examine
 from server.errors import CumulusError
 from server.jobs.search import Listed, Query, find
@@ -67,6 +68,7 @@ def main() -> None:
 
 for command in (
     submit,
+    workflow,
     get,
     apps,
     db,

@@ -6,7 +6,7 @@ Owns what is filled in. What one control accepts is its own matter, which ones c
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from server.catalog.controls import Checkbox, Checklist, shown
 from server.catalog.files import FileList
@@ -25,17 +25,21 @@ LEFT_OUT_IF_EMPTY = (Checklist, KeyValues, Range, FileList)
 def filled(app: App, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the defaults of all parameters that count and were not given.
 
-    Raises InvalidInput for a name that no parameter has, a required file that is missing, and a deciding value that is not
-    accepted; its field is the parameter's name.
+    Raises InvalidInput for a name that no parameter has, and for a deciding value that is not accepted.
     """
     require_names(app, given)
     form = {name: value for name, value in given.items() if value is not None}
     for control in counting(app, form):
         for key, value in _defaults(control, given).items():
             form.setdefault(key, value)
-        if isinstance(control, FileList) and control.required and control.read(form) is None:
-            raise InvalidInput(f"{control.name} is missing: a file has to be given", field=control.name)
     return form
+
+
+def require_files(app: App, form: Mapping[str, Any]) -> None:
+    """Raises InvalidInput for the first field of files that counts, is required and has none."""
+    for control in counting(app, form):
+        if isinstance(control, FileList) and control.required and control.read(form) is None:
+            control.refuse("is missing: a file has to be given")
 
 
 def require_names(app: App, names: Iterable[str]) -> None:
@@ -43,9 +47,15 @@ def require_names(app: App, names: Iterable[str]) -> None:
     known = [key for control in app.controls() for key in control.keys]
     for name in names:
         if name not in known and name not in BESIDE:
-            close = get_close_matches(name, known, n=1)
-            advice = f"did you mean {close[0]}?" if close else f"it has {', '.join(dict.fromkeys(known))}"
-            raise InvalidInput(f"{app.name} has no field {shown(name)}; {advice}")
+            refuse_name(app.name, name, known)
+
+
+def refuse_name(whose: str, name: str, known: Iterable[str]) -> NoReturn:
+    """Raise InvalidInput for a name that is none of the known ones."""
+    names = list(dict.fromkeys(known))
+    close = get_close_matches(name, names, n=1)
+    advice = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+    raise InvalidInput(f"{whose} has no field {shown(name)}; {advice}")
 
 
 def control_of(app: App, key: str) -> AnyControl | None:

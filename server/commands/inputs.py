@@ -10,7 +10,7 @@ from typing import Any
 
 from server.catalog.controls import shown
 from server.catalog.files import FileList, InputFile
-from server.catalog.forms import control_of, filled, from_text, require_names
+from server.catalog.forms import control_of, filled, from_text, require_files, require_names
 from server.catalog.model import App
 from server.catalog.values import check_settings, counting, input_files
 from server.errors import InvalidInput
@@ -74,7 +74,8 @@ def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str]) -> Typed:
 def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Prepared:
     """The form with its defaults, and each file that it names found. Raises InvalidInput whose field is the parameter's name."""
     form = filled(app, given)
-    _require_counting(app, form, typed.names)
+    require_files(app, form)
+    require_counting(app, form, typed.names)
     check_settings(app, form)
     files = [file for file in input_files(app, form) if file.result is None]
     if strange := sorted(typed.files.keys() - {file.name for file in files}):
@@ -133,7 +134,8 @@ def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
     return path
 
 
-def _require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) -> None:
+def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises InvalidInput for a field that was given and is in a branch that the form does not take."""
     counts = {key for control in counting(app, form) for key in control.keys}
     for name in names:
         if name not in counts:
