@@ -151,3 +151,25 @@ def test_a_file_of_the_same_name_and_size_with_another_content_is_searched_as_it
         assert place.cumulus("get", job, "--to", str(tmp_path / str(number))).returncode == 0
         matches.append(best_in(tmp_path / str(number)).peptide)
     assert matches == [BEST, "K.HLVDEPQNLLK.Q"]
+
+
+@pytest.mark.parametrize("command", [["submit", "comet_2019.015"], ["workflow", "run", "filter_and_search_1.0.0"]], ids=" ".join)
+def test_jobs_whose_files_cannot_be_sent_do_not_wait_for_them(
+    place: Place, own_files: dict[str, Path], tmp_path: Path, command: list[str]
+) -> None:
+    new = tmp_path / "never seen before.mzML"
+    shutil.copyfile(own_files["plain"], new)
+    data = place.folder / "var" / "storage" / "data"
+    data.rename(tmp_path / "data")
+    data.touch()
+    before = place.jobs()
+    try:
+        refused = place.cumulus(*command, "--input", f"spectra={new}", "--input", f"database={own_files['database']}")
+    finally:
+        data.unlink()
+        (tmp_path / "data").rename(data)
+    assert refused.returncode == 1
+    assert f"cumulus: input: {new} cannot be put into the storage: Not a directory" in refused.stderr
+    assert "is cancelled: its files were not sent" in refused.stderr
+    made = json.loads(place.cumulus("jobs", "--json").stdout)[: place.jobs() - before]
+    assert [job["state"] for job in made] == ["cancelled"] * (1 if command[0] == "submit" else 2)

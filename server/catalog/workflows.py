@@ -54,7 +54,7 @@ def preset_values(presets: Iterable[Preset], app: App, before: Sequence[FilledSt
 def _values(preset: Preset, control: AnyControl, before: Sequence[FilledStep]) -> dict[str, Any]:
     if JOB_DIR.search(preset.value):
         files = _named_results(preset, before)
-        return {control.name: files if isinstance(control, FileList) else files[0]}
+        return {control.name: files if isinstance(control, FileList) else "".join(files[:1])}
     if preset.from_tool is not None:
         source = before[preset.from_tool]
         taken = next((one for one in source.app.controls() if one.name == preset.value), None)
@@ -62,6 +62,8 @@ def _values(preset: Preset, control: AnyControl, before: Sequence[FilledStep]) -
         return {key: source.form[other] for key, other in zip(control.keys, keys, strict=False) if other in source.form}
     if isinstance(control, Range):
         control.refuse("is a range, which a workflow cannot set")
+    if isinstance(control, Checklist):
+        return {control.name: [preset.value]}
     return {control.name: from_text(control, preset.value)}
 
 

@@ -124,6 +124,8 @@ def _put(app: App, typed: Typed, name: str, text: str) -> None:
 
 def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
     """The absolute path of a file, noted under its name. Raises InvalidInput where it is not there, or the name is taken."""
+    if not text:
+        raise InvalidInput(f"{label}: no file is given")
     path = (Path(text).expanduser() if text.startswith("~/") else Path(text)).absolute()
     if not path.exists():
         raise InvalidInput(f"{label}: there is no file {text}")
@@ -149,8 +151,8 @@ def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
         if not file.shared or not has(data, file.name):
             text = f"{shown(file.name)} is not in the storage; give --input {file.parameter}=PATH"
             raise InvalidInput(text, field=file.parameter)
-    elif given.is_dir() != file.folder:
-        raise InvalidInput(f"{given} is {'a folder' if given.is_dir() else 'no folder'}", field=file.parameter)
+    elif not (given.is_dir() if file.folder else given.is_file()):
+        raise InvalidInput(f"{given} is no {'folder' if file.folder else 'file'}", field=file.parameter)
 
 
 def _label(app: App, name: str) -> str:

@@ -3,6 +3,7 @@
 import filecmp
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -38,4 +39,5 @@ def _copy(source: Path, folder: Path) -> None:
     except OSError as error:
         raise InvalidInput(f"{source} cannot be put into the storage: {error.strerror}", field="input") from None
     finally:
-        remove(beside)
+        with suppress(OSError):
+            remove(beside)
