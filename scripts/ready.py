@@ -7,41 +7,38 @@ import click
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
 from server.errors import CumulusError, SetupMissing, TemplateMissing
+from server.progress import Lines, Progress
 from server.settings import load_settings
 from server.workers.clouds.base import Cloud
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    click.echo(text, err=True)
-
-
-def ensure_snapshot(cloud: Cloud, catalog: Catalog) -> None:
+def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     """Build template and snapshot where there are none. Raises SetupMissing, InfrastructureError."""
     if problems := cloud.problems():
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
         if hint := cloud.check_snapshot():
-            say(f"Note: {hint}")
+            progress.say(f"Note: {hint}")
     except TemplateMissing:
         maker = cloud.template()
-        maker.build(say, fresh=False)
-        maker.take_snapshot(make_trial(catalog), say)
+        maker.build(progress, fresh=False)
+        maker.take_snapshot(make_trial(catalog), progress)
 
 
 def main() -> None:
     """Make what is missing, or with ``--template`` build or boot the template."""
     settings = load_settings()
+    progress = Lines(lambda text: click.echo(text, err=True))
     cloud = make_cloud(settings)
     try:
         if "--template" in sys.argv[1:]:
             maker = cloud.template()
             if maker.exists():
-                say(maker.boot(say))
+                progress.say(maker.boot(progress))
             else:
-                maker.build(say)
+                maker.build(progress)
         else:
-            ensure_snapshot(cloud, Catalog(settings.apps))
+            ensure_snapshot(cloud, Catalog(settings.apps), progress)
     except CumulusError as error:
         sys.exit(f"cumulus: {error.message}")
     except KeyboardInterrupt:

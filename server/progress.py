@@ -62,13 +62,17 @@ class Lines:
 class _Counter:
     unit: str
     done: float = 0
+    total: float | None = None
     text: str = ""
 
     def advance(self, done: float, total: float | None = None) -> None:
-        self.done = done
+        self.done, self.total = done, total
 
     def note(self, text: str) -> None:
         self.text = text
 
     def told(self) -> str:
-        return f" ({self.done:.0f} {self.unit})" if self.done and self.unit else ""
+        if not self.done or not self.unit:
+            return ""
+        whole = f" of {self.total:.0f}" if self.total and self.done < self.total else ""
+        return f" ({self.done:.0f}{whole} {self.unit})"

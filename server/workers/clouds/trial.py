@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from server.errors import InfrastructureError
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
 
 # Runs a shell script on the machine and returns what it prints; raises CommandFailed.
@@ -21,7 +22,7 @@ def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
     found = _found(ask, trial.programs)
     for app, command in trial.versions:
         program = trial.optional.get(app)
-        progress(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
+        progress.say(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
     return found
 
 

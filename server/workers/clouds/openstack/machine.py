@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from server.catalog.flavors import read_flavors
 from server.errors import InfrastructureError
+from server.progress import Progress
 from server.settings import Settings
-from server.workers.clouds.base import Progress
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
@@ -44,7 +44,7 @@ class TemplateMachine:
         original = self._usable(original, progress)
         if original:
             self.originals.open(original)
-        progress("Starting the template's machine" if original else "Making the template's volume, and a machine on it")
+        progress.say("Starting the template's machine" if original else "Making the template's volume, and a machine on it")
         for _ in range(2):
             outputs = self._apply(worker, original, running=True)
             login = self.guests.login(outputs)
@@ -76,7 +76,7 @@ class TemplateMachine:
 
         ``recipe``: what has just been installed; it counts from the moment on in which the volume is sealed. Raises CumulusError.
         """
-        progress("Flushing and shutting the template's machine down")
+        progress.say("Flushing and shutting the template's machine down")
         self.guests.seal(login)
         self._take_away(original)
         self.originals.seal(original, recipe or original.recipe)
@@ -88,7 +88,7 @@ class TemplateMachine:
             try:
                 return self.seal(original, login, progress)
             except CommandFailed as problem:
-                progress(f"The template's machine is switched off as it is: {problem.message}")
+                progress.say(f"The template's machine is switched off as it is: {problem.message}")
         self._take_away(original)
 
     def forget(self, original: Original) -> None:
@@ -126,7 +126,7 @@ class TemplateMachine:
             return original
         status = self.originals.await_free(original)
         if status in BROKEN and not original.recipe:
-            progress(f"Removing the volume {original.identifier}, which could not be made")
+            progress.say(f"Removing the volume {original.identifier}, which could not be made")
             self.originals.remove(original)
             return None
         return original if status else None
@@ -135,7 +135,7 @@ class TemplateMachine:
         """A volume can have one machine: those that the workspace's state does not know of go, and those that came to nothing."""
         known = self._in_state(worker, SERVER)
         if strays := [one for one in self.servers.listed() if one not in known or self.servers.status(one) == FAILED]:
-            progress("Removing a machine of the template that an earlier try has left")
+            progress.say("Removing a machine of the template that an earlier try has left")
             self.servers.remove(strays)
 
     def _settle(self, worker: str) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
@@ -67,12 +68,12 @@ class Canaries:
         shape = shape_of(variables)
         try:
             place = memory.reserve(image, shape, worker, on_demand=unwanted is not None)
-            progress(f"Booting a machine of snapshot {image.folder.name} as {flavor.name}")
+            progress.say(f"Booting a machine of snapshot {image.folder.name} as {flavor.name}")
             with self._ended_when(unwanted, GuestName(str(variables["server_id"]), worker)):
                 self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
                 self._try(machine, image, trial, progress)
-                progress("Saving the machine's memory")
+                progress.say("Saving the machine's memory")
                 self._save(machine, image, place)
         finally:
             shutil.rmtree(image.memory / f"{shape}.new", ignore_errors=True)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InvalidInput, SetupMissing
+from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.build import Builder
 from server.workers.clouds.qemu.canary import Canaries
@@ -65,7 +66,7 @@ class QemuTemplate:
         """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
         with self._alone():
             if not fresh and self.exists():
-                progress("There is a template already")
+                progress.say("There is a template already")
                 return
             self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
             self._cloud.prepare()
@@ -82,7 +83,7 @@ class QemuTemplate:
         """Start the template's machine; returns the command that logs in on it."""
         with self._alone(), self._started():
             read_image(self._home.template)
-            progress("Booting the template")
+            progress.say("Booting the template")
             variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
             made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
         login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
@@ -94,7 +95,7 @@ class QemuTemplate:
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down; its disk stays."""
         with self._alone():
-            progress("Shutting the template down")
+            progress.say("Shutting the template down")
             self._shut_down()
 
     def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
@@ -116,7 +117,7 @@ class QemuTemplate:
         """Remove all but the newest ``keep``; returns the names of those that are gone."""
         with self._alone():
             before = self._snapshots().listed()
-            progress("Removing snapshots that nobody needs")
+            progress.say("Removing snapshots that nobody needs")
             self._snapshots().prune(keep)
             left = {one.name for one in self._snapshots().listed()}
             return [one.name for one in before if one.name not in left]

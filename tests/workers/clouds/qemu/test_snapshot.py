@@ -12,7 +12,8 @@ import pytest
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Lines, Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.canary import Canaries, shape_of
 from server.workers.clouds.qemu.command import Shape
@@ -47,7 +48,7 @@ class Untried(Canaries):
     def keep_memory(
         self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
-        progress(f"looked at {image.folder.name}")
+        progress.say(f"looked at {image.folder.name}")
 
 
 def variables(worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
@@ -83,7 +84,7 @@ def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
 
 
 def take(snapshots: Snapshots) -> str:
-    return snapshots.take(SMALL, Trial(), lambda _: None).name
+    return snapshots.take(SMALL, Trial(), Lines(lambda _: None)).name
 
 
 def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots) -> None:
@@ -119,7 +120,7 @@ def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapsh
     take(snapshots)
     real = Snapshots(home, Canaries(home, module, variables, lambda: 1), snapshots.now)  # type: ignore[arg-type]
     with pytest.raises(InfrastructureError, match="no machine today"):
-        real.take(SMALL, Trial(), lambda _: None)
+        real.take(SMALL, Trial(), Lines(lambda _: None))
     assert [one.name for one in real.listed()] == ["1"]
     assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["1"]
     assert module.destroyed == ["canary-2"]

@@ -11,7 +11,8 @@ import pytest
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu import intact, memory, warming
 from server.workers.clouds.qemu.canary import Canaries
