@@ -2,13 +2,12 @@
 
 import sys
 
-import click
-
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.progress import Lines, Progress
+from server.progress import Progress
 from server.settings import load_settings
+from server.terminal import progress_on
 from server.workers.clouds.base import Cloud
 
 
@@ -28,7 +27,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
 def main() -> None:
     """Make what is missing, or with ``--template`` build or boot the template."""
     settings = load_settings()
-    progress = Lines(lambda text: click.echo(text, err=True))
+    progress = progress_on(sys.stderr)
     cloud = make_cloud(settings)
     try:
         if "--template" in sys.argv[1:]:

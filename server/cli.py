@@ -18,7 +18,7 @@ from server.catalog.values import input_files
 from server.client import Client, Unreachable
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.console import local_time, open_rows, show_table
+from server.commands.console import local_time, open_rows, show_table, told_progress
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.state import state
@@ -29,7 +29,6 @@ from server.installation import running_controller
 from server.jobs.search import Listed, Query, find
 from server.jobs.submission import parse_settings
 from server.models import Event, Job, open_database
-from server.progress import Lines, Progress
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
 from server.states import JobState, Reason
@@ -218,19 +217,19 @@ def template() -> None:
 @click.option("--fresh", is_flag=True, help="Build it anew even if there is one.")
 def template_build(fresh: bool) -> None:
     """Build the template's disk with the apps on it, where there is none."""
-    _maker().build(_progress(), fresh=fresh)
+    _maker().build(told_progress(), fresh=fresh)
 
 
 @template.command("boot")
 def template_boot() -> None:
     """Start the template's machine to install or try something on it; prints how to log in."""
-    click.echo(_maker().boot(_progress()))
+    click.echo(_maker().boot(told_progress()))
 
 
 @template.command("stop")
 def template_stop() -> None:
     """Shut the template's machine down; its disk keeps what was installed."""
-    _maker().stop(_progress())
+    _maker().stop(told_progress())
 
 
 @main.group()
@@ -242,7 +241,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), _progress())
+    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), told_progress())
 
 
 @snapshot.command("list")
@@ -267,7 +266,7 @@ def snapshot_rollback() -> None:
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="How many of the newest stay.")
 def snapshot_prune(keep: int) -> None:
     """Remove old snapshots; never the promoted one, the one before it, or one that a machine was made from."""
-    for name in _maker().prune(keep, _progress()):
+    for name in _maker().prune(keep, told_progress()):
         click.echo(f"removed {name}")
 
 
@@ -295,10 +294,6 @@ def client(settings: Settings) -> Client:
 def _maker() -> Template:
     settings = load_settings()
     return parts.make_cloud(settings).template()
-
-
-def _progress() -> Progress:
-    return Lines(lambda text: click.echo(text, err=True))
 
 
 def _job(job_id: int) -> Job:

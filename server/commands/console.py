@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from server.models import open_database
+from server.progress import Progress
 from server.settings import Settings, load_settings
+from server.terminal import progress_on
 
 WIDE = 1000
 
@@ -31,6 +33,11 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def printable(text: str) -> str:
     """Text of somebody else as any terminal takes it, on one line."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def told_progress() -> Progress:
+    """Where a command tells how far it is: standard error, so that what it prints can go into a file."""
+    return progress_on(sys.stderr)
 
 
 def local_time(at: float) -> str:
