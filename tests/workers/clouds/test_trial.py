@@ -26,7 +26,14 @@ def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_th
     versions = [("paid_1", "no-such-program --version"), ("free_1", "echo 1.0"), ("bought_1", "echo 2.0; cat /dev/null")]
     optional = {"paid_1": "no-such-program", "bought_1": "cat"}
     assert try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append)) == ["sh", "cat"]
-    assert told == ["paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
+    assert told[:-1] == ["Trying the apps …", "paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
+    assert told[-1].endswith("(3 apps)")
+
+
+def test_what_an_app_says_of_itself_cannot_move_the_cursor() -> None:
+    told: list[str] = []
+    try_apps(ask, Trial([("gaudy_1", "printf '\\033[2J\\033[31mGaudy\\033[0m 1.0\\a\\n'")]), Lines(told.append))
+    assert "gaudy_1: Gaudy 1.0" in told
 
 
 @pytest.mark.parametrize("program", [{}, {"broken_1": "sh"}])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
-from server.progress import Progress
+from server.progress import Progress, repeating
 from server.settings import Settings
 from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
@@ -25,7 +25,7 @@ from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftov
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
-from server.workers.playbooks import Playbooks
+from server.workers.playbooks import Playbooks, current_task
 from server.workers.reach import Host
 
 LOCK = "template"
@@ -124,8 +124,8 @@ class OpenstackTemplate:
                 if trial.programs:
                     self.copies.write_programs(one, found)
             except BaseException:
-                progress.say(f"Removing the snapshot {one.name}")
-                self._remove(one, progress)
+                with progress.step(f"Removing the snapshot {one.name}"):
+                    self._remove(one, progress)
                 raise
             self.copies.promote(one, self.clock())
             progress.say(f"Snapshot {one.name} is promoted")
@@ -157,8 +157,8 @@ class OpenstackTemplate:
             self._clear_unfinished(progress)
             gone = []
             for one in self.copies.spare(keep):
-                progress.say(f"Removing the snapshot {one.name}")
-                self.copies.remove(one)
+                with progress.step(f"Removing the snapshot {one.name}"):
+                    self.copies.remove(one)
                 gone.append(one.name)
             self._prune_volumes(progress)
             return gone
@@ -168,12 +168,11 @@ class OpenstackTemplate:
         built, used = built_of(found), self.copies.volumes()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
-                progress.say(f"Removing the volume {one.identifier} of a former template")
-                self.making().machine.forget(one)
-                self.originals.remove(one)
+                with progress.step(f"Removing the volume {one.identifier} of a former template"):
+                    self.making().machine.forget(one)
+                    self.originals.remove(one)
 
     def _install(self, playbooks: Playbooks, worker: str, login: Login, progress: Progress) -> None:
-        progress.say("Installing the worker's programs and the apps")
         settings, directory = self.settings, self.settings.home / "plays" / f"{worker}.build"
         host = Host(worker, "ssh", login.address, login.port, login.user, login.host_key, login.key)
         playbooks.announce(directory, host)
@@ -183,20 +182,21 @@ class OpenstackTemplate:
             "template_become": login.user != "root",
             "converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in settings.converters],
         }
-        with _interruption() as interrupted:
-            outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, interrupted)
         log = settings.home / "openstack" / "build.log"
-        log.write_text(outcome.output)
-        if not outcome.ok:
-            raise InfrastructureError(
-                f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
-                "`cumulus template build` tries again, `cumulus template stop` ends it"
-            )
+        with progress.step("Installing the worker's programs and the apps") as step:
+            with _interruption() as interrupted, repeating(lambda: step.note(current_task(directory))):
+                outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, interrupted)
+            log.write_text(outcome.output)
+            if not outcome.ok:
+                raise InfrastructureError(
+                    f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
+                    "`cumulus template build` tries again, `cumulus template stop` ends it"
+                )
 
     def _copied(self, original: Original, progress: Progress) -> Kept:
-        progress.say("Copying the template's volume")
         try:
-            return self.copies.make(original.identifier, self.server_id, original.recipe)
+            with progress.step("Copying the template's volume"):
+                return self.copies.make(original.identifier, self.server_id, original.recipe)
         except BaseException:
             with suppress(CumulusError):  # the next attempt finds what is left
                 self._clear_unfinished(progress)
@@ -205,8 +205,8 @@ class OpenstackTemplate:
     def _clear_unfinished(self, progress: Progress) -> None:
         for one in self.copies.unfinished():
             if is_leftover(one, self.server_id, self.clock()):
-                progress.say(f"Removing the snapshot {one.name}, which an earlier attempt has left")
-                self._remove(one, progress)
+                with progress.step(f"Removing the snapshot {one.name}, which an earlier attempt has left"):
+                    self._remove(one, progress)
             else:
                 progress.say(
                     f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one"

@@ -66,7 +66,7 @@ class Warming:
         require_room(shape, self.room())
         with exclusive(self.home.snapshot_lock, SNAPSHOT, LOCK_LIMIT_S):
             image, began = read_image(self.home.current), time.monotonic()
-            self.canaries.clear()
+            self.canaries.clear(Lines(_log))
             prune(self.home, unused_since=0.0)
             self._make(image, flavor, unwanted)
         made = memory.memory_image(image, shape)
@@ -105,7 +105,7 @@ class Warming:
             return
         with exclusive(lock, SNAPSHOT, LOCK_LIMIT_S):
             withdraw_damaged(read_image(self.home.current))
-            self.canaries.clear()
+            self.canaries.clear(Lines(_log))
             prune(self.home, unused_since)
 
 
@@ -160,4 +160,4 @@ def _in_use(home: QemuHome) -> set[tuple[str, str]]:
 
 
 def _log(text: str) -> None:
-    log.info("a memory image is being made", step=text)
+    log.info("memory images", step=text)

@@ -49,7 +49,7 @@ class Pretending(Canaries):
             raise self.problem or InfrastructureError("the machine ended")
         make_memory(image, image.folder, on_demand=True)
 
-    def clear(self) -> None:
+    def clear(self, progress: Progress) -> None:
         vars(self)["cleared"] = self.cleared + 1
 
 
