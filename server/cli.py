@@ -18,7 +18,7 @@ from server.catalog.values import input_files
 from server.client import Client, Unreachable
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.console import local_time, open_rows, show_table, told_progress
+from server.commands.console import PATIENCE_S, local_time, open_rows, show_table, told_progress
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.state import state
@@ -274,7 +274,8 @@ def snapshot_prune(keep: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Say what this computer lacks and how to get it; exit code 1 if something is missing."""
-    findings = examine(load_settings())
+    with told_progress(PATIENCE_S).step("Looking at this computer and the cloud"):
+        findings = examine(load_settings())
     if as_json:
         click.echo(json.dumps([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings], indent=1))
     else:

@@ -7,11 +7,11 @@ Whoever does something long is given a ``Progress``; it neither knows nor asks w
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 BEAT_S = 15.0  # a log shows life that often
 LOOK_S = 0.5
@@ -46,6 +46,22 @@ class Progress(Protocol):
 
         ``text`` begins with a verb ("Unpacking Debian bookworm"); ``unit`` is what ``advance`` counts ("packages", "MB").
         """
+
+
+Thing = TypeVar("Thing")
+# Step.advance, for who only counts.
+Advance = Callable[[float, float | None], None]
+
+
+def unheard(done: float, total: float | None = None) -> None:
+    """An ``Advance`` where nobody watches."""
+
+
+def counted(things: Sequence[Thing], advance: Advance) -> Iterator[Thing]:
+    """The things, one by one; ``advance`` is told how many of them were taken."""
+    for number, thing in enumerate(things, 1):
+        advance(number, len(things))
+        yield thing
 
 
 @contextmanager
@@ -125,11 +141,15 @@ class Counter:
 
 @dataclass
 class Lines:
-    """Progress as plain lines: one when a step begins, one now and then while it runs, one with its duration when it ends."""
+    """Progress as plain lines: one when a step begins, one now and then while it runs, one with its duration when it ends.
+
+    ``patience_s``: no word of a step that ends within so many seconds.
+    """
 
     write: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     repeating: Repeating = field(default=repeating)
+    patience_s: float = 0.0
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -139,14 +159,44 @@ class Lines:
     def step(self, text: str, unit: str = "") -> Iterator[Step]:
         """A step, from one line to another."""
         counter = Counter(text, unit, self.clock())
-        self.write(f"{text} …")
+        log = _Log(self, counter)
+        log.begin()
         try:
-            with self.repeating(lambda: self.write(counter.at_work(self.clock())), BEAT_S):
+            with self.repeating(log.look, LOOK_S):
                 yield counter
         except BaseException:
-            self.write(counter.ended(self.clock(), well=False))
+            log.end(well=False)
             raise
-        self.write(counter.ended(self.clock(), well=True))
+        log.end(well=True)
+
+
+@dataclass
+class _Log:
+    """The lines of one step. ``last``: when the last one was written; None: none was yet."""
+
+    lines: Lines
+    counter: Counter
+    last: float | None = None
+
+    def begin(self) -> None:
+        if not self.lines.patience_s:
+            self._write(f"{self.counter.text} …")
+
+    def look(self) -> None:
+        """Write a line where it is time for one."""
+        now = self.lines.clock()
+        quiet_s = BEAT_S if self.last is not None else self.lines.patience_s
+        if now - (self.counter.began if self.last is None else self.last) >= quiet_s:
+            self._write(self.counter.at_work(now))
+
+    def end(self, *, well: bool) -> None:
+        now = self.lines.clock()
+        if self.last is not None or now - self.counter.began >= self.lines.patience_s:
+            self._write(self.counter.ended(now, well=well))
+
+    def _write(self, text: str) -> None:
+        self.last = self.lines.clock()
+        self.lines.write(text)
 
 
 def duration(seconds: float) -> str:

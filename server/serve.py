@@ -18,12 +18,14 @@ from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
 from server.jobs.rebuild import has_jobs
+from server.progress import Lines
 from server.settings import Settings
 from server.storage.folders import Storage
 from server.supervisor import Supervisor, take_supervisor
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
+PATIENCE_S = 3.0
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 UNREAD_BYTES = 3 * MAX_POST_BYTES  # of a request; up to here it is read before it is refused, so that its sender hears why
@@ -45,6 +47,7 @@ def serve(settings: Settings) -> None:
         signal.signal(number, _end)
     supervisor = take_supervisor()
     with only_controller(settings.home):
+        log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
         read_flavors(settings.flavors)
         cloud = make_cloud(settings)
         require_setup(cloud)
@@ -67,7 +70,10 @@ def serve(settings: Settings) -> None:
 def _rebuild_if_lost(settings: Settings) -> None:
     """Where there are jobs and no database, it was lost."""
     if not settings.database.exists() and has_jobs(Storage(settings.storage)):
-        made = rebuild_database(settings, time.time())
+        log.warning("the database is not there; it is made anew from the job folders")
+        made = rebuild_database(
+            settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)
+        )
         log.warning("the database was not there and is made anew", **made.jobs, machines=len(made.machines))
 
 

@@ -24,11 +24,14 @@ LEAST_TEXT, LEAST_NOTE, LEAST_BAR, MOST_BAR = 10, 8, 10, 30
 NO_LIVE_LINES = ("", "dumb", "unknown")  # values of TERM
 
 
-def progress_on(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Progress:
-    """Progress on a stream: live where that is a terminal that can go back in a line, else plain lines."""
+def progress_on(stream: TextIO, environment: Mapping[str, str] = os.environ, patience_s: float = 0.0) -> Progress:
+    """Progress on a stream: live where that is a terminal that can go back in a line, else plain lines.
+
+    ``patience_s``: no line stays of a step that ends within so many seconds.
+    """
     if stream.isatty() and environment.get("TERM", "") not in NO_LIVE_LINES:
-        return Terminal(plain_console(stream))
-    return Lines(lambda text: print(text, file=stream, flush=True))
+        return Terminal(plain_console(stream), patience_s=patience_s)
+    return Lines(lambda text: print(text, file=stream, flush=True), patience_s=patience_s)
 
 
 def plain_console(stream: TextIO) -> Console:
@@ -45,10 +48,14 @@ class _Console(Console):
 
 @dataclass
 class Terminal:
-    """Progress on one terminal. Steps may run beside each other, also in several threads."""
+    """Progress on one terminal. Steps may run beside each other, also in several threads.
+
+    ``patience_s``: no line stays of a step that ends within so many seconds.
+    """
 
     console: Console
     clock: Callable[[], float] = time.monotonic
+    patience_s: float = 0.0
     _steps: list[Counter] = field(default_factory=list)
     _lock: RLock = field(default_factory=RLock)
     _live: Live | None = None
@@ -67,7 +74,8 @@ class Terminal:
             well = True
         finally:
             self._end(counter)
-            self.say(counter.ended(self.clock(), well=well))
+            if (now := self.clock()) - counter.began >= self.patience_s:
+                self.say(counter.ended(now, well=well))
 
     def _begin(self, counter: Counter) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -53,14 +53,37 @@ def test_a_step_that_fails_tells_how_far_it_came() -> None:
 def test_a_long_step_shows_life_now_and_then() -> None:
     stage = Stage()
     with stage.progress().step("Copying the disk", "MB") as step:
-        assert 10 <= stage.every_s <= 30
+        assert stage.every_s < 1
+        stage.look()
         stage.now += 15
+        stage.look()
         stage.look()
         step.advance(300, 800)
         step.note("\x1b[1mblock 7\x1b[0m\r\n")
         stage.now += 15
         stage.look()
     assert stage.told[1:-1] == ["Copying the disk: 15 s", "Copying the disk: 30 s, 300 of 800 MB, block 7"]
+
+
+def test_where_most_steps_are_short_only_the_long_ones_are_told() -> None:
+    stage = Stage()
+    progress = replace(stage.progress(), patience_s=3.0)
+    with progress.step("Sending 2 files", "MB"):
+        stage.now += 2.9
+        stage.look()
+    assert stage.told == []
+    with progress.step("Sending 2 files", "MB") as step:
+        step.advance(100, 800)
+        stage.now += 3
+        stage.look()
+        stage.look()
+        stage.now += 14
+        stage.look()
+        stage.now += 1
+        stage.look()
+        step.advance(800, 800)
+    told = ["Sending 2 files: 3 s, 100 of 800 MB", "Sending 2 files: 18 s, 100 of 800 MB", "Sending 2 files: 18 s (800 MB)"]
+    assert stage.told == told
 
 
 def test_a_look_is_repeated_until_the_block_ends_whatever_it_fails_with() -> None:

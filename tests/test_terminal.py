@@ -142,6 +142,14 @@ def test_a_terminal_that_cannot_go_back_gets_plain_lines(term: str) -> None:
     assert "Copying the template's disk to snapshot 3 …\r\n" in shown.raw
 
 
+def test_where_most_steps_are_short_no_line_stays_of_them() -> None:
+    script = "import sys\nfrom server.terminal import progress_on\nprogress = progress_on(sys.stderr, patience_s=3.0)\n"
+    script += "with progress.step('Sending'):\n    progress._live.refresh()\nprint('7')\n"
+    shown = run_python(script, 80)
+    assert "Sending" in shown.raw
+    assert shown.screen.lines() == ["7"]
+
+
 def test_no_color_means_none() -> None:
     colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
     assert colour.search(run_python(STEPS, 200).raw)

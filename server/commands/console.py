@@ -13,6 +13,7 @@ from server.settings import Settings, load_settings
 from server.terminal import progress_on
 
 WIDE = 1000
+PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
 
 
 def open_rows() -> Settings:
@@ -35,9 +36,12 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def told_progress() -> Progress:
-    """Where a command tells how far it is: standard error, so that what it prints can go into a file."""
-    return progress_on(sys.stderr)
+def told_progress(patience_s: float = 0.0) -> Progress:
+    """Where a command tells how far it is: standard error, so that what it prints can go into a file.
+
+    ``patience_s``: no word of steps that end within so many seconds.
+    """
+    return progress_on(sys.stderr, patience_s=patience_s)
 
 
 def local_time(at: float) -> str:
