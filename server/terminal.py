@@ -1,9 +1,10 @@
 """Progress on a terminal: a live line for each step that runs, and one plain line with its duration where it was.
 
-Owns how that looks at any width, and that the terminal is left in order whatever ends the program.
+Owns how that, and a table, looks at any width, and that the terminal is left in order whatever ends the program.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from server.progress import Counter, Lines, Progress, Step, duration
@@ -21,6 +24,8 @@ from server.progress import Counter, Lines, Progress, Step, duration
 FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 FRAMES_PER_S = 8
 LEAST_TEXT, LEAST_NOTE, LEAST_BAR, MOST_BAR = 10, 8, 10, 30
+UNBOUNDED = 1_000_000  # cells
+END_OF_LINE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 NO_LIVE_LINES = ("", "dumb", "unknown")  # values of TERM
 
 
@@ -37,6 +42,20 @@ def progress_on(stream: TextIO, environment: Mapping[str, str] = os.environ, pat
 def plain_console(stream: TextIO) -> Console:
     """A console that prints text as it is."""
     return _Console(file=stream, markup=False, emoji=False, highlight=False)
+
+
+def print_table(table: Table, console: Console, *, wrap: bool) -> None:
+    """Print a table without a word of it broken. ``wrap``: cells of several words may take several lines to fit the width."""
+    unbounded = console.options.update(max_width=UNBOUNDED)
+    for column in table.columns:
+        column.min_width = max(Measurement.get(console, unbounded, cell).minimum for cell in (column.header, *column.cells))
+    if not wrap:
+        console.width = Measurement.get(console, unbounded, table).maximum
+    with console.capture() as captured:
+        console.print(table, crop=False)
+    # Spaces at the end would be empty lines where a row is wider than the terminal.
+    console.file.write(END_OF_LINE.sub(lambda found: found[0].replace(" ", ""), captured.get()))
+    console.file.flush()
 
 
 class _Console(Console):

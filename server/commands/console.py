@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rich.console import Console
 from rich.table import Table
 
 from server.models import open_database
 from server.progress import Progress
 from server.settings import Settings, load_settings
-from server.terminal import progress_on
+from server.terminal import plain_console, print_table, progress_on
 
-WIDE = 1000
 PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
 
 
@@ -24,11 +22,14 @@ def open_rows() -> Settings:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe. Cells are text, whatever is in them."""
+    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe. Cells are text, whatever is in them.
+
+    No word is broken, so that a path or a command can be copied: where the words need more room the terminal breaks the lines.
+    """
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
-    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False).print(table)
+    print_table(table, plain_console(sys.stdout), wrap=sys.stdout.isatty())
 
 
 def printable(text: str) -> str:
