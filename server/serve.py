@@ -17,6 +17,7 @@ from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
+from server.interruption import ENDING, to_nowhere
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
 from server.settings import Settings
@@ -42,9 +43,13 @@ class PortTaken(CumulusError):
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    """Run until SIGTERM, Ctrl-C or the end of the terminal.
+
+    Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
     supervisor = take_supervisor()
     with only_controller(settings.home):
         log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
@@ -134,5 +139,11 @@ def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor:
     return finished
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Once: a closed terminal signals several times, and the end must come to its end."""
+    for one in ENDING:
+        signal.signal(one, lambda *_: None)  # not SIG_IGN, which children would inherit
+    if number == signal.SIGHUP:
+        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
+            to_nowhere(file.fileno())
     raise SystemExit(0)
