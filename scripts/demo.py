@@ -8,69 +8,64 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from functools import partial
 from getpass import getuser
 from pathlib import Path
-
-from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from scripts.controllers import controller
 from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
+from scripts.showing import FINAL, Following, machine_message, next_steps, show_psms
 from scripts.upload import Uploads, uploads
 from server.client import Client, Refused, Submitted
 from server.errors import CumulusError
 from server.interruption import Interrupted, ending_in_order, shielded
+from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage
+from server.terminal import progress_on
 
 APP = "comet_2019.015"
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 INPUTS = (EXAMPLE / "BSA1.mzML.gz", EXAMPLE / "bsa.fasta")
-PHASES = {
-    "PENDING": "waiting for its files and a machine",
-    "PREPARING": "making a machine and starting the app on it",
-    "RUNNING": "running",
-    "DONE": "done",
-    "FAILED": "failed",
-    "CANCELLED": "cancelled",
-}
-FINAL = frozenset({"DONE", "FAILED", "CANCELLED"})
 STOP_LIMIT_S = 90.0
 SIGNALLED = 128  # and a signal's number: the exit code of a program that it ended
-LOOK_S = 0.25
 
 
 def main() -> int:
     """Run the demonstration; the exit code is 0 if the search succeeded, 128 and the signal's number if one ended it."""
-    console = Console(highlight=False)
     with ending_in_order():
+        progress = progress_on(sys.stdout)
         try:
-            return demonstrate(load_settings(port=0), console)
+            return demonstrate(load_settings(port=0), progress)
         except Interrupted as interrupted:
-            console.print(f"{interrupted.why}: nothing is left running")
+            progress.say(f"{interrupted.why}: nothing is left running")
             return interrupted.exit_code
         except CumulusError as error:
             where = f"{error.field}: " if error.field else ""
-            console.print(f"[red]cumulus:[/red] {escape(where + error.message)}", soft_wrap=True)
+            progress.say(f"cumulus: {where}{error.message}")
             return 1
 
 
-def demonstrate(settings: Settings, console: Console) -> int:
+def demonstrate(settings: Settings, progress: Progress) -> int:
     """From a computer in any state to the result. Raises CumulusError."""
-
-    def say(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
-
-    with one_demo(settings.home, say) as life:
+    with one_demo(settings.home, progress.say) as life:
         prepare(life)
-        with controller(settings, life, say) as client:
-            end_left_job(settings, client, life, console)
-            with uploads(settings, life, client.url, EXAMPLE) as agent:
-                return search(settings, life, client, agent, console)
+        ending = ExitStack()
+        with ExitStack() as running:
+            running.callback(ending.close)
+            with progress.step("Starting the controller"):
+                client = running.enter_context(controller(settings, life, progress.say))
+            end_left_job(settings, client, life, progress)
+            with progress.step("Starting the agent, which sends the files"):
+                agent = running.enter_context(uploads(settings, life, client.url, EXAMPLE))
+            # The first at the end of what runs, where ``ending`` is the last: a step around it, well ended whatever the reason.
+            running.callback(lambda: ending.enter_context(progress.step("Ending the controller and the agent")))
+            code = search(settings, life, client, agent, progress)
+    if code == 0:
+        progress.say(next_steps(CHECKOUT, APP, *INPUTS, settings.cloud))
+    return code
 
 
 def prepare(life: Life) -> None:
@@ -83,7 +78,7 @@ def prepare(life: Life) -> None:
         raise CumulusError("the template or its snapshot could not be made; the lines above say why")
 
 
-def search(settings: Settings, life: Life, client: Client, agent: Uploads, console: Console) -> int:
+def search(settings: Settings, life: Life, client: Client, agent: Uploads, progress: Progress) -> int:
     """Submit, follow, show; cancels the job and waits for its machine's end if interrupted."""
     owner = getuser()
     form = json.loads((EXAMPLE / "settings.json").read_text())
@@ -93,38 +88,39 @@ def search(settings: Settings, life: Life, client: Client, agent: Uploads, conso
         life.submitted(job.job_id, owner)
         try:
             with shield.lowered():
-                status = run(settings, job, client, agent, owner, console, begin)
+                status = run(settings, job, client, agent, owner, progress, begin)
         except (Interrupted, CumulusError) as problem:
             why = problem.why if isinstance(problem, Interrupted) else "that does not work"
-            console.print(f"\n{why}: cancelling the job and removing its machine")
-            end_job(settings, client, OpenJob(job_id=job.job_id, owner=owner), console)
+            progress.say(f"\n{why}: cancelling the job and removing its machine")
+            end_job(settings, client, OpenJob(job_id=job.job_id, owner=owner), progress)
             life.job_ended()
             raise
-    wait_no_machines(settings, job.job_id, console)
+    wait_no_machines(settings, job.job_id, progress)
     life.job_ended()
     if status != "DONE":
         return 1
-    show(client, owner, job, console)
+    show(client, owner, job, progress)
     results = Storage(settings.storage).folder(job.folder).output
-    console.print(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
+    progress.say(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
     return 0
 
 
-def run(settings: Settings, job: Submitted, client: Client, agent: Uploads, owner: str, console: Console, begin: float) -> str:
+def run(settings: Settings, job: Submitted, client: Client, agent: Uploads, owner: str, progress: Progress, begin: float) -> str:
     """Send the job's files and follow it to its end; returns its last status. Raises CumulusError."""
     where = (
         "in a virtual machine"
         if settings.cloud is CloudName.QEMU
         else "on this computer itself, WITHOUT a virtual machine (CLOUD=local)"
     )
-    console.print(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
+    progress.say(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
     if not Storage(settings.storage).folder(job.folder).path.is_dir():
         raise CumulusError(f"the controller keeps its jobs elsewhere than in {settings.storage}: give both the same settings")
-    console.print(f"agent: {agent.send(owner, job, INPUTS)}")
-    return follow(client, job, begin, console)
+    progress.say(f"agent: {agent.send(owner, job, INPUTS)}")
+    machine = partial(machine_message, settings, job.job_id)
+    return Following(progress, lambda: client.job(job.job_id), machine).follow(job.job_id, begin)
 
 
-def end_left_job(settings: Settings, client: Client, life: Life, console: Console) -> None:
+def end_left_job(settings: Settings, client: Client, life: Life, progress: Progress) -> None:
     """A job that a killed demonstration had submitted is not for anybody any more."""
     if not life.left:
         return
@@ -133,57 +129,37 @@ def end_left_job(settings: Settings, client: Client, life: Life, console: Consol
     except Refused:  # its database is another's by now
         running = False
     if running:
-        console.print(f"job {life.left.job_id} of an earlier demonstration is still at work: cancelling it")
-        end_job(settings, client, life.left, console)
+        progress.say(f"job {life.left.job_id} of an earlier demonstration is still at work: cancelling it")
+        end_job(settings, client, life.left, progress)
     life.job_ended()
 
 
-def end_job(settings: Settings, client: Client, job: OpenJob, console: Console) -> None:
+def end_job(settings: Settings, client: Client, job: OpenJob, progress: Progress) -> None:
     """Cancel a job and wait for its machine's end. Raises CumulusError."""
     client.cancel(job.owner, job.job_id)
-    wait_no_machines(settings, job.job_id, console)
+    wait_no_machines(settings, job.job_id, progress)
 
 
-def follow(client: Client, job: Submitted, begin: float, console: Console) -> str:
-    """Print the log as it grows under a live line of the phase, until the job ends; returns the last status."""
-    shown = 0
-    with Live(console=console, refresh_per_second=8, transient=True) as live:
-        while True:
-            row = client.job(job.job_id)
-            lines = row["log"].split("\n")[:-1]
-            for line in lines[shown:]:
-                live.console.print(Text(line, style="dim" if line.startswith("[INFO]") else ""), soft_wrap=True)
-            shown = len(lines)
-            status = str(row["status"])
-            live.update(Text(f"{time.monotonic() - begin:6.1f} s  {status}: {PHASES.get(status, '')}", style="bold"))
-            if status in FINAL:
-                console.print(f"{time.monotonic() - begin:6.1f} s  {status}")
-                return status
-            time.sleep(LOOK_S)
-
-
-def wait_no_machines(settings: Settings, job_id: int, console: Console) -> None:
+def wait_no_machines(settings: Settings, job_id: int, progress: Progress) -> None:
     """Wait until the controller has removed every machine of the job, and say so."""
     workspaces = settings.home / "terraform" / f"{settings.cloud}-worker" / "state" / "workspaces"
     deadline = time.monotonic() + STOP_LIMIT_S
-    while list(workspaces.glob(f"job-{job_id}")) + list(workspaces.glob(f"job-{job_id}-*")):
-        if time.monotonic() > deadline:
-            raise CumulusError("a machine is still there; `make state` shows it")
-        time.sleep(0.1)
-    console.print("the machine is gone" if settings.cloud is CloudName.QEMU else "nothing of the job runs any more")
+    with progress.step("Removing the machine" if settings.cloud is CloudName.QEMU else "Removing what the job has left running"):
+        while list(workspaces.glob(f"job-{job_id}")) + list(workspaces.glob(f"job-{job_id}-*")):
+            if time.monotonic() > deadline:
+                raise CumulusError("a machine is still there; `make state` shows it")
+            time.sleep(0.1)
 
 
-def show(client: Client, owner: str, job: Submitted, console: Console) -> None:
+def show(client: Client, owner: str, job: Submitted, progress: Progress) -> None:
     """The best hits, from the job's own output file, fetched through the API."""
     name = next(path for path, _ in client.job(job.job_id)["files"] if path.endswith(".txt") and "decoy" not in path)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "psms.txt"
         client.download(owner, job.job_id, name, target)
         psms = best_by_score(parse_psms(target.read_text()))
-    table = Table("scan", "charge", "xcorr", "e-value", "peptide", "protein", title=f"PSMs with xcorr over 2 in {name}", box=None)
-    for psm in psms:
-        table.add_row(str(psm.scan), str(psm.charge), f"{psm.xcorr:.2f}", f"{psm.e_value:.2e}", psm.peptide, psm.protein)
-    console.print(table)
+    progress.say(f"PSMs with xcorr over 2 in {name}:")
+    show_psms(psms)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def main() -> int:
 
     With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
     """
-    progress = progress_on(sys.stderr)
     with ending_in_order():
+        progress = progress_on(sys.stderr)
         try:
             make(load_settings(), set(sys.argv[1:]), progress)
         except CumulusError as error:
