@@ -3,10 +3,7 @@
 import json
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator
 from getpass import getuser
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,31 +11,28 @@ import structlog
 
 from server import app as parts
 from server.catalog.apps import Catalog
-from server.catalog.values import input_files
-from server.client import Client, Unreachable
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.console import PATIENCE_S, local_time, open_rows, show_table, told_progress
+from server.commands.connection import EXIT_FAILED_JOB, client, follow
+from server.commands.console import PATIENCE_S, find_job, local_time, open_rows, show_table, told_progress
 from server.commands.db import db
 from server.commands.flavors import flavors
+from server.commands.results import get
 from server.commands.state import state
 from server.commands.storage import storage as storage_group
+from server.commands.submit import submit
+from server.commands.workflow import workflow
 from server.doctor import examine
-from server.errors import CumulusError, InvalidInput
-from server.installation import running_controller
+from server.errors import CumulusError
 from server.jobs.search import Listed, Query, find
-from server.jobs.submission import parse_settings
-from server.models import Event, Job, open_database
+from server.models import Event, Job
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
-from server.states import JobState, Reason
-from server.storage.delivery import deliver
+from server.states import Reason
 from server.storage.folders import Storage
 from server.workers.clouds.base import Template
 
 EXIT_REFUSED = 1
-EXIT_FAILED_JOB = 3
-POLL_S = 0.5
 
 
 class Commands(click.Group):
@@ -73,6 +67,9 @@ def main() -> None:
 
 
 for command in (
+    submit,
+    workflow,
+    get,
     apps,
     db,
     storage_group,
@@ -100,50 +97,6 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @main.command()
-@click.argument("app")
-@click.option("--flavor", help="Machine size; default: the installation's.")
-@click.option("--settings", "form", type=click.File("r"), required=True, help="The form as JSON, - for standard input.")
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="A file that the settings name; again for more.",
-)
-@click.option("--owner", default=getuser, show_default="your login")
-@click.option("--description", default="")
-@click.option("--after", type=int, help="Start when that job is done.")
-@click.option("--workflow", default="", help="Name of the workflow that this is a step of.")
-@click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
-def submit(
-    app: str,
-    flavor: str | None,
-    form: Any,
-    inputs: tuple[Path, ...],
-    owner: str,
-    description: str,
-    after: int | None,
-    workflow: str,
-    wait: bool,
-) -> None:
-    """Submit a job of APP to the running controller, with its input files from this computer."""
-    settings = load_settings()
-    values = parse_settings(form.read())
-    shared = {file.name for file in input_files(Catalog(settings.apps).get(app), values) if file.shared}
-    started = client(settings).start(owner, app, flavor or settings.default_flavor, values, description, after, workflow)
-    storage = Storage(settings.storage)
-    deliver(
-        storage,
-        storage.folder(started.folder),
-        [path for path in inputs if path.name in shared],
-        [path for path in inputs if path.name not in shared],
-    )
-    click.echo(started.job_id)
-    if wait and not _follow(settings, started.job_id):
-        sys.exit(EXIT_FAILED_JOB)
-
-
-@main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--number", default=100, show_default=True, help="How many, newest first; -1: all.")
 @click.option("--owner", default="", help="Only jobs of owners whose name contains this.")
@@ -164,7 +117,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
 def show(job_id: int, as_json: bool) -> None:
     """Show one job: where it stands, what happened to it, its result files."""
     settings = open_rows()
-    job = _job(job_id)
+    job = find_job(job_id)
     summary = _summary(job, settings)
     details = {
         **summary,
@@ -189,14 +142,14 @@ def show(job_id: int, as_json: bool) -> None:
 
 @main.command()
 @click.argument("job_id", type=int)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
-def logs(job_id: int, follow: bool) -> None:
+@click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
+def logs(job_id: int, is_followed: bool) -> None:
     """Print a job's log."""
     settings = open_rows()
-    job = _job(job_id)
-    if not follow:
+    job = find_job(job_id)
+    if not is_followed:
         click.echo(Storage(settings.storage).folder(job.folder).log(), nl=False)
-    elif not _follow(settings, job_id):
+    elif not follow(settings, job_id):
         sys.exit(EXIT_FAILED_JOB)
 
 
@@ -284,50 +237,9 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
 
 
-def client(settings: Settings) -> Client:
-    """A client of the controller that runs on this installation. Raises Unreachable."""
-    running = running_controller(settings.home)
-    if running is None:
-        raise Unreachable("no controller runs on this installation: start one with `make run` or `cumulus serve`")
-    return Client(running.url)
-
-
 def _maker() -> Template:
     settings = load_settings()
     return parts.make_cloud(settings).template()
-
-
-def _job(job_id: int) -> Job:
-    job = Job.get_or_none(Job.id == job_id)
-    if job is None:
-        raise InvalidInput(f"there is no job {job_id}", field="job_id")
-    found: Job = job
-    return found
-
-
-def _follow(settings: Settings, job_id: int) -> bool:
-    """Print the log as it grows until the job ends; True if it is done."""
-    open_database(settings.database)
-    for text in _growth(lambda: _job(job_id), Storage(settings.storage)):
-        click.echo(text, nl=False)
-    job = _job(job_id)
-    if job.message:
-        click.echo(job.message, err=True)
-    return bool(job.state == JobState.DONE)
-
-
-def _growth(look: Callable[[], Job], storage: Storage) -> Iterator[str]:
-    """What a job's log gains until the job has ended."""
-    position = 0
-    while True:
-        job = look()
-        text, position = storage.folder(job.folder).log_from(position)
-        if text:
-            yield text
-        elif JobState(job.state).is_final:
-            return
-        else:
-            time.sleep(POLL_S)
 
 
 def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:

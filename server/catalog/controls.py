@@ -6,8 +6,8 @@ controls count for a job is decided in :mod:`server.catalog.values`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, NoReturn, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, TypeVar
 
 from server.catalog.quoting import NOTHING, ShellText
 from server.catalog.variables import Variables
@@ -21,12 +21,16 @@ Texts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Control(ABC, Generic[V]):
-    """One parameter of an app. ``V``: what a value is once it was checked."""
+    """One parameter of an app. ``V``: what a value is once it was checked.
+
+    ``defaults``: what the settings have for it where nobody has touched the form, by key.
+    """
 
     name: str
     label: str
     command: ShellText = NOTHING
     in_config: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -200,6 +204,11 @@ class String(Control[str]):
 @dataclass(frozen=True, kw_only=True)
 class Note(Control[str]):
     """A text in the form; has no value."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """None: there is nothing to set."""
+        return ()
 
     def _check(self, _value: object) -> None:
         return None

@@ -103,13 +103,14 @@ def read_formats(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
-    """One file or several; folders with ``is_folder``."""
+    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one."""
 
     multiple: bool
     is_folder: bool
     shared: bool
     convert: bool = False
     formats: tuple[str, ...] = ()
+    required: bool = False
     repeated_command: ShellText = NOTHING
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:

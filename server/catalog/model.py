@@ -1,5 +1,6 @@
 """What the XML of an app or a workflow says, as plain objects. Owns no reading, checking or rendering."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,6 +68,21 @@ class App:
     program: str
     licence: str
     sections: tuple[Section, ...]
+
+    def controls(self) -> Iterator[AnyControl]:
+        """All parameters of the form, those of every branch among them, in the order of the XML."""
+        for section in self.sections:
+            yield from _within(section.items)
+
+
+def _within(items: Iterable[Item]) -> Iterator[AnyControl]:
+    for item in items:
+        if isinstance(item, Conditional):
+            yield item.decider
+            for branch in item.branches:
+                yield from _within(branch.items)
+        else:
+            yield item
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ contradict each other, defaults that their own control refuses.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from lxml import etree
@@ -109,7 +110,7 @@ def _control(element: etree._Element) -> AnyControl:
         control.read(default)
     except InvalidInput as error:
         raise BadXml((_line(element), f"the default of {error.message}")) from None
-    return control
+    return replace(control, defaults=default)
 
 
 # Each gives the control, and the settings that its own attributes ask for.
@@ -117,15 +118,19 @@ _Made = tuple[AnyControl, dict[str, object]]
 
 
 def _select(element: etree._Element) -> _Made:
-    return Select(**_shared(element), options=_options(element)), {}
+    control = Select(**_shared(element), options=_options(element))
+    chosen = _selected(control.options) or [option.value for option in control.options[:1]]  # as a page shows it
+    return control, {control.name: chosen[0]} if chosen else {}
 
 
 def _checklist(element: etree._Element) -> _Made:
-    return Checklist(**_shared(element), options=_options(element)), {}
+    control = Checklist(**_shared(element), options=_options(element))
+    return control, {control.name: _selected(control.options)}
 
 
 def _checkbox(element: etree._Element) -> _Made:
-    return Checkbox(**_shared(element), command_if_unchecked=_shell(element, "command_if_unchecked")), {}
+    control = Checkbox(**_shared(element), command_if_unchecked=_shell(element, "command_if_unchecked"))
+    return control, {control.name: _flag(element, "value")}
 
 
 def _string(element: etree._Element) -> _Made:
@@ -162,6 +167,7 @@ def _filelist(element: etree._Element) -> _Made:
         shared=_flag(element, "is_raw_input"),
         convert=_flag(element, "convert_to_mzml"),
         formats=read_formats(element.get("format", "")),
+        required=_flag(element, "required"),
         repeated_command=_shell(element, "repeated_command", "value"),
     )
     return control, {control.name: element.get("value", "")}
@@ -204,6 +210,10 @@ def _options(element: etree._Element) -> tuple[Option, ...]:
         if values.count(_attribute(option, "value")) > 1:
             raise BadXml((_line(option), f"the option {option.get('value')!r} is given twice"))
     return options
+
+
+def _selected(options: Iterable[Option]) -> list[str]:
+    return [option.value for option in options if option.selected]
 
 
 def _limits(element: etree._Element) -> Limits:

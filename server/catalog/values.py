@@ -14,7 +14,7 @@ from server.catalog.model import AnyControl, App, Conditional, Item
 from server.catalog.variables import Variables
 from server.errors import InvalidInput
 
-__all__ = ["Answer", "InputFile", "answers", "check_settings", "input_files"]
+__all__ = ["Answer", "InputFile", "answers", "check_settings", "counting", "input_files"]
 
 _NOWHERE = Variables(1, "/input", "/output", "/config")
 
@@ -31,7 +31,17 @@ def answers(app: App, settings: object) -> list[Answer]:
     """The parameters that count and have a value, in the order of the XML. Raises InvalidInput that names the field."""
     if not isinstance(settings, Mapping):
         raise InvalidInput(f"the settings are {shown(settings)}, not an object", field="settings")
-    return [answer for section in app.sections for answer in _walk(section.items, settings)]
+    given = ((control, control.read(settings)) for control in counting(app, settings))
+    return [Answer(control, value) for control, value in given if value is not None]
+
+
+def counting(app: App, settings: Mapping[str, object]) -> Iterator[AnyControl]:
+    """The parameters that count, in the order of the XML. Raises InvalidInput.
+
+    A deciding parameter is read when the one after it is asked for: whoever takes them may set it until then.
+    """
+    for section in app.sections:
+        yield from _counting(section.items, settings)
 
 
 def check_settings(app: App, settings: object) -> None:
@@ -51,27 +61,27 @@ def input_files(app: App, settings: object) -> list[InputFile]:
     return list(files.values())
 
 
-def _walk(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[Answer]:
+def _counting(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[AnyControl]:
     for item in items:
         if isinstance(item, Conditional):
-            yield from _decide(item, settings)
-        elif (value := item.read(settings)) is not None:
-            yield Answer(item, value)
+            yield item.decider
+            yield from _decided(item, settings)
+        else:
+            yield item
 
 
-def _decide(conditional: Conditional, settings: Mapping[str, object]) -> Iterator[Answer]:
+def _decided(conditional: Conditional, settings: Mapping[str, object]) -> Iterator[AnyControl]:
     decider = conditional.decider
     value = decider.read(settings)
     if value is None:
         return
-    yield Answer(decider, value)
     for branch in conditional.branches:
         try:
             counts = branch.counts(decider.decides(value))
         except InvalidInput as error:
             decider.refuse(f"is {error.message}")
         if counts:
-            yield from _walk(branch.items, settings)
+            yield from _counting(branch.items, settings)
 
 
 def _files(given: Iterable[Answer]) -> list[InputFile]:

@@ -12,8 +12,10 @@ import click
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Variables, render
 from server.catalog.flavors import read_flavors
+from server.catalog.forms import filled
 from server.catalog.model import App
-from server.catalog.values import input_files
+from server.catalog.values import check_settings, input_files
+from server.commands.inputs import labelled, read_typed, require_counting
 from server.errors import InvalidInput, NotFound
 from server.jobs.submission import parse_settings
 from server.settings import Settings, load_settings
@@ -29,7 +31,7 @@ SCAFFOLD = """\
       command={command} end_tag="" version_command={version_command}>
   <section name="input" title="Input" expanded="true">
     <filelist name="spectra" label="Spectra" help="What is searched" multiple="true" is_folder="false" is_raw_input="true"
-              format="mzML;mzML.gz;raw" convert_to_mzml="true" repeated_command="'%value%'"/>
+              required="true" format="mzML;mzML.gz;raw" convert_to_mzml="true" repeated_command="'%value%'"/>
   </section>
   <section name="options" title="Options" expanded="true">
     <number name="limit" label="Limit" help="What it limits, and its unit" value="10" min="0" max="100"
@@ -119,6 +121,23 @@ def new(app_id: str, program: str | None) -> None:
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}", field="NAME_VERSION") from None
     click.echo(path)
+
+
+@apps.command()
+@click.argument("app")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="The value of the field NAME; lists as JSON.")
+def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
+    """Print the form of APP as JSON, with the defaults of all fields that were not given: what /start takes as `settings`."""
+    known = Catalog(load_settings().apps).get(app)
+    typed = read_typed(known, sets, inputs)
+    try:
+        made = filled(known, typed.values)
+        require_counting(known, made, typed.names)
+        check_settings(known, made)
+    except InvalidInput as error:
+        raise labelled(known, error) from None
+    click.echo(json.dumps(made, indent=1))
 
 
 def _default_cpus(settings: Settings) -> int:

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from rich.table import Table
 
-from server.models import open_database
+from server.errors import InvalidInput
+from server.models import Job, open_database
 from server.progress import Progress
 from server.settings import Settings, load_settings
 from server.terminal import plain_console, print_table, progress_on
@@ -19,6 +20,14 @@ def open_rows() -> Settings:
     settings = load_settings()
     open_database(settings.database)
     return settings
+
+
+def find_job(job_id: int) -> Job:
+    """A job's row. Raises InvalidInput where there is none."""
+    job: Job | None = Job.get_or_none(Job.id == job_id)
+    if job is None:
+        raise InvalidInput(f"there is no job {job_id}")
+    return job
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

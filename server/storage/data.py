@@ -59,6 +59,11 @@ def files_behind(folder: Path, name: str) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in found if _can_be_sent(file, folder))
 
 
+def has(folder: Path, name: str) -> bool:
+    """Whether the shared data has a file or folder of this name."""
+    return not (folder / name).is_symlink() and (folder / name).exists()
+
+
 def usage(root: Path) -> tuple[int, int, int]:
     """Bytes of the storage: in all, used, free."""
     found = shutil.disk_usage(root)

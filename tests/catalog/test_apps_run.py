@@ -60,7 +60,7 @@ class Job:
 
     def run(self, app_id: str, **changes: Any) -> Done:
         app = CATALOG.get(app_id)
-        form = {**untouched_form(app_id), "spectra": ["/home/ada/BSA1.mzML"], **changes}
+        form = untouched_form(app_id, **{"spectra": ["/home/ada/BSA1.mzML"], **changes})
         check_settings(app, form)
         variables = Variables(2, str(self.input), str(self.output), str(self.output.parent / ".cumulus.settings"))
         text = render(app, form, variables).command

@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Path:
 
 def arguments(place: Path, **changes: Any) -> list[str]:
     """What the program gets for a form with these changes."""
-    form = {**untouched_form(DIANN), **changes}
+    form = untouched_form(DIANN, **changes)
     app = CATALOG.get(DIANN)
     check_settings(app, form)
     text = render(app, form, Variables(7, "/in", str(place / "output"), "/config")).command
@@ -68,7 +68,7 @@ def test_a_search_with_a_given_library_has_nothing_of_the_other_branch(place: Pa
         *("--f", "/in/my.data.d", "--lib", "/in/a.speclib", "--mass-acc", "15"),
         *("--reanalyse", "--pg-level", "1", "--qvalue", "0.01", "--matrices"),
     ]
-    files = input_files(CATALOG.get(DIANN), {**untouched_form(DIANN), **changes})
+    files = input_files(CATALOG.get(DIANN), untouched_form(DIANN, **changes))
     assert [(file.name, file.folder, file.shared, file.convert) for file in files] == [
         ("my.data.d", True, True, False),
         ("a.speclib", False, True, False),

@@ -23,10 +23,10 @@ def test_a_search_and_a_feature_finder_convert_the_example_and_find_albumin(
     monkeypatch.setenv("CUMULUS_HOME", str(vm_home))
     monkeypatch.setenv("CUMULUS_CLOUD", CloudName.QEMU)
     storage = Storage(settings.storage)
-    search = {**untouched_form("xtandem_2017.2.1.4"), "spectra": [SPECTRA], "database": DATABASE}
+    search = untouched_form("xtandem_2017.2.1.4", spectra=[SPECTRA], database=DATABASE)
     # One charge only: of all four, an emulated processor has seven minutes' work.
     only = {"charge-min": "2", "charge-max": "2"}
-    features = {**untouched_form("featurefindercentroided_2.6.0"), **only, "spectra": [SPECTRA]}
+    features = untouched_form("featurefindercentroided_2.6.0", spectra=[SPECTRA], **only)
     prepare()
     with controller(settings) as client:
         jobs = [

@@ -8,6 +8,7 @@ import pytest
 from scripts.demo import EXAMPLE, controller, prepare
 from scripts.psms import best_by_score, parse_psms
 from server.catalog.apps import Catalog
+from server.catalog.workflows import FilledStep, preset_values
 from server.settings import CloudName, Settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
@@ -27,7 +28,8 @@ def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Sett
     workflow = Catalog(settings.apps).workflows()["filter_and_search_1.0.0"]
     filtering, search = workflow.steps
     forms = [json.loads((EXAMPLE / "filter.json").read_text()), json.loads((EXAMPLE / "settings.json").read_text())]
-    forms[1]["spectra"] = [preset.value for preset in search.presets if preset.name == "spectra"]
+    apps = Catalog(settings.apps).apps()
+    forms[1].update(preset_values(search.presets, apps[search.app], [FilledStep(apps[filtering.app], forms[0])]))
     storage, flavor = Storage(settings.storage), settings.default_flavor
     prepare()
     with controller(settings) as client:

@@ -1,0 +1,160 @@
+"""A form and its files from what somebody typed: ``--set NAME=VALUE``, ``--input NAME=PATH``. Nothing is sent here.
+
+Owns the words on the command line, and that each file that a form names is at hand under a name of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from server.catalog.controls import shown
+from server.catalog.files import FileList, InputFile
+from server.catalog.forms import control_of, filled, from_text, require_files, require_names
+from server.catalog.model import App
+from server.catalog.values import check_settings, counting, input_files
+from server.errors import InvalidInput
+from server.storage.data import has
+from server.storage.paths import base_name
+
+_RESULT = "%job_dir_"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job's form, complete, and the files of this computer that go with it: to the shared data, or to the job alone."""
+
+    settings: dict[str, Any]
+    shared: tuple[Path, ...]
+    local: tuple[Path, ...]
+
+
+@dataclass
+class Typed:
+    """What was typed: values by their key in the form, and files by name. ``names``: the fields that were given."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def prepare(app: App, given: Mapping[str, Any], sets: Iterable[str], inputs: Iterable[str], data: Path) -> Prepared:
+    """A form with its files, from a form that was given, ``NAME=VALUE`` and ``NAME=PATH`` (or ``PATH`` of a file it names).
+
+    ``data``: the folder of shared files; what the form names and nobody gives has to be there. Raises InvalidInput that names
+    fields by their labels.
+    """
+    typed = read_typed(app, sets, inputs)
+    try:
+        return complete(app, {**given, **typed.values}, typed, data)
+    except InvalidInput as error:
+        raise labelled(app, error) from None
+
+
+def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str]) -> Typed:
+    """What was typed, by the fields of the app. Raises InvalidInput."""
+    typed = Typed()
+    for text in sets:
+        name, is_named, value = split(app, text)
+        if not is_named:
+            raise InvalidInput(f"--set {text}: a field is set by NAME=VALUE")
+        _put(app, typed, name, value)
+    for text in inputs:
+        name, is_named, path = split(app, text)
+        if isinstance(control_of(app, name), FileList):
+            _put(app, typed, name, path)
+        elif is_named and not Path(text).exists():
+            require_names(app, [name])
+            raise InvalidInput(f"--input {text}: {_label(app, name)} is no field of files; use --set")
+        else:
+            _add_file(typed, text)
+    return typed
+
+
+def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Prepared:
+    """The form with its defaults, and each file that it names found. Raises InvalidInput whose field is the parameter's name."""
+    form = filled(app, given)
+    require_files(app, form)
+    require_counting(app, form, typed.names)
+    check_settings(app, form)
+    files = [file for file in input_files(app, form) if file.result is None]
+    if strange := sorted(typed.files.keys() - {file.name for file in files}):
+        raise InvalidInput(f"{typed.files[strange[0]]}: no field of the form names this file; give --input NAME=PATH")
+    for file in files:
+        _require_at_hand(file, typed, data)
+    sent = {file.name: file for file in files if file.name in typed.files}
+    shared = tuple(typed.files[name] for name, file in sent.items() if file.shared)
+    return Prepared(form, shared, tuple(typed.files[name] for name, file in sent.items() if not file.shared))
+
+
+def split(app: App, text: str) -> tuple[str, bool, str]:
+    """``NAME=VALUE`` as (name, True, value); (text, False, "") where there is no =. A name of the app's may have one, too."""
+    known = [key for control in app.controls() for key in control.keys if text.startswith(f"{key}=")]
+    name = max(known, key=len) if known else text.partition("=")[0]
+    return name, len(name) < len(text), text[len(name) + 1 :]
+
+
+def labelled(app: App, error: InvalidInput) -> InvalidInput:
+    """The error in a person's words: a field by its label and by the name that options know it by."""
+    control = control_of(app, error.field) if error.field else None
+    if control is None or error.field is None:
+        return error
+    label, name = _label(app, error.field), f"{error.field} "
+    is_sentence = error.message.startswith(name)
+    return InvalidInput(f"{label} {error.message.removeprefix(name)}" if is_sentence else f"{label}: {error.message}")
+
+
+def _put(app: App, typed: Typed, name: str, text: str) -> None:
+    require_names(app, [name])
+    control = control_of(app, name)
+    typed.names.append(name)
+    if control is None:  # what pages send beside the fields
+        raise InvalidInput(f"{name} cannot be set")
+    if not isinstance(control, FileList):
+        try:
+            typed.values[name] = from_text(control, text)
+        except InvalidInput as error:
+            raise labelled(app, error) from None
+    else:
+        path = text if text.startswith(_RESULT) else str(_add_file(typed, text, _label(app, name)))
+        if path in typed.values.setdefault(name, []):
+            raise InvalidInput(f"{_label(app, name)}: {text} is given twice")
+        typed.values[name].append(path)
+
+
+def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
+    """The absolute path of a file, noted under its name. Raises InvalidInput where it is not there, or the name is taken."""
+    if not text:
+        raise InvalidInput(f"{label}: no file is given")
+    path = (Path(text).expanduser() if text.startswith("~/") else Path(text)).absolute()
+    if not path.exists():
+        raise InvalidInput(f"{label}: there is no file {text}")
+    name = base_name(path.name, field="input")
+    other = typed.files.setdefault(name, path)
+    if other != path:
+        raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
+    return path
+
+
+def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises InvalidInput for a field that was given and is in a branch that the form does not take."""
+    counts = {key for control in counting(app, form) for key in control.keys}
+    for name in names:
+        if name not in counts:
+            raise InvalidInput(f"{name} does not count with these settings: another field of the form decides that", field=name)
+
+
+def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
+    """Raises InvalidInput where a file that the form names neither was given nor is shared already, or is of the wrong sort."""
+    given = typed.files.get(file.name)
+    if given is None:
+        if not file.shared or not has(data, file.name):
+            text = f"{shown(file.name)} is not in the storage; give --input {file.parameter}=PATH"
+            raise InvalidInput(text, field=file.parameter)
+    elif not (given.is_dir() if file.folder else given.is_file()):
+        raise InvalidInput(f"{given} is no {'folder' if file.folder else 'file'}", field=file.parameter)
+
+
+def _label(app: App, name: str) -> str:
+    control = control_of(app, name)
+    return f"{control.label} ({name})" if control else name

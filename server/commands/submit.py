@@ -1,0 +1,68 @@
+"""``cumulus submit``: a job with files of this computer."""
+
+import sys
+from getpass import getuser
+from typing import Any
+
+import click
+
+from server.catalog.apps import Catalog
+from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow
+from server.commands.inputs import prepare
+from server.jobs.submission import parse_settings
+from server.settings import load_settings
+from server.storage.delivery import deliver
+from server.storage.folders import Storage
+
+
+@click.command()
+@click.argument("app")
+@click.option("--flavor", help="Machine size; default: the installation's.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="A file for the field NAME of the form; again for more. PATH alone: a file that the form of --settings names.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of the field NAME of the form; lists as JSON. Fields that are not given keep their defaults.",
+)
+@click.option("--settings", "form", type=click.File("r"), help="A form as JSON to begin with, - for standard input.")
+@click.option("--owner", default=getuser, show_default="your login")
+@click.option("--description", default="")
+@click.option("--after", type=int, help="Start when that job is done.")
+@click.option("--workflow", default="", help="Name of the workflow that this is a step of.")
+@click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
+def submit(
+    app: str,
+    flavor: str | None,
+    inputs: tuple[str, ...],
+    sets: tuple[str, ...],
+    form: Any,
+    owner: str,
+    description: str,
+    after: int | None,
+    workflow: str,
+    wait: bool,
+) -> None:
+    """Submit a job of APP to the running controller, with its input files from this computer; prints the job's number.
+
+    For example: cumulus submit comet_2019.015 --input spectra=my.mzML --input database=my.fasta --wait
+    """
+    settings = load_settings()
+    storage = Storage(settings.storage)
+    given = parse_settings(form.read()) if form else {}
+    prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data)
+    controller = client(settings)
+    flavor = flavor or settings.default_flavor
+    started = controller.start(owner, app, flavor, prepared.settings, description, after, workflow)
+    with cancelled_on_failure(controller, owner, started):
+        deliver(storage, storage.folder(started.folder), prepared.shared, prepared.local)
+    click.echo(started.job_id)
+    if wait and not follow(settings, started.job_id):
+        sys.exit(EXIT_FAILED_JOB)

@@ -1,0 +1,136 @@
+"""``cumulus workflow``: all steps of a workflow in one call, each a job of its own."""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from getpass import getuser
+from pathlib import Path
+
+import click
+
+from server.catalog.apps import Catalog
+from server.catalog.forms import control_of, refuse_name
+from server.catalog.model import App, Preset, Workflow
+from server.catalog.workflows import FilledStep, preset_values
+from server.client import Submitted
+from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow
+from server.commands.inputs import Prepared, complete, labelled, read_typed, split
+from server.errors import InvalidInput, NotFound
+from server.settings import load_settings
+from server.storage.delivery import deliver
+from server.storage.folders import Storage
+
+FIXED = frozenset({"hidden", "disabled"})
+_Step = tuple[App, tuple[Preset, ...]]
+
+
+@click.group("workflow")
+def workflow() -> None:
+    """Programs that run one after the other, each on the results of the one before."""
+
+
+@workflow.command()
+@click.argument("name", metavar="WORKFLOW")
+@click.option("--flavor", help="Machine size of all steps; default: the installation's.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of the field NAME; STEP:NAME=VALUE, counted from 0, where several steps have one. Lists as JSON.",
+)
+@click.option("--owner", default=getuser, show_default="your login")
+@click.option("--description", default="")
+@click.option("--wait", is_flag=True, help="Show the logs until the last step ends; exit code 3 if one fails.")
+def run(
+    name: str, flavor: str | None, inputs: tuple[str, ...], sets: tuple[str, ...], owner: str, description: str, wait: bool
+) -> None:
+    """Submit all steps of WORKFLOW with files of this computer; prints the jobs' numbers, the last one's last.
+
+    For example: cumulus workflow run filter_and_search_1.0.0 --input spectra=my.mzML --input database=my.fasta --wait
+    """
+    settings = load_settings()
+    storage, catalog = Storage(settings.storage), Catalog(settings.apps)
+    found = catalog.workflows().get(name)
+    if found is None:
+        raise NotFound(f"there is no workflow {name!r}; there are {', '.join(catalog.workflows()) or 'none'}")
+    steps = prepare_steps(found, catalog.apps(), sets, inputs, storage.data)
+    controller, flavor = client(settings), flavor or settings.default_flavor
+
+    def start(number: int, after: int | None = None) -> Submitted:
+        form = steps[number].settings
+        return controller.start(owner, found.steps[number].app, flavor, form, description, after, found.name)
+
+    jobs = [start(0)]
+    with cancelled_on_failure(controller, owner, jobs[0]):
+        for number in range(1, len(steps)):
+            jobs.append(start(number, jobs[-1].job_id))
+        for job, prepared in zip(jobs, steps, strict=True):
+            deliver(storage, storage.folder(job.folder), prepared.shared, prepared.local)
+    for job in jobs:
+        click.echo(job.job_id)
+    if wait and not all(follow(settings, job.job_id) for job in jobs):
+        sys.exit(EXIT_FAILED_JOB)
+
+
+def prepare_steps(
+    found: Workflow, apps: Mapping[str, App], sets: Iterable[str], inputs: Iterable[str], data: Path
+) -> list[Prepared]:
+    """The forms of all steps with their files. Raises InvalidInput where one of them could not run, whichever it is."""
+    steps = [(apps[step.app], step.presets) for step in found.steps]
+    own_sets, own_inputs = _by_step(steps, sets), _by_step(steps, inputs)
+    before: list[FilledStep] = []
+    made: list[Prepared] = []
+    for number, (app, presets) in enumerate(steps):
+        typed = read_typed(app, own_sets[number], own_inputs[number])
+        try:
+            prepared = complete(app, {**preset_values(presets, app, before), **typed.values}, typed, data)
+        except InvalidInput as error:
+            raise labelled(app, error) from None
+        before.append(FilledStep(app, prepared.settings))
+        made.append(prepared)
+    _require_distinct(path for prepared in made for path in prepared.shared)
+    return made
+
+
+def _by_step(steps: Sequence[_Step], options: Iterable[str]) -> list[list[str]]:
+    """The options of each step."""
+    own: list[list[str]] = [[] for _ in steps]
+    for text in options:
+        number, option = _assigned(steps, text)
+        own[number].append(option)
+    return own
+
+
+def _assigned(steps: Sequence[_Step], text: str) -> tuple[int, str]:
+    """The step that an option is for, and the option without the step's number. Raises InvalidInput."""
+    numbered = re.fullmatch(r"([0-9]{1,4}):(.*)", text, re.DOTALL)
+    option = numbered[2] if numbered else text
+    numbers = [int(numbered[1])] if numbered else range(len(steps))
+    if numbers[-1] >= len(steps):
+        raise InvalidInput(f"{text}: the workflow has no step {numbers[-1]}; they are counted from 0")
+    names = {number: split(steps[number][0], option)[0] for number in numbers}
+    having = [number for number, name in names.items() if control_of(steps[number][0], name)]
+    if not having:
+        known = (key for number in numbers for control in steps[number][0].controls() for key in control.keys)
+        refuse_name("the workflow", names[numbers[0]], known)
+    free = [number for number in having if not _is_fixed(steps[number][1], names[number])]
+    if not free:
+        raise InvalidInput(f"{names[having[0]]} is set by the workflow itself")
+    if len(free) > 1:
+        which = " or ".join(f"{number}:{names[number]} ({steps[number][0].name})" for number in free)
+        raise InvalidInput(f"{names[free[0]]} is a field of several steps: say {which}")
+    return free[0], option
+
+
+def _is_fixed(presets: Iterable[Preset], name: str) -> bool:
+    return any(one.name == name and (one.from_tool is not None or one.visibility in FIXED) for one in presets)
+
+
+def _require_distinct(paths: Iterable[Path]) -> None:
+    """The shared data has one file of each name. Raises InvalidInput."""
+    taken: dict[str, Path] = {}
+    for path in paths:
+        if (other := taken.setdefault(path.name, path)) != path:
+            raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")

@@ -1,0 +1,56 @@
+"""Files of this computer in the storage."""
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import InvalidInput
+from server.storage.delivery import deliver
+from server.storage.folders import JobFolder, Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    made = Storage(tmp_path / "storage")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def folder(storage: Storage) -> JobFolder:
+    made = storage.folder("Job_1_ada_app_1")
+    made.create("{}")
+    return made
+
+
+def test_shared_and_own_files_arrive_and_the_marker_comes_last(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    shared, own = tmp_path / "s.txt", tmp_path / ("ö" * 127)  # 254 bytes: no room for anything more
+    shared.write_text("shared")
+    own.write_text("own")
+    deliver(storage, folder, [shared], [own])
+    assert {path.name: path.read_text() for path in (*storage.data.iterdir(), *folder.input.iterdir())} == {
+        "s.txt": "shared",
+        own.name: "own",
+    }
+    assert folder.has_arrived()
+
+
+def test_a_file_of_the_same_size_is_compared_by_its_content(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (storage.data / "a").write_text("old")
+    before = (storage.data / "a").stat().st_ino
+    (tmp_path / "a").write_text("old")
+    deliver(storage, folder, [tmp_path / "a"])
+    assert (storage.data / "a").stat().st_ino == before
+    (tmp_path / "a").write_text("new")
+    deliver(storage, folder, [tmp_path / "a"])
+    assert (storage.data / "a").read_text() == "new"
+
+
+def test_what_cannot_be_read_leaves_nothing_behind(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "whole").write_text("x")
+    (tmp_path / "d" / "lost").symlink_to("nowhere")
+    with pytest.raises(InvalidInput, match="cannot be put into the storage"):
+        deliver(storage, folder, [tmp_path / "d"])
+    assert list(storage.data.iterdir()) == []
+    assert not folder.has_arrived()
