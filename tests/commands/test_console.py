@@ -2,6 +2,7 @@
 
 import pytest
 
+from server.commands.connection import WholeLines
 from tests.screen import run_python
 
 PATH = "/srv/lab/" + "/".join(f"folder-{number:02}" for number in range(12))
@@ -33,3 +34,13 @@ def test_in_a_file_each_row_is_one_line_however_long() -> None:
     lines = run_python(ROWS, 40, stdout_piped=True).piped.splitlines()
     assert len(lines) == 3
     assert "and so on " * 200 in lines[1]
+
+
+def test_a_log_that_is_followed_is_said_in_whole_lines() -> None:
+    said: list[str] = []
+    lines = WholeLines(said.append)
+    for piece in ("one", "\ntwo\n", "\n", "three"):
+        lines.write(piece)
+    assert said == ["one", "two", ""]
+    lines.end()
+    assert said == ["one", "two", "", "three"]
