@@ -14,7 +14,7 @@ from server.catalog.apps import Catalog
 from server.commands import machines, queue
 from server.commands.apps import apps
 from server.commands.connection import EXIT_FAILED_JOB, client, follow
-from server.commands.console import PATIENCE_S, find_job, local_time, open_rows, show_table, told_progress
+from server.commands.console import PATIENCE_S, asking_the_cloud, find_job, local_time, open_rows, show_table, told_progress
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.results import get
@@ -201,7 +201,8 @@ def snapshot_create() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def snapshot_list(as_json: bool) -> None:
     """List the snapshots; * marks the promoted one."""
-    found = _maker().snapshots()
+    with asking_the_cloud():
+        found = _maker().snapshots()
     if as_json:
         click.echo(json.dumps([{"name": s.name, "promoted": s.promoted, "created": s.created} for s in found], indent=1))
         return
@@ -212,7 +213,9 @@ def snapshot_list(as_json: bool) -> None:
 @snapshot.command("rollback")
 def snapshot_rollback() -> None:
     """Promote the previous snapshot again."""
-    click.echo(_maker().roll_back())
+    with asking_the_cloud():
+        told = _maker().roll_back()
+    click.echo(told)
 
 
 @snapshot.command("prune")

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from rich.table import Table
 
 from server.errors import InvalidInput
 from server.models import Job, open_database
-from server.progress import Progress
+from server.progress import Progress, Step
 from server.settings import Settings, load_settings
 from server.terminal import plain_console, print_table, progress_on
 
@@ -52,6 +53,11 @@ def told_progress(patience_s: float = 0.0) -> Progress:
     ``patience_s``: no word of steps that end within so many seconds.
     """
     return progress_on(sys.stderr, patience_s=patience_s)
+
+
+def asking_the_cloud() -> AbstractContextManager[Step]:
+    """Around what waits for the cloud's answers: most come at once, and some take a minute."""
+    return told_progress(PATIENCE_S).step("Asking the cloud")
 
 
 def local_time(at: float) -> str:

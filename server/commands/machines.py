@@ -14,7 +14,7 @@ from getpass import getuser
 import click
 
 from server import app as parts
-from server.commands.console import PATIENCE_S, local_time, open_rows, printable, show_table, told_progress
+from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
 from server.models import Change, Job, Worker, living_workers, note
@@ -33,7 +33,8 @@ HOUR_S = 3600.0
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def quota(as_json: bool) -> None:
     """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
-    found = parts.make_cloud(load_settings()).quotas()
+    with asking_the_cloud():
+        found = parts.make_cloud(load_settings()).quotas()
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from server import app as parts
-from server.commands.console import PATIENCE_S, local_time, open_rows, printable, show_table, told_progress
+from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
 from server.commands.removing import finish_removal, remove_unowned
 from server.errors import InvalidInput
 from server.installation import nudge
@@ -51,7 +51,8 @@ def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) ->
         return
     settings = open_rows()
     workspaces = parts.make_workspaces(settings, parts.make_cloud(settings))
-    listed, why = workspaces.listed()
+    with asking_the_cloud():
+        listed, why = workspaces.listed()
     if why:
         click.echo(f"cumulus: the cloud cannot be asked which machines run: {printable(why)}", err=True)
     drifts = _drifts(workspaces, [one.worker for one in listed], drift_limit) if drift else {}
