@@ -229,12 +229,13 @@ def publish(
     """
     disk.rename(place.disk)
     total = place.allocated()
-    for path in (place.ram, place.disk):
-        saving(f"writing its {path.stem} to the disk", 0, total)
+    for name, path in (("memory", place.ram), ("disk", place.disk)):
+        saving(f"flushing its {name}", 0, total)
         _sync(path)
-    files, done, contents = (place.ram, place.disk, place.state, image.disk), 0, []
-    for path in files:
-        saving(f"reading its {path.stem} back for the checksum", done, total)
+    files = {"memory": place.ram, "disk": place.disk, "devices' state": place.state, "snapshot's disk": image.disk}
+    done, contents = 0, []
+    for name, path in files.items():
+        saving(f"reading its {name} for the checksum", done, total)
         contents.append(Content.of(path))
         done = min(total, done + path.stat().st_blocks * BLOCK)
     saving("", total, total)
