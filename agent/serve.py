@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ from agent.target import Kind, read_target
 
 VERSION = version("cumulus")
 JOIN_S = 10.0
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+ENDING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)))
 REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has
 log = structlog.get_logger()
 
@@ -59,9 +62,13 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, InvalidInput before anything is sent."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    """Run until SIGTERM, Ctrl-C or the end of the terminal.
+
+    Raises AlreadyRunning, SetupMissing, InvalidInput before anything is sent.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
     require_setup(settings)
     with only_agent(settings.home):
         if former := end_former(settings.home):
@@ -116,5 +123,18 @@ def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
     return server
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Once: a closed terminal signals several times, and the end must come to its end."""
+    for one in ENDING:
+        signal.signal(one, lambda *_: None)  # not SIG_IGN, which children would inherit
+    if number == HANGUP:
+        _drop_output()
     raise SystemExit(0)
+
+
+def _drop_output() -> None:
+    """The terminal is gone: no log line may fail from here on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for file in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, file.fileno())
+    os.close(nowhere)

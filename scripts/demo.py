@@ -1,185 +1,165 @@
 """The demonstration: one real search, from an empty computer to the table of its best hits, through the REST API.
 
-Starts a controller and an agent of its own on free ports, submits as the desktop client does, has the agent send the files,
-follows the job, fetches its output file, prints the result, and leaves nothing running, also after Ctrl-C.
+Starts a controller (where none runs here) and an agent of its own on free ports, submits as the desktop client does, has the
+agent send the files, follows the job, fetches its output file, prints the result, and leaves nothing running, however it ends.
 """
 
 import json
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
-
-from scripts.interruption import Interrupted, uninterrupted
+from scripts.controllers import controller
+from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
+from scripts.showing import FINAL, Following, machine_message, next_steps, show_psms
 from scripts.upload import Uploads, uploads
-from server.client import Client, Submitted
+from server.client import Client, Refused, Submitted
 from server.errors import CumulusError
-from server.installation import running_controller
+from server.interruption import Interrupted, ending_in_order, shielded
+from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage
+from server.terminal import progress_on
 
 APP = "comet_2019.015"
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 INPUTS = (EXAMPLE / "BSA1.mzML.gz", EXAMPLE / "bsa.fasta")
-PHASES = {
-    "PENDING": "waiting for its files and a machine",
-    "PREPARING": "making a machine and starting the app on it",
-    "RUNNING": "running",
-    "DONE": "done",
-    "FAILED": "failed",
-    "CANCELLED": "cancelled",
-}
-FINAL = frozenset({"DONE", "FAILED", "CANCELLED"})
-START_LIMIT_S = 60.0
 STOP_LIMIT_S = 90.0
-LOOK_S = 0.25
+SIGNALLED = 128  # and a signal's number: the exit code of a program that it ended
 
 
 def main() -> int:
-    """Run the demonstration; the exit code is 0 if the search succeeded, 130 after Ctrl-C."""
-    console = Console(highlight=False)
-    settings = load_settings(port=0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        prepare()
-        with controller(settings) as client, uploads(settings, client.url, EXAMPLE) as agent:
-            return search(settings, client, agent, console)
-    except Interrupted:
-        console.print("interrupted: nothing is left running")
-        return 130
-    except CumulusError as error:
-        console.print(f"[red]cumulus:[/red] {error.message}")
-        return 1
+    """Run the demonstration; the exit code is 0 if the search succeeded, 128 and the signal's number if one ended it."""
+    with ending_in_order():
+        progress = progress_on(sys.stdout)
+        try:
+            return demonstrate(load_settings(port=0), progress)
+        except Interrupted as interrupted:
+            progress.say(f"{interrupted.why}: nothing is left running")
+            return interrupted.exit_code
+        except CumulusError as error:
+            where = f"{error.field}: " if error.field else ""
+            progress.say(f"cumulus: {where}{error.message}")
+            return 1
 
 
-def prepare() -> None:
+def demonstrate(settings: Settings, progress: Progress) -> int:
+    """From a computer in any state to the result. Raises CumulusError."""
+    with one_demo(settings.home, progress.say) as life:
+        prepare(life)
+        ending = ExitStack()
+        with ExitStack() as running:
+            running.callback(ending.close)
+            with progress.step("Starting the controller"):
+                client = running.enter_context(controller(settings, life, progress.say))
+            end_left_job(settings, client, life, progress)
+            with progress.step("Starting the agent, which sends the files"):
+                agent = running.enter_context(uploads(settings, life, client.url, EXAMPLE))
+            # The first at the end of what runs, where ``ending`` is the last: a step around it, well ended whatever the reason.
+            running.callback(lambda: ending.enter_context(progress.step("Ending the controller and the agent")))
+            code = search(settings, life, client, agent, progress)
+    if code == 0:
+        progress.say(next_steps(CHECKOUT, APP, *INPUTS, settings.cloud))
+    return code
+
+
+def prepare(life: Life) -> None:
     """A template and its snapshot, where there are none yet (minutes, once)."""
-    child = subprocess.Popen([sys.executable, "-m", "scripts.ready"], cwd=CHECKOUT, start_new_session=True)
-    try:
+    with life.child("preparation", [sys.executable, "-m", "scripts.ready", "--demo"]) as child:
         code = child.wait()
-    except Interrupted:
-        child.send_signal(signal.SIGINT)  # it takes down the machine that it may have at work
-        child.wait(STOP_LIMIT_S)
-        raise
+    if code > SIGNALLED:
+        raise Interrupted(code - SIGNALLED)
     if code:
         raise CumulusError("the template or its snapshot could not be made; the lines above say why")
 
 
-@contextmanager
-def controller(settings: Settings) -> Iterator[Client]:
-    """A controller of this checkout, ended in order at the end, whatever happened."""
-    log = settings.home / "log" / "demo.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if other := running_controller(settings.home):
-        raise CumulusError(f"a controller already runs on this installation ({other.url}); end it first")
-    with log.open("w") as output:
-        command = [str(Path(sys.executable).with_name("cumulus")), "serve", "--port", "0"]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
-    try:
-        yield Client(wait_ready(settings, child, log))
-    finally:
-        with uninterrupted():
-            child.terminate()
-            child.wait(STOP_LIMIT_S)
-
-
-def wait_ready(settings: Settings, child: "subprocess.Popen[bytes]", log: Path) -> str:
-    """The URL of the controller once it answers. Raises CumulusError with its last words."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and child.poll() is None:
-        running = running_controller(settings.home)
-        if running and running.pid == child.pid and Client(running.url).healthy():
-            return running.url
-        time.sleep(0.05)
-    raise CumulusError(f"the controller did not start:\n{log.read_text()[-2000:]}")
-
-
-def search(settings: Settings, client: Client, agent: Uploads, console: Console) -> int:
+def search(settings: Settings, life: Life, client: Client, agent: Uploads, progress: Progress) -> int:
     """Submit, follow, show; cancels the job and waits for its machine's end if interrupted."""
     owner = getuser()
     form = json.loads((EXAMPLE / "settings.json").read_text())
     begin = time.monotonic()
-    job = client.start(owner, APP, settings.default_flavor, form, "demonstration")
+    with shielded() as shield:
+        job = client.start(owner, APP, settings.default_flavor, form, "demonstration")
+        life.submitted(job.job_id, owner)
+        try:
+            with shield.lowered():
+                status = run(settings, job, client, agent, owner, progress, begin)
+        except (Interrupted, CumulusError) as problem:
+            why = problem.why if isinstance(problem, Interrupted) else "that does not work"
+            progress.say(f"\n{why}: cancelling the job and removing its machine")
+            end_job(settings, client, OpenJob(job_id=job.job_id, owner=owner), progress)
+            life.job_ended()
+            raise
+    wait_no_machines(settings, job.job_id, progress)
+    life.job_ended()
+    if status != "DONE":
+        return 1
+    show(client, owner, job, progress)
+    results = Storage(settings.storage).folder(job.folder).output
+    progress.say(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
+    return 0
+
+
+def run(settings: Settings, job: Submitted, client: Client, agent: Uploads, owner: str, progress: Progress, begin: float) -> str:
+    """Send the job's files and follow it to its end; returns its last status. Raises CumulusError."""
     where = (
         "in a virtual machine"
         if settings.cloud is CloudName.QEMU
         else "on this computer itself, WITHOUT a virtual machine (CLOUD=local)"
     )
-    console.print(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
+    progress.say(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
+    if not Storage(settings.storage).folder(job.folder).path.is_dir():
+        raise CumulusError(f"the controller keeps its jobs elsewhere than in {settings.storage}: give both the same settings")
+    progress.say(f"agent: {agent.send(owner, job, INPUTS)}")
+    machine = partial(machine_message, settings, job.job_id)
+    return Following(progress, lambda: client.job(job.job_id), machine).follow(job.job_id, begin)
+
+
+def end_left_job(settings: Settings, client: Client, life: Life, progress: Progress) -> None:
+    """A job that a killed demonstration had submitted is not for anybody any more."""
+    if not life.left:
+        return
     try:
-        console.print(f"agent: {agent.send(owner, job, INPUTS)}")
-        status = follow(client, job, begin, console)
-    except (Interrupted, KeyboardInterrupt):
-        with uninterrupted():
-            console.print("\ninterrupted: cancelling the job and removing its machine")
-            client.cancel(owner, job.job_id)
-            wait_no_machines(settings, job, console)
-        raise Interrupted from None
-    wait_no_machines(settings, job, console)
-    if status != "DONE":
-        return 1
-    show(client, owner, job, console)
-    results = Storage(settings.storage).folder(job.folder).output
-    console.print(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
-    return 0
+        running = client.job(life.left.job_id)["status"] not in FINAL
+    except Refused:  # its database is another's by now
+        running = False
+    if running:
+        progress.say(f"job {life.left.job_id} of an earlier demonstration is still at work: cancelling it")
+        end_job(settings, client, life.left, progress)
+    life.job_ended()
 
 
-def follow(client: Client, job: Submitted, begin: float, console: Console) -> str:
-    """Print the log as it grows under a live line of the phase, until the job ends; returns the last status."""
-    shown = 0
-    with Live(console=console, refresh_per_second=8, transient=True) as live:
-        while True:
-            row = client.job(job.job_id)
-            lines = row["log"].split("\n")[:-1]
-            for line in lines[shown:]:
-                live.console.print(Text(line, style="dim" if line.startswith("[INFO]") else ""), soft_wrap=True)
-            shown = len(lines)
-            status = str(row["status"])
-            live.update(Text(f"{time.monotonic() - begin:6.1f} s  {status}: {PHASES.get(status, '')}", style="bold"))
-            if status in FINAL:
-                console.print(f"{time.monotonic() - begin:6.1f} s  {status}")
-                return status
-            time.sleep(LOOK_S)
+def end_job(settings: Settings, client: Client, job: OpenJob, progress: Progress) -> None:
+    """Cancel a job and wait for its machine's end. Raises CumulusError."""
+    client.cancel(job.owner, job.job_id)
+    wait_no_machines(settings, job.job_id, progress)
 
 
-def wait_no_machines(settings: Settings, job: Submitted, console: Console) -> None:
+def wait_no_machines(settings: Settings, job_id: int, progress: Progress) -> None:
     """Wait until the controller has removed every machine of the job, and say so."""
     workspaces = settings.home / "terraform" / f"{settings.cloud}-worker" / "state" / "workspaces"
     deadline = time.monotonic() + STOP_LIMIT_S
-    while list(workspaces.glob(f"job-{job.job_id}")) + list(workspaces.glob(f"job-{job.job_id}-*")):
-        if time.monotonic() > deadline:
-            raise CumulusError("a machine is still there; `make state` shows it")
-        time.sleep(0.1)
-    console.print("the machine is gone" if settings.cloud is CloudName.QEMU else "nothing of the job runs any more")
+    with progress.step("Removing the machine" if settings.cloud is CloudName.QEMU else "Removing what the job has left running"):
+        while list(workspaces.glob(f"job-{job_id}")) + list(workspaces.glob(f"job-{job_id}-*")):
+            if time.monotonic() > deadline:
+                raise CumulusError("a machine is still there; `make state` shows it")
+            time.sleep(0.1)
 
 
-def show(client: Client, owner: str, job: Submitted, console: Console) -> None:
+def show(client: Client, owner: str, job: Submitted, progress: Progress) -> None:
     """The best hits, from the job's own output file, fetched through the API."""
     name = next(path for path, _ in client.job(job.job_id)["files"] if path.endswith(".txt") and "decoy" not in path)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "psms.txt"
         client.download(owner, job.job_id, name, target)
         psms = best_by_score(parse_psms(target.read_text()))
-    table = Table("scan", "charge", "xcorr", "e-value", "peptide", "protein", title=f"PSMs with xcorr over 2 in {name}", box=None)
-    for psm in psms:
-        table.add_row(str(psm.scan), str(psm.charge), f"{psm.xcorr:.2f}", f"{psm.e_value:.2e}", psm.peptide, psm.protein)
-    console.print(table)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise Interrupted
+    progress.say(f"PSMs with xcorr over 2 in {name}:")
+    show_psms(psms)
 
 
 if __name__ == "__main__":

@@ -2,51 +2,71 @@
 
 import sys
 
-import click
-
+from scripts.lifetime import wait_for_demo
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.settings import load_settings
+from server.interruption import Interrupted, ending_in_order
+from server.progress import Progress
+from server.settings import Settings, load_settings
+from server.terminal import progress_on
 from server.workers.clouds.base import Cloud
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    click.echo(text, err=True)
-
-
-def ensure_snapshot(cloud: Cloud, catalog: Catalog) -> None:
+def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     """Build template and snapshot where there are none. Raises SetupMissing, InfrastructureError."""
     if problems := cloud.problems():
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
         if hint := cloud.check_snapshot():
-            say(f"Note: {hint}")
+            progress.say(f"Note: {hint}")
     except TemplateMissing:
         maker = cloud.template()
-        maker.build(say, fresh=False)
-        maker.take_snapshot(make_trial(catalog), say)
+        maker.build(progress, fresh=False)
+        if not _is_there(cloud):  # another command may have been at it, and we have waited for that one
+            maker.take_snapshot(make_trial(catalog), progress)
 
 
-def main() -> None:
-    """Make what is missing, or with ``--template`` build or boot the template."""
-    settings = load_settings()
-    cloud = make_cloud(settings)
+def _is_there(cloud: Cloud) -> bool:
     try:
-        if "--template" in sys.argv[1:]:
-            maker = cloud.template()
-            if maker.exists():
-                say(maker.boot(say))
-            else:
-                maker.build(say)
+        cloud.check_snapshot()
+    except TemplateMissing:
+        return False
+    return True
+
+
+def main() -> int:
+    """Make what is missing, or with ``--template`` build or boot the template; returns the exit code.
+
+    With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
+    """
+    with ending_in_order():
+        progress = progress_on(sys.stderr)
+        try:
+            make(load_settings(), set(sys.argv[1:]), progress)
+        except CumulusError as error:
+            progress.say(f"cumulus: {error.message}")
+            return 1
+        except Interrupted as interrupted:
+            progress.say(f"{interrupted.why}: what was being made is given up, the next time begins it anew")
+            return interrupted.exit_code
+    return 0
+
+
+def make(settings: Settings, options: set[str], progress: Progress) -> None:
+    """The same without the ends. Raises CumulusError."""
+    cloud = make_cloud(settings)
+    if "--template" in options:
+        maker = cloud.template()
+        if maker.exists():
+            progress.say(maker.boot(progress))
         else:
-            ensure_snapshot(cloud, Catalog(settings.apps))
-    except CumulusError as error:
-        sys.exit(f"cumulus: {error.message}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: what was being made is given up, the next time begins it anew")
+            maker.build(progress)
+        return
+    if "--demo" not in options:
+        wait_for_demo(settings.home, progress.say)
+    ensure_snapshot(cloud, Catalog(settings.apps), progress)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

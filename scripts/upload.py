@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,8 @@ from pathlib import Path
 import httpx
 
 from agent.installation import running_agent
-from scripts.interruption import uninterrupted
+from scripts.children import Child, words
+from scripts.lifetime import Life
 from server.client import Submitted
 from server.errors import CumulusError
 from server.settings import Settings
@@ -45,7 +45,7 @@ class Uploads:
 
 
 @contextmanager
-def uploads(settings: Settings, controller: str, source: Path) -> Iterator[Uploads]:
+def uploads(settings: Settings, life: Life, controller: str, source: Path) -> Iterator[Uploads]:
     """An agent for files below ``source``, ended in order at the end."""
     home, log = settings.home / "agent", settings.home / "log" / "agent.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,25 +56,16 @@ def uploads(settings: Settings, controller: str, source: Path) -> Iterator[Uploa
         "CUMULUS_AGENT_ROOTS": json.dumps([{"path": str(source)}]),
         "CUMULUS_AGENT_PORT": "0",
     }
-    with log.open("w") as output:
-        command = [str(Path(sys.executable).with_name("cumulus-agent")), "serve"]
-        environment = {**os.environ, **own}
-        child = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
+    command = [str(Path(sys.executable).with_name("cumulus-agent")), "serve"]
+    with log.open("w") as output, life.child("agent", command, output, {**os.environ, **own}) as child:
         yield Uploads(_wait_ready(home, child, log))
-    finally:
-        with uninterrupted():
-            child.terminate()
-            child.wait(LIMIT_S)
 
 
-def _wait_ready(home: Path, child: "subprocess.Popen[bytes]", log: Path) -> str:
+def _wait_ready(home: Path, child: Child, log: Path) -> str:
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline and child.poll() is None:
         running = running_agent(home)
         if running and running.pid == child.pid:
             return running.url
         time.sleep(LOOK_S)
-    raise CumulusError(f"the agent did not start:\n{log.read_text()[-2000:]}")
+    raise CumulusError(f"the agent did not start:\n{words(log)}")

@@ -30,6 +30,7 @@ from server.jobs.service import Jobs
 from server.jobs.steps import Steps
 from server.jobs.watch import Watch
 from server.models import Commits, open_database
+from server.progress import Progress, counted
 from server.settings import CHECKOUT, CloudName, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -154,18 +155,21 @@ def make_controller(
     return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, steps, loop, sweeper, turns)
 
 
-def rebuild_database(settings: Settings, now: float, *, dry_run: bool = False) -> Rebuilt:
+def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:
     """Make the database anew from the job folders and what the cloud and Terraform have. No controller may run.
 
     ``dry_run``: only say what would be made.
     """
     storage, flavors, cloud = Storage(settings.storage), read_flavors(settings.flavors), make_cloud(settings)
     storage.prepare()
-    jobs, left = recover(storage, flavors, settings.default_flavor)
-    machines = {one.worker for one in cloud.resources() if one.worker} | set(make_fleet(settings, cloud).workspaces())
+    with progress.step("Reading the job folders", "folders") as step:
+        jobs, left = recover(storage, flavors, settings.default_flavor, step.advance)
+    with progress.step("Looking for machines"):
+        machines = {one.worker for one in cloud.resources() if one.worker} | set(make_fleet(settings, cloud).workspaces())
     names = sorted(name for name in machines if OWN_NAME.fullmatch(name))
     if not dry_run:
-        rebuild(settings.database, jobs, names, now)
+        with progress.step("Writing the database", "jobs") as step:
+            rebuild(settings.database, counted(jobs, step.advance), names, now)
     states = [str(job.state) for job in jobs]
     return Rebuilt({state: states.count(state) for state in sorted(set(states))}, tuple(names), tuple(left))
 

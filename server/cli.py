@@ -14,7 +14,7 @@ from server.catalog.apps import Catalog
 from server.commands import machines, queue
 from server.commands.apps import apps
 from server.commands.connection import EXIT_FAILED_JOB, client, follow
-from server.commands.console import find_job, local_time, open_rows, show_table
+from server.commands.console import PATIENCE_S, asking_the_cloud, find_job, local_time, open_rows, show_table, told_progress
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.results import get
@@ -170,19 +170,19 @@ def template() -> None:
 @click.option("--fresh", is_flag=True, help="Build it anew even if there is one.")
 def template_build(fresh: bool) -> None:
     """Build the template's disk with the apps on it, where there is none."""
-    _maker().build(_say, fresh=fresh)
+    _maker().build(told_progress(), fresh=fresh)
 
 
 @template.command("boot")
 def template_boot() -> None:
     """Start the template's machine to install or try something on it; prints how to log in."""
-    click.echo(_maker().boot(_say))
+    click.echo(_maker().boot(told_progress()))
 
 
 @template.command("stop")
 def template_stop() -> None:
     """Shut the template's machine down; its disk keeps what was installed."""
-    _maker().stop(_say)
+    _maker().stop(told_progress())
 
 
 @main.group()
@@ -194,14 +194,15 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), _say)
+    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), told_progress())
 
 
 @snapshot.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def snapshot_list(as_json: bool) -> None:
     """List the snapshots; * marks the promoted one."""
-    found = _maker().snapshots()
+    with asking_the_cloud():
+        found = _maker().snapshots()
     if as_json:
         click.echo(json.dumps([{"name": s.name, "promoted": s.promoted, "created": s.created} for s in found], indent=1))
         return
@@ -212,14 +213,16 @@ def snapshot_list(as_json: bool) -> None:
 @snapshot.command("rollback")
 def snapshot_rollback() -> None:
     """Promote the previous snapshot again."""
-    click.echo(_maker().roll_back())
+    with asking_the_cloud():
+        told = _maker().roll_back()
+    click.echo(told)
 
 
 @snapshot.command("prune")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="How many of the newest stay.")
 def snapshot_prune(keep: int) -> None:
     """Remove old snapshots; never the promoted one, the one before it, or one that a machine was made from."""
-    for name in _maker().prune(keep, _say):
+    for name in _maker().prune(keep, told_progress()):
         click.echo(f"removed {name}")
 
 
@@ -227,7 +230,8 @@ def snapshot_prune(keep: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Say what this computer lacks and how to get it; exit code 1 if something is missing."""
-    findings = examine(load_settings())
+    with told_progress(PATIENCE_S).step("Looking at this computer and the cloud"):
+        findings = examine(load_settings())
     if as_json:
         click.echo(json.dumps([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings], indent=1))
     else:
@@ -239,10 +243,6 @@ def doctor(as_json: bool) -> None:
 def _maker() -> Template:
     settings = load_settings()
     return parts.make_cloud(settings).template()
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:

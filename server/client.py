@@ -102,6 +102,10 @@ class Client:
         except httpx.TransportError:
             return False
 
+    def health(self) -> dict[str, Any]:
+        """What the controller says of itself: its version, its cloud. Raises Refused, Unreachable."""
+        return dict(self._json("GET", "/healthz"))
+
     def _json(self, method: str, url: str, **options: Any) -> Any:
         try:
             response = self._http.request(method, url, **options)

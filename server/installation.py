@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
 from server.errors import CumulusError
 
 NUDGE = signal.SIGUSR1
+LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
+LOOK_S = 0.02
 
 
 class AlreadyRunning(CumulusError):
@@ -54,13 +57,41 @@ def only_controller(home: Path) -> Iterator[None]:
     """Hold the installation while the controller runs. Raises AlreadyRunning; a killed controller holds nothing."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "controller.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = running_controller(home)
-            where = f" (process {other.pid}, {other.url})" if other else ""
-            raise AlreadyRunning(f"a controller already runs on {home}{where}") from None
+        until = time.monotonic() + LOOKED_AT_S
+        while not _take(lock, fcntl.LOCK_EX):
+            if time.monotonic() > until:
+                raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}")
+            time.sleep(LOOK_S)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
         yield
+
+
+def is_held(home: Path) -> bool:
+    """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
+    try:
+        with (home / "controller.lock").open() as lock:
+            return not _take(lock, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _take(lock: TextIO, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(home: Path) -> str:
+    """Who has the installation, as far as it is known, in brackets."""
+    if other := running_controller(home):
+        return f" (process {other.pid}, {other.url})"
+    with suppress(OSError, ValueError):
+        return f" (process {int((home / 'controller.lock').read_text())}, which is starting or ending)"
+    return ""
 
 
 @contextmanager

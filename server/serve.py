@@ -17,13 +17,16 @@ from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
+from server.interruption import ENDING, to_nowhere
 from server.jobs.rebuild import has_jobs
+from server.progress import Lines
 from server.settings import Settings
 from server.storage.folders import Storage
 from server.supervisor import Supervisor, take_supervisor
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
 
+PATIENCE_S = 3.0
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 UNREAD_BYTES = 3 * MAX_POST_BYTES  # of a request; up to here it is read before it is refused, so that its sender hears why
@@ -40,11 +43,16 @@ class PortTaken(CumulusError):
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    """Run until SIGTERM, Ctrl-C or the end of the terminal.
+
+    Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
     supervisor = take_supervisor()
     with only_controller(settings.home):
+        log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
         read_flavors(settings.flavors)
         cloud = make_cloud(settings)
         require_setup(cloud)
@@ -67,7 +75,10 @@ def serve(settings: Settings) -> None:
 def _rebuild_if_lost(settings: Settings) -> None:
     """Where there are jobs and no database, it was lost."""
     if not settings.database.exists() and has_jobs(Storage(settings.storage)):
-        made = rebuild_database(settings, time.time())
+        log.warning("the database is not there; it is made anew from the job folders")
+        made = rebuild_database(
+            settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)
+        )
         log.warning("the database was not there and is made anew", **made.jobs, machines=len(made.machines))
 
 
@@ -128,5 +139,11 @@ def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor:
     return finished
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Once: a closed terminal signals several times, and the end must come to its end."""
+    for one in ENDING:
+        signal.signal(one, lambda *_: None)  # not SIG_IGN, which children would inherit
+    if number == signal.SIGHUP:
+        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
+            to_nowhere(file.fileno())
     raise SystemExit(0)

@@ -2,16 +2,18 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
-from rich.console import Console
 from rich.table import Table
 
 from server.errors import InvalidInput
 from server.models import Job, open_database
+from server.progress import Progress, Step
 from server.settings import Settings, load_settings
+from server.terminal import plain_console, print_table, progress_on
 
-WIDE = 1000
+PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
 
 
 def open_rows() -> Settings:
@@ -30,16 +32,32 @@ def find_job(job_id: int) -> Job:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe. Cells are text, whatever is in them."""
+    """Print a table: as wide as the terminal, or as wide as it is for a file or a pipe. Cells are text, whatever is in them.
+
+    No word is broken, so that a path or a command can be copied: where the words need more room the terminal breaks the lines.
+    """
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
-    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False).print(table)
+    print_table(table, plain_console(sys.stdout), wrap=sys.stdout.isatty())
 
 
 def printable(text: str) -> str:
     """Text of somebody else as any terminal takes it, on one line."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def told_progress(patience_s: float = 0.0) -> Progress:
+    """Where a command tells how far it is: standard error, so that what it prints can go into a file.
+
+    ``patience_s``: no word of steps that end within so many seconds.
+    """
+    return progress_on(sys.stderr, patience_s=patience_s)
+
+
+def asking_the_cloud() -> AbstractContextManager[Step]:
+    """Around what waits for the cloud's answers: most come at once, and some take a minute."""
+    return told_progress(PATIENCE_S).step("Asking the cloud")
 
 
 def local_time(at: float) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 import click
 
 from server import app as parts
+from server.commands.console import PATIENCE_S, told_progress
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
+from server.progress import growing, megabytes
 from server.settings import load_settings
 
 
@@ -40,8 +42,10 @@ def backup(file: Path | None) -> None:
         raise InvalidInput(f"{target} exists already", field="file")
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f"{target.name}.part")
+    progress = told_progress(PATIENCE_S)
     try:
-        _copy(settings.database, beside)
+        with progress.step("Copying the database", "MB") as step, growing(step, beside, megabytes(settings.database)):
+            _copy(settings.database, beside)
         os.link(beside, target)  # never over another file
     except (sqlite3.Error, OSError) as problem:
         raise BackupFailed(f"the database could not be copied: {problem}") from None
@@ -60,7 +64,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     with only_controller(settings.home):
-        made = parts.rebuild_database(settings, time.time(), dry_run=dry_run)
+        made = parts.rebuild_database(settings, time.time(), told_progress(PATIENCE_S), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=1))
         return

@@ -9,7 +9,7 @@ import click
 from server import app as parts
 from server.catalog.flavors import read_flavors
 from server.catalog.flavorsfile import rewrite
-from server.commands.console import printable, show_table
+from server.commands.console import asking_the_cloud, printable, show_table
 from server.settings import load_settings
 from server.workers.sizes import Difference, compare
 
@@ -28,7 +28,8 @@ def flavors(ctx: click.Context, as_json: bool) -> None:
         return
     settings = load_settings()
     cloud, sizes = parts.make_cloud(settings), read_flavors(settings.flavors)
-    found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
+    with asking_the_cloud():
+        found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
@@ -43,7 +44,8 @@ def sync(write: bool, as_json: bool) -> None:
     """Compare the machine sizes with what the cloud has, and say what to change; exit code 1 if anything differs."""
     settings = load_settings()
     known = read_flavors(settings.flavors)
-    sizes = parts.make_cloud(settings).sizes()
+    with asking_the_cloud():
+        sizes = parts.make_cloud(settings).sizes()
     found = [] if sizes is None else compare(list(known.values()), sizes, settings.worker_disk_gb)
     written = [one for one in found if one.cells] if write else []
     if written:

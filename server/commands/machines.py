@@ -14,7 +14,7 @@ from getpass import getuser
 import click
 
 from server import app as parts
-from server.commands.console import local_time, open_rows, printable, show_table
+from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
 from server.models import Change, Job, Worker, living_workers, note
@@ -33,7 +33,8 @@ HOUR_S = 3600.0
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def quota(as_json: bool) -> None:
     """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
-    found = parts.make_cloud(load_settings()).quotas()
+    with asking_the_cloud():
+        found = parts.make_cloud(load_settings()).quotas()
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
@@ -49,14 +50,15 @@ def quota(as_json: bool) -> None:
 )
 def stop(machines: bool) -> None:
     """End the controller in order; running jobs go on unless --machines is given."""
-    settings = load_settings()
-    end_controller(settings.home, STOP_LIMIT_S)
+    settings, progress = load_settings(), told_progress(PATIENCE_S)
+    with progress.step("Ending the controller"):
+        end_controller(settings.home, STOP_LIMIT_S)
     if machines:
-        with only_controller(settings.home):
+        with only_controller(settings.home), progress.step("Removing the machines", "machines") as step:
             cloud = parts.make_cloud(settings)
             cloud.start()
             try:
-                parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs")
+                parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs", step.advance)
             finally:
                 cloud.stop()
 
@@ -71,9 +73,11 @@ def orphans(delete: bool, as_json: bool) -> None:
     removed. A workspace is removed with its machine by `cumulus state destroy`, too.
     """
     settings = open_rows()
-    with _sweeper(settings, starting=delete) as sweeper:
+    looking = told_progress(PATIENCE_S).step("Removing what no job accounts for" if delete else "Asking the cloud what there is")
+    with _sweeper(settings, starting=delete) as sweeper, looking as step:
         found = sweeper.sweep().orphans if delete else sweeper.look().orphans
         if found and delete:
+            step.note(f"{len(found)} found; looking once more")
             time.sleep(APART_S)
             sweeper.sweep()
         left = set(sweeper.look().orphans) if delete else set(found)

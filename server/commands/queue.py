@@ -8,7 +8,7 @@ from getpass import getuser
 import click
 
 from server.catalog.flavors import read_flavors
-from server.commands.console import local_time, open_rows, show_table
+from server.commands.console import PATIENCE_S, local_time, open_rows, show_table, told_progress
 from server.errors import InvalidInput
 from server.installation import nudge
 from server.jobs.breaker import Breaker, read_breaker
@@ -17,6 +17,7 @@ from server.jobs.switches import drain as drain_queue
 from server.jobs.switches import resume as resume_queue
 from server.jobs.switches import why_drained
 from server.models import Change, Job, living_workers, note, unfinished_jobs
+from server.progress import Step
 from server.states import AT_WORK, JobState, WorkerState
 
 LOOK_S = 0.5
@@ -43,8 +44,9 @@ def drain(reason: str, wait: bool) -> None:
     drain_queue(reason, Change(time.time(), who=getuser()))
     nudge(settings.home)
     click.echo(f"no more jobs are begun: {why_drained()}")
-    while wait and any(job.state in AT_WORK for job in unfinished_jobs()):
-        time.sleep(LOOK_S)
+    if wait:
+        with told_progress(PATIENCE_S).step("Waiting for the jobs at work", "jobs") as step:
+            _await_jobs(step)
 
 
 @click.command()
@@ -89,6 +91,15 @@ def queue(as_json: bool) -> None:
         click.echo(_told(breaker))
     if places:
         show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, places))
+
+
+def _await_jobs(step: Step) -> None:
+    at_first = 0
+    while left := sum(job.state in AT_WORK for job in unfinished_jobs()):
+        at_first = max(at_first, left)
+        step.advance(at_first - left, at_first)
+        time.sleep(LOOK_S)
+    step.advance(at_first)
 
 
 def _cells(one: Place) -> tuple[str, ...]:

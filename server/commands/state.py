@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from server import app as parts
-from server.commands.console import local_time, open_rows, printable, show_table
+from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
 from server.commands.removing import finish_removal, remove_unowned
 from server.errors import InvalidInput
 from server.installation import nudge
@@ -51,7 +51,8 @@ def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) ->
         return
     settings = open_rows()
     workspaces = parts.make_workspaces(settings, parts.make_cloud(settings))
-    listed, why = workspaces.listed()
+    with asking_the_cloud():
+        listed, why = workspaces.listed()
     if why:
         click.echo(f"cumulus: the cloud cannot be asked which machines run: {printable(why)}", err=True)
     drifts = _drifts(workspaces, [one.worker for one in listed], drift_limit) if drift else {}
@@ -72,12 +73,15 @@ def destroy(name: str, force: bool, as_json: bool) -> None:
     if worker is None:
         workspaces.require(name)
         _require_own(name, force=force)
-        remove_unowned(settings, name)
+        with told_progress(PATIENCE_S).step(f"Removing {name}"):
+            remove_unowned(settings, name)
     else:
         storage = Storage(settings.storage)
         removal = Removal(storage, Endings(settings, Manifests(storage)))
         job = removal.begin(worker, removal_wish(getuser(), time.time()), force=force)
-        finish_removal(settings, worker, settings.create_timeout_s + settings.play_timeout_s + settings.delete_timeout_s)
+        limit_s = settings.create_timeout_s + settings.play_timeout_s + settings.delete_timeout_s
+        with told_progress(PATIENCE_S).step(f"Removing {name}"):
+            finish_removal(settings, worker, limit_s)
     text = f"{name} is gone" + (f"; job {job.id} is tried again on another machine" if job else "")
     _tell({"worker": name, "removed": True, "job": job.id if job else None}, text, as_json=as_json)
 
@@ -95,7 +99,8 @@ def unlock(name: str, force: bool, as_json: bool) -> None:
     held = workspaces.lock(name)
     if force and held is not None and held.is_held:
         click.echo("cumulus: a terraform that is ended at work may leave a machine that its state does not know", err=True)
-    lock = workspaces.unlock(name, force=force)
+    with told_progress(PATIENCE_S).step(f"Unlocking {name}"):
+        lock = workspaces.unlock(name, force=force)
     text = f"{name} is unlocked; it was locked by {told(lock, time.time())}" if lock else f"{name} is not locked"
     _tell({"worker": name, "was": asdict(lock) if lock else None}, text, as_json=as_json)
 

@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
-from server.jobs.retention import Retention
+from server.commands.console import PATIENCE_S, told_progress
+from server.jobs.retention import Removal, Retention
 from server.models import open_database
 from server.settings import load_settings
 from server.storage.data import usage
@@ -44,8 +46,13 @@ def clean(dry_run: bool, as_json: bool) -> None:
     place = Storage(settings.storage)
     place.prepare()
     rules, now = Retention(place, settings.data_max_age_days), time.time()
-    plan = rules.plan(now)
-    removals = plan.removals if dry_run else rules.clean(now)
+    progress = told_progress(PATIENCE_S)
+    with progress.step("Looking at jobs and shared data", "job folders") as step:
+        plan = rules.plan(now, step.advance)
+    removals: Sequence[Removal] = plan.removals
+    if not dry_run:
+        with progress.step("Removing what nobody has used", "entries") as step:
+            removals = rules.clean(now, plan, step.advance)
     if as_json:
         found = {"dry_run": dry_run, "removed": [asdict(one) for one in removals], "unknown": plan.unknown}
         click.echo(json.dumps(found, indent=1))

@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from server.catalog.apps import Catalog
-from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow
+from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow, send
 from server.commands.inputs import prepare
 from server.jobs.submission import parse_settings
 from server.settings import load_settings
-from server.storage.delivery import deliver
 from server.storage.folders import Storage
 
 
@@ -62,7 +61,7 @@ def submit(
     flavor = flavor or settings.default_flavor
     started = controller.start(owner, app, flavor, prepared.settings, description, after, workflow)
     with cancelled_on_failure(controller, owner, started):
-        deliver(storage, storage.folder(started.folder), prepared.shared, prepared.local)
+        send(storage, started, prepared)
     click.echo(started.job_id)
     if wait and not follow(settings, started.job_id):
         sys.exit(EXIT_FAILED_JOB)

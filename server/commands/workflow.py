@@ -13,11 +13,10 @@ from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
-from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow
+from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow, send
 from server.commands.inputs import Prepared, complete, labelled, read_typed, split
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
-from server.storage.delivery import deliver
 from server.storage.folders import Storage
 
 FIXED = frozenset({"hidden", "disabled"})
@@ -67,7 +66,7 @@ def run(
         for number in range(1, len(steps)):
             jobs.append(start(number, jobs[-1].job_id))
         for job, prepared in zip(jobs, steps, strict=True):
-            deliver(storage, storage.folder(job.folder), prepared.shared, prepared.local)
+            send(storage, job, prepared)
     for job in jobs:
         click.echo(job.job_id)
     if wait and not all(follow(settings, job.job_id) for job in jobs):

@@ -16,6 +16,7 @@ import structlog
 from server.catalog.flavors import Flavors
 from server.jobs.manifests import Manifest, read_manifest
 from server.models import Change, Job, Worker, insert, open_database, worker_name
+from server.progress import Advance, counted, unheard
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import JobFolder, Storage
 
@@ -50,11 +51,13 @@ def has_jobs(storage: Storage) -> bool:
     return any(FOLDER.fullmatch(name) for name in _names(storage))
 
 
-def recover(storage: Storage, flavors: Flavors, default_flavor: str) -> tuple[list[Recovered], list[str]]:
-    """The jobs that the folders tell of, oldest first, and the names of those that tell of none."""
+def recover(
+    storage: Storage, flavors: Flavors, default_flavor: str, advance: Advance = unheard
+) -> tuple[list[Recovered], list[str]]:
+    """The jobs that the folders tell of, oldest first, and the names of those that tell of none. ``advance``: in folders."""
     jobs: dict[int, Recovered] = {}
     left = []
-    for name in _names(storage):
+    for name in counted(_names(storage), advance):
         found = _recovered(storage.folder(name), flavors, default_flavor)
         if found is None or found.manifest.id in jobs:
             left.append(name)

@@ -13,6 +13,7 @@ import structlog
 from server.jobs.chains import steps_up_to
 from server.jobs.manifests import write_manifest
 from server.models import Change, Event, Job, living_workers, move, unfinished_jobs
+from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.arrivals import left_over
 from server.storage.converted import Converted
@@ -53,15 +54,16 @@ class Retention:
         self._max_age_days = max_age_days
         self._converted = Converted(storage.root)
 
-    def plan(self, now: float) -> Plan:
-        """Look at everything; change nothing. ``now``: Unix seconds."""
-        found = [*self._jobs(now), *self._data(now), *self._converted_files(now)]
+    def plan(self, now: float, advance: Advance = unheard) -> Plan:
+        """Look at everything; change nothing. ``now``: Unix seconds; ``advance``: in entries that were looked at."""
+        found = [*self._jobs(now, advance), *self._data(now), *self._converted_files(now)]
         removals = tuple(one for one in found if isinstance(one, Removal))
         return Plan(removals, tuple(one for one in found if isinstance(one, str)))
 
-    def clean(self, now: float) -> list[Removal]:
-        """Remove what the plan says and what an interrupted removal left; returns what went."""
-        done = [one for one in self.plan(now).removals if self._remove(one, now)]
+    def clean(self, now: float, planned: Plan | None = None, advance: Advance = unheard) -> list[Removal]:
+        """Remove what the plan says and what an interrupted removal left; returns what went. ``advance``: in entries."""
+        plan = planned or self.plan(now)
+        done = [one for one in counted(plan.removals, advance) if self._remove(one, now)]
         for folder in (self._storage.jobs, self._storage.data):
             for left in set_aside_before(folder):
                 _discard(left)
@@ -78,9 +80,10 @@ class Retention:
             return moved
         return self._discard_folder(job.folder) or moved
 
-    def _jobs(self, now: float) -> Iterator[Removal | str]:
+    def _jobs(self, now: float, advance: Advance) -> Iterator[Removal | str]:
         needed = needed_steps() | _with_machine()
-        for entry in entries(self._storage.jobs):
+        for number, entry in enumerate(entries(self._storage.jobs), 1):
+            advance(number, None)
             job = Job.get_or_none(Job.folder == entry.name)
             if job is None:
                 yield f"jobs/{entry.name}"

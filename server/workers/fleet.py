@@ -14,6 +14,7 @@ from typing import Any
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
+from server.progress import Advance, unheard
 from server.settings import Settings
 from server.workers.clouds.base import Cloud, CloudError, Layout
 from server.workers.former import Former
@@ -210,9 +211,11 @@ class Fleet:
             return True
         return bool(outputs.get("address")) and self._tear_down(worker, Address.of(outputs), self._cloud.layout(worker, job_dir))
 
-    def remove_all(self, jobs: Path) -> None:
-        """Remove every worker of this installation. Raises as :meth:`remove`."""
-        for worker in self._module.workspaces():
+    def remove_all(self, jobs: Path, advance: Advance = unheard) -> None:
+        """Remove every worker of this installation. ``advance``: in workers. Raises as :meth:`remove`."""
+        workers = self._module.workspaces()
+        for number, worker in enumerate(workers):
+            advance(number, len(workers))
             self.remove(worker, jobs / worker)
 
     def workspaces(self) -> list[str]:

@@ -9,6 +9,7 @@ them 0.35 s imports) while the machine is made, and waits until :meth:`announce`
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ from server.workers.reach import CONTROL_PERSIST_S, WORKER, Connection, Host, Re
 REMOTE_PYTHON = "/usr/bin/python3"
 LOOK_S = 0.1
 ANSWER_LIMIT_S = 20.0
+TASK = re.compile(r"^TASK \[(.*)\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,12 @@ class _Play:
         if kind in ("runner_on_failed", "runner_on_unreachable"):
             self.failure = {**event["event_data"].get("res", {}), kind.removeprefix("runner_on_"): True}
         return kind in ("runner_on_failed", "runner_on_unreachable")  # only these are kept as files
+
+
+def current_task(directory: Path) -> str:
+    """The task that the play in ``directory`` is at; "" before its first."""
+    tasks = TASK.findall(_read(directory / "artifacts" / "play" / "stdout"))
+    return str(tasks[-1]) if tasks else ""
 
 
 def _literal(value: object) -> object:

@@ -14,6 +14,7 @@ import pytest
 from server.catalog.flavors import read_flavors
 from server.client import Client
 from server.installation import installation_id, running_controller
+from server.progress import Lines
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.build import recipe
@@ -54,9 +55,9 @@ def installation(vm_home: Path) -> Iterator[Installation]:
     if problems := cloud.problems():
         pytest.skip("; ".join(problems))
     template = cloud.template()
-    template.build(print)
+    template.build(Lines(print))
     if not any(snapshot.promoted for snapshot in template.snapshots()):
-        template.take_snapshot(Trial(), print)
+        template.take_snapshot(Trial(), Lines(print))
     module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
     flavor = read_flavors(settings.flavors)[settings.default_flavor]
     cloud.start()

@@ -46,6 +46,8 @@ def test_the_demo_finds_albumin_and_leaves_nothing_running(vm_home: Path, vm_env
     done = subprocess.run(DEMO, cwd=CHECKOUT, env=vm_environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in a virtual machine" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "Search your own file" in done.stdout
     assert "K.HLVDEPQNLIK.Q" in done.stdout
     best = best_by_score(parse_psms(newest_output(vm_home).read_text()))
     assert len(best) == 8

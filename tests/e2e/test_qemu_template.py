@@ -13,6 +13,7 @@ import pytest
 
 from server.errors import InfrastructureError
 from server.installation import installation_id
+from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
@@ -24,9 +25,10 @@ BUILD = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
+from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
-QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").template().build(lambda text: print(text, flush=True))
+QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").template().build(Lines(lambda text: print(text, flush=True)))
 """
 
 
@@ -36,9 +38,9 @@ def cloud(vm_home: Path) -> Iterator[QemuCloud]:
     made = QemuCloud(Settings(home=vm_home), installation_id(vm_home))
     if problems := made.problems():
         pytest.skip("; ".join(problems))
-    made.template().build(print)
+    made.template().build(Lines(print))
     if not any(snapshot.promoted for snapshot in made.template().snapshots()):
-        made.template().take_snapshot(Trial(), print)
+        made.template().take_snapshot(Trial(), Lines(print))
     yield made
     assert guests_of(installation_id(vm_home)) == {}
 
@@ -60,21 +62,23 @@ def mentions(word: str) -> list[str]:
 def test_an_app_that_does_not_run_leaves_the_promoted_snapshot_alone(cloud: QemuCloud) -> None:
     before = cloud.template().snapshots()
     with pytest.raises(InfrastructureError, match=r"the app broken_1\.0 does not run in the new snapshot: .*exit code 3"):
-        cloud.template().take_snapshot(Trial((("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3"))), print)
+        cloud.template().take_snapshot(
+            Trial((("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3"))), Lines(print)
+        )
     assert cloud.template().snapshots() == before
     assert cloud.resources() == []
 
 
 def test_what_is_installed_on_the_booted_template_stays(cloud: QemuCloud) -> None:
-    login = shlex.split(cloud.template().boot(print))
+    login = shlex.split(cloud.template().boot(Lines(print)))
     subprocess.run([*login, "echo kept > /root/kept-by-a-test"], check=True, timeout=120)
-    cloud.template().stop(print)
-    login = shlex.split(cloud.template().boot(print))
+    cloud.template().stop(Lines(print))
+    login = shlex.split(cloud.template().boot(Lines(print)))
     told = subprocess.run(
         [*login, "cat /root/kept-by-a-test; rm /root/kept-by-a-test"], check=True, capture_output=True, text=True, timeout=120
     )
     assert told.stdout == "kept\n"
-    cloud.template().stop(print)
+    cloud.template().stop(Lines(print))
     assert cloud.resources() == []
 
 

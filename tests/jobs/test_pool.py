@@ -12,6 +12,7 @@ from server.installation import installation_id
 from server.jobs.pool import is_waiting
 from server.jobs.switches import drain, resume
 from server.models import Change, Event, Job, Worker, living_workers, open_database
+from server.progress import Lines
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import LocalCloud
@@ -192,7 +193,7 @@ def test_a_lost_database_leaves_the_job_its_machine_and_takes_away_those_that_wa
     running.database.close()
     for path in Path(settings.home).glob("cumulus.sqlite*"):
         path.unlink()
-    rebuild_database(settings, 1_900_000_000.0)
+    rebuild_database(settings, 1_900_000_000.0, Lines(print))
     open_database(settings.database)
     states = {worker.name: (worker.state, worker.job_id, worker.attempt) for worker in Worker.select()}
     assert states == {taken: ("busy", job, 1), left: ("deleting", None, 0)}

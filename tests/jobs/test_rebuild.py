@@ -15,6 +15,7 @@ from server.jobs.manifests import Manifests
 from server.jobs.rebuild import recover
 from server.jobs.retention import DAY_S, Retention
 from server.models import Change, DatabaseDamaged, Event, Job, Worker, open_database
+from server.progress import Lines
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import LocalCloud
@@ -54,7 +55,7 @@ def put(controller: Controller, job: Job, state: JobState, **fields: object) -> 
 def rebuilt(controller: Controller) -> None:
     controller.database.close()
     lose(controller.settings)
-    rebuild_database(controller.settings, NOW)
+    rebuild_database(controller.settings, NOW, Lines(print))
     open_database(controller.settings.database)
 
 
@@ -156,7 +157,7 @@ def test_the_former_database_is_kept(controller: Controller, settings: Settings)
     settings.database.write_bytes(b"garbage" * 1000)
     with pytest.raises(DatabaseDamaged, match="cumulus db rebuild"):
         open_database(settings.database)
-    rebuild_database(settings, NOW)
+    rebuild_database(settings, NOW, Lines(print))
     kept = [path for path in settings.home.glob("cumulus.sqlite.before-*") if path.read_bytes().startswith(b"garbage")]
     assert len(kept) == 1
     open_database(settings.database)
@@ -167,7 +168,7 @@ def test_a_dry_run_changes_nothing(controller: Controller, settings: Settings) -
     controller.jobs.submit(submission())
     controller.database.close()
     lose(settings)
-    assert rebuild_database(settings, NOW, dry_run=True).jobs == {"uploading": 1}
+    assert rebuild_database(settings, NOW, Lines(print), dry_run=True).jobs == {"uploading": 1}
     assert not settings.database.exists()
 
 
@@ -186,7 +187,7 @@ def test_no_garbage_in_a_folder_keeps_the_others_from_coming_back(
         (folder / "input").mkdir(parents=True)
         for name, content in zip(("job", "settings", "result"), contents, strict=True):
             (folder / f".cumulus.{name}").write_bytes(content)
-    rebuild_database(given, NOW)
+    rebuild_database(given, NOW, Lines(print))
     database = open_database(given.database)
     assert Job.get_by_id(2).owner == "ada"
     database.close()
@@ -204,7 +205,7 @@ def test_a_running_job_survives_the_loss_and_begins_once(controller: Controller,
     first.join(15)
     controller.database.close()
     lose(settings)
-    rebuild_database(settings, NOW)
+    rebuild_database(settings, NOW, Lines(print))
     adopted = make_controller(settings, LocalCloud(settings, installation_id(settings.home)))
     second = threading.Thread(target=adopted.loop.run, daemon=True)
     second.start()

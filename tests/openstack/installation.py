@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.installation import installation_id
+from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
@@ -79,7 +80,7 @@ class Installation:
     def clear(self) -> None:
         """Remove all of the template, also what Cumulus itself never does."""
         template = self.cloud.template()
-        template.stop(print)
+        template.stop(Lines(print))
         copies, originals = template.copies, template.originals
         for one in [*copies.look(), *copies.unfinished()]:
             copies.remove(one)

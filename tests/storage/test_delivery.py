@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InvalidInput
+from server.progress import MB
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
 
@@ -44,6 +45,19 @@ def test_a_file_of_the_same_size_is_compared_by_its_content(storage: Storage, fo
     (tmp_path / "a").write_text("new")
     deliver(storage, folder, [tmp_path / "a"])
     assert (storage.data / "a").read_text() == "new"
+
+
+def test_how_much_is_sent_is_told_in_mb_also_of_what_is_there_already(
+    storage: Storage, folder: JobFolder, tmp_path: Path
+) -> None:
+    told: list[tuple[float, float | None]] = []
+    (tmp_path / "run.d" / "inner").mkdir(parents=True)
+    for name, size in (("run.d/a", MB), ("run.d/inner/b", MB), ("c", 2 * MB)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    deliver(storage, folder, [tmp_path / "run.d"], [tmp_path / "c"], lambda done, total: told.append((done, total)))
+    assert [one for one in told if one in ((2, 4), (4, 4))][-2:] == [(2, 4), (4, 4)]
+    deliver(storage, folder, [], [tmp_path / "c"], lambda done, total: told.append((done, total)))
+    assert told[-1] == (2, 2)
 
 
 def test_what_cannot_be_read_leaves_nothing_behind(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:

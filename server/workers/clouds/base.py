@@ -7,11 +7,10 @@ from typing import Literal, Protocol
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
+from server.progress import Progress
 from server.settings import CloudName
 from server.states import Reason
 from server.workers.reach import Connection
-
-Progress = Callable[[str], None]
 
 
 class CloudError(InfrastructureError):
@@ -122,7 +121,7 @@ def worker_variables(
 
 
 class Template(Protocol):
-    """The machine that workers are copies of, and its snapshots. Phases are told to ``progress``, one line each."""
+    """The machine that workers are copies of, and its snapshots. What is long is told to ``progress``."""
 
     def build(self, progress: Progress, *, fresh: bool = False) -> None:
         """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 
 from server.catalog.flavors import Flavor
+from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Progress, Quota, Resource, Snapshot, Trial, worker_variables
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -27,7 +28,7 @@ class LocalTemplate:
 
     def build(self, progress: Progress, *, fresh: bool = False) -> None:  # noqa: ARG002
         """Says so."""
-        progress("The local cloud has no template: jobs use the programs of this computer")
+        progress.say("The local cloud has no template: jobs use the programs of this computer")
 
     def exists(self) -> bool:
         """This computer is always there."""

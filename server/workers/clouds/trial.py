@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from server.errors import InfrastructureError
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress, plain
+from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
 
 # Runs a shell script on the machine and returns what it prints; raises CommandFailed.
@@ -18,10 +19,14 @@ SERVICE_LIMIT_S = 60
 
 def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
     """Let every app say its version; returns which of the trial's programs there are. Raises InfrastructureError."""
-    found = _found(ask, trial.programs)
-    for app, command in trial.versions:
-        program = trial.optional.get(app)
-        progress(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
+    with progress.step("Trying the apps", "apps") as step:
+        found = _found(ask, trial.programs)
+        for number, (app, command) in enumerate(trial.versions):
+            step.advance(number, len(trial.versions))
+            step.note(app)
+            program = trial.optional.get(app)
+            progress.say(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
+        step.advance(len(trial.versions))
     return found
 
 
@@ -43,7 +48,7 @@ def _version(ask: Ask, app: str, command: str) -> str:
         lines = ask(command).strip().splitlines()
     except CommandFailed as problem:
         raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
-    return lines[0].strip() if lines else "it runs"
+    return plain(lines[0]) if lines else "it runs"
 
 
 def _found(ask: Ask, programs: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError
+from server.progress import Lines
 from server.settings import CHECKOUT
 from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
@@ -24,15 +25,22 @@ def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_th
     told: list[str] = []
     versions = [("paid_1", "no-such-program --version"), ("free_1", "echo 1.0"), ("bought_1", "echo 2.0; cat /dev/null")]
     optional = {"paid_1": "no-such-program", "bought_1": "cat"}
-    assert try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), told.append) == ["sh", "cat"]
-    assert told == ["paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
+    assert try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append)) == ["sh", "cat"]
+    assert told[:-1] == ["Trying the apps …", "paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
+    assert told[-1].endswith("(3 apps)")
+
+
+def test_what_an_app_says_of_itself_cannot_move_the_cursor() -> None:
+    told: list[str] = []
+    try_apps(ask, Trial([("gaudy_1", "printf '\\033[2J\\033[31mGaudy\\033[0m 1.0\\a\\n'")]), Lines(told.append))
+    assert "gaudy_1: Gaudy 1.0" in told
 
 
 @pytest.mark.parametrize("program", [{}, {"broken_1": "sh"}])
 def test_an_app_that_should_run_and_does_not_fails_the_snapshot(program: dict[str, str]) -> None:
     trial = Trial([("broken_1", "no-such-program --version")], ["sh"], program)
     with pytest.raises(InfrastructureError, match="the app broken_1 does not run in the new snapshot"):
-        try_apps(ask, trial, lambda _: None)
+        try_apps(ask, trial, Lines(lambda _: None))
 
 
 def test_a_script_runs_once_the_service_waits_for_a_job(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.guest import CHECK_LIMIT_S, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.snapshots import Kept, number_in
@@ -37,10 +38,10 @@ class Canaries:
         """
         worker = f"{CANARY}{number_in(one.name)}"
         try:
-            progress(f"Starting a machine of snapshot {one.name} as {flavor.name}")
-            login = self._made(worker, self.variables(worker, flavor, one))
-            self.guests.await_answer(login, lambda: self._lost(worker))
-            progress("Trying the apps there, with the storage mounted")
+            with progress.step(f"Starting a machine of snapshot {one.name} as {flavor.name}") as step:
+                login = self._made(worker, self.variables(worker, flavor, one))
+                step.note("made; waiting until it lets us in")
+                self.guests.await_answer(login, lambda: self._lost(worker), lambda _: step.note(self.holdings.console(worker)))
             return self._try(login, trial, progress)
         finally:
             self._remove(worker, progress)
@@ -49,7 +50,7 @@ class Canaries:
         """Remove the machines of attempts that were killed."""
         left = {*self.module.names(), *(one.worker for one in self.holdings.listed())}
         for worker in sorted(name for name in left if name.startswith(CANARY)):
-            progress(f"Removing {worker}, which an earlier attempt has left")
+            progress.say(f"{worker} is there from an earlier attempt")
             self._remove(worker, progress)
 
     def _made(self, worker: str, variables: dict[str, object]) -> Login:
@@ -62,7 +63,8 @@ class Canaries:
 
     def _try(self, login: Login, trial: Trial, progress: Progress) -> list[str]:
         try:
-            self.guests.mount(login)
+            with progress.step("Mounting the storage there"):
+                self.guests.mount(login)
         except CommandFailed as problem:
             raise InfrastructureError(f"a machine of the new snapshot is no worker: {_last(problem)}") from None
         found = try_apps(lambda script: self.guests.run(login, script, CHECK_LIMIT_S), trial, progress)
@@ -75,17 +77,19 @@ class Canaries:
     def _remove(self, worker: str, progress: Progress) -> None:
         """As the sweeper would: what Terraform does not know of goes by its metadata."""
         try:
-            self._destroy(worker, progress)
-            for resource in self.holdings.listed(worker):
-                self.holdings.delete(resource)
+            with progress.step(f"Removing the machine {worker}") as step:
+                self._destroy(worker, progress)
+                for resource in self.holdings.listed(worker):
+                    step.note(f"{resource.kind} {resource.identifier}")
+                    self.holdings.delete(resource)
         except CumulusError as problem:
-            progress(f"{worker} could not be removed, the next attempt or the sweeper will do it: {problem.message}")
+            progress.say(f"{worker} could not be removed, the next attempt or the sweeper will do it: {problem.message}")
 
     def _destroy(self, worker: str, progress: Progress) -> None:
         try:
             self.module.destroy(worker, self.delete_limit_s)
         except TerraformError as problem:
-            progress(f"Terraform could not remove {worker}: {problem.message}")
+            progress.say(f"Terraform could not remove {worker}: {problem.message}")
             self.module.set_aside(worker)
 
 

@@ -56,10 +56,10 @@ class Guests:
         host_key, address = str(outputs["host_key"]), str(outputs["address"])
         return Login(int(outputs["port"]), self.key, host_key, str(outputs["user"]), address)
 
-    def await_answer(self, login: Login, lost: Callable[[], str]) -> None:
+    def await_answer(self, login: Login, lost: Callable[[], str], tell: Callable[[str], None] = lambda _: None) -> None:
         """Wait until the machine lets us in. ``lost``: why there is no point in waiting, "" while there is one.
 
-        Raises InfrastructureError.
+        ``tell``: is told after each try why it does not. Raises InfrastructureError.
         """
         said = "nothing"
 
@@ -69,6 +69,7 @@ class Guests:
                 self.run(login, "true", TRY_LIMIT_S)
             except CommandFailed as problem:
                 said = problem.message
+                tell(said)
             else:
                 return True
             if why := lost():

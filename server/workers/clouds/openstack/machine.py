@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from server.catalog.flavors import read_flavors
 from server.errors import InfrastructureError
+from server.progress import Progress, Step
 from server.settings import Settings
-from server.workers.clouds.base import Progress
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
@@ -44,12 +44,14 @@ class TemplateMachine:
         original = self._usable(original, progress)
         if original:
             self.originals.open(original)
-        progress("Starting the template's machine" if original else "Making the template's volume, and a machine on it")
-        for _ in range(2):
-            outputs = self._apply(worker, original, running=True)
-            login = self.guests.login(outputs)
-            if self._answers(login, str(outputs["id"])):
-                return login
+        text = "Starting the template's machine" if original else "Making the template's volume and a machine on it"
+        with progress.step(text) as step:
+            for _ in range(2):
+                outputs = self._apply(worker, original, running=True)
+                login = self.guests.login(outputs)
+                step.note("made; waiting until it lets us in")
+                if self._answers(login, str(outputs["id"]), step):
+                    return login
         raise InfrastructureError(f"the template's machine at {login.address} switches itself off: see its console")
 
     def leave_to_others(self) -> None:
@@ -76,10 +78,10 @@ class TemplateMachine:
 
         ``recipe``: what has just been installed; it counts from the moment on in which the volume is sealed. Raises CumulusError.
         """
-        progress("Flushing and shutting the template's machine down")
-        self.guests.seal(login)
-        self._take_away(original)
-        self.originals.seal(original, recipe or original.recipe)
+        with progress.step("Flushing and shutting the template's machine down") as step:
+            self.guests.seal(login)
+            self._take_away(original, step)
+            self.originals.seal(original, recipe or original.recipe)
 
     def stop(self, original: Original, progress: Progress) -> None:
         """The same for a machine in whatever state. Where it could not be flushed, the next snapshot starts it once more."""
@@ -88,18 +90,19 @@ class TemplateMachine:
             try:
                 return self.seal(original, login, progress)
             except CommandFailed as problem:
-                progress(f"The template's machine is switched off as it is: {problem.message}")
-        self._take_away(original)
+                progress.say(f"The template's machine is switched off as it is: {problem.message}")
+        with progress.step("Switching the template's machine off") as step:
+            self._take_away(original, step)
 
     def forget(self, original: Original) -> None:
         """Take what Terraform knows of a former template out of its sight: it would not let the volume go."""
         self._settle(original.worker)
         self.module.set_aside(original.worker)
 
-    def _answers(self, login: Login, identifier: str) -> bool:
+    def _answers(self, login: Login, identifier: str, step: Step) -> bool:
         """Wait for it. False where it switched itself off: an earlier try had told it to, just before."""
         try:
-            self.guests.await_answer(login, lambda: self._lost(identifier))
+            self.guests.await_answer(login, lambda: self._lost(identifier), step.note)
         except InfrastructureError:
             if self.servers.status(identifier) == RUNS:
                 raise
@@ -110,12 +113,15 @@ class TemplateMachine:
         status = self.servers.status(identifier)
         return "" if status == RUNS else f"is {status or 'gone'}"
 
-    def _take_away(self, original: Original) -> None:
+    def _take_away(self, original: Original, step: Step) -> None:
         servers = self.servers.listed()
+        step.note("waiting until it is off")
         for identifier in servers:
             self.servers.stop(identifier)
+        step.note("removing it; its volume stays")
         self._apply(original.worker, original, running=False)
         self.servers.remove(self.servers.listed())
+        step.note("waiting for its volume")
         if (status := self.originals.await_free(original)) != FREE:
             text = f"the template's volume {original.identifier} is {status or 'gone'}, so it cannot be copied"
             raise InfrastructureError(text)
@@ -126,8 +132,8 @@ class TemplateMachine:
             return original
         status = self.originals.await_free(original)
         if status in BROKEN and not original.recipe:
-            progress(f"Removing the volume {original.identifier}, which could not be made")
-            self.originals.remove(original)
+            with progress.step(f"Removing the volume {original.identifier}, which could not be made"):
+                self.originals.remove(original)
             return None
         return original if status else None
 
@@ -135,8 +141,8 @@ class TemplateMachine:
         """A volume can have one machine: those that the workspace's state does not know of go, and those that came to nothing."""
         known = self._in_state(worker, SERVER)
         if strays := [one for one in self.servers.listed() if one not in known or self.servers.status(one) == FAILED]:
-            progress("Removing a machine of the template that an earlier try has left")
-            self.servers.remove(strays)
+            with progress.step("Removing a machine of the template that an earlier try has left"):
+                self.servers.remove(strays)
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
+from server.progress import Progress, repeating
 from server.settings import Settings
-from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.machine import TemplateMachine
@@ -24,7 +25,7 @@ from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftov
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
-from server.workers.playbooks import Playbooks
+from server.workers.playbooks import Playbooks, current_task
 from server.workers.reach import Host
 
 LOCK = "template"
@@ -65,7 +66,7 @@ class OpenstackTemplate:
             found, made_of = self.originals.look(), recipe_of()
             built = built_of(found)
             if built and built.recipe == made_of and not fresh:
-                progress("There is a template already")
+                progress.say("There is a template already")
                 return
             making = self._ready()
             begun = begun_of(found)
@@ -76,7 +77,7 @@ class OpenstackTemplate:
             login = making.machine.start(original, worker, progress)
             self._install(making.playbooks, worker, login, progress)
             making.machine.seal(self._of(worker), login, progress, made_of)
-            progress("The template is ready")
+            progress.say("The template is ready")
 
     def exists(self) -> bool:
         """Whether there is a template that was built."""
@@ -99,7 +100,7 @@ class OpenstackTemplate:
             found = self.originals.look()
             making = self.making()
             if not making.machine.exists():
-                progress("The template's machine does not run")
+                progress.say("The template's machine does not run")
                 return
             for original in [one for one in (begun_of(found), built_of(found)) if one]:
                 making.machine.stop(original, progress)
@@ -123,11 +124,11 @@ class OpenstackTemplate:
                 if trial.programs:
                     self.copies.write_programs(one, found)
             except BaseException:
-                progress(f"Removing the snapshot {one.name}")
-                self._remove(one, progress)
+                with progress.step(f"Removing the snapshot {one.name}"):
+                    self._remove(one, progress)
                 raise
             self.copies.promote(one, self.clock())
-            progress(f"Snapshot {one.name} is promoted")
+            progress.say(f"Snapshot {one.name} is promoted")
             return Snapshot(one.name, promoted=True, created=one.created)
 
     def snapshots(self) -> list[Snapshot]:
@@ -156,8 +157,8 @@ class OpenstackTemplate:
             self._clear_unfinished(progress)
             gone = []
             for one in self.copies.spare(keep):
-                progress(f"Removing the snapshot {one.name}")
-                self.copies.remove(one)
+                with progress.step(f"Removing the snapshot {one.name}"):
+                    self.copies.remove(one)
                 gone.append(one.name)
             self._prune_volumes(progress)
             return gone
@@ -167,12 +168,11 @@ class OpenstackTemplate:
         built, used = built_of(found), self.copies.volumes()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
-                progress(f"Removing the volume {one.identifier} of a former template")
-                self.making().machine.forget(one)
-                self.originals.remove(one)
+                with progress.step(f"Removing the volume {one.identifier} of a former template"):
+                    self.making().machine.forget(one)
+                    self.originals.remove(one)
 
     def _install(self, playbooks: Playbooks, worker: str, login: Login, progress: Progress) -> None:
-        progress("Installing the worker's programs and the apps")
         settings, directory = self.settings, self.settings.home / "plays" / f"{worker}.build"
         host = Host(worker, "ssh", login.address, login.port, login.user, login.host_key, login.key)
         playbooks.announce(directory, host)
@@ -182,20 +182,21 @@ class OpenstackTemplate:
             "template_become": login.user != "root",
             "converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in settings.converters],
         }
-        with _interruption() as interrupted:
-            outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, interrupted)
         log = settings.home / "openstack" / "build.log"
-        log.write_text(outcome.output)
-        if not outcome.ok:
-            raise InfrastructureError(
-                f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
-                "`cumulus template build` tries again, `cumulus template stop` ends it"
-            )
+        with progress.step("Installing the worker's programs and the apps") as step:
+            with _interruption() as interrupted, repeating(lambda: step.note(current_task(directory))):
+                outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, interrupted)
+            log.write_text(outcome.output)
+            if not outcome.ok:
+                raise InfrastructureError(
+                    f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
+                    "`cumulus template build` tries again, `cumulus template stop` ends it"
+                )
 
     def _copied(self, original: Original, progress: Progress) -> Kept:
-        progress("Copying the template's volume")
         try:
-            return self.copies.make(original.identifier, self.server_id, original.recipe)
+            with progress.step("Copying the template's volume"):
+                return self.copies.make(original.identifier, self.server_id, original.recipe)
         except BaseException:
             with suppress(CumulusError):  # the next attempt finds what is left
                 self._clear_unfinished(progress)
@@ -204,16 +205,18 @@ class OpenstackTemplate:
     def _clear_unfinished(self, progress: Progress) -> None:
         for one in self.copies.unfinished():
             if is_leftover(one, self.server_id, self.clock()):
-                progress(f"Removing the snapshot {one.name}, which an earlier attempt has left")
-                self._remove(one, progress)
+                with progress.step(f"Removing the snapshot {one.name}, which an earlier attempt has left"):
+                    self._remove(one, progress)
             else:
-                progress(f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one")
+                progress.say(
+                    f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one"
+                )
 
     def _remove(self, one: Kept, progress: Progress) -> None:
         try:
             self.copies.remove(one)
         except CumulusError as problem:
-            progress(f"It is not gone yet, the next attempt removes it: {problem.message}")
+            progress.say(f"It is not gone yet, the next attempt removes it: {problem.message}")
 
     def _built(self) -> Original:
         found = built_of(self.originals.look())

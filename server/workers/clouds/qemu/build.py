@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.progress import Progress
 from server.settings import CHECKOUT, Converter
-from server.workers.clouds.base import Progress
 from server.workers.clouds.keys import KeyPair, ensure_key, make_key
 from server.workers.clouds.qemu.chroot import isolated, run_in_root, run_logged, sshd_in_root
 from server.workers.clouds.qemu.images import describe_image
@@ -103,7 +103,7 @@ class Builder:
         log.write_bytes(b"")
 
         def phase(text: str) -> None:
-            progress(f"{text} ({self.clock() - began:.0f} s)")
+            progress.say(f"{text} ({self.clock() - began:.0f} s)")
 
         phase(f"Unpacking Debian {self.suite}")
         self._bootstrap(root, log)

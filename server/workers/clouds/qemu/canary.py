@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError
-from server.workers.clouds.base import Progress, Trial
+from server.progress import MB, Progress, Step
+from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
@@ -67,22 +68,25 @@ class Canaries:
         shape = shape_of(variables)
         try:
             place = memory.reserve(image, shape, worker, on_demand=unwanted is not None)
-            progress(f"Booting a machine of snapshot {image.folder.name} as {flavor.name}")
             with self._ended_when(unwanted, GuestName(str(variables["server_id"]), worker)):
-                self.module.apply(worker, variables, BOOT_LIMIT_S)
+                text = f"Booting a machine of snapshot {image.folder.name} as {flavor.name}"
+                with progress.step(text) as step, Machines(self.home).followed(worker, step):
+                    self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
                 self._try(machine, image, trial, progress)
-                progress("Saving the machine's memory")
-                self._save(machine, image, place)
+                with progress.step("Saving the machine's memory", "MB") as step:
+                    self._save(machine, image, place, step)
         finally:
             shutil.rmtree(image.memory / f"{shape}.new", ignore_errors=True)
-            self._remove(worker)
-
-    def clear(self) -> None:
-        """Remove the machines of attempts that were killed."""
-        for worker in {*self.module.workspaces(), *Machines(self.home).folders()}:
-            if worker.startswith(CANARY):
+            with progress.step("Removing the machine that was tried"):
                 self._remove(worker)
+
+    def clear(self, progress: Progress) -> None:
+        """Remove the machines of attempts that were killed."""
+        for worker in sorted({*self.module.workspaces(), *Machines(self.home).folders()}):
+            if worker.startswith(CANARY):
+                with progress.step(f"Removing {worker}, which an earlier attempt has left"):
+                    self._remove(worker)
 
     def _try(self, machine: Machine, image: Image, trial: Trial, progress: Progress) -> None:
         login = Login(machine.port, self.home.key, machine.host_key)
@@ -90,15 +94,17 @@ class Canaries:
         if trial.programs:
             image.write_programs(found)
         script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))
-        run_over_ssh(login, script, WARM_LIMIT_S)
+        with progress.step("Mounting the storage there once") as step, Machines(self.home).followed(machine.spec.worker, step):
+            run_over_ssh(login, script, WARM_LIMIT_S)
 
-    def _save(self, machine: Machine, image: Image, place: memory.MemoryImage) -> None:
+    def _save(self, machine: Machine, image: Image, place: memory.MemoryImage, step: Step) -> None:
         machines, spec = Machines(self.home), machine.spec
+        step.note("stopping it")
         with Qmp.open(machines.folder(spec.worker) / "qmp") as qmp:
             memory.save_state(qmp, place, SAVE_LIMIT_S)
         machines.end(spec.guest)
         made_of = memory.origin(find_accel(self.home.accel), spec.shape, image)
-        memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2")
+        memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2", _told(step))
 
     def _remove(self, worker: str) -> None:
         """End the process first: after a Ctrl-C a boot may still be in progress, and the destruction would wait for it."""
@@ -135,6 +141,16 @@ def shape_of(variables: dict[str, object]) -> Shape:
     """The machine's size as the worker module makes it of its variables."""
     cpus, memory_gb, disk_gb = (float(str(variables[name])) for name in ("cpus", "memory_gb", "disk_gb"))
     return Shape(int(cpus), int(memory_gb * 1024), int(disk_gb))
+
+
+def _told(step: Step) -> memory.Saving:
+    """Tells what is saved and how much of it, MB."""
+
+    def saving(text: str, done: int, total: int) -> None:
+        step.note(text)
+        step.advance(done / MB, total / MB)
+
+    return saving
 
 
 def _running(machines: Machines, worker: str) -> Machine:

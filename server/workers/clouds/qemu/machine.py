@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.progress import Step, repeating
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.channel import ChannelError, run_in_guest
 from server.workers.clouds.qemu.command import Shape
@@ -141,6 +142,10 @@ class Machines:
     def console(self, worker: str) -> str:
         """The end of what the machine and QEMU said."""
         return "".join(_tail(self.folder(worker) / name) for name in ("console.log", "qemu.log"))
+
+    def followed(self, worker: str, step: Step) -> AbstractContextManager[None]:
+        """Within the block, the step tells the latest message on the machine's console."""
+        return repeating(lambda: step.note(self.console(worker)))
 
     def image(self, snapshot: str) -> Image:
         """The image of a snapshot, or the template's own. Raises TemplateMissing."""

@@ -34,6 +34,8 @@ BLOCK = 512  # bytes, the unit of st_blocks
 # Machines of 1, 2 and 16 GB had written to 232, 246 and 588 MB when they were saved.
 TOUCHED = 384 << 20
 TOUCHED_SHARE = 32
+# Told what is being done, and how many bytes of how many are through.
+Saving = Callable[[str, int, int], None]
 Look = Callable[[Mapping[Path, Content], Path], Path | None]
 DIFFERENCES = {
     "qemu": "another QEMU version",
@@ -218,15 +220,26 @@ def save_state(qmp: Qmp, place: MemoryImage, limit_s: float) -> None:
         os.fsync(file.fileno())
 
 
-def publish(place: MemoryImage, wanted: Origin, image: Image, disk: Path) -> MemoryImage:
+def publish(
+    place: MemoryImage, wanted: Origin, image: Image, disk: Path, saving: Saving = lambda _text, _done, _total: None
+) -> MemoryImage:
     """Make the saved memory available to clones, together with the disk of the machine (which has ended).
 
-    Only whole images ever carry the final name, also after a power cut.
+    Only whole images ever carry the final name, also after a power cut. ``saving`` is told what is done.
     """
     disk.rename(place.disk)
-    for path in (place.ram, place.disk):
+    total = place.allocated()
+    for name, path in (("memory", place.ram), ("disk", place.disk)):
+        saving(f"flushing its {name}", 0, total)
         _sync(path)
-    ram, saved, below, state = (Content.of(path) for path in (place.ram, place.disk, image.disk, place.state))
+    files = {"memory": place.ram, "disk": place.disk, "devices' state": place.state, "snapshot's disk": image.disk}
+    done, contents = 0, []
+    for name, path in files.items():
+        saving(f"reading its {name} for the checksum", done, total)
+        contents.append(Content.of(path))
+        done = min(total, done + path.stat().st_blocks * BLOCK)
+    saving("", total, total)
+    ram, saved, state, below = contents
     _Fingerprint(wanted, ram, saved, below, state).write(place.fingerprint)
     _sync(place.folder)
     final = MemoryImage(place.folder.with_name(wanted.shape))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.progress import Progress, growing, megabytes
+from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.qemu import warming
 from server.workers.clouds.qemu.canary import Canaries
@@ -42,7 +43,7 @@ class Snapshots:
         Raises CumulusError; the new snapshot is gone then and the old one still promoted.
         """
         template = read_image(self.home.template)
-        self.canaries.clear()
+        self.canaries.clear(progress)
         self.prune()
         image = self._copy(template, progress)
         try:
@@ -52,7 +53,7 @@ class Snapshots:
             raise
         self.promote(image.folder.name)
         self.prune()
-        progress(f"Snapshot {image.folder.name} is promoted")
+        progress.say(f"Snapshot {image.folder.name} is promoted")
         return Snapshot(image.folder.name, promoted=True, created=image.created)
 
     def listed(self) -> list[Snapshot]:
@@ -102,14 +103,16 @@ class Snapshots:
         """A folder of its own that depends on no other file: the template may change afterwards."""
         self.home.snapshots.mkdir(parents=True, exist_ok=True)
         number = max([0, *map(int, self._numbers(whole=False))]) + 1
-        progress(f"Copying the template's disk to snapshot {number}")
         folder = self.home.snapshots / str(number)
         folder.mkdir()
         try:
-            copy_disk(template.disk, folder / "disk.qcow2")
-            shutil.copy(template.kernel, folder)
-            shutil.copy(template.initrd, folder)
-            return describe_image(folder, self.now(), template.recipe)
+            with progress.step(f"Copying the template's disk to snapshot {number}", "MB") as step:
+                with growing(step, folder / "disk.qcow2", megabytes(template.disk)):
+                    copy_disk(template.disk, folder / "disk.qcow2")
+                step.note("reading it back for its checksum")
+                shutil.copy(template.kernel, folder)
+                shutil.copy(template.initrd, folder)
+                return describe_image(folder, self.now(), template.recipe)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import InvalidInput, SetupMissing
+from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Progress, Snapshot, Trial
+from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.build import Builder
 from server.workers.clouds.qemu.canary import Canaries
@@ -65,11 +66,11 @@ class QemuTemplate:
         """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
         with self._alone():
             if not fresh and self.exists():
-                progress("There is a template already")
+                progress.say("There is a template already")
                 return
             self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
             self._cloud.prepare()
-            self._shut_down()
+            self._shut_down(progress)
             settings = self._settings
             own = (settings.converters, settings.template_variables)
             Builder(self._home, settings.debian_suite, settings.debian_mirror, *own).build(progress)
@@ -82,11 +83,11 @@ class QemuTemplate:
         """Start the template's machine; returns the command that logs in on it."""
         with self._alone(), self._started():
             read_image(self._home.template)
-            progress("Booting the template")
-            variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
-            made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
-        login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
-        run_over_ssh(login, UNTIL_STOPPED, LEASE_LIMIT_S)
+            with progress.step("Booting the template's machine") as step, Machines(self._home).followed(TEMPLATE, step):
+                variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
+                made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
+                login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
+                run_over_ssh(login, UNTIL_STOPPED, LEASE_LIMIT_S)
         known = self._home.key.with_name("template.known_hosts")
         known.write_text(f"machine {login.host_key}\n")
         return " ".join(ssh_command(login, known))
@@ -94,13 +95,13 @@ class QemuTemplate:
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down; its disk stays."""
         with self._alone():
-            progress("Shutting the template down")
-            self._shut_down()
+            if not self._shut_down(progress):
+                progress.say("The template's machine does not run")
 
     def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(), self._started():
-            self._shut_down()
+            self._shut_down(progress)
             return self._snapshots().take(self._flavor(), trial, progress)
 
     def snapshots(self) -> list[Snapshot]:
@@ -116,16 +117,20 @@ class QemuTemplate:
         """Remove all but the newest ``keep``; returns the names of those that are gone."""
         with self._alone():
             before = self._snapshots().listed()
-            progress("Removing snapshots that nobody needs")
-            self._snapshots().prune(keep)
+            with progress.step("Removing snapshots that nobody needs"):
+                self._snapshots().prune(keep)
             left = {one.name for one in self._snapshots().listed()}
             return [one.name for one in before if one.name not in left]
 
-    def _shut_down(self) -> None:
-        """A disk that a machine writes to cannot be copied."""
-        if Machines(self._home).find(TEMPLATE):
-            with self._started():
-                self._module("template").destroy(TEMPLATE, STOP_LIMIT_S)
+    def _shut_down(self, progress: Progress) -> bool:
+        """A disk that a machine writes to cannot be copied. False where none runs."""
+        machines = Machines(self._home)
+        if not machines.find(TEMPLATE):
+            return False
+        text = "Shutting the template's machine down"
+        with self._started(), progress.step(text) as step, machines.followed(TEMPLATE, step):
+            self._module("template").destroy(TEMPLATE, STOP_LIMIT_S)
+        return True
 
     def _flavor(self) -> Flavor:
         flavors = read_flavors(self._settings.flavors)

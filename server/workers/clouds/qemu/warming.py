@@ -15,6 +15,7 @@ import structlog
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
+from server.progress import Lines
 from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive, is_held
 from server.workers.clouds.qemu import memory
@@ -65,7 +66,7 @@ class Warming:
         require_room(shape, self.room())
         with exclusive(self.home.snapshot_lock, SNAPSHOT, LOCK_LIMIT_S):
             image, began = read_image(self.home.current), time.monotonic()
-            self.canaries.clear()
+            self.canaries.clear(Lines(_log))
             prune(self.home, unused_since=0.0)
             self._make(image, flavor, unwanted)
         made = memory.memory_image(image, shape)
@@ -80,7 +81,7 @@ class Warming:
             return bool(reasons) or unwanted()
 
         try:
-            self.canaries.keep_memory(image, flavor, Trial(), _say, in_the_way)
+            self.canaries.keep_memory(image, flavor, Trial(), Lines(_log), in_the_way)
         except InfrastructureError:
             if reasons:  # all that followed is only what an end in the midst of it looks like
                 raise InfrastructureError(reasons[0]) from None
@@ -104,7 +105,7 @@ class Warming:
             return
         with exclusive(lock, SNAPSHOT, LOCK_LIMIT_S):
             withdraw_damaged(read_image(self.home.current))
-            self.canaries.clear()
+            self.canaries.clear(Lines(_log))
             prune(self.home, unused_since)
 
 
@@ -158,5 +159,5 @@ def _in_use(home: QemuHome) -> set[tuple[str, str]]:
     return {(spec.snapshot, str(spec.shape)) for spec in living}
 
 
-def _say(text: str) -> None:
-    log.info("a memory image is being made", step=text)
+def _log(text: str) -> None:
+    log.info("memory images", step=text)

@@ -17,6 +17,7 @@ from openstack.connection import Connection
 from requests.adapters import HTTPAdapter
 
 from server.catalog.flavors import Flavor
+from server.progress import Lines
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.access import Access
@@ -145,11 +146,11 @@ class Site:
         return Servers(access, NAME, Waiting(self._tick, lambda _: None))
 
     def build(self, *, fresh: bool = False) -> None:
-        self.template().build(self.told.append, fresh=fresh)
+        self.template().build(Lines(self.told.append), fresh=fresh)
 
     def take(self) -> str:
         self.now += 100
-        return self.template().take_snapshot(TRIAL, self.told.append).name
+        return self.template().take_snapshot(TRIAL, Lines(self.told.append)).name
 
     def promoted(self) -> list[str]:
         """Names of the promoted snapshots, by what the cloud has."""

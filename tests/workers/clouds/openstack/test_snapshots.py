@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, TemplateMissing
+from server.progress import Lines
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
@@ -25,7 +26,7 @@ def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(
 
 def test_nothing_is_copied_while_something_may_write(built: Site) -> None:
     """The cloud in memory refuses to copy a volume in use, so the copy is proof."""
-    login = built.template().boot(built.told.append)
+    login = built.template().boot(Lines(built.told.append))
     assert login.startswith("ssh ")
     assert template_volumes(built)[0]["metadata"]["cumulus_state"] == "open"
     built.take()
@@ -112,9 +113,9 @@ def test_pruning_spares_what_is_in_use(built: Site) -> None:
     built.template().roll_back()
     built.template().roll_back()
     assert built.promoted() == [names[3]]
-    assert built.template().prune(1, built.told.append) == [names[1], names[4]]
+    assert built.template().prune(1, Lines(built.told.append)) == [names[1], names[4]]
     assert built.listed() == [names[0], names[2], names[3], names[5]]
-    assert built.template().prune(1, built.told.append) == []
+    assert built.template().prune(1, Lines(built.told.append)) == []
     assert built.promoted() == [names[3]]
 
 
@@ -124,7 +125,7 @@ def test_pruning_takes_what_broken_attempts_have_left(built: Site) -> None:
     tags = {"cumulus_template": "cumulus-template", "cumulus_server": "ctest"}
     for status in ("available", "error"):
         built.double.add_snapshot("cumulus-template-9", volume["id"], status=status, metadata=dict(tags))
-    assert built.template().prune(5, built.told.append) == []
+    assert built.template().prune(5, Lines(built.told.append)) == []
     assert [one["name"] for one in built.double.snapshots.values()] == [name]
 
 
@@ -135,7 +136,7 @@ def test_a_snapshot_that_another_installation_is_at_work_on_is_left_to_it(built:
     assert broken_off(other, Steps(at), "take")
     (theirs,) = others(built)
     ours = built.take()
-    built.template().prune(1, built.told.append)
+    built.template().prune(1, Lines(built.told.append))
     assert (others(built), built.promoted()) == ([theirs], [ours])
     assert [line for line in built.told if "of the installation cother is not finished" in line]
     last = other.take()
@@ -148,14 +149,14 @@ def test_an_unfinished_snapshot_that_names_no_installation_goes_after_a_day(buil
     made = datetime.fromtimestamp(built.now - age_h * 3600, UTC).replace(tzinfo=None).isoformat()
     tags = {"cumulus_template": "cumulus-template"}
     built.double.add_snapshot("cumulus-template-9", volume["id"], created_at=made, metadata=tags)
-    built.template().prune(5, built.told.append)
+    built.template().prune(5, Lines(built.told.append))
     assert len(others(built)) == left
 
 
 def test_a_removal_of_a_shared_snapshot_that_broke_off_is_ended_by_any_installation(built: Site, tmp_path: Path) -> None:
     _, second = built.take(), built.take()
     built.double.snapshots[next(iter(built.double.snapshots))]["status"] = "deleting"
-    Site(built.double, tmp_path / "other", server_id="cother", now=built.now).template().prune(5, built.told.append)
+    Site(built.double, tmp_path / "other", server_id="cother", now=built.now).template().prune(5, Lines(built.told.append))
     assert built.listed() == [second]
     assert len(built.double.snapshots) == 1
 
@@ -185,7 +186,7 @@ def test_a_snapshot_that_broke_off_at_any_step_is_promoted_or_not_at_all_and_can
     while True:
         at += 1
         if booted:
-            site.template().boot(site.told.append)
+            site.template().boot(Lines(site.told.append))
         if not broken_off(site, Steps(at, by, for_ever), "take"):
             break
         (promoted,) = site.promoted()
@@ -194,7 +195,7 @@ def test_a_snapshot_that_broke_off_at_any_step_is_promoted_or_not_at_all_and_can
         assert promoted == known or int(promoted.rpartition("-")[2]) == int(known.rpartition("-")[2]) + 1
         assert site.promoted() == [last], f"broken off at step {at}"
         assert others(site) == [], f"broken off at step {at}"
-        site.template().prune(2, site.told.append)
+        site.template().prune(2, Lines(site.told.append))
     assert at > 10
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
+from server.progress import Lines
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.openstack.template import LOCK, is_at_work, lock_of
 from server.workers.clouds.recipe import recipe_of
@@ -38,15 +39,17 @@ def test_one_of_this_version_is_not_built_again_and_one_of_another_is_brought_up
 
 
 def test_a_template_that_was_switched_off_without_a_word_is_started_and_flushed_before_it_is_copied(built: Site) -> None:
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     built.unreachable = True
-    built.template().stop(built.told.append)
-    assert "switched off as it is" in built.told[-1]
+    built.template().stop(Lines(built.told.append))
+    assert "switched off as it is" in built.told[-3]
+    assert built.told[-1].startswith("Switching the template's machine off: ")
     assert others(built) == []
     assert template_volumes(built)[0]["metadata"]["cumulus_state"] == "open"
     built.unreachable = False
+    built.told.clear()
     built.take()
-    assert "Flushing and shutting the template's machine down" in built.told[-6:]
+    assert [line for line in built.told if line.startswith("Flushing and shutting the template's machine down: ")]
     assert template_volumes(built)[0]["metadata"]["cumulus_state"] == "sealed"
 
 
@@ -56,7 +59,7 @@ def test_an_erased_home_loses_neither_the_template_nor_which_snapshot_is_promote
     assert again.promoted() == [name]
     again.build()
     assert again.played == []
-    again.template().boot(again.told.append)
+    again.template().boot(Lines(again.told.append))
     assert again.take() == "cumulus-template-2"
     assert len(template_volumes(again)) == 1
     assert others(again) == []
@@ -74,7 +77,7 @@ def test_a_template_built_anew_takes_over_once_it_is_built_and_the_former_one_go
     built.build(fresh=True)
     assert sorted(one["metadata"]["cumulus_worker"] for one in template_volumes(built)) == ["template-1", "template-2"]
     second, third = built.take(), built.take()
-    assert built.template().prune(1, built.told.append) == [first]
+    assert built.template().prune(1, Lines(built.told.append)) == [first]
     assert [one["metadata"]["cumulus_worker"] for one in template_volumes(built)] == ["template-2"]
     assert built.listed() == [second, third]
     assert others(built) == []
@@ -97,15 +100,15 @@ def test_a_volume_that_is_there_becomes_the_template(site: Site) -> None:
 
 def test_the_image_may_be_gone_once_the_template_is_built(built: Site) -> None:
     built.settings_given.clear()
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     assert built.take() == "cumulus-template-1"
 
 
 def test_a_machine_in_error_is_replaced(built: Site) -> None:
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     (failed,) = built.double.servers
     built.double.servers[failed]["status"] = "ERROR"
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     assert list(built.double.servers) != [failed]
     built.take()
     assert others(built) == []
@@ -130,7 +133,7 @@ def test_what_is_missing_is_said(site: Site) -> None:
     template = site.template()
     lacking = type(template)(**{**vars(template), "problems": lambda: ["ssh is not installed"]})
     with pytest.raises(SetupMissing, match="ssh is not installed"):
-        lacking.build(site.told.append)
+        lacking.build(Lines(site.told.append))
 
 
 def test_a_play_that_fails_leaves_the_machine_for_a_look_and_the_next_build_goes_on_with_it(site: Site) -> None:
@@ -151,9 +154,9 @@ def test_the_machine_of_a_build_that_failed_can_be_stopped(site: Site) -> None:
     site.play_fails = True
     with pytest.raises(InfrastructureError):
         site.build()
-    site.template().stop(site.told.append)
+    site.template().stop(Lines(site.told.append))
     assert site.double.servers == {}
-    site.template().stop(site.told.append)
+    site.template().stop(Lines(site.told.append))
     assert site.told[-1] == "The template's machine does not run"
 
 
@@ -172,27 +175,27 @@ def test_a_volume_that_cinder_could_not_remove_is_left_and_another_one_made(site
     (built,) = [one for one in template_volumes(site) if one["id"] != stuck]
     assert built["metadata"]["cumulus_worker"] == "template-2"
     assert site.take() == "cumulus-template-1"
-    site.template().prune(1, site.told.append)
+    site.template().prune(1, Lines(site.told.append))
     assert stuck in site.double.volumes
 
 
 def test_the_machine_of_another_installation_is_left_to_it_until_somebody_stops_it(built: Site, tmp_path: Path) -> None:
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     (theirs,) = built.double.servers
     other = Site(built.double, tmp_path / "other", server_id="cother", now=built.now)
-    for attempt in (other.take, lambda: other.build(fresh=True), lambda: other.template().boot(print)):
+    for attempt in (other.take, lambda: other.build(fresh=True), lambda: other.template().boot(Lines(print))):
         with pytest.raises(InfrastructureError, match=f"installation ctest has a machine of the template .{theirs}."):
             attempt()
     assert list(built.double.servers) == [theirs]
     assert built.double.servers[theirs]["status"] == "ACTIVE"
-    other.template().stop(other.told.append)
+    other.template().stop(Lines(other.told.append))
     assert built.double.servers == {}
     assert other.take() == "cumulus-template-1"
 
 
 def test_nothing_of_the_template_is_an_orphan(built: Site) -> None:
     built.take()
-    built.template().boot(built.told.append)
+    built.template().boot(Lines(built.told.append))
     assert built.holdings().listed() == []
 
 

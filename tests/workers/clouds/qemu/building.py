@@ -45,7 +45,9 @@ def small_disk(folder: Path, size_kb: int) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def make_memory(image: Image, tmp_path: Path, *, shape: Shape = SHAPE, on_demand: bool = False) -> memory.MemoryImage:
+def make_memory(
+    image: Image, tmp_path: Path, *, shape: Shape = SHAPE, on_demand: bool = False, saving: memory.Saving = lambda *_: None
+) -> memory.MemoryImage:
     """A memory image of it, published as if a machine's memory had been saved; holes are in its RAM, as in a real one."""
     place = memory.reserve(image, shape, "canary-1", on_demand=on_demand)
     with place.ram.open("wb") as file:
@@ -56,4 +58,4 @@ def make_memory(image: Image, tmp_path: Path, *, shape: Shape = SHAPE, on_demand
     place.state.write_bytes(b"state" * 100)
     disk = tmp_path / "machine.qcow2"
     disk.write_bytes(QCOW2)
-    return memory.publish(place, memory.origin(ACCEL, shape, image), image, disk)
+    return memory.publish(place, memory.origin(ACCEL, shape, image), image, disk, saving)

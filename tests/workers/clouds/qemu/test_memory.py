@@ -159,6 +159,20 @@ def test_publishing_takes_the_disk_and_ends_the_reservation(tmp_path: Path) -> N
     assert json.loads(found.fingerprint.read_text())["origin"]["shape"] == "1c-1024m-20g"
 
 
+def test_what_is_saved_is_told_with_how_much_of_it_is_through(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    made = make_memory(make_image(tmp_path / "image"), tmp_path, saving=lambda *one: told.append(one))
+    assert [text for text, _, _ in told][:3] == [
+        "flushing its memory",
+        "flushing its disk",
+        "reading its memory for the checksum",
+    ]
+    done = [through for _, through, _ in told]
+    assert done == sorted(done)
+    assert told[-1] == ("", told[0][2], told[0][2])
+    assert 0 < told[0][2] <= made.allocated()
+
+
 def test_a_disk_that_cannot_hold_the_memory_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     image = make_image(tmp_path / "1")
     with pytest.raises(InfrastructureError, match=r"needs .* MB free on the disk"):

@@ -1,6 +1,7 @@
 """Which snapshot is promoted, which are kept, and that a bad one changes nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,13 +13,16 @@ import pytest
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Counter, Lines, Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.canary import Canaries, shape_of
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, describe_image, read_image
+from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.snapshot import Snapshots, half_made, remove_half_made
+from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk, unique_server
 
 SMALL = Flavor("m1.small", 1, 1, 1)
@@ -47,7 +51,7 @@ class Untried(Canaries):
     def keep_memory(
         self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
-        progress(f"looked at {image.folder.name}")
+        progress.say(f"looked at {image.folder.name}")
 
 
 def variables(worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
@@ -83,13 +87,31 @@ def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
 
 
 def take(snapshots: Snapshots) -> str:
-    return snapshots.take(SMALL, Trial(), lambda _: None).name
+    return snapshots.take(SMALL, Trial(), Lines(lambda _: None)).name
 
 
 def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots) -> None:
     assert [take(snapshots), take(snapshots), take(snapshots)] == ["1", "2", "3"]
     assert [(one.name, one.promoted) for one in snapshots.listed()] == [("2", False), ("3", True)]
     assert snapshots.current() == "3"
+
+
+def test_what_is_copied_is_told_in_mb(snapshots: Snapshots) -> None:
+    told: list[str] = []
+    snapshots.take(SMALL, Trial(), Lines(told.append))
+    copied = [line for line in told if line.startswith("Copying the template's disk to snapshot 1: ")]
+    assert len(copied) == 1
+    assert re.search(r": \d+ s \(\d+ MB\)$", copied[0])
+
+
+def test_a_step_tells_the_latest_message_on_a_machine_s_console(home: QemuHome) -> None:
+    step, machines = Counter("Booting", "", 0.0), Machines(home)
+    machines.folder("job-7").mkdir(parents=True)
+    (machines.folder("job-7") / "console.log").write_bytes(
+        b"[  OK  ] Started a\r\n[\x1b[32m  OK  \x1b[0m] Started ssh\r\n\x1b[2K"
+    )
+    with machines.followed("job-7", step):
+        eventually(lambda: step.latest == "[ OK ] Started ssh")
 
 
 def test_pruning_keeps_as_many_as_it_is_told_and_never_less_than_the_promoted_one_and_the_one_before(
@@ -119,7 +141,7 @@ def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapsh
     take(snapshots)
     real = Snapshots(home, Canaries(home, module, variables, lambda: 1), snapshots.now)  # type: ignore[arg-type]
     with pytest.raises(InfrastructureError, match="no machine today"):
-        real.take(SMALL, Trial(), lambda _: None)
+        real.take(SMALL, Trial(), Lines(lambda _: None))
     assert [one.name for one in real.listed()] == ["1"]
     assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["1"]
     assert module.destroyed == ["canary-2"]

@@ -11,7 +11,8 @@ import pytest
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.base import Progress, Trial
+from server.progress import Progress
+from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu import intact, memory, warming
 from server.workers.clouds.qemu.canary import Canaries
@@ -48,7 +49,7 @@ class Pretending(Canaries):
             raise self.problem or InfrastructureError("the machine ended")
         make_memory(image, image.folder, on_demand=True)
 
-    def clear(self) -> None:
+    def clear(self, progress: Progress) -> None:
         vars(self)["cleared"] = self.cleared + 1
 
 
