@@ -5,12 +5,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLOUD ?= qemu
 export CUMULUS_CLOUD := $(CLOUD)
+export STARTED := $(shell date +%s)
 # The NFS server and the template's build need root rights.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo -E env "PATH=$(PATH)"))
 PYTHON := $(AS_ROOT) .venv/bin/python
 CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
-.PHONY: help setup setup-dev demo run test test-openstack faults lint template snapshot bench doctor state clean
+.PHONY: help setup setup-dev demo run check test test-all test-openstack faults lint template snapshot bench doctor state clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +35,14 @@ template: setup ## Build the template VM; where there is one, boot it to install
 snapshot: setup ## Copy the template's disk, try every app on a machine of the copy, promote it
 	@$(CUMULUS) snapshot create
 
-test: setup-dev lint ## Run all checks and tests (real VMs among them)
-	@$(PYTHON) -m pytest tests
+check: setup-dev ## Run the static checks and the unit tests: no VM, no NFS server
+	@.venv/bin/python -m tests check
+
+test: setup-dev ## Run all checks and tests (real VMs among them)
+	@$(PYTHON) -m tests test
+
+test-all: setup-dev ## The same with the slow sweeps (a thousand lives under faults, 10,000 files, 2 GB); writes docs/reliability.md
+	@$(PYTHON) -m tests all
 
 test-openstack: setup-dev ## Whole lives of jobs on the OpenStack cloud of OS_CLOUD (tests/openstack/conftest.py says what it needs)
 	@$(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)") .venv/bin/python -m pytest -m openstack tests/openstack

@@ -18,6 +18,10 @@ from server.models import Job
 from server.settings import CloudName, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
+from tests.order import pytest_collection_modifyitems
+
+__all__ = ["pytest_collection_modifyitems"]
+
 
 TEST_APPS = Path(__file__).parent / "apps"
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nm1.8xlarge\t2\t2\t2\nm1.heavy\t9\t8\t64\nMAX_ACCUMULATED_WEIGHT = 4\n"

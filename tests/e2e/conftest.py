@@ -1,7 +1,6 @@
 """An installation with a real template, kept between runs because its build takes minutes; waiting for a job over REST."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,30 +13,23 @@ import pytest
 from server.catalog.flavors import read_flavors
 from server.client import Client
 from server.installation import installation_id, running_controller
-from server.progress import Lines
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Trial
-from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.cloud import QemuCloud
-from server.workers.clouds.qemu.images import is_image, read_image
-from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from server.workers.terraform import Module, terraform_binary
+from tests.e2e.homes import FIRST, home_of
 from tests.e2e.installation import WORKER_MODULE, Installation
 
 FINAL = ("DONE", "FAILED", "CANCELLED")
 START_LIMIT_S, LIMIT_S = 60.0, 400.0
 
 
-@pytest.fixture(scope="session")
-def vm_home() -> Path:
-    """Home folder of the real-VM tests. A template of an older recipe would test what is no longer in the checkout."""
-    folder = CHECKOUT / "var" / "e2e"
-    home = QemuHome(folder)
-    if not (is_image(home.template) and read_image(home.template).recipe == recipe()):
-        shutil.rmtree(home.template, ignore_errors=True)
-        shutil.rmtree(home.snapshots, ignore_errors=True)
-    return folder
+@pytest.fixture(scope="module")
+def vm_home(request: pytest.FixtureRequest) -> Path:
+    """Home folder of the module's group of tests (``xdist_group``), with a template and a snapshot."""
+    if problems := QemuCloud(Settings(home=FIRST), installation_id(FIRST)).problems():
+        pytest.skip("; ".join(problems))
+    return home_of(request.node.get_closest_marker("xdist_group").args[0])
 
 
 @pytest.fixture
@@ -48,16 +40,10 @@ def vm_environment(vm_home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def installation(vm_home: Path) -> Iterator[Installation]:
-    """The installation of the real-VM tests; its template is built where there is none yet."""
+    """The installation of the real-VM tests that make machines by themselves."""
     settings = Settings(home=vm_home)
     server_id = installation_id(vm_home)
     cloud = QemuCloud(settings, server_id)
-    if problems := cloud.problems():
-        pytest.skip("; ".join(problems))
-    template = cloud.template()
-    template.build(Lines(print))
-    if not any(snapshot.promoted for snapshot in template.snapshots()):
-        template.take_snapshot(Trial(), Lines(print))
     module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
     flavor = read_flavors(settings.flavors)[settings.default_flavor]
     cloud.start()

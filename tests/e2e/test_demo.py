@@ -15,7 +15,7 @@ from scripts.psms import best_by_score, parse_psms
 from server.installation import installation_id
 from server.settings import CHECKOUT
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500), pytest.mark.xdist_group("vm")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500), pytest.mark.xdist_group("controllers")]
 DEMO = [sys.executable, "-m", "scripts.demo"]
 
 

@@ -19,7 +19,7 @@ from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("vm")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("machines")]
 # A shell that runs things in the background has them ignore Ctrl-C, and their children, too.
 BUILD = """
 import signal, sys
@@ -36,11 +36,6 @@ QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").template().build(Line
 def cloud(vm_home: Path) -> Iterator[QemuCloud]:
     """The cloud of the real-VM tests, with a template and a snapshot."""
     made = QemuCloud(Settings(home=vm_home), installation_id(vm_home))
-    if problems := made.problems():
-        pytest.skip("; ".join(problems))
-    made.template().build(Lines(print))
-    if not any(snapshot.promoted for snapshot in made.template().snapshots()):
-        made.template().take_snapshot(Trial(), Lines(print))
     yield made
     assert guests_of(installation_id(vm_home)) == {}
 

@@ -14,11 +14,14 @@ from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from tests.e2e.conftest import wait_for
 
+pytestmark = pytest.mark.xdist_group("controllers")
+
 
 @pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])
-def settings(request: pytest.FixtureRequest, vm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Without a machine, and with two real ones."""
-    made = Settings(home=vm_home if request.param is CloudName.QEMU else tmp_path, cloud=request.param)
+    home = request.getfixturevalue("vm_home") if request.param is CloudName.QEMU else tmp_path
+    made = Settings(home=home, cloud=request.param)
     monkeypatch.setenv("CUMULUS_HOME", str(made.home))
     monkeypatch.setenv("CUMULUS_CLOUD", made.cloud)
     return made

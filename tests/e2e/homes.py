@@ -1,0 +1,79 @@
+"""Home folders with a template and a snapshot, for tests that make machines: built once, kept between runs.
+
+A home has room for one controller, and some tests want all of its machines for themselves. So each group of tests
+(``xdist_group``) has a home of its own, at work beside the others'. The images of all are the same files on the disk.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from server.settings import CHECKOUT, CloudName
+from server.workers.clouds.qemu.build import recipe
+from server.workers.clouds.qemu.images import is_image, read_image
+from server.workers.clouds.qemu.places import QemuHome
+
+FIRST = CHECKOUT / "var" / "e2e"
+BUILD_LIMIT_S = 1200.0
+SHARED_FROM = 1 << 20  # bytes; smaller files are copied, since tests write to some
+
+
+def home_of(group: str) -> Path:
+    """The home of a group of tests, ready for machines. Whoever asks first waits while the template is built."""
+    FIRST.mkdir(parents=True, exist_ok=True)
+    with (FIRST / "tests.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_ready(FIRST):
+            _build(FIRST)
+        home = FIRST.with_name(f"e2e-{group}")
+        if _promoted(home) != _promoted(FIRST):
+            _share(FIRST, home)
+        return home
+
+
+def _is_ready(folder: Path) -> bool:
+    """A template of an older recipe would test what is no longer in the checkout."""
+    home = QemuHome(folder)
+    return is_image(home.template) and read_image(home.template).recipe == recipe() and _promoted(folder) != ""
+
+
+def _promoted(folder: Path) -> str:
+    """Which image workers start from."""
+    current = QemuHome(folder).current
+    return read_image(current).sha256 if is_image(current) else ""
+
+
+def _build(folder: Path) -> None:
+    """As `make demo` does at its first time, with every app tried."""
+    home, log, begin = QemuHome(folder), folder / "ready.log", time.monotonic()
+    for old in (home.template, home.snapshots):
+        shutil.rmtree(old, ignore_errors=True)
+    environment = {**os.environ, "CUMULUS_HOME": str(folder), "CUMULUS_CLOUD": CloudName.QEMU}
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "scripts.ready"]
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output, timeout=BUILD_LIMIT_S, check=False
+        )
+    assert done.returncode == 0, log.read_text()
+    (folder / "ready.seconds").write_text(f"{time.monotonic() - begin:.1f}\n")
+
+
+def _share(source: Path, home: Path) -> None:
+    """Give another home the same images, without writing them a second time."""
+    given, taking = QemuHome(source), QemuHome(home)
+    for old in (taking.key.parent, taking.template, taking.snapshots):
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(given.key.parent, taking.key.parent)  # the template lets its home's key in
+    shutil.copytree(given.template, taking.template)  # machines write to it
+    shutil.copytree(given.snapshots, taking.snapshots, symlinks=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if Path(source).stat().st_size >= SHARED_FROM:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
