@@ -71,6 +71,8 @@ class Canaries:
             with self._ended_when(unwanted, GuestName(str(variables["server_id"]), worker)):
                 self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
+                if machine.note:
+                    progress(machine.note)
                 self._try(machine, image, trial, progress)
                 progress("Saving the machine's memory")
                 self._save(machine, image, place)
@@ -97,7 +99,7 @@ class Canaries:
         with Qmp.open(machines.folder(spec.worker) / "qmp") as qmp:
             memory.save_state(qmp, place, SAVE_LIMIT_S)
         machines.end(spec.guest)
-        made_of = memory.origin(find_accel(self.home.accel), spec.shape, image)
+        made_of = memory.origin(machine.accel or find_accel(self.home), spec.shape, image)
         memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2")
 
     def _remove(self, worker: str) -> None:

@@ -59,7 +59,7 @@ class QemuTemplate:
     def __init__(self, settings: Settings, cloud: Surroundings) -> None:
         self._settings = settings
         self._cloud = cloud
-        self._home = QemuHome(settings.home)
+        self._home = QemuHome(settings.home, settings.accelerator)
 
     def build(self, progress: Progress, *, fresh: bool = False) -> None:
         """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
