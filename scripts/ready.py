@@ -49,7 +49,8 @@ def main() -> int:
         try:
             make(load_settings(), set(sys.argv[1:]))
         except CumulusError as error:
-            say(f"cumulus: {error.message}")
+            where = f"{error.field}: " if error.field else ""
+            say(f"cumulus: {where}{error.message}")
             return 1
         except Interrupted as interrupted:
             say(f"{interrupted.why}: what was being made is given up, the next time begins it anew")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from server.doctor import examine
 from server.errors import SetupMissing
-from server.installation import running_controller
+from server.installation import AlreadyRunning, only_controller, running_controller
 from server.serve import require_setup
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
@@ -207,3 +209,25 @@ def test_stop_ends_the_controller_and_its_machines(
     assert stopped.returncode == 0, stopped.stderr
     assert server.wait(10) == 0
     assert json.loads(cumulus(environment, "state", "--json").stdout) == []
+
+
+def test_a_closed_terminal_ends_it_in_order_however_often_it_is_said(environment: dict[str, str]) -> None:
+    ours, terminal = pty.openpty()
+    home = Path(environment["CUMULUS_HOME"])
+    command = ["env", "--default-signal", CUMULUS, "serve", "--port", "0"]
+    process = subprocess.Popen(command, env=environment, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    eventually(lambda: running_controller(home) is not None or process.poll() is not None)
+    os.close(ours)
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+        time.sleep(0.05)
+    assert process.wait(30) == 0
+    assert running_controller(home) is None
+    assert not (home / "controller.json").exists()
+
+
+def test_one_that_still_starts_or_ends_is_named_by_its_process(tmp_path: Path) -> None:
+    starting = pytest.raises(AlreadyRunning, match=rf"\(process {os.getpid()}, which is starting or ending\)")
+    with only_controller(tmp_path), starting, only_controller(tmp_path):
+        pass

@@ -1,4 +1,4 @@
-"""A computer on which KVM passes its test and brings no machine up, played by a program in QEMU's place; the machines are real."""
+"""A computer on which KVM passes its test and brings no machine up, played by a program in QEMU's place; machines are real."""
 
 import os
 import shutil
