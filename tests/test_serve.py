@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,6 +123,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_runs(environment: dict[str, st
     [
         ("CUMULUS_PORT", "none", "port"),
         ("CUMULUS_CLOUD", "cumulonimbus", "cloud"),
+        ("CUMULUS_ACCELERATOR", "nonsense", "accelerator"),
         ("CUMULUS_MAX_ATTEMPTS", "0", "max_attempts"),
         ("CUMULUS_FLAVORS", "/nowhere/flavors.tsv", "/nowhere/flavors.tsv"),
     ],
@@ -231,3 +233,14 @@ def test_one_that_still_starts_or_ends_is_named_by_its_process(tmp_path: Path) -
     starting = pytest.raises(AlreadyRunning, match=rf"\(process {os.getpid()}, which is starting or ending\)")
     with only_controller(tmp_path), starting, only_controller(tmp_path):
         pass
+
+
+def test_doctor_says_what_machines_run_with(environment: dict[str, str]) -> None:
+    given = {**environment, "CUMULUS_CLOUD": "qemu", "CUMULUS_ACCELERATOR": "tcg"}
+    found = json.loads(cumulus(given, "doctor", "--json").stdout)
+    (accelerator,) = [one for one in found if one["name"] == "accelerator"]
+    if shutil.which("qemu-system-x86_64"):
+        assert accelerator["ok"]
+        assert accelerator["text"] == "machines are emulated, as the setting accelerator (CUMULUS_ACCELERATOR) says"
+    else:
+        assert "apt-get install qemu-system-x86" in accelerator["text"]
