@@ -66,23 +66,21 @@ def serve(settings: Settings) -> None:
 
     Raises AlreadyRunning, SetupMissing, InvalidInput before anything is sent.
     """
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _end)
-    require_setup(settings)
-    with only_agent(settings.home):
-        if former := end_former(settings.home):
-            log.warning("ended what a killed agent had left at work", pids=former)
-        agent = make_agent(settings)
-        if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
-            log.info("going on with what a former agent was sending", transfers=taken_up)
-        server = _listen(settings, agent.app)
-        url = f"http://{settings.host}:{server.effective_port}"
-        with announced(settings.home, url), _working(agent.loop):
-            log.info("ready", url=url, version=VERSION, target=settings.target, pid=os.getpid())
-            server.run()  # returns at SystemExit
-            log.info("stopping")
-    database_of(Job).close()
+    with _until_a_signal():
+        require_setup(settings)
+        with only_agent(settings.home):
+            if former := end_former(settings.home):
+                log.warning("ended what a killed agent had left at work", pids=former)
+            agent = make_agent(settings)
+            if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
+                log.info("going on with what a former agent was sending", transfers=taken_up)
+            server = _listen(settings, agent.app)
+            url = f"http://{settings.host}:{server.effective_port}"
+            with announced(settings.home, url), _working(agent.loop):
+                log.info("ready", url=url, version=VERSION, target=settings.target, pid=os.getpid())
+                server.run()  # returns at SystemExit
+                log.info("stopping")
+        database_of(Job).close()
 
 
 def require_setup(settings: Settings) -> None:
@@ -121,6 +119,25 @@ def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
     if isinstance(server, MultiSocketServer):
         raise SetupMissing(f"{settings.host} names several addresses: give one of them")
     return server
+
+
+@contextmanager
+def _until_a_signal() -> Iterator[None]:
+    """The first signal ends what runs within; behind it nothing is left to end, and Python forgets its handlers while it goes."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
+    try:
+        yield
+    except SystemExit:
+        _hear_no_more()
+        raise
+    _hear_no_more()
+
+
+def _hear_no_more() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

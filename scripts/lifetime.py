@@ -150,7 +150,7 @@ def _turn(home: Path, say: Say) -> Iterator[None]:
         if not _take(lock):
             other = read_record(home)
             who = f" ({other.described()})" if other else ""
-            say(f"another demonstration runs here{who}: waiting for its end (Ctrl-C ends the waiting)")
+            say(f"a demonstration runs here already{who}: waiting for its end (Ctrl-C ends the waiting)")
             while not _take(lock):
                 time.sleep(LOOK_S)
         yield

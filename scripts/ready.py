@@ -45,7 +45,8 @@ def main() -> int:
         try:
             make(load_settings(), set(sys.argv[1:]), progress)
         except CumulusError as error:
-            progress.say(f"cumulus: {error.message}")
+            where = f"{error.field}: " if error.field else ""
+            progress.say(f"cumulus: {where}{error.message}")
             return 1
         except Interrupted as interrupted:
             progress.say(f"{interrupted.why}: what was being made is given up, the next time begins it anew")

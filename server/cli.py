@@ -24,6 +24,7 @@ from server.commands.submit import submit
 from server.commands.workflow import workflow
 from server.doctor import examine
 from server.errors import CumulusError
+from server.interruption import Interrupted, ending_in_order
 from server.jobs.search import Listed, Query, find
 from server.models import Event, Job
 from server.serve import serve as run_server
@@ -48,6 +49,19 @@ class Commands(click.Group):
             ctx.exit(EXIT_REFUSED)
 
 
+class LongCommands(click.Group):
+    """Commands that make something for minutes: whatever ends one, it takes down what it has at work."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; its exit code is 128 and the signal's number where one ended it."""
+        with ending_in_order():
+            try:
+                return super().invoke(ctx)
+            except Interrupted as interrupted:
+                click.echo(f"cumulus: {interrupted.why}: what was being made is given up, the next time begins it anew", err=True)
+                ctx.exit(interrupted.exit_code)
+
+
 @click.group(cls=Commands)
 @click.version_option(parts.VERSION, prog_name="cumulus")
 def main() -> None:
@@ -60,7 +74,7 @@ def main() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: some commands replace it
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -161,7 +175,7 @@ def cancel(job_id: int, owner: str) -> None:
     click.echo(client(load_settings()).cancel(owner, job_id))
 
 
-@main.group()
+@main.group(cls=LongCommands)
 def template() -> None:
     """The machine that workers are copies of."""
 
@@ -185,7 +199,7 @@ def template_stop() -> None:
     _maker().stop(told_progress())
 
 
-@main.group()
+@main.group(cls=LongCommands)
 def snapshot() -> None:
     """Copies of the template's disk; workers start from the promoted one."""
 

@@ -14,6 +14,8 @@ from server.errors import CumulusError
 from server.installation import running_controller
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
+from server.workers.clouds.qemu.accel import described
+from server.workers.clouds.qemu.places import QemuHome
 from server.workers.terraform import terraform_binary
 
 GB = 1_000_000_000
@@ -58,6 +60,8 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, True, "all programs are there")
         problems = cloud.site_problems()  # a trouble there keeps no controller from starting
     yield from (Finding(name, False, problem) for problem in problems)
+    if settings.cloud is CloudName.QEMU:
+        yield _run("accelerator", lambda: described(QemuHome(settings.home, settings.accelerator)))
     yield from _quota(cloud)
     yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
 

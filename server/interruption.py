@@ -52,6 +52,11 @@ class Shield:
         found = {number: signal.getsignal(number) for number in (*ENDING, OUTPUT_LOST)}
         self._handlers = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
 
+    @property
+    def struck(self) -> bool:
+        """Whether a signal waits."""
+        return bool(self._waiting)
+
     def up(self) -> None:
         """From here on signals wait."""
         for number in self._handlers:

@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import structlog
@@ -47,26 +48,24 @@ def serve(settings: Settings) -> None:
 
     Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
     """
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _end)
-    supervisor = take_supervisor()
-    with only_controller(settings.home):
-        log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
-        read_flavors(settings.flavors)
-        cloud = make_cloud(settings)
-        require_setup(cloud)
-        _rebuild_if_lost(settings)
-        controller = make_controller(settings, cloud)
-        server = _listen(settings, create_app(controller))
-        url = f"http://{settings.host}:{server.effective_port}"
-        controller.catalog.problems()  # looked at now, so that the log tells of them
-        controller.cloud.start()
-        try:
-            with announced(settings.home, url):
-                finished = _run(controller, server, url, supervisor)
-        finally:
-            controller.cloud.stop()
+    with _until_a_signal():
+        supervisor = take_supervisor()
+        with only_controller(settings.home):
+            log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
+            read_flavors(settings.flavors)
+            cloud = make_cloud(settings)
+            require_setup(cloud)
+            _rebuild_if_lost(settings)
+            controller = make_controller(settings, cloud)
+            server = _listen(settings, create_app(controller))
+            url = f"http://{settings.host}:{server.effective_port}"
+            controller.catalog.problems()  # looked at now, so that the log tells of them
+            controller.cloud.start()
+            try:
+                with announced(settings.home, url):
+                    finished = _run(controller, server, url, supervisor)
+            finally:
+                controller.cloud.stop()
     if not finished:
         sys.stderr.flush()
         os._exit(0)  # Python would wait for the steps' threads; their children go on without it
@@ -137,6 +136,25 @@ def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor:
         log.warning(LEFT_AT_WORK)
     log.info("stopped")
     return finished
+
+
+@contextmanager
+def _until_a_signal() -> Iterator[None]:
+    """The first signal ends what runs within; behind it nothing is left to end, and Python forgets its handlers while it goes."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
+    try:
+        yield
+    except SystemExit:
+        _hear_no_more()
+        raise
+    _hear_no_more()
+
+
+def _hear_no_more() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -35,6 +35,14 @@ class CloudName(StrEnum):
     LOCAL = "local"
 
 
+class Accelerator(StrEnum):
+    """What runs the instructions of machines on this computer."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
 class Converter(BaseModel):
     """A converter that Debian does not have: an archive, here or on a server, and the program in it that becomes ``command``."""
 
@@ -133,6 +141,10 @@ class Settings(BaseSettings):
         True, description="Make a memory image beside the jobs for each flavor whose machines had to boot (qemu)"
     )
     warm_images_max_age_days: PositiveInt = Field(30, description="Days that a memory image made so is kept without being used")
+    accelerator: Accelerator = Field(
+        Accelerator.AUTO,
+        description="What runs qemu's machines: `kvm`, `tcg` (emulation), or `auto`: KVM where a machine comes up with it",
+    )
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")

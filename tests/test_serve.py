@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 
 from server.doctor import examine
 from server.errors import SetupMissing
-from server.installation import running_controller
+from server.installation import AlreadyRunning, only_controller, running_controller
 from server.serve import require_setup
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
@@ -120,6 +123,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_runs(environment: dict[str, st
     [
         ("CUMULUS_PORT", "none", "port"),
         ("CUMULUS_CLOUD", "cumulonimbus", "cloud"),
+        ("CUMULUS_ACCELERATOR", "nonsense", "accelerator"),
         ("CUMULUS_MAX_ATTEMPTS", "0", "max_attempts"),
         ("CUMULUS_FLAVORS", "/nowhere/flavors.tsv", "/nowhere/flavors.tsv"),
     ],
@@ -207,3 +211,36 @@ def test_stop_ends_the_controller_and_its_machines(
     assert stopped.returncode == 0, stopped.stderr
     assert server.wait(10) == 0
     assert json.loads(cumulus(environment, "state", "--json").stdout) == []
+
+
+def test_a_closed_terminal_ends_it_in_order_however_often_it_is_said(environment: dict[str, str]) -> None:
+    ours, terminal = pty.openpty()
+    home = Path(environment["CUMULUS_HOME"])
+    command = ["env", "--default-signal", CUMULUS, "serve", "--port", "0"]
+    process = subprocess.Popen(command, env=environment, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    eventually(lambda: running_controller(home) is not None or process.poll() is not None)
+    os.close(ours)
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+        time.sleep(0.05)
+    assert process.wait(30) == 0
+    assert running_controller(home) is None
+    assert not (home / "controller.json").exists()
+
+
+def test_one_that_still_starts_or_ends_is_named_by_its_process(tmp_path: Path) -> None:
+    starting = pytest.raises(AlreadyRunning, match=rf"\(process {os.getpid()}, which is starting or ending\)")
+    with only_controller(tmp_path), starting, only_controller(tmp_path):
+        pass
+
+
+def test_doctor_says_what_machines_run_with(environment: dict[str, str]) -> None:
+    given = {**environment, "CUMULUS_CLOUD": "qemu", "CUMULUS_ACCELERATOR": "tcg"}
+    found = json.loads(cumulus(given, "doctor", "--json").stdout)
+    (accelerator,) = [one for one in found if one["name"] == "accelerator"]
+    if shutil.which("qemu-system-x86_64"):
+        assert accelerator["ok"]
+        assert accelerator["text"] == "machines are emulated, as the setting accelerator (CUMULUS_ACCELERATOR) says"
+    else:
+        assert "apt-get install qemu-system-x86" in accelerator["text"]

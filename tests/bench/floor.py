@@ -154,7 +154,7 @@ class Floor:
         ]
         subprocess.run(overlay, check=True)
         guest = GuestName(INSTALLATION, name)
-        command = qemu_command(guest, find_accel(self.home.accel), self.shape, image, disk, Memory(saved.ram), incoming=True)
+        command = qemu_command(guest, find_accel(self.home), self.shape, image, disk, Memory(saved.ram), incoming=True)
         with saved.state.open("rb") as state, (folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(state.fileno(),)

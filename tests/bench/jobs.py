@@ -243,7 +243,7 @@ def measure_boot(own: CumulusLives, flavor: str, measured: Measured) -> None:
 
 def report(measured: Measured) -> None:
     """The figures as tables, and as data."""
-    accel = find_accel(QemuHome(HOME).accel).argument
+    accel = find_accel(QemuHome(HOME)).argument
     lines = [f"{computer()}, QEMU with `{accel}`, load before {os.getloadavg()[2]:.1f}.", ""]
     for number in ROUNDS:
         lines += [*side_by_side(measured, number), ""]

@@ -154,7 +154,7 @@ def test_somebodys_controller_is_used_and_left_running(home: Path, tmp_path: Pat
         first = demo(fast(environment), one)
         until_said(one, "using the controller that runs here already", first)
         second = demo(fast(environment), other)
-        until_said(other, f"another demonstration runs here (process {first.pid}, since ", second)
+        until_said(other, f"a demonstration runs here already (process {first.pid}, since ", second)
         assert (first.wait(90), second.wait(90)) == (0, 0), one.read_text() + other.read_text()
         assert f"(process {served.pid}, http://127.0.0.1:" in one.read_text()
         assert running_controller(home) is not None

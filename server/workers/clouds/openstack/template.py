@@ -4,7 +4,6 @@ Before anything is made or written to, the cloud's own records say so: every ste
 metadata what it left.
 """
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +13,11 @@ from pathlib import Path
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
+from server.interruption import shielded
 from server.progress import Progress, repeating
 from server.settings import Settings
 from server.workers.clouds.base import Snapshot, Trial
-from server.workers.clouds.locks import exclusive, is_held
+from server.workers.clouds.locks import is_held
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.sizes import require_disk
@@ -25,11 +25,11 @@ from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftov
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.ssh import Login, ssh_command
+from server.workers.clouds.turns import Say, turn
 from server.workers.playbooks import Playbooks, current_task
 from server.workers.reach import Host
 
 LOCK = "template"
-LOCK_LIMIT_S = 5.0
 PLAY_LIMIT_S = 7200.0
 MISSING = "the cloud has no template {name}: make template"
 
@@ -62,7 +62,7 @@ class OpenstackTemplate:
         beside the former one, whose snapshots stay. Its machine is left running where the play fails, for a look. Raises
         CumulusError.
         """
-        with self._alone():
+        with self._alone(progress.say):
             found, made_of = self.originals.look(), recipe_of()
             built = built_of(found)
             if built and built.recipe == made_of and not fresh:
@@ -85,7 +85,7 @@ class OpenstackTemplate:
 
     def boot(self, progress: Progress) -> str:
         """Start the template's machine; returns the command that logs in on it. Raises CumulusError."""
-        with self._alone():
+        with self._alone(progress.say):
             original = self._built()
             machine = self._ready().machine
             login = machine.start(original, original.worker, progress)
@@ -96,7 +96,7 @@ class OpenstackTemplate:
 
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down, also one that was never finished; its volume keeps what was installed."""
-        with self._alone():
+        with self._alone(progress.say):
             found = self.originals.look()
             making = self.making()
             if not making.machine.exists():
@@ -110,7 +110,7 @@ class OpenstackTemplate:
 
         Raises CumulusError; nothing new is left then, and the same one is promoted as before.
         """
-        with self._alone():
+        with self._alone(progress.say):
             original, flavor = self._built(), self._flavor()
             require_disk(self.settings, flavor, original.size_gb, "the template's volume")
             making = self._ready()
@@ -152,7 +152,7 @@ class OpenstackTemplate:
         Never the promoted one, the one before it, or one that a volume was made from. What attempts of this installation have
         left goes, too, and the volume of a former template when none of its snapshots is left. Raises CumulusError.
         """
-        with self._alone():
+        with self._alone(progress.say):
             self.making().canaries.clear(progress)
             self._clear_unfinished(progress)
             gone = []
@@ -256,8 +256,8 @@ class OpenstackTemplate:
         return making
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with exclusive(lock_of(self.settings.home), LOCK, LOCK_LIMIT_S):
+    def _alone(self, say: Say | None = None) -> Iterator[None]:
+        with turn(lock_of(self.settings.home), LOCK, say):
             yield
 
 
@@ -277,15 +277,9 @@ def is_at_work(home: Path) -> bool:
 
 @contextmanager
 def _interruption() -> Iterator[Callable[[], bool]]:
-    """Within the block Ctrl-C does not break off: the function says that it was typed, and it counts at the block's end."""
-    typed = threading.Event()
+    """Within the block no signal breaks off: the function says that one came, and it counts at the block's end."""
     if threading.current_thread() is not threading.main_thread():
-        yield typed.is_set
+        yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, lambda *_: typed.set())
-    try:
-        yield typed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if typed.is_set():
-        raise KeyboardInterrupt
+    with shielded() as shield:
+        yield lambda: shield.struck

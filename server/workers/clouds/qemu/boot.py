@@ -10,14 +10,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from server.errors import InfrastructureError
 from server.niceness import MACHINE, PATIENT, step_back
 from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu import memory
-from server.workers.clouds.qemu.accel import Accel, find_accel
+from server.workers.clouds.qemu.accel import VARIABLE, Accel, choose, give_up_kvm, prove_kvm
 from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.images import Image
@@ -29,6 +29,9 @@ LOGIN_POLL_S = 0.2
 START_LIMIT_S = 30.0
 # A clone that is not itself by then never will be: boot instead. Long, since a busy computer is no reason to boot.
 CLONE_LIMIT_S = 60.0
+# The same for the first machine with KVM, which takes a few seconds where KVM works; emulation is tried then.
+KVM_LIMIT_S = 60.0
+KVM_SHARE = 0.3  # of all the time that there is, at most
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 
@@ -67,13 +70,30 @@ class Booter:
             if (known := self.machines.find(spec.worker)) and known.ready and known.spec == spec:
                 return known
             self.machines.remove_locked(spec.guest)
-            attempt = _Attempt(self, spec, self.machines.image(spec.snapshot), find_accel(self.machines.home.accel), make_key())
             try:
-                return attempt.run(_Deadline(limit_s))
+                return self._bring_up(spec, _Deadline(limit_s))
             except InfrastructureError:
                 if self.machines.unwanted(spec.worker).exists():
                     self.machines.remove_locked(spec.guest)
                 raise
+
+    def _bring_up(self, spec: MachineSpec, deadline: "_Deadline") -> Machine:
+        """KVM that has brought up no machine yet is doubted: what it cannot do is tried by emulation at once."""
+        choice = choose(self.machines.home)
+        attempt = _Attempt(self, spec, self.machines.image(spec.snapshot), choice.accel, make_key())
+        if not choice.accel.is_kvm or choice.proven:
+            return attempt.run(deadline)
+        try:
+            doubted = _Deadline(deadline.left(min(KVM_LIMIT_S, deadline.limit_s * KVM_SHARE)))
+            machine = attempt.run(doubted if choice.may_fall_back else deadline)
+        except InfrastructureError as problem:
+            attempt.require_wanted()
+            if not choice.may_fall_back:
+                named = f"the setting accelerator ({VARIABLE}) is kvm; auto or tcg would emulate the machine"
+                raise InfrastructureError(f"{problem.message} ({named})") from None
+            return attempt.emulated(deadline, problem.message)
+        prove_kvm(self.machines.home)
+        return machine
 
 
 @dataclass(frozen=True)
@@ -99,10 +119,21 @@ class _Attempt:
             try:
                 return self._clone(_Deadline(deadline.left(CLONE_LIMIT_S)))
             except InfrastructureError as problem:
-                self._require_wanted()
+                self.require_wanted()
                 self.booter.machines.remove_locked(self.spec.guest)
                 reason = f"a clone failed: {problem.message}"
         return self._boot(deadline, f"cold: {reason}")
+
+    def emulated(self, deadline: _Deadline, why: str) -> Machine:
+        """The machine without KVM, which did not bring it up. That counts against KVM only if emulation does."""
+        self.booter.machines.drop(self.spec.guest)
+        if kept := memory.reserved_for(self.image, self.spec.shape, self.spec.worker):
+            kept.ram.unlink(missing_ok=True)  # nothing that the other attempt wrote is worth being kept
+        machine = replace(self, accel=self.accel.emulated()).run(deadline)
+        reason = f"KVM passed its test, but brought no machine up ({why})"
+        give_up_kvm(self.booter.machines.home, reason)
+        note = f"{reason}: machines are emulated, until the next boot of this computer"
+        return self._record(machine.model_copy(update={"note": note, "boot": f"{machine.boot}; {note}"}))
 
     def _unfit(self) -> str:
         if self.spec.persistent:
@@ -131,7 +162,7 @@ class _Attempt:
             qmp.run("migrate-incoming", uri=f"fd:{state}")
             _wait_running(qmp, deadline)
         except QmpError:
-            self._require_wanted()
+            self.require_wanted()
             if not (words := self._last_words()):  # it was killed: says nothing of the image
                 raise
             memory.withdraw(saved)
@@ -155,7 +186,8 @@ class _Attempt:
         create_overlay(backing, disk, self.spec.disk_gb)
         return disk
 
-    def _require_wanted(self) -> None:
+    def require_wanted(self) -> None:
+        """Raises InfrastructureError where somebody has asked for the machine's removal."""
         if self.booter.machines.unwanted(self.spec.worker).exists():
             raise InfrastructureError(f"{self.spec.worker} was removed while it was made")
 
@@ -163,7 +195,7 @@ class _Attempt:
         """``patient``: the machines of jobs go before this one."""
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, mode=0o700)
-        self._require_wanted()
+        self.require_wanted()
         command = qemu_command(self.spec.guest, self.accel, self.spec.shape, self.image, disk, ram, state is not None)
         with (self.folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
@@ -195,7 +227,8 @@ class _Attempt:
     def _introduce(
         self, process: "subprocess.Popen[bytes]", port: int, boot: str, deadline: _Deadline, ready: bool = True
     ) -> Machine:
-        machine = Machine(spec=self.spec, host_key=self.key.public, pid=process.pid, port=port, boot=boot)
+        made = {"pid": process.pid, "port": port, "boot": boot, "accel": self.accel}
+        machine = Machine(spec=self.spec, host_key=self.key.public).model_copy(update=made)
         self._record(machine)
         seed, name, login = self.booter.entropy(64).hex(), self.spec.worker, self.spec.ssh_public_key
         who = Identity(seed, name, host_key=self.key.private, authorized_key=login)

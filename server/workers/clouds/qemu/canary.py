@@ -73,6 +73,8 @@ class Canaries:
                 with progress.step(text) as step, Machines(self.home).followed(worker, step):
                     self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
+                if machine.note:
+                    progress.say(machine.note)
                 self._try(machine, image, trial, progress)
                 with progress.step("Saving the machine's memory", "MB") as step:
                     self._save(machine, image, place, step)
@@ -103,7 +105,7 @@ class Canaries:
         with Qmp.open(machines.folder(spec.worker) / "qmp") as qmp:
             memory.save_state(qmp, place, SAVE_LIMIT_S)
         machines.end(spec.guest)
-        made_of = memory.origin(find_accel(self.home.accel), spec.shape, image)
+        made_of = memory.origin(machine.accel or find_accel(self.home), spec.shape, image)
         memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2", _told(step))
 
     def _remove(self, worker: str) -> None:

@@ -17,6 +17,7 @@ from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worke
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.locks import is_held
 from server.workers.clouds.qemu import guest_shell
+from server.workers.clouds.qemu.accel import VARIABLE, accel_problems
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
@@ -51,10 +52,10 @@ class QemuCloud:
     def __init__(self, settings: Settings, server_id: str) -> None:
         self._settings = settings
         self._server_id = server_id
-        self._home = QemuHome(settings.home)
+        self._home = QemuHome(settings.home, settings.accelerator)
         self._machines = Machines(self._home)
         self._nfs = NfsServer(self._home.nfs, settings.storage / "data", settings.storage / "jobs", settings.nfs_port)
-        self._provider = SharedProvider(settings.home, settings.home / "terraform" / "provider.log")
+        self._provider = SharedProvider(settings.home, settings.home / "terraform" / "provider.log", settings.accelerator)
 
     @property
     def ssh_key(self) -> Path:
@@ -79,7 +80,7 @@ class QemuCloud:
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""
-        return setup_problems(self._settings.home)
+        return [*setup_problems(self._settings.home), *accel_problems(self._settings.accelerator)]
 
     def site_problems(self) -> list[str]:
         """This computer is the site."""
@@ -107,8 +108,9 @@ class QemuCloud:
             self._nfs.stop()
 
     def terraform_env(self) -> dict[str, str]:
-        """The mirror's configuration, and the provider that runs (started here where it does not)."""
-        return {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), "TF_REATTACH_PROVIDERS": self._provider.reattach()}
+        """The mirror's configuration, the provider that runs (started here where it does not), and what one of its own needs."""
+        own = {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), VARIABLE: str(self._settings.accelerator)}
+        return {**own, "TF_REATTACH_PROVIDERS": self._provider.reattach()}
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.

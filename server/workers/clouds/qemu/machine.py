@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.progress import Step, repeating
 from server.workers.clouds.locks import exclusive
+from server.workers.clouds.qemu.accel import Accel
 from server.workers.clouds.qemu.channel import ChannelError, run_in_guest
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import Image, read_image
@@ -57,7 +58,10 @@ class MachineSpec(BaseModel):
 
 
 class Machine(BaseModel):
-    """What is known of a machine, as written to ``machine.json``. ``ready``: it has its identity and takes logins."""
+    """What is known of a machine, as written to ``machine.json``. ``ready``: it has its identity and takes logins.
+
+    ``accel``: what it runs with; ``note``: what a person should know of that.
+    """
 
     spec: MachineSpec
     host_key: str
@@ -65,6 +69,8 @@ class Machine(BaseModel):
     port: int = 0
     boot: str = ""
     ready: bool = False
+    accel: Accel | None = None
+    note: str = ""
 
 
 class Machines:
@@ -113,6 +119,10 @@ class Machines:
         machine = self.find(guest.worker)
         if machine and machine.spec.persistent:
             _power_off(machine.pid, self.identity(guest.worker))
+        self.drop(guest)
+
+    def drop(self, guest: GuestName) -> None:
+        """The same for a machine that never came up: nothing on its disk is worth an end in order."""
         self.end(guest)
         shutil.rmtree(self.folder(guest.worker), ignore_errors=True)
 

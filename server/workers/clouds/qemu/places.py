@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.settings import Accelerator
+
 PROVIDER_ADDRESS = "cumulus.local/cumulus/qemu"
 PROVIDER_VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
 class QemuHome:
-    """The folders and files of one installation; ``home`` is ``$CUMULUS_HOME``."""
+    """The folders and files of one installation; ``home`` is ``$CUMULUS_HOME``. ``accelerator``: how its machines are to run."""
 
     home: Path
+    accelerator: Accelerator = Accelerator.AUTO
 
     @property
     def root(self) -> Path:
@@ -55,7 +58,7 @@ class QemuHome:
 
     @property
     def accel(self) -> Path:
-        """What the accelerator's probe found."""
+        """What is known of the accelerators."""
         return self.root / "accel.json"
 
     @property

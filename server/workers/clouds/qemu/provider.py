@@ -26,6 +26,7 @@ from tf.types import Bool, Number, String
 from tf.utils import Diagnostics
 
 from server.errors import CumulusError, InfrastructureError
+from server.settings import Accelerator
 from server.workers.clouds.qemu.boot import Booter
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.places import PROVIDER_ADDRESS, QemuHome
@@ -201,6 +202,6 @@ class QemuProvider(Provider):  # type: ignore[misc]
         return [MachineResource]
 
 
-def provider_at(home: Path) -> QemuProvider:
+def provider_at(home: Path, accelerator: Accelerator) -> QemuProvider:
     """The provider of the installation whose ``$CUMULUS_HOME`` is ``home``."""
-    return QemuProvider(QemuHome(home.resolve()))
+    return QemuProvider(QemuHome(home.resolve(), accelerator))

@@ -32,6 +32,8 @@ from tf.gen import (
 from tf.provider import ProviderServicer
 from tf.runner import _self_signed_cert
 
+from server.settings import Accelerator
+from server.workers.clouds.qemu.accel import VARIABLE
 from server.workers.clouds.qemu.provider import Call, QemuProvider, provider_at
 
 THREADS = 64  # machines in the making at once
@@ -117,9 +119,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Terraform provider for machines on this computer")
     arguments.add_argument("how", choices=("shared", "plugin"))
     arguments.add_argument("--home", type=Path, required=True, help="$CUMULUS_HOME")
+    arguments.add_argument("--accelerator", default=os.environ.get(VARIABLE) or Accelerator.AUTO, help=" or ".join(Accelerator))
     given = arguments.parse_args()
+    if given.accelerator not in set(Accelerator):
+        arguments.error(f"{VARIABLE} must be {' or '.join(Accelerator)}, not {given.accelerator}")
     serve = serve_shared if given.how == "shared" else serve_plugin
-    serve(provider_at(given.home))
+    serve(provider_at(given.home, Accelerator(given.accelerator)))
 
 
 if __name__ == "__main__":

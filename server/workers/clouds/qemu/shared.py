@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.settings import Accelerator
 
 STOP_GRACE_S = 1.0
 
@@ -18,8 +19,9 @@ STOP_GRACE_S = 1.0
 class SharedProvider:
     """One ``serve.py shared`` for the home; its standard input is held open as long as this object's owner lives."""
 
-    def __init__(self, home: Path, log: Path) -> None:
+    def __init__(self, home: Path, log: Path, accelerator: Accelerator = Accelerator.AUTO) -> None:
         self._home = home
+        self._accelerator = accelerator
         self._log = log
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
@@ -57,7 +59,8 @@ class SharedProvider:
         self._forget_socket()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "server.workers.clouds.qemu.serve", "shared", "--home", str(self._home)]
+            program = [sys.executable, "-m", "server.workers.clouds.qemu.serve", "shared"]
+            command = [*program, "--home", str(self._home), "--accelerator", self._accelerator]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -21,12 +21,12 @@ from server.workers.clouds.qemu.setup import build_problems
 from server.workers.clouds.qemu.snapshot import Snapshots
 from server.workers.clouds.qemu.warming import NEXT, SNAPSHOT
 from server.workers.clouds.ssh import Login, run_over_ssh, ssh_command
+from server.workers.clouds.turns import Say, turn
 from server.workers.terraform import Module, terraform_binary
 
 INFRA = CHECKOUT / "infra"
 BOOT_LIMIT_S = 300.0
 STOP_LIMIT_S = 180.0
-LOCK_LIMIT_S = 5.0
 GIVE_WAY_LIMIT_S = 30.0
 LEASE_LIMIT_S = 60.0
 UNTIL_STOPPED = "echo 4000000000 > /run/cumulus-lease"  # no lease ends before the administrator is done
@@ -60,11 +60,11 @@ class QemuTemplate:
     def __init__(self, settings: Settings, cloud: Surroundings) -> None:
         self._settings = settings
         self._cloud = cloud
-        self._home = QemuHome(settings.home)
+        self._home = QemuHome(settings.home, settings.accelerator)
 
     def build(self, progress: Progress, *, fresh: bool = False) -> None:
         """Make the template's disk with the apps on it; does nothing where there is one, unless ``fresh``."""
-        with self._alone():
+        with self._alone(progress.say):
             if not fresh and self.exists():
                 progress.say("There is a template already")
                 return
@@ -81,7 +81,7 @@ class QemuTemplate:
 
     def boot(self, progress: Progress) -> str:
         """Start the template's machine; returns the command that logs in on it."""
-        with self._alone(), self._started():
+        with self._alone(progress.say), self._started():
             read_image(self._home.template)
             with progress.step("Booting the template's machine") as step, Machines(self._home).followed(TEMPLATE, step):
                 variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
@@ -94,13 +94,13 @@ class QemuTemplate:
 
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down; its disk stays."""
-        with self._alone():
+        with self._alone(progress.say):
             if not self._shut_down(progress):
                 progress.say("The template's machine does not run")
 
     def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well."""
-        with self._alone(), self._started():
+        with self._alone(progress.say), self._started():
             self._shut_down(progress)
             return self._snapshots().take(self._flavor(), trial, progress)
 
@@ -115,7 +115,7 @@ class QemuTemplate:
 
     def prune(self, keep: int, progress: Progress) -> list[str]:
         """Remove all but the newest ``keep``; returns the names of those that are gone."""
-        with self._alone():
+        with self._alone(progress.say):
             before = self._snapshots().listed()
             with progress.step("Removing snapshots that nobody needs"):
                 self._snapshots().prune(keep)
@@ -168,8 +168,8 @@ class QemuTemplate:
             self._cloud.stop()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """What a controller makes on demand beside its jobs gives way within seconds."""
+    def _alone(self, say: Say | None = None) -> Iterator[None]:
+        """After other people's commands; what a controller makes on demand beside its jobs gives way within seconds."""
         lock = self._home.snapshot_lock
-        with exclusive(lock, NEXT, LOCK_LIMIT_S), exclusive(lock, SNAPSHOT, GIVE_WAY_LIMIT_S):
+        with turn(lock, NEXT, say), exclusive(lock, SNAPSHOT, GIVE_WAY_LIMIT_S):
             yield

@@ -112,7 +112,7 @@ class Warming:
 def missing(home: QemuHome, shape: Shape) -> str:
     """Why a machine of that shape, made now, would have to boot; "" if it would not. Raises TemplateMissing, SetupMissing."""
     image = read_image(home.current)
-    return memory.unfit(memory.memory_image(image, shape), memory.origin(find_accel(home.accel), shape, image), image)
+    return memory.unfit(memory.memory_image(image, shape), memory.origin(find_accel(home), shape, image), image)
 
 
 def require_room(shape: Shape, room: Room) -> None:

@@ -8,6 +8,7 @@ from tf.iface import CreateContext, ReadContext
 from tf.utils import Diagnostics
 
 from server.workers.clouds.qemu import boot
+from server.workers.clouds.qemu.accel import Choice
 from server.workers.clouds.qemu.machine import Machine, MachineSpec
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.provider import Call, MachineResource, QemuProvider
@@ -29,7 +30,7 @@ PLANNED: dict[str, Any] = {
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuProvider:
-    monkeypatch.setattr(boot, "find_accel", lambda _: ACCEL)
+    monkeypatch.setattr(boot, "choose", lambda _: Choice(ACCEL))
     return QemuProvider(QemuHome(tmp_path))
 
 

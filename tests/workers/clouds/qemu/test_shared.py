@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +63,11 @@ def test_one_that_is_at_work_is_not_waited_for_and_not_killed(provider: SharedPr
     os.kill(pid, signal.SIGCONT)
     eventually(lambda: ended(pid))
     assert not socket.parent.exists()
+
+
+def test_a_wrong_accelerator_is_one_line_to_a_plain_terraform_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server.workers.clouds.qemu.serve", "plugin", "--home", str(tmp_path)]
+    environment = {**os.environ, "CUMULUS_ACCELERATOR": "nonsense"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "CUMULUS_ACCELERATOR must be auto or kvm or tcg, not nonsense" in done.stderr
