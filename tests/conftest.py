@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from server.app import Controller, make_controller
@@ -20,6 +21,10 @@ from server.workers.clouds.local import LocalCloud
 
 TEST_APPS = Path(__file__).parent / "apps"
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nm1.8xlarge\t2\t2\t2\nm1.heavy\t9\t8\t64\nMAX_ACCUMULATED_WEIGHT = 4\n"
+
+# How long an example takes says nothing where several workers share two processors.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,8 @@
 """The desktop client's REST, called with raw bytes over a socket as it calls, not with a friendly test client."""
 
-import contextlib
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -12,12 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from waitress import create_server
 
-from server.api.unread import Channel
-from server.app import Controller, create_app
+from server.app import Controller
 from server.models import Job
 from server.states import JobState
+from tests.api.serving import listening
 from tests.conftest import submission
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
@@ -77,19 +74,8 @@ class Wire:
 
 @pytest.fixture
 def wire(controller: Controller) -> Iterator[Wire]:
-    server = create_server(create_app(controller), host="127.0.0.1", port=0, threads=4)
-    server.channel_class = Channel
-
-    def run() -> None:
-        with contextlib.suppress(OSError):  # its socket is closed under it at the end
-            server.run()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield Wire(server.effective_port)
-    server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(5)
+    with listening(controller) as port:
+        yield Wire(port)
 
 
 def finished(controller: Controller, **changes: str) -> Job:

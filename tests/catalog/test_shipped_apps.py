@@ -15,6 +15,7 @@ from server.catalog.command import Variables, render
 from server.catalog.files import StepResult
 from server.catalog.model import Conditional, Item
 from server.catalog.values import check_settings, input_files
+from server.catalog.workflows import FilledStep, preset_values
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion
 
@@ -71,7 +72,8 @@ def test_the_example_of_a_workflow_says_what_the_example_s_forms_do() -> None:
         preset.name: form[preset.name] for preset in filtering.presets
     }
     assert search.app == FORM["app_id"]
-    files = input_files(comet(), {**FORM, **{preset.name: [preset.value] for preset in search.presets}})
+    values = preset_values(search.presets, comet(), [FilledStep(CATALOG.get(filtering.app), form)])
+    files = input_files(comet(), {**FORM, **values})
     assert files[0].result == StepResult(0, "BSA1.mzML")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -314,8 +315,9 @@ def wait(true: Callable[[], bool], limit_s: float, words: Callable[[], str]) -> 
 
 
 def mentions(process: psutil.Process, path: Path) -> bool:
-    """Whether a process has to do with a folder: by its command line or the folder that it works in."""
+    """Whether a process has to do with a folder (and not with job-1-2 beside job-1): by its command line or where it works."""
+    named = re.compile(re.escape(str(path)) + r"(?![\w.-])")
     try:
-        return str(path) in " ".join(process.cmdline()) or process.cwd().startswith(str(path))
+        return any(map(named.search, process.cmdline())) or Path(process.cwd()).is_relative_to(path)
     except (psutil.Error, OSError):
         return False

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from peewee import OperationalError
-from waitress import create_server
 
-from server.app import Controller, create_app, make_controller
+from server.app import Controller, make_controller
 from server.jobs.troubles import PATIENCE_S
 from server.models import Job, living_workers
 from server.settings import Settings
 from server.states import JobState, Reason
 from server.storage.folders import JobFolder
 from server.workers.clouds.local import LocalCloud
+from tests.api.serving import listening
 from tests.conftest import eventually, state_of, submission
 
 GOOD_RESULT = '{"attempt": 1, "exit_code": 0, "stage": "done"}'
@@ -161,19 +161,17 @@ def at_work(controller: Controller) -> Iterator[None]:
 @contextmanager
 def served(controller: Controller) -> Iterator[Callable[[str], tuple[int, bytes]]]:
     """What asks the controller over a socket; fails where an answer takes a second."""
-    server = create_server(create_app(controller), host="127.0.0.1", port=0, threads=4)
-    threading.Thread(target=server.run, daemon=True).start()
+    with listening(controller) as port:
 
-    def ask(path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=1)
-        connection.request("GET", path)
-        response = connection.getresponse()
-        answer = response.status, response.read()
-        connection.close()
-        return answer
+        def ask(path: str) -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", path)
+            response = connection.getresponse()
+            answer = response.status, response.read()
+            connection.close()
+            return answer
 
-    yield ask
-    server.close()
+        yield ask
 
 
 def a_job(controller: Controller, state: JobState, clock: Clock, **changes: str) -> Job:

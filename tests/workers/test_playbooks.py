@@ -183,7 +183,7 @@ def test_a_second_run_in_one_place_takes_its_own_variables(playbooks: Playbooks,
 
 def at_work_in(directory: Path) -> list[psutil.Process]:
     """Processes that are of the play in that folder, whoever started them."""
-    living = (one for one in psutil.process_iter() if one.status() != psutil.STATUS_ZOMBIE)
+    living = (one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE)
     return [one for one in living if _works_in(one, directory)]
 
 

@@ -1,6 +1,7 @@
 """Images and memory images made of a few bytes, for tests that start no machine."""
 
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,11 @@ from server.workers.clouds.qemu.images import Image, describe_image
 ACCEL = Accel("7.2.22", TCG, "max", "")
 SHAPE = Shape(1, 1024, 20)
 QCOW2 = b"QFI\xfb\x00\x00\x00\x03" + bytes(16) + (3 << 30).to_bytes(8, "big")
+
+
+def unique_server() -> str:
+    """An installation's id that no other test has: a machine is found by its process's name, in all of this computer."""
+    return f"c{uuid.uuid4().hex[:12]}"
 
 
 def make_image(folder: Path, created: float = 1000.0, recipe: str = "recipe") -> Image:

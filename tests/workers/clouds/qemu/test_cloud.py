@@ -17,14 +17,15 @@ from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from tests.conftest import eventually
-from tests.workers.clouds.qemu.building import make_image
+from tests.workers.clouds.qemu.building import make_image, unique_server
 
+SERVER = unique_server()
 FLAVOR = Flavor("m1.small", 1, 1, 1, disk_gb=7)
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> QemuCloud:
-    return QemuCloud(Settings(home=tmp_path), "0123456789ab")
+    return QemuCloud(Settings(home=tmp_path), SERVER)
 
 
 def promote(folder: Path, home: Path, made_from: str) -> None:
@@ -67,7 +68,7 @@ def test_a_snapshot_that_was_never_finished_is_listed_and_can_be_removed(cloud: 
 
 def test_the_memory_of_a_machine_is_that_of_its_process(cloud: QemuCloud) -> None:
     assert cloud.memory_use("job-1") is None
-    mark = GuestName("0123456789ab", "job-1").mark
+    mark = GuestName(SERVER, "job-1").mark
     machine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
     try:
         eventually(lambda: cloud.memory_use("job-1") is not None)
@@ -88,7 +89,7 @@ def test_how_a_machine_would_start_is_told_with_the_reason(cloud: QemuCloud, tmp
 
 def test_the_machine_of_another_installation_is_not_listed_and_cannot_be_ended(cloud: QemuCloud, tmp_path: Path) -> None:
     """A process with the words of a machine that another installation on this computer has, with the name of one of ours."""
-    mark = GuestName("fedcba987654", "job-1").mark
+    mark = GuestName(unique_server(), "job-1").mark
     foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
     try:
         assert cloud.resources() == []

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from server.workers.clouds.qemu.process import GuestName, carries, end_process, find_process, guests_of
+from tests.workers.clouds.qemu.building import unique_server
 
-SERVER = "ctest0process"
+SERVER = unique_server()
 
 
 def sleeper(name: GuestName, stubborn: bool = False) -> "subprocess.Popen[bytes]":

@@ -11,10 +11,10 @@ from server.workers.clouds.qemu import boot
 from server.workers.clouds.qemu.machine import Machine, MachineSpec
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.provider import Call, MachineResource, QemuProvider
-from tests.workers.clouds.qemu.building import ACCEL, make_image
+from tests.workers.clouds.qemu.building import ACCEL, make_image, unique_server
 
 PLANNED: dict[str, Any] = {
-    "server_id": "ctest0provider",
+    "server_id": unique_server(),
     "worker": "job-1",
     "snapshot": "1",
     "cpus": 1,

@@ -23,7 +23,7 @@ from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.snapshot import Snapshots, half_made, remove_half_made
 from tests.conftest import eventually
-from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk
+from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk, unique_server
 
 SMALL = Flavor("m1.small", 1, 1, 1)
 
@@ -56,7 +56,7 @@ class Untried(Canaries):
 
 def variables(worker: str, flavor: Flavor, snapshot: str) -> dict[str, object]:
     return {
-        "server_id": "ctest",
+        "server_id": unique_server(),
         "worker": worker,
         "cpus": flavor.cpus,
         "memory_gb": flavor.memory_gb,

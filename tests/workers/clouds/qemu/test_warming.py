@@ -23,7 +23,7 @@ from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.warming import NEXT, SNAPSHOT, Room, Warming, missing, prune
 from tests.conftest import eventually
-from tests.workers.clouds.qemu.building import ACCEL, SHAPE, make_image, make_memory
+from tests.workers.clouds.qemu.building import ACCEL, SHAPE, make_image, make_memory, unique_server
 
 SMALL = Flavor("m1.small", 1, 1, 1)
 PLENTY = Room(total=24 << 30, available=20 << 30)
@@ -78,7 +78,7 @@ def machine(home: QemuHome) -> Iterator[Machine]:
     """A process that looks like a machine of snapshot 1."""
     key = "ssh-ed25519 AAAA"
     size = {"cpus": SHAPE.cpus, "memory_mb": SHAPE.memory_mb, "disk_gb": SHAPE.disk_gb}
-    spec = MachineSpec(server_id="ctest", worker="job-1", snapshot="1", ssh_public_key=key, **size)
+    spec = MachineSpec(server_id=unique_server(), worker="job-1", snapshot="1", ssh_public_key=key, **size)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", spec.guest.argument])
     machines = Machines(home)
     machines.folder("job-1").mkdir(parents=True)
