@@ -56,7 +56,7 @@ class Following:
                 if status in FINAL:
                     return status
                 message = last_line(self.machine()) if status == "PREPARING" else ""
-                step.note(f"{phase}: {message}" if message else phase)
+                step.note(message or phase)
                 last = status
                 self.pause(LOOK_S)
 

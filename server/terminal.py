@@ -23,7 +23,7 @@ from server.progress import Counter, Lines, Progress, Step, duration
 
 FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 FRAMES_PER_S = 8
-LEAST_TEXT, LEAST_NOTE, LEAST_BAR, MOST_BAR = 10, 8, 10, 30
+LEAST_TEXT, LEAST_NOTE, MOST_NOTE, LEAST_BAR, MOST_BAR = 10, 8, 40, 10, 30
 UNBOUNDED = 1_000_000  # cells
 END_OF_LINE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 NO_LIVE_LINES = ("", "dumb", "unknown")  # values of TERM
@@ -138,7 +138,10 @@ def live_line(counter: Counter, now: float, width: int, *, ascii_only: bool = Fa
     tail = next((one for one in _tails(counter, duration(spent)) if len(one) + LEAST_TEXT + 3 <= width), "")
     text = _cut(counter.text, width - len(tail) - (3 if tail else 2), dots)
     line = Text(f"{frame} {text}", style="bold", no_wrap=True, overflow="crop", end="\n")
-    if counter.total and (cells := min(MOST_BAR, width - line.cell_len - len(tail) - 2)) >= LEAST_BAR:
+    room = width - line.cell_len - len(tail) - 2
+    if counter.total and room >= LEAST_BAR:
+        # The note goes before a longer bar.
+        cells = max(LEAST_BAR, min(MOST_BAR, room - 2 - min(MOST_NOTE, cell_len(counter.latest))))
         line.append(" ").append_text(_bar(counter.done / counter.total, cells, ascii_only=ascii_only))
     line.append(f" {tail}" if tail else "", style="not bold")
     if counter.latest and (room := width - line.cell_len - 2) >= LEAST_NOTE:

@@ -58,6 +58,14 @@ def test_with_room_a_live_line_says_all_and_has_a_bar() -> None:
     assert text.endswith("OpenBSD Secure Shell server.")
 
 
+def test_what_it_is_at_goes_before_a_longer_bar() -> None:
+    counter = Counter("Trying the apps", "apps", 100.0, 2, 5)
+    counter.note("featurefindercentroided_2.6.0")
+    text = live_line(counter, 136.0, 79).plain
+    assert text.endswith("  featurefindercentroided_2.6.0")
+    assert text.count("━") + text.count("─") == 12
+
+
 def test_a_bar_is_as_long_as_what_is_done() -> None:
     full, half = (live_line(copying(done), 100.0, 150).plain for done in (800, 400))
     assert full.count("━") == half.count("━") * 2 == half.count("━") + half.count("─")

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from scripts.psms import Psm
 from scripts.showing import Following, Log, machine_message, next_steps, show_log_line
-from server.progress import Lines
+from server.progress import Counter, Lines, Step
 from server.settings import CloudName, Settings
 from tests.screen import run_python
 
@@ -26,12 +27,11 @@ class Job:
     rows: list[tuple[str, str]]
     now: float = 100.0
     told: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
-    def follow(self, message: str = "") -> str:
+    def follow(self) -> str:
         states = iter(self.rows)
         progress = Lines(self.told.append, lambda: self.now)
-        following = Following(progress, lambda: self._row(states), lambda: message, lambda: self.now, self._pause)
+        following = Following(progress, lambda: self._row(states), str, lambda: self.now, self._pause)
         return following.follow(7, 100.0)
 
     def _row(self, states: Iterator[tuple[str, str]]) -> dict[str, object]:
@@ -56,6 +56,27 @@ def test_phases_and_log_lines_are_shown_once_each_in_their_order() -> None:
         "   4.0 s  done",
         "Job 7: 4 s",
     ]
+
+
+def test_while_a_machine_is_made_its_latest_message_is_what_the_job_is_at() -> None:
+    stage = Job([("PENDING", ""), ("PREPARING", ""), ("RUNNING", ""), ("DONE", "")])
+    counters: list[Counter] = []
+
+    class Kept(Lines):
+        @contextmanager
+        def step(self, text: str, unit: str = "") -> Iterator[Step]:
+            counters.append(Counter(text, unit, 0.0))
+            yield counters[0]
+
+    states, latest = iter(stage.rows), list[str]()
+    following = Following(
+        Kept(stage.told.append),
+        lambda: dict(zip(("status", "log"), next(states), strict=True)),
+        lambda: "[  OK  ] Started \x1b[1mssh\x1b[0m\r\n",
+        pause=lambda _: latest.append(counters[0].latest),
+    )
+    following.follow(7, 0.0)
+    assert latest == ["waiting for its files and a machine", "[ OK ] Started ssh", "running"]
 
 
 def test_the_log_of_another_attempt_is_shown_from_its_begin() -> None:

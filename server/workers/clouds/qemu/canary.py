@@ -96,7 +96,7 @@ class Canaries:
         if trial.programs:
             image.write_programs(found)
         script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))
-        with progress.step("Mounting the storage there once") as step, Machines(self.home).followed(machine.spec.worker, step):
+        with progress.step("Mounting the storage there once"):
             run_over_ssh(login, script, WARM_LIMIT_S)
 
     def _save(self, machine: Machine, image: Image, place: memory.MemoryImage, step: Step) -> None:
