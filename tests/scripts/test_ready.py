@@ -13,6 +13,7 @@ from scripts import ready
 from scripts.lifetime import one_demo
 from server.catalog.apps import Catalog
 from server.errors import TemplateMissing
+from server.progress import Lines
 from server.settings import CHECKOUT
 
 READY = ["env", "--default-signal", sys.executable, "-m", "scripts.ready"]
@@ -48,7 +49,7 @@ class Beside:
 def test_a_snapshot_that_another_command_made_meanwhile_will_do(others: bool, made: int) -> None:
     cloud: Any = Beside()
     cloud.others = others
-    ready.ensure_snapshot(cloud, Catalog(CHECKOUT / "tests" / "apps"))
+    ready.ensure_snapshot(cloud, Catalog(CHECKOUT / "tests" / "apps"), Lines(print))
     assert cloud.made == made
 
 
