@@ -4,6 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 CLOUD ?= qemu
+CLOUDS := qemu openstack local
+ifneq ($(words $(CLOUD)) $(filter $(CLOUDS),$(CLOUD)),1 $(strip $(CLOUD)))
+$(error CLOUD can be qemu, openstack or local; '$(CLOUD)' is none of them)
+endif
 export CUMULUS_CLOUD := $(CLOUD)
 # The NFS server and the template's build need root rights.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo -E env "PATH=$(PATH)"))
