@@ -10,7 +10,7 @@ $(error CLOUD can be qemu, openstack or local; '$(CLOUD)' is none of them)
 endif
 export CUMULUS_CLOUD := $(CLOUD)
 # The NFS server and the template's build need root rights.
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo -E env "PATH=$(PATH)"))
+AS_ROOT := $(if $(filter qemu,$(CLOUD)),scripts/as-root.sh)
 PYTHON := $(AS_ROOT) .venv/bin/python
 CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
@@ -42,7 +42,7 @@ test: setup-dev lint ## Run all checks and tests (real VMs among them)
 	@$(PYTHON) -m pytest tests
 
 test-openstack: setup-dev ## Whole lives of jobs on the OpenStack cloud of OS_CLOUD (tests/openstack/conftest.py says what it needs)
-	@$(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)") .venv/bin/python -m pytest -m openstack tests/openstack
+	@scripts/as-root.sh .venv/bin/python -m pytest -m openstack tests/openstack
 
 faults: setup-dev ## The long fault suite: every kill point, a thousand lives under random faults; writes docs/reliability.md
 	@$(PYTHON) -m tests.faults
