@@ -4,10 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 CLOUD ?= qemu
+CLOUDS := qemu openstack local
+ifneq ($(words $(CLOUD)) $(filter $(CLOUDS),$(CLOUD)),1 $(strip $(CLOUD)))
+$(error CLOUD can be qemu, openstack or local; '$(CLOUD)' is none of them)
+endif
 export CUMULUS_CLOUD := $(CLOUD)
 export STARTED := $(shell date +%s)
 # The NFS server and the template's build need root rights.
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(if $(filter qemu,$(CLOUD)),sudo -E env "PATH=$(PATH)"))
+AS_ROOT := $(if $(filter qemu,$(CLOUD)),scripts/as-root.sh)
 PYTHON := $(AS_ROOT) .venv/bin/python
 CUMULUS := $(AS_ROOT) .venv/bin/cumulus
 
@@ -45,7 +49,7 @@ test-all: setup-dev ## The same with the slow sweeps (a thousand lives under fau
 	@$(PYTHON) -m tests all
 
 test-openstack: setup-dev ## Whole lives of jobs on the OpenStack cloud of OS_CLOUD (tests/openstack/conftest.py says what it needs)
-	@$(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)") .venv/bin/python -m pytest -m openstack tests/openstack
+	@scripts/as-root.sh .venv/bin/python -m pytest -m openstack tests/openstack
 
 faults: setup-dev ## The long fault suite: every kill point, a thousand lives under random faults; writes docs/reliability.md
 	@$(PYTHON) -m tests.faults

