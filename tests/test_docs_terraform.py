@@ -19,6 +19,8 @@ from server.states import WorkerState
 from server.workers.terraform import Module, terraform_binary
 from tests.workers.test_terraform import hold
 
+pytestmark = pytest.mark.system
+
 OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
 SECTION = OPERATIONS.partition("## Looking at machines with plain terraform\n")[2].partition("\n## ")[0]
 FIRST, *TROUBLES = re.split(r"^### ", SECTION, flags=re.MULTILINE)

@@ -19,6 +19,8 @@ from server.installation import running_controller
 from server.settings import CHECKOUT
 from tests.conftest import eventually
 
+pytestmark = pytest.mark.system
+
 PAGE = (CHECKOUT / "examples" / "own-file.md").read_text()
 CHOICE, BY_COMMAND, BY_CURL, BY_WORKFLOW = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 EXAMPLE = CHECKOUT / "examples" / "bsa"

@@ -23,6 +23,8 @@ from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import FLAVORS, TEST_APPS, eventually
 
+pytestmark = pytest.mark.system
+
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 FORM = {"text": "hello", "seconds": "0", "outcome": "ok", "inputs": ["/far/away/a.txt"]}
 

@@ -24,6 +24,8 @@ from tests.agent.conftest import Lab
 from tests.agent.hearing import Hearing
 from tests.agent.sshd import Sshd
 
+pytestmark = pytest.mark.system
+
 AGENT = str(Path(sys.executable).with_name("cumulus-agent"))
 SIZE = 8_000_000
 SLOW_KIB = 4_000  # two seconds for the file

@@ -23,6 +23,8 @@ from agent.target import read_target
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.sshd import Sshd, free_port, make_key
 
+pytestmark = pytest.mark.system
+
 STRANGE = [
     "plain.raw",
     "with blanks  two.raw",

@@ -10,6 +10,8 @@ import pytest
 from server.installation import running_controller
 from tests.test_serve import environment, server
 
+pytestmark = pytest.mark.system
+
 __all__ = ["environment", "server"]
 
 SIZE = 3_000_000_000  # more than 31 bits count

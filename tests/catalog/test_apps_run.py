@@ -15,6 +15,8 @@ from server.settings import CHECKOUT
 from server.storage.conversions import conversion
 from tests.catalog.forms import CATALOG, untouched_form
 
+pytestmark = pytest.mark.system
+
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 MSCONVERT = "msconvert_3.0.18342"
 XTANDEM = "xtandem_2017.2.1.4"

@@ -18,6 +18,8 @@ from tests.faults.lab import Lab, mentions, wait
 from tests.faults.promises import check
 from tests.workers.test_terraform import hold
 
+pytestmark = pytest.mark.system
+
 FLAVOR = Flavor("light", 1, 1, 1)
 
 

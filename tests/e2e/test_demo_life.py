@@ -22,6 +22,7 @@ from tests.conftest import eventually
 from tests.e2e.test_demo import left_running
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.skipif(shutil.which("comet-ms") is None, reason="comet-ms is not installed"),
     pytest.mark.timeout(240),
 ]

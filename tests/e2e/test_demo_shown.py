@@ -16,6 +16,7 @@ from tests.e2e.test_demo import DEMO, left_running
 from tests.screen import on_terminal
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.skipif(shutil.which("comet-ms") is None, reason="comet-ms is not installed"),
     pytest.mark.timeout(240),
 ]

@@ -14,7 +14,7 @@ from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from tests.e2e.conftest import wait_for
 
-pytestmark = pytest.mark.xdist_group("controllers")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("controllers")]
 
 
 @pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])

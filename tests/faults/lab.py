@@ -58,6 +58,7 @@ class Lab:
     process: "subprocess.Popen[bytes] | None" = None
     kills: int = 0
     to_die_at: list[str] = field(default_factory=list)
+    _made: tuple[dict[str, Any], Settings] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,12 @@ class Lab:
 
     @property
     def settings(self) -> Settings:
-        """The controller's settings."""
+        """The controller's settings. They are asked for at every look, and made anew only where something else is given."""
+        if self._made is None or self._made[0] != self.given:
+            self._made = dict(self.given), self._make_settings()
+        return self._made[1]
+
+    def _make_settings(self) -> Settings:
         return Settings(
             home=self.root / "home",
             cloud=CloudName.LOCAL,

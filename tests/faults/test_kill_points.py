@@ -15,7 +15,7 @@ for _name, _scenario in SCENARIOS.items():
     for _change in _scenario.covers:
         FIRST.setdefault(_change, _name)
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from server.states import JobState, Reason
 from tests.faults.figures import record
 from tests.faults.toy import TROUBLES, Crash, Inline, Machine, ToyCloud, ToyFleet, World
 
+pytestmark = pytest.mark.system
+
 LIMIT, LONG = 4, 1000
 FLAVORS = f"NAME\tWEIGHT\tCPU\tRAM\nlight\t1\t1\t1\nheavy\t3\t2\t2\nMAX_ACCUMULATED_WEIGHT = {LIMIT}\n"
 APPS = Path(__file__).parents[1] / "apps"

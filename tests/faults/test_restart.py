@@ -29,7 +29,7 @@ MANY = 50
 ADOPTION_LIMIT_S = 5.0
 STOP_LIMIT_S = 10.0
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from tests.faults.figures import record
 from tests.faults.storm import Storm, lab_for
 
-SHORT, LONG = 50, 1000
+SHORT, LONG = 30, 1000
 
-pytestmark = pytest.mark.timeout(7200)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(7200)]
 
 
 def rage(root: Path, number: int, seed: int, *, erasing: bool) -> None:

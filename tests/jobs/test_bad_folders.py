@@ -22,6 +22,8 @@ from server.workers.clouds.local import LocalCloud
 from tests.api.serving import listening
 from tests.conftest import eventually, state_of, submission
 
+pytestmark = pytest.mark.system
+
 GOOD_RESULT = '{"attempt": 1, "exit_code": 0, "stage": "done"}'
 SPARSE_BYTES = 5_000_000_000
 LONG_AGO_S = 1000.0

@@ -15,6 +15,8 @@ from server.states import JobState, Reason
 from server.storage import conversions
 from tests.conftest import eventually, state_of, submission, turning
 
+pytestmark = pytest.mark.system
+
 APP = """\
 <tool id="join_1.0" name="Join" version="1.0" category="Tests" description="Joins mzML files"
       command="true;" end_tag="" version_command="echo 1.0">

@@ -20,6 +20,8 @@ from server.states import JobState, Reason, WorkerState
 from server.workers.clouds.local import RUNNER, LocalCloud
 from tests.conftest import eventually, state_of, submission, turning
 
+pytestmark = pytest.mark.system
+
 RUNNING = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
 FAILING = '{"text": "hello", "seconds": "0", "outcome": "fail"}'
 

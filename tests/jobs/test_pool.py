@@ -18,6 +18,8 @@ from server.states import JobState, WorkerState
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import eventually, state_of, submission, turning
 
+pytestmark = pytest.mark.system
+
 SMALL, LARGE = "m1.4xlarge", "m1.8xlarge"  # they weigh 1 and 2; the limit is 4
 LONG = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
 

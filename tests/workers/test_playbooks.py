@@ -16,6 +16,8 @@ from server.workers.playbooks import Playbooks, PlayOutcome, _works_in
 from server.workers.preloaded import Preloaded
 from server.workers.reach import Host
 
+pytestmark = pytest.mark.system
+
 HERE = Host("job-7", "shell")
 START = "cumulus_start_command"
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from server.workers.playbooks import Playbooks
 from server.workers.reach import Host
 from server.workers.preloaded import Preloaded
+
+pytestmark = pytest.mark.system
 playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=Preloaded()), Path(sys.argv[2])
 playbooks.announce(directory, Host("job-7", "shell"))
 playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "shell")

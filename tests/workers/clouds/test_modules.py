@@ -12,6 +12,8 @@ from server.workers.clouds.qemu.mirror import install_mirror
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.terraform import terraform_binary
 
+pytestmark = pytest.mark.system
+
 MODULES = CHECKOUT / "infra" / "terraform"
 NAMES = ("qemu/worker", "qemu/template", "local/worker", "local/template")
 

@@ -12,6 +12,8 @@ from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
 from tests.workers.clouds.openstack.double import CINDER, Double
 
+pytestmark = pytest.mark.system
+
 
 def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(built: Site) -> None:
     assert built.take() == "cumulus-template-1"

@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,12 @@ from server.workers.clouds.qemu import nfs
 from server.workers.clouds.qemu.nfs import NfsServer
 
 REASON = "needs root rights and nfs-ganesha"
-real = pytest.mark.skipif(os.geteuid() != 0 or shutil.which(nfs.GANESHA) is None, reason=REASON)
+
+
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that starts the server itself."""
+    there = os.geteuid() == 0 and shutil.which(nfs.GANESHA) is not None
+    return pytest.mark.system(pytest.mark.skipif(not there, reason=REASON)(test))
 
 
 @pytest.fixture
