@@ -20,7 +20,7 @@ wanted=()
 optional=(tandem-mass topp)
 for cloud in "$@"; do
   case $cloud in
-    qemu) wanted+=(qemu-system-x86 qemu-utils debootstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs) ;;
+    qemu) wanted+=(qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs) ;;
     openstack) wanted+=(openssh-client rsync) ;;
     local) wanted+=(comet-ms libpwiz-tools openssh-client openssh-server rsync "${optional[@]}") ;;
     *) say "setup.sh: no packages are known for '$cloud'"; exit 2 ;;

@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     )
     warm_images_max_age_days: PositiveInt = Field(30, description="Days that a memory image made so is kept without being used")
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
-    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
+    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: Debian's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
     template_variables: dict[str, Any] = Field(
         {}, description='Variables for the roles of the template, such as {"apps_packages": ["comet-ms"]}'
