@@ -43,12 +43,13 @@ PROXY_LIMIT_S = 20.0
 NEW = re.compile(r"^\d+ upgraded, (\d+) newly installed")
 DOWNLOADING = re.compile(r"Get:\d+ \S+ \S+ \S+ (\S+)")
 LAST_STAGE = "I: installing remaining packages"
+ERRORS = ("E: ", "dpkg: error", "dpkg-deb: error")
 UNKNOWN_PACKAGE = re.compile(r"E: (?:Unable to locate package|Package) '?([a-z0-9][a-z0-9.+-]*)")
 NO_ANSWER = re.compile(
     r"Could not resolve|Temporary failure resolving|Could not connect|Unable to connect|Cannot initiate the connection"
     r"|Connection failed|Connection timed out|Connection refused|Network is unreachable"
 )
-NO_RELEASE = re.compile(r"does not have a Release file|404 +Not Found")
+NO_RELEASE = re.compile(r"does not have a Release file")
 UNSIGNED = re.compile(r"NO_PUBKEY|is not signed|couldn't be verified")
 
 
@@ -95,8 +96,12 @@ class Debian:
         except InfrastructureError as problem:
             with log.open(errors="replace") as file:
                 file.seek(began)
-                known = self._explain(file)
-            raise (PackagesUnavailable(f"{known} (all of it: {log})") if known else problem) from None
+                errors = [line.strip() for line in file if line.startswith(ERRORS)]
+            if known := self._explain(errors):
+                raise PackagesUnavailable(f"{known} (all of it: {log})") from None
+            raise InfrastructureError(
+                f"mmdebstrap failed: {errors[0]} (all of it: {log})" if errors else problem.message
+            ) from None
 
     def _command(self, root: Path) -> list[str]:
         return [
@@ -114,10 +119,10 @@ class Debian:
         own = {"TMPDIR": str(temporary), "INITRD": "No", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         return {**os.environ, **proxies, **own}
 
-    def _explain(self, lines: Iterable[str]) -> str:
+    def _explain(self, errors: Iterable[str]) -> str:
         """What to do about the failure that apt tells of in these lines; "" where they tell of none that is known."""
         mirror = self.mirror or MIRROR
-        for line in map(str.strip, lines):
+        for line in errors:
             if NO_ANSWER.search(line):
                 return f"the package mirror {mirror} does not answer: look at the network, http_proxy and debian_mirror ({line})"
             if NO_RELEASE.search(line):
