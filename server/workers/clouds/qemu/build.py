@@ -5,6 +5,7 @@ All is built beside the template and takes its place at the end; an interrupted 
 removes, and nothing mounted.
 """
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -19,7 +20,7 @@ from server.settings import CHECKOUT, Converter
 from server.workers.clouds.keys import KeyPair, ensure_key, make_key
 from server.workers.clouds.qemu.chroot import run_in_root, run_logged, save_from_root, sshd_in_root
 from server.workers.clouds.qemu.images import describe_image
-from server.workers.clouds.qemu.packages import PackageCache, template_packages
+from server.workers.clouds.qemu.packages import PackageCache, package_variables, template_packages
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.setup import find_program
 from server.workers.clouds.qemu.unpack import TRACES, Debian
@@ -38,12 +39,20 @@ NOT_LOADED = (
     *("kvm_amd", "kvm_intel", "powernow_k8", "acpi_cpufreq", "aesni_intel", "ghash_clmulni_intel", "sha512_ssse3"),
     *("sha256_ssse3", "sha1_ssse3", "crct10dif_pclmul", "evdev", "serio_raw", "psmouse", "pcspkr"),
 )
+# The devices that a machine has; drivers announce what appears later by themselves.
+TRIGGER = """\
+[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net \
+    --subsystem-match=virtio --subsystem-match=virtio-ports
+"""
 # growfs: a worker's disk is larger than the template's.
 FILES = {
     "etc/hostname": "cumulus-worker\n",
     "etc/fstab": "/dev/vda / ext4 noatime,x-systemd.growfs 0 1\n",
     "etc/initramfs-tools/conf.d/cumulus": "MODULES=list\nCOMPRESS=gzip\nCOMPRESSLEVEL=1\n",
     "etc/modprobe.d/cumulus.conf": "".join(f"blacklist {name}\n" for name in NOT_LOADED),
+    "etc/systemd/system/systemd-udev-trigger.service.d/cumulus.conf": TRIGGER,
 }
 MODULES = "virtio_pci\nvirtio_blk\next4\n"
 # What a machine of an hour's life does not need; together they made a third of an emulated boot.
@@ -52,6 +61,10 @@ QUIET_UNITS = (
     *("sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
     *(f"modprobe@{module}.service" for module in ("configfs", "dm_mod", "drm", "efi_pstore", "fuse", "loop")),
     *("run-rpc_pipefs.mount", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    # Nobody can type on the console, root needs no leave to log in, and the host gives the random seed.
+    *("serial-getty@ttyS0.service", "systemd-user-sessions.service", "systemd-random-seed.service"),
+    *("systemd-journal-flush.service", "systemd-network-generator.service", "dev-hugepages.mount", "dev-mqueue.mount"),
+    *("dbus.service", "dbus.socket"),  # systemctl has a way of its own for root
 )
 UNUSED_UNITS = ("nfs-client.target", "remote-fs.target")
 UNITS = f"""\
@@ -63,17 +76,18 @@ systemctl -q set-default multi-user.target
 # second at each boot to unpack it.
 INITRD = """\
 export TMPDIR=/run
-kernel=$(ls -t /lib/modules | head -n 1)
-mkinitramfs -o /run/initrd "$kernel" >&2
+mkinitramfs -o /run/initrd {version} >&2
 gzip -dc /run/initrd
 """
-# Licences stay. What else is removed here belongs to packages that a role has installed by itself.
+# Licences stay; the other documentation is of packages that a role has installed by itself. The stamps say that nothing has to
+# be made anew from /usr at the first boot.
 FINISH = f"""\
 apt-get clean
 find /usr/share/doc -type f ! -name copyright -delete
 rm -rf /var/lib/apt/lists/* /usr/share/man/* /usr/share/info/* /usr/share/locale/* /tmp/* /var/tmp/* /root/.ansible
 rm -f /usr/sbin/policy-rc.d {" ".join(f"/{name}" for name in TRACES)}
 : > /etc/machine-id
+touch /etc/.updated /var/.updated
 """
 
 
@@ -124,6 +138,7 @@ class Builder:
         """What it takes to boot here and to be logged in on; each machine gets its own host key before anybody does."""
         host_key = make_key()
         for name, text in FILES.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         with (root / "etc/initramfs-tools/modules").open("a") as modules:
             modules.write(MODULES)
@@ -145,6 +160,7 @@ class Builder:
             playbooks.announce(directory, Host("template", "ssh", "127.0.0.1", port, "root", host_key.public, self.home.key))
             variables = {
                 **self.variables,
+                **{name: [] for name in package_variables()},  # they are installed
                 "converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in self.converters],
             }
             outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, lambda: False)
@@ -159,12 +175,14 @@ class Builder:
         kernel = max((root / "boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
         shutil.copy(kernel, image / "vmlinuz")
         with ThreadPoolExecutor(1) as beside:
-            initrd = beside.submit(save_from_root, root, INITRD, image / "initrd", log)
+            script = INITRD.format(version=shlex.quote(kernel.name.removeprefix("vmlinuz-")))
+            initrd = beside.submit(save_from_root, root, script, image / "initrd", log)
             self._write_disk(root, image, log, step)
             initrd.result()
-        subprocess.run(["sync", "-f", str(image)], check=False)
-        step.note("reading it back for its checksum")
-        describe_image(image, self.clock(), recipe())
+            beside.submit(shutil.rmtree, root, ignore_errors=True)
+            step.note("reading it back for its checksum")
+            subprocess.run(["sync", "-f", str(image)], check=False)
+            describe_image(image, self.clock(), recipe())
 
     def _write_disk(self, root: Path, image: Path, log: Path, step: Step) -> None:
         raw, disk, used = image / "disk.raw", image / "disk.qcow2", _allocated(root)

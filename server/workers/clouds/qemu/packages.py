@@ -32,12 +32,17 @@ ARCHIVES = Path("var/cache/apt/archives")
 KEPT_S = 90 * 86400.0
 
 
+def package_variables() -> dict[str, str]:
+    """The roles' variables that hold lists of packages, with the role of each."""
+    return {f"{role}_packages": role for role in ROLES}
+
+
 def template_packages(roles: Path, variables: Mapping[str, object]) -> tuple[str, ...]:
     """All packages of the template: what makes it bootable, and ``<role>_packages`` of each role.
 
     ``roles``: the folder of the roles; ``variables`` go before their defaults. Raises InvalidInput.
     """
-    lists = [_packages_of(roles / role / "defaults" / "main.yml", f"{role}_packages", variables) for role in ROLES]
+    lists = [_packages_of(roles / role / "defaults/main.yml", name, variables) for name, role in package_variables().items()]
     return tuple(dict.fromkeys([*BOOTABLE, *(name for names in lists for name in names)]))
 
 
