@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         description="What runs qemu's machines: `kvm`, `tcg` (emulation), or `auto`: KVM where a machine comes up with it",
     )
     nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
-    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: debootstrap's own")
+    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: Debian's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
     template_variables: dict[str, Any] = Field(
         {}, description='Variables for the roles of the template, such as {"apps_packages": ["comet-ms"]}'

@@ -8,9 +8,10 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from server.errors import InfrastructureError
 from server.workers.clouds.qemu.boot import wait_login
@@ -46,14 +47,56 @@ def run_in_root(root: Path, script: str, log: Path) -> None:
     run_logged(_in_root(root, "sh", "-ec", script), log)
 
 
-def run_logged(command: list[str], log: Path) -> None:
-    """Run a command whose output is added to ``log``. Raises InfrastructureError with its last line."""
-    with log.open("ab") as output:
+def save_from_root(root: Path, script: str, target: Path, log: Path) -> None:
+    """Run a shell script in the root folder; what it prints becomes the file ``target``. Raises InfrastructureError."""
+    command = _in_root(root, "sh", "-ec", script)
+    with target.open("wb") as output, log.open("ab") as errors:
         code = subprocess.run(
-            command, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
         ).returncode
     if code:
+        raise InfrastructureError(f"{target.name} could not be made (exit code {code}): {_last_line(log)} (all of it: {log})")
+
+
+def run_logged(
+    command: list[str],
+    log: Path,
+    hear: Callable[[str], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command whose output is added to ``log``, and told to ``hear`` line by line. ``environment``: instead of one's own.
+
+    Raises InfrastructureError with its last line. An exception of any kind ends the command.
+    """
+    with log.open("ab") as output, _started(command, output, environment, heard=hear is not None) as process:
+        for line in process.stdout or ():
+            output.write(line)
+            if hear:
+                hear(line.decode(errors="replace").rstrip())
+        code = process.wait()
+    if code:
         raise InfrastructureError(f"{_name(command)} failed (exit code {code}): {_last_line(log)} (all of it: {log})")
+
+
+@contextmanager
+def _started(
+    command: list[str], output: BinaryIO, environment: Mapping[str, str] | None, *, heard: bool
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """The command while it runs; killed where the block ends before it does."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if heard else output,
+        stderr=subprocess.STDOUT if heard else output,
+        start_new_session=True,
+        env=environment,
+    )
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 @contextmanager

@@ -17,7 +17,7 @@ PROGRAMS = {
     "ssh": "apt-get install openssh-client",
 }
 BUILD_PROGRAMS = {
-    "debootstrap": "apt-get install debootstrap",
+    "mmdebstrap": "apt-get install mmdebstrap",
     "mkfs.ext4": "apt-get install e2fsprogs",
     "unshare": "apt-get install util-linux",
 }

@@ -11,7 +11,7 @@ from server.workers.clouds.qemu.setup import build_problems, setup_problems
 def test_each_missing_program_has_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_terraform: None) -> None:
     monkeypatch.setattr(setup, "SYSTEM_FOLDERS", ())
     text = "\n".join([*setup_problems(tmp_path), *build_problems(tmp_path)])
-    for package in ("qemu-system-x86", "qemu-utils", "openssh-client", "nfs-ganesha", "debootstrap", "e2fsprogs"):
+    for package in ("qemu-system-x86", "qemu-utils", "openssh-client", "nfs-ganesha", "mmdebstrap", "e2fsprogs"):
         assert f"apt-get install {package}" in text
     assert "neither terraform nor tofu" in text
 
