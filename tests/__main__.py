@@ -1,7 +1,7 @@
 """`make check`, `make test` and `make test-all`: the stages of a run, one after the other, each with how long it took.
 
-Tests run on several workers. What shares a machine or an installation is one group (``xdist_group``), the longest first
-(tests/order.py). There are more workers than processors, because much of this is waiting.
+Tests run on several workers; tests/order.py says what stays together and what begins first. There are more workers than
+processors, because much of this is waiting.
 """
 
 import os
@@ -66,7 +66,7 @@ def main(name: str, *options: str) -> int:
     stages.end("lint", now)
     if run.dated:
         forget()
-    parallel = ["-n", str(run.workers), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    parallel = ["-n", str(run.workers)]
     shown = [f"--durations={SLOWEST}", "--durations-min=1", "-q"]
     code = pytest.main([str(CHECKOUT / "tests"), "-m", run.marks, *parallel, *shown, *options], plugins=[stages])
     if run.dated:

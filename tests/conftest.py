@@ -18,9 +18,9 @@ from server.models import Job
 from server.settings import CloudName, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
-from tests.order import pytest_collection_modifyitems
+from tests.order import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-__all__ = ["pytest_collection_modifyitems"]
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
 
 TEST_APPS = Path(__file__).parent / "apps"

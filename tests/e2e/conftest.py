@@ -19,6 +19,7 @@ from server.workers.clouds.qemu.process import guests_of
 from server.workers.terraform import Module, terraform_binary
 from tests.e2e.homes import FIRST, home_of
 from tests.e2e.installation import WORKER_MODULE, Installation
+from tests.order import group_of
 
 FINAL = ("DONE", "FAILED", "CANCELLED")
 START_LIMIT_S, LIMIT_S = 60.0, 400.0
@@ -26,10 +27,10 @@ START_LIMIT_S, LIMIT_S = 60.0, 400.0
 
 @pytest.fixture(scope="module")
 def vm_home(request: pytest.FixtureRequest) -> Path:
-    """Home folder of the module's group of tests (``xdist_group``), with a template and a snapshot."""
+    """Home folder of the module's group of tests, with a template and a snapshot."""
     if problems := QemuCloud(Settings(home=FIRST), installation_id(FIRST)).problems():
         pytest.skip("; ".join(problems))
-    return home_of(request.node.get_closest_marker("xdist_group").args[0])
+    return home_of(group_of(request.node.nodeid))
 
 
 @pytest.fixture

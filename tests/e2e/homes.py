@@ -1,7 +1,7 @@
 """Home folders with a template and a snapshot, for tests that make machines: built once, kept between runs.
 
 A home has room for one controller, and some tests want all of its machines for themselves. So each group of tests
-(``xdist_group``) has a home of its own, at work beside the others'. The images of all are the same files on the disk.
+(tests/order.py) has a home of its own, at work beside the others'. The images of all are the same files on the disk.
 """
 
 import fcntl
@@ -16,6 +16,7 @@ from server.settings import CHECKOUT, CloudName
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
+from tests.order import GROUPS
 
 FIRST = CHECKOUT / "var" / "e2e"
 BUILD_LIMIT_S = 1200.0
@@ -24,6 +25,7 @@ SHARED_FROM = 1 << 20  # bytes; smaller files are copied, since tests write to s
 
 def home_of(group: str) -> Path:
     """The home of a group of tests, ready for machines. Whoever asks first waits while the template is built."""
+    assert group in GROUPS.values(), f"{group} is not named in tests/order.py"
     FIRST.mkdir(parents=True, exist_ok=True)
     with (FIRST / "tests.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,6 +34,7 @@ def home_of(group: str) -> Path:
         home = FIRST.with_name(f"e2e-{group}")
         if _promoted(home) != _promoted(FIRST):
             _share(FIRST, home)
+        (home / "log").mkdir(exist_ok=True)
         return home
 
 

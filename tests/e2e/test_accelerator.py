@@ -19,7 +19,6 @@ from tests.e2e.installation import WORKER_MODULE, Installation
 pytestmark = [
     pytest.mark.vm,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("machines"),
     pytest.mark.skipif(device_problem() != "", reason="there is no /dev/kvm to be disappointed by"),
 ]
 WRAPPER = """\

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import EXAMPLE, controller, prepare
+from scripts.demo import EXAMPLE
 from server.settings import CloudName, Settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from tests.catalog.forms import untouched_form
-from tests.e2e.conftest import wait_for
+from tests.e2e.conftest import served, wait_for
 
 SPECTRA, DATABASE = "/home/ada/part.mzML.gz", "/home/ada/bsa.fasta"
 # A hundred survey spectra, and fragment spectra with the best match among them: an emulated processor has minutes' work with all.
 PART = "index [400,499] [1500,1683]"
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("controllers")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 
 def part_of_the_example(folder: Path) -> Path:
@@ -38,8 +38,7 @@ def test_a_search_and_a_feature_finder_convert_spectra_and_find_albumin(
     search = untouched_form("xtandem_2017.2.1.4", spectra=[SPECTRA], database=DATABASE)
     features = untouched_form("featurefindercentroided_2.6.0", spectra=[SPECTRA])
     spectra = part_of_the_example(tmp_path)
-    prepare()
-    with controller(settings) as client:
+    with served(settings, tmp_path / "log") as (client, _):
         jobs = [
             client.start("ada", app, settings.default_flavor, form)
             for app, form in (("xtandem_2017.2.1.4", search), ("featurefindercentroided_2.6.0", features))

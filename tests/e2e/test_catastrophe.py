@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import prepare
 from server.installation import installation_id
 from server.settings import Settings
 from server.storage.delivery import deliver
@@ -19,12 +18,11 @@ from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "45", "outcome": "ok"}
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("controllers")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 
 def test_all_three_jobs_end_right_and_nothing_is_left(own_settings: Settings, tmp_path: Path) -> None:
     storage, log, server_id = Storage(own_settings.storage), tmp_path / "log", installation_id(own_settings.home)
-    prepare()
     with served(own_settings, log) as (client, controller):
         jobs = [client.start("ada", "probe_1.0", own_settings.default_flavor, FORM) for _ in range(3)]
         folders = [JobFolder(storage.jobs / job.folder) for job in jobs]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import prepare
 from server.client import Client
 from server.installation import installation_id
 from server.settings import Settings
@@ -23,7 +22,7 @@ SILENCE_S = 120.0
 SWEEP_S = 8
 LEASE_S = 60
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("outages")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 
 def begin(client: Client, settings: Settings, log: Path, seconds: int) -> tuple[int, JobFolder]:
@@ -68,7 +67,6 @@ def test_jobs_go_on_after_the_storage_was_away(
 ) -> None:
     monkeypatch.setenv("CUMULUS_SWEEP_INTERVAL_S", str(SWEEP_S))
     log = tmp_path / "log"
-    prepare()
     with served(own_settings, log) as (client, _):
         job, folder = begin(client, own_settings, log, 30)
         outage(own_settings, log)
@@ -84,7 +82,6 @@ def test_a_machine_whose_controller_never_returns_ends_by_itself(
 ) -> None:
     monkeypatch.setenv("CUMULUS_LEASE_S", str(LEASE_S))
     log = tmp_path / "log"
-    prepare()
     with served(own_settings, log) as (client, controller):
         job, _ = begin(client, own_settings, log, 3000)
         controller.kill()

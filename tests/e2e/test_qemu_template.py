@@ -19,7 +19,7 @@ from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("machines")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 # A shell that runs things in the background has them ignore Ctrl-C, and their children, too.
 BUILD = """
 import signal, sys

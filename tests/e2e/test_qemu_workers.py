@@ -21,7 +21,6 @@ from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventua
 pytestmark = [
     pytest.mark.vm,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("machines"),
     pytest.mark.usefixtures("nothing_remains"),
 ]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import prepare
 from server.jobs.pool import is_waiting
 from server.models import Worker, living_workers, open_database
 from server.settings import Settings
@@ -17,7 +16,7 @@ from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "1", "outcome": "ok"}
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600), pytest.mark.xdist_group("controllers")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
 def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(
@@ -25,7 +24,6 @@ def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(
 ) -> None:
     monkeypatch.setenv("CUMULUS_MIN_READY", f'{{"{own_settings.default_flavor}": 1}}')
     log, storage = tmp_path / "log", Storage(own_settings.storage)
-    prepare()
     with served(own_settings, log) as (client, _):
         open_database(own_settings.database)
         until(lambda: any(map(is_waiting, living_workers())), log)

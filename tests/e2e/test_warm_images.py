@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from scripts.demo import prepare
 from server.catalog.flavors import Flavor, read_flavors
 from server.client import Client
 from server.errors import InfrastructureError
@@ -33,7 +32,7 @@ from tests.e2e.conftest import served, until, wait_for
 from tests.e2e.installation import Installation, eventually
 from tests.workers.clouds.qemu.building import small_disk
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900), pytest.mark.xdist_group("machines")]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 OTHER = "m1.8xlarge"
 GIVE_UP_LIMIT_S = 10.0
 MAKING_LIMIT_S = 700.0  # half a minute; but all else on the computer goes before it
@@ -80,7 +79,6 @@ def told(command: str) -> list[dict[str, Any]]:
 
 def test_the_first_job_of_a_flavor_boots_and_the_next_one_starts_warm(own_settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    prepare()
     no_image(own_settings.home, read_flavors(own_settings.flavors)[OTHER])
     with served(own_settings, log) as (client, _):
         first, _ = run_job(client, own_settings, log)

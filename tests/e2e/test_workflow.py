@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import EXAMPLE, controller, prepare
+from scripts.demo import EXAMPLE
 from scripts.psms import best_by_score, parse_psms
 from server.catalog.apps import Catalog
 from server.catalog.workflows import FilledStep, preset_values
 from server.settings import CloudName, Settings
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
-from tests.e2e.conftest import wait_for
+from tests.e2e.conftest import served, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("controllers")]
+pytestmark = [pytest.mark.system]
 
 
 @pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])
@@ -34,8 +34,7 @@ def test_spectra_are_filtered_by_one_job_and_searched_by_the_next(settings: Sett
     apps = Catalog(settings.apps).apps()
     forms[1].update(preset_values(search.presets, apps[search.app], [FilledStep(apps[filtering.app], forms[0])]))
     storage, flavor = Storage(settings.storage), settings.default_flavor
-    prepare()
-    with controller(settings) as client:
+    with served(settings, tmp_path / "log") as (client, _):
         first = client.start("ada", filtering.app, flavor, forms[0], workflow=workflow.name)
         second = client.start("ada", search.app, flavor, forms[1], after=first.job_id, workflow=workflow.name)
         deliver(storage, storage.folder(second.folder), [EXAMPLE / "bsa.fasta"])

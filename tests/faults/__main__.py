@@ -10,6 +10,6 @@ AT_ONCE = "3"  # most of the time these tests wait for a deadline or a pause
 
 if __name__ == "__main__":
     forget()
-    code = pytest.main(["tests/faults", "-m", "long or not long", "-n", AT_ONCE, "--dist", "worksteal", *sys.argv[1:]])
+    code = pytest.main(["tests/faults", "-m", "long or not long", "-n", AT_ONCE, *sys.argv[1:]])
     report(ok=code == pytest.ExitCode.OK)
     sys.exit(code)
