@@ -17,6 +17,7 @@ from server.workers.clouds.qemu.process import guests_of
 from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "45", "outcome": "ok"}
+SHORT = {**FORM, "seconds": "5"}
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -45,6 +46,23 @@ def test_all_three_jobs_end_right_and_nothing_is_left(own_settings: Settings, tm
     assert [folder.log().count("probe started") for folder in folders] == [1, 2, 1]
     assert [len(list(folder.path.glob(".cumulus.attempt.*"))) for folder in folders] == [1, 2, 1]
     assert all((folder.output / "result.txt").read_text() == "hello\n" for folder in folders)
+
+
+def test_a_job_whose_machine_is_killed_gets_another_one(
+    own_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUMULUS_RETRY_DELAY_S", "0.5")
+    storage, log, server_id = Storage(own_settings.storage), tmp_path / "log", installation_id(own_settings.home)
+    with served(own_settings, log) as (client, _):
+        job = client.start("ada", "probe_1.0", own_settings.default_flavor, SHORT)
+        folder = JobFolder(storage.jobs / job.folder)
+        deliver(storage, folder, [])
+        until(lambda: "probe started" in folder.log(), log)
+        os.kill(guests_of(server_id)[f"job-{job.job_id}"], signal.SIGKILL)
+        assert wait_for(client, job.job_id)["status"] == "DONE"
+        until(lambda: is_clear(own_settings), log)
+    assert folder.log().count("probe started") == len(list(folder.path.glob(".cumulus.attempt.*"))) == 2
+    assert (folder.output / "result.txt").read_text() == "hello\n"
 
 
 def orphans() -> str:

@@ -68,21 +68,3 @@ def test_a_second_demo_reuses_the_template_and_ctrl_c_leaves_nothing(vm_home: Pa
     assert demo.wait(90) == 130, output.read_text()
     assert "nothing is left running" in output.read_text()
     wait_for(lambda: left_running(vm_home) == [], 5)
-
-
-def test_a_job_whose_machine_is_killed_gets_another_one(vm_home: Path, vm_environment: dict[str, str]) -> None:
-    output = vm_home / "log" / "killed.txt"
-    environment = {**vm_environment, "CUMULUS_RETRY_DELAY_S": "0.5"}
-    with output.open("w") as file:
-        demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=environment, stdout=file, stderr=file, start_new_session=True)
-    wait_for(lambda: "linked input" in output.read_text() or demo.poll() is not None, 120)
-    machine = next(
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if installation_id(vm_home) in " ".join(process.info["cmdline"] or [])
-        and "qemu-system" in " ".join(process.info["cmdline"] or [])
-    )
-    machine.kill()
-    assert demo.wait(400) == 0, output.read_text()
-    assert "K.HLVDEPQNLIK.Q" in output.read_text()
-    wait_for(lambda: left_running(vm_home) == [], 5)
