@@ -109,8 +109,9 @@ def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
         server = create_server(
             app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
         )
-    except OSError as error:
-        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set another port") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no computer is known by that name"
+        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {why}; set another port") from None
     if isinstance(server, MultiSocketServer):
         raise SetupMissing(f"{settings.host} names several addresses: give one of them")
     return server

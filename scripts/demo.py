@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from getpass import getuser
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from rich.text import Text
 from scripts.interruption import Interrupted, uninterrupted
 from scripts.psms import best_by_score, parse_psms
 from scripts.upload import Uploads, uploads
-from server.client import Client, Submitted
+from server.client import Client, Refused, Submitted
+from server.entry import guarded
 from server.errors import CumulusError
 from server.installation import running_controller
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
@@ -124,7 +125,8 @@ def search(settings: Settings, client: Client, agent: Uploads, console: Console)
     except (Interrupted, KeyboardInterrupt):
         with uninterrupted():
             console.print("\ninterrupted: cancelling the job and removing its machine")
-            client.cancel(owner, job.job_id)
+            with suppress(Refused):  # it has just ended
+                client.cancel(owner, job.job_id)
             wait_no_machines(settings, job, console)
         raise Interrupted from None
     wait_no_machines(settings, job, console)
@@ -183,4 +185,4 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -6,7 +6,8 @@ import click
 
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
-from server.errors import CumulusError, SetupMissing, TemplateMissing
+from server.entry import guarded
+from server.errors import SetupMissing, TemplateMissing
 from server.settings import load_settings
 from server.workers.clouds.base import Cloud
 
@@ -42,11 +43,10 @@ def main() -> None:
                 maker.build(say)
         else:
             ensure_snapshot(cloud, Catalog(settings.apps))
-    except CumulusError as error:
-        sys.exit(f"cumulus: {error.message}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: what was being made is given up, the next time begins it anew")
+        say("what was being made is given up, the next time begins it anew")
+        raise
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

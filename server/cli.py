@@ -5,30 +5,32 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from getpass import getuser
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
 
+from programs.commands import Commands
+from programs.errors import login
+from programs.exits import ExitCode
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.catalog.values import input_files
 from server.client import Client, Unreachable
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.console import local_time, open_rows, show_table
+from server.commands.console import FORM, JOB, TEXT, local_time, no_job, open_rows, read_form, show_table
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.state import state
 from server.commands.storage import storage as storage_group
 from server.doctor import examine
-from server.errors import CumulusError, InvalidInput
+from server.errors import CumulusError
 from server.installation import running_controller
 from server.jobs.search import Listed, Query, find
-from server.jobs.submission import parse_settings
-from server.models import Event, Job, open_database
+from server.models import Event, Job, open_database, unusable
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
 from server.states import JobState, Reason
@@ -36,25 +38,11 @@ from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from server.workers.clouds.base import Template
 
-EXIT_REFUSED = 1
-EXIT_FAILED_JOB = 3
 POLL_S = 0.5
+MAX_LISTED = 10_000_000
 
 
-class Commands(click.Group):
-    """A group whose expected failures are one line for a person and an exit code for a program."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a CumulusError ends it with exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except CumulusError as error:
-            where = f"{error.field}: " if error.field else ""
-            click.echo(f"cumulus: {where}{error.message}", err=True)
-            ctx.exit(EXIT_REFUSED)
-
-
-@click.group(cls=Commands)
+@click.group(cls=Commands, program="cumulus", unusable=unusable)
 @click.version_option(parts.VERSION, prog_name="cumulus")
 def main() -> None:
     """Run heavy programs on machines that live as long as the job."""
@@ -100,9 +88,9 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @main.command()
-@click.argument("app")
-@click.option("--flavor", help="Machine size; default: the installation's.")
-@click.option("--settings", "form", type=click.File("r"), required=True, help="The form as JSON, - for standard input.")
+@click.argument("app", type=TEXT)
+@click.option("--flavor", type=TEXT, help="Machine size; default: the installation's.")
+@click.option("--settings", "form", type=FORM, required=True, help="The form as JSON, - for standard input.")
 @click.option(
     "--input",
     "inputs",
@@ -110,10 +98,10 @@ def serve(host: str | None, port: int | None) -> None:
     type=click.Path(exists=True, path_type=Path),
     help="A file that the settings name; again for more.",
 )
-@click.option("--owner", default=getuser, show_default="your login")
-@click.option("--description", default="")
-@click.option("--after", type=int, help="Start when that job is done.")
-@click.option("--workflow", default="", help="Name of the workflow that this is a step of.")
+@click.option("--owner", type=TEXT, default=login, show_default="your login")
+@click.option("--description", type=TEXT, default="")
+@click.option("--after", type=JOB, help="Start when that job is done.")
+@click.option("--workflow", type=TEXT, default="", help="Name of the workflow that this is a step of.")
 @click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
 def submit(
     app: str,
@@ -128,25 +116,26 @@ def submit(
 ) -> None:
     """Submit a job of APP to the running controller, with its input files from this computer."""
     settings = load_settings()
-    values = parse_settings(form.read())
+    values = read_form(form)
     shared = {file.name for file in input_files(Catalog(settings.apps).get(app), values) if file.shared}
     started = client(settings).start(owner, app, flavor or settings.default_flavor, values, description, after, workflow)
-    storage = Storage(settings.storage)
-    deliver(
-        storage,
-        storage.folder(started.folder),
-        [path for path in inputs if path.name in shared],
-        [path for path in inputs if path.name not in shared],
-    )
+    with _cancelled_if_left(settings, owner, started.job_id):
+        storage = Storage(settings.storage)
+        deliver(
+            storage,
+            storage.folder(started.folder),
+            [path for path in inputs if path.name in shared],
+            [path for path in inputs if path.name not in shared],
+        )
     click.echo(started.job_id)
     if wait and not _follow(settings, started.job_id):
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--number", default=100, show_default=True, help="How many, newest first; -1: all.")
-@click.option("--owner", default="", help="Only jobs of owners whose name contains this.")
+@click.option("--number", type=click.IntRange(-1, MAX_LISTED), default=100, show_default=True, help="How many; -1: all.")
+@click.option("--owner", type=TEXT, default="", help="Only jobs of owners whose name contains this.")
 def jobs(as_json: bool, number: int, owner: str) -> None:
     """List the newest jobs."""
     settings = open_rows()
@@ -159,7 +148,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
 
 
 @main.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def show(job_id: int, as_json: bool) -> None:
     """Show one job: where it stands, what happened to it, its result files."""
@@ -188,7 +177,7 @@ def show(job_id: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
 def logs(job_id: int, follow: bool) -> None:
     """Print a job's log."""
@@ -197,12 +186,12 @@ def logs(job_id: int, follow: bool) -> None:
     if not follow:
         click.echo(Storage(settings.storage).folder(job.folder).log(), nl=False)
     elif not _follow(settings, job_id):
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)
 
 
 @main.command()
-@click.argument("job_id", type=int)
-@click.option("--owner", default=getuser, show_default="your login")
+@click.argument("job_id", type=JOB)
+@click.option("--owner", type=TEXT, default=login, show_default="your login")
 def cancel(job_id: int, owner: str) -> None:
     """End a job, whatever it is doing."""
     click.echo(client(load_settings()).cancel(owner, job_id))
@@ -280,7 +269,7 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.text}")
-    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
+    sys.exit(ExitCode.OK if all(finding.ok for finding in findings) else ExitCode.FAILED)
 
 
 def client(settings: Settings) -> Client:
@@ -289,6 +278,17 @@ def client(settings: Settings) -> Client:
     if running is None:
         raise Unreachable("no controller runs on this installation: start one with `make run` or `cumulus serve`")
     return Client(running.url)
+
+
+@contextmanager
+def _cancelled_if_left(settings: Settings, owner: str, job_id: int) -> Iterator[None]:
+    """A job whose files do not come is cancelled: it would wait for them for a day."""
+    try:
+        yield
+    except BaseException:
+        with suppress(CumulusError):
+            _say(client(settings).cancel(owner, job_id))
+        raise
 
 
 def _maker() -> Template:
@@ -303,7 +303,7 @@ def _say(text: str) -> None:
 def _job(job_id: int) -> Job:
     job = Job.get_or_none(Job.id == job_id)
     if job is None:
-        raise InvalidInput(f"there is no job {job_id}", field="job_id")
+        raise no_job(job_id)
     found: Job = job
     return found
 
@@ -316,7 +316,7 @@ def _follow(settings: Settings, job_id: int) -> bool:
     job = _job(job_id)
     if job.message:
         click.echo(job.message, err=True)
-    return bool(job.state == JobState.DONE)
+    return JobState.DONE in (job.state, job.outcome)
 
 
 def _growth(look: Callable[[], Job], storage: Storage) -> Iterator[str]:

@@ -1,15 +1,10 @@
-"""Errors that a person can act on. Owns the base class and the code vocabulary, not the wire formats."""
+"""Errors that a person can act on. Owns the code vocabulary, not the wire formats."""
+
+from programs.errors import Expected
 
 
-class CumulusError(Exception):
-    """An expected failure: ``message`` is for a person, ``code`` for a program, ``field`` names the input at fault."""
-
-    code = "error"
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+class CumulusError(Expected):
+    """An expected failure of the controller or its commands."""
 
 
 class InvalidInput(CumulusError):

@@ -99,10 +99,9 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
             outbuf_high_watermark=UNSENT_BYTES,
             max_request_body_size=UNREAD_BYTES,
         )
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port"
-        ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no computer is known by that name"
+        raise PortTaken(f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with --port") from None
     if isinstance(server, MultiSocketServer):
         raise PortTaken(f"{settings.host} names several addresses: give one of them")
     server.channel_class = Channel

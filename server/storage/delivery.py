@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from programs.errors import explained
 from server.errors import InvalidInput
 from server.storage.folders import JobFolder, Storage
 from server.storage.paths import base_name
@@ -34,4 +35,4 @@ def _copy(source: Path, folder: Path) -> None:
             shutil.copyfile(source, beside)
         beside.rename(target)
     except OSError as error:
-        raise InvalidInput(f"{source} cannot be put into the storage: {error.strerror}", field="input") from None
+        raise InvalidInput(f"{source} cannot be put into the storage: {explained(error)}", field="input") from None
