@@ -40,6 +40,12 @@ class StorageFull(CumulusError):
     code = "storage_full"
 
 
+class AlreadyEnded(CumulusError):
+    """There is nothing left to cancel."""
+
+    code = "already_ended"
+
+
 @dataclass(frozen=True)
 class Submission:
     """A client's wish, as text from outside; checked by :meth:`Jobs.submit`."""
@@ -108,7 +114,7 @@ class Jobs:
         """A job; with ``owner``, only if it is that person's. Raises NotFound."""
         job = Job.get_or_none(Job.id == job_id)
         if job is None or (owner is not None and job.owner != owner):
-            raise NotFound(f"{owner or 'nobody'} has no job {job_id}", field="job_id")
+            raise NotFound(f"{owner} has no job {job_id}" if owner else f"there is no job {job_id}", field="job_id")
         return job
 
     def folder(self, job: Job) -> JobFolder:
@@ -118,12 +124,12 @@ class Jobs:
     def cancel(self, job_id: int, owner: str) -> str:
         """End the owner's job with its whole workflow, whatever they are doing; what has ended stays as it is.
 
-        Returns a sentence. Raises NotFound.
+        Returns a sentence. Raises NotFound, AlreadyEnded.
         """
         job = self.get(job_id, owner)
         ended = self._end_workflow(job, JobState.CANCELLED, Change(self._clock(), who=owner, reason=Reason.CANCELLED))
         if not ended:
-            return f"Job {job_id} had already ended"
+            raise AlreadyEnded(f"Job {job_id} had already ended", field="job_id")
         others = [str(number) for number in ended if number != job_id]
         return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 
