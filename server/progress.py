@@ -64,7 +64,7 @@ class _Counter:
     done: float = 0
     text: str = ""
 
-    def advance(self, done: float, total: float | None = None) -> None:
+    def advance(self, done: float, total: float | None = None) -> None:  # noqa: ARG002  # plain lines tell what is done only
         self.done = done
 
     def note(self, text: str) -> None:
