@@ -164,7 +164,45 @@ def test_a_job_from_the_command_line(server: "subprocess.Popen[str]", environmen
     assert shown["events"][-1]["new"] == "done"
     assert "done" in cumulus(environment, "jobs").stdout
     assert "probe started" in cumulus(environment, "logs", job_id).stdout
-    assert "had already ended" in cumulus(environment, "cancel", job_id, "--owner", "ada").stdout
+    again = cumulus(environment, "cancel", job_id, "--owner", "ada")
+    assert (again.returncode, again.stdout, again.stderr) == (1, "", f"cumulus: Job {job_id} had already ended\n")
+
+
+def test_a_job_that_cannot_be_cancelled_is_an_exit_code(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({"text": "x", "seconds": "600", "outcome": "ok"}))
+    job_id = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--owner", "ada").stdout.strip()
+    for number, owner, said in ((job_id, "eve", f"eve has no job {job_id}"), ("99", "ada", "ada has no job 99")):
+        refused = cumulus(environment, "cancel", number, "--owner", owner)
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"cumulus: {said}\n")
+    done = cumulus(environment, "cancel", job_id, "--owner", "ada")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is cancelled" in done.stdout
+    assert cumulus(environment, "logs", "-f", job_id).returncode == 3
+
+
+def test_a_refused_submission_is_an_exit_code_and_leaves_standard_output_empty(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps(FORM))
+    refused = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--flavor", "m9.none")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "cumulus: there is no machine size 'm9.none'\n"
+
+
+def test_a_job_whose_files_cannot_be_delivered_is_cancelled(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form, pipe = tmp_path / "form.json", tmp_path / "a.txt"
+    form.write_text(json.dumps(FORM))
+    os.mkfifo(pipe)
+    failed = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--input", str(pipe))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "a.txt" in failed.stderr
+    assert [job["state"] for job in json.loads(cumulus(environment, "jobs", "--json").stdout)] == ["cancelled"]
 
 
 def test_a_failed_job_is_an_exit_code(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from server.interruption import Interrupted
+from programs.interruption import Interrupted
 from tests.conftest import eventually
 
 PROGRAM = """\
 import sys, threading, time
-from server.interruption import Interrupted, ending_in_order, shielded
+from programs.interruption import Interrupted, ending_in_order, shielded
 log = open(sys.argv[1], "w", buffering=1)
 def work():
     with shielded() as shield:
@@ -103,7 +103,7 @@ def test_nohup_is_respected(log: Path) -> None:
 def test_a_signal_behind_the_shield_waits(tmp_path: Path) -> None:
     program = """\
 import os, signal
-from server.interruption import Interrupted, ending_in_order, shielded
+from programs.interruption import Interrupted, ending_in_order, shielded
 with ending_in_order():
     try:
         with shielded():
