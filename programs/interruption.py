@@ -248,12 +248,18 @@ def until_a_signal() -> Iterator[None]:
     before = {number: signal.signal(number, _end) for number in filter(_is_heard, ENDING)}
     before[OUTPUT_LOST] = signal.signal(OUTPUT_LOST, _pass_over)
     try:
-        with suppress(SystemExit):
-            yield
+        yield
+    except SystemExit:
+        _hear_no_more()
+        raise
     except BaseException:
         for number, handler in before.items():
             signal.signal(number, handler)
         raise
+    _hear_no_more()
+
+
+def _hear_no_more() -> None:
     for number in (*ENDING, OUTPUT_LOST):
         signal.signal(number, signal.SIG_IGN)
 
