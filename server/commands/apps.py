@@ -83,7 +83,11 @@ def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
     values = read_form(form)
     known = Catalog(settings.apps).get(app)
     folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output", "config_file": f"{WORK_DIR}/{CONFIG_NAME}"}
-    rendered = render(known, values, Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders))
+    variables = Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders)
+    try:
+        rendered = render(known, values, variables)
+    except InvalidInput as error:
+        raise labelled(known, error) from None
     if as_json:
         click.echo(json.dumps({"command": rendered.command, "config": rendered.config}, indent=1))
         return
