@@ -125,7 +125,7 @@ def _always(view: Callable[..., Response], empty: object) -> Callable[..., Respo
             return view(**arguments)
         except AgentError as error:
             log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
-            return answer(f"{error.field}: {error.message}" if empty == "" else empty)
+            return answer(error.message if empty == "" else empty)
         except HTTPException as error:
             log.info("a request was refused", route=request.path, code=error.code)
             return answer(error.description if empty == "" else empty)

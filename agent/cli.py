@@ -5,40 +5,26 @@ import logging
 import os
 import sys
 from logging.handlers import RotatingFileHandler
-from typing import Any
 
 import click
 import httpx
 import structlog
 
-from agent.errors import AgentError
 from agent.installation import running_agent
-from agent.models import open_database
+from agent.models import open_database, unusable
 from agent.queue import Queue
 from agent.serve import VERSION
 from agent.serve import serve as run_agent
 from agent.settings import CONFIG, Settings, load_settings
+from programs.commands import Commands
+from programs.exits import ExitCode
 
-EXIT_REFUSED = 1
 OLD_LOGS = 5
 MB = 1 << 20
 ASK_TIMEOUT_S = 5.0
 
 
-class Commands(click.Group):
-    """A group whose expected failures are one line for a person and an exit code for a program."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an AgentError ends it with exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except AgentError as error:
-            where = f"{error.field}: " if error.field else ""
-            click.echo(f"cumulus-agent: {where}{error.message}", err=True)
-            ctx.exit(EXIT_REFUSED)
-
-
-@click.group(cls=Commands)
+@click.group(cls=Commands, program="cumulus-agent", unusable=unusable)
 @click.version_option(VERSION, prog_name="cumulus-agent")
 @click.option(
     "--config", type=click.Path(dir_okay=False), help="Settings file; default: cumulus-agent.toml in the working directory."
@@ -82,7 +68,7 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(f"{'ok  ' if finding.ok else 'LACK'}  {finding.name}: {finding.text}")
-    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
+    sys.exit(ExitCode.OK if all(finding.ok for finding in findings) else ExitCode.FAILED)
 
 
 @main.command()
@@ -98,13 +84,13 @@ def status() -> None:
     open_database(settings.database)
     for state, number in Queue().counts().items():
         click.echo(f"{number:6}  {state}")
-    sys.exit(0 if answers else EXIT_REFUSED)
+    sys.exit(ExitCode.OK if answers else ExitCode.FAILED)
 
 
 def _answers(url: str) -> bool:
     try:
         return httpx.get(f"{url}/", timeout=ASK_TIMEOUT_S, trust_env=False).text == VERSION
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 

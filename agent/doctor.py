@@ -18,6 +18,7 @@ from agent.rsync import CONNECT_S, Children, Command, Rsync, version
 from agent.settings import Settings
 from agent.target import Kind, Target, read_target
 from agent.troubles import diagnose
+from programs.errors import explained
 
 OLDEST_RSYNC = (3, 1, 0)  # --info
 OLDEST_FSYNC = (3, 2, 4)
@@ -52,6 +53,8 @@ def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(name, True, check(settings))
     except AgentError as error:
         return Finding(name, False, error.message)
+    except OSError as error:  # this user may not look, say
+        return Finding(name, False, explained(error))
 
 
 def _rsync(settings: Settings) -> str:
@@ -149,6 +152,7 @@ def _port(settings: Settings) -> str:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise InvalidInput(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "no computer is known by that name"
+            raise InvalidInput(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
     return f"{settings.host}:{settings.port} is free"

@@ -1,15 +1,10 @@
 """Errors that a person can act on."""
 
+from programs.errors import Expected
 
-class AgentError(Exception):
-    """An expected failure: ``message`` is for a person, ``code`` for a program, ``field`` names the input at fault."""
 
-    code = "error"
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+class AgentError(Expected):
+    """An expected failure of the agent."""
 
 
 class InvalidInput(AgentError):

@@ -11,7 +11,8 @@ from typing import IO
 
 import psutil
 
-from agent.errors import AlreadyRunning
+from agent.errors import AlreadyRunning, SetupMissing
+from programs.errors import explained
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,13 @@ class Running:
 
 @contextmanager
 def only_agent(home: Path) -> Iterator[None]:
-    """Hold the home while the agent runs. Raises AlreadyRunning; a killed agent holds nothing."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "agent.lock").open("a") as lock:
+    """Hold the home while the agent runs. Raises AlreadyRunning, SetupMissing; a killed agent holds nothing."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / "agent.lock").open("a")
+    except OSError as problem:
+        raise SetupMissing(f"the home folder {home} cannot be used: {explained(problem)}") from None
+    with file as lock:
         try:
             _lock(lock)
         except OSError:
@@ -57,7 +62,7 @@ def running_agent(home: Path) -> Running | None:
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
-    return found if alive else None
+    return found if alive and isinstance(found.url, str) else None
 
 
 if sys.platform == "win32":

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peewee import AutoField, FloatField, IntegerField, Model, SqliteDatabase, TextField
+from peewee import AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
 from agent.errors import AgentError
 from agent.states import JOB_TRANSITIONS, TRANSFER_TRANSITIONS, JobState, TransferState
+from programs.errors import explained
+from programs.sqlite import is_damaged, is_known, why_unusable
 
 BUSY_TIMEOUT_MS = 30_000
 CHUNK = 500  # rows of one statement: SQLite limits its variables
@@ -142,6 +144,12 @@ class DatabaseTooNew(AgentError):
     code = "database_too_new"
 
 
+class QueueUnusable(AgentError):
+    """The queue's file cannot be opened, read or written: rights, a full disk, another program that keeps it locked."""
+
+    code = "queue_unusable"
+
+
 @dataclass(frozen=True)
 class Change:
     """When a row moves (Unix seconds) and why."""
@@ -151,8 +159,11 @@ class Change:
 
 
 def open_database(path: Path) -> SqliteDatabase:
-    """Open (or make) the queue's file, bring it to the newest schema and bind the tables to it. Raises DatabaseTooNew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open (or make) the queue's file at the newest schema, and bind the tables to it. Raises DatabaseTooNew, QueueUnusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise QueueUnusable(f"there can be no queue {path}: {explained(problem)}") from None
     pragmas = {
         "journal_mode": "wal",
         "synchronous": "full",  # what the client was told is queued survives a power cut
@@ -161,6 +172,15 @@ def open_database(path: Path) -> SqliteDatabase:
         "cache_size": -CACHE_KIB,
     }
     database = SqliteDatabase(str(path), pragmas=pragmas)
+    try:
+        _upgrade(database, path)
+    except DatabaseError as problem:
+        raise (unusable(problem, path) if is_known(problem) else problem) from None
+    database.bind(TABLES)
+    return database
+
+
+def _upgrade(database: SqliteDatabase, path: Path) -> None:
     with database.atomic("IMMEDIATE"):
         version = int(database.execute_sql("PRAGMA user_version").fetchone()[0])
         if version > len(STEPS):
@@ -169,8 +189,15 @@ def open_database(path: Path) -> SqliteDatabase:
             for statement in step:
                 database.execute_sql(statement)
         database.execute_sql(f"PRAGMA user_version = {len(STEPS)}")
-    database.bind(TABLES)
-    return database
+
+
+def unusable(problem: Exception, path: Path | None = None) -> QueueUnusable:
+    """What SQLite said of a queue (default: the one that is open) as an error for a person."""
+    path = path or Path(database_of(Job).database)
+    if is_damaged(problem):
+        text = f"the queue {path} is damaged, or another program's ({problem})"
+        return QueueUnusable(f"{text}: move it away; a new one is made, and clients have to send again what was in it")
+    return QueueUnusable(why_unusable(path, problem, BUSY_TIMEOUT_MS / 1000))
 
 
 def insert(table: type[Stateful], change: Change, **fields: Any) -> Any:

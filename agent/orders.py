@@ -84,7 +84,7 @@ def _sources(form: Mapping[str, str], field: str, roots: tuple[Root, ...]) -> li
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or len(names) > MAX_FILES or not all(isinstance(name, str) for name in names):
-        raise InvalidInput(f"{field} is not a JSON list of paths", field=field)
+        raise InvalidInput(f"{field}: this is not a JSON list of paths", field=field)
     return [locate(name, roots, field=field) for name in names]
 
 

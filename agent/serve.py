@@ -2,15 +2,12 @@
 
 import os
 import shutil
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import FrameType
 
 import structlog
 from flask import Flask
@@ -29,11 +26,10 @@ from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
+from programs.interruption import until_a_signal
 
 VERSION = version("cumulus")
 JOIN_S = 10.0
-HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
-ENDING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)))
 REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has
 log = structlog.get_logger()
 
@@ -66,7 +62,7 @@ def serve(settings: Settings) -> None:
 
     Raises AlreadyRunning, SetupMissing, InvalidInput before anything is sent.
     """
-    with _until_a_signal():
+    with until_a_signal():
         require_setup(settings)
         with only_agent(settings.home):
             if former := end_former(settings.home):
@@ -114,44 +110,9 @@ def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
         server = create_server(
             app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
         )
-    except OSError as error:
-        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set another port") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no computer is known by that name"
+        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {why}; set another port") from None
     if isinstance(server, MultiSocketServer):
         raise SetupMissing(f"{settings.host} names several addresses: give one of them")
     return server
-
-
-@contextmanager
-def _until_a_signal() -> Iterator[None]:
-    """The first signal ends what runs within; behind it nothing is left to end, and Python forgets its handlers while it goes."""
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _end)
-    try:
-        yield
-    except SystemExit:
-        _hear_no_more()
-        raise
-    _hear_no_more()
-
-
-def _hear_no_more() -> None:
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    """Once: a closed terminal signals several times, and the end must come to its end."""
-    for one in ENDING:
-        signal.signal(one, lambda *_: None)  # not SIG_IGN, which children would inherit
-    if number == HANGUP:
-        _drop_output()
-    raise SystemExit(0)
-
-
-def _drop_output() -> None:
-    """The terminal is gone: no log line may fail from here on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for file in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, file.fileno())
-    os.close(nowhere)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from agent.errors import InvalidInput
 from agent.paths import Root, parse
+from programs.wrong_settings import HOST, Places, WrongSettings, absolute, read_settings_file
 
 CONFIG = "CUMULUS_AGENT_CONFIG"
 DEFAULT_FILE = "cumulus-agent.toml"
@@ -34,7 +35,7 @@ class RootSetting(BaseModel):
     seen_as: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _require_absolute(self) -> "RootSetting":
+    def _requireabsolute(self) -> "RootSetting":
         try:
             self.root()
         except InvalidInput as error:
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CUMULUS_AGENT_", extra="forbid", validate_default=True)
 
     home: Path = Field(Path("var/agent"), description="The queue, the ssh key and host key, logs")
-    host: str = Field("127.0.0.1", description="Address that clients reach the agent at")
+    host: str = Field("127.0.0.1", pattern=HOST, description="Address that clients reach the agent at")
     port: int = Field(80, ge=0, le=65535, description="Its port, where the desktop client expects it; 0: any free one")
     target: str = Field(
         "", description="The controller's storage: a folder here, `user@host:path` by ssh, or `rsync://host/module` of a daemon"
@@ -98,14 +99,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
-        file = Path(os.environ.get(CONFIG, DEFAULT_FILE))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_settings_file(_file()))
 
     @model_validator(mode="after")
     def _resolve_paths(self) -> "Settings":
-        self.home = self.home.expanduser().resolve()
-        self.ssh_key = self.ssh_key.expanduser().resolve() if self.ssh_key != Path() else self.home / "id_ed25519"
-        self.known_hosts = self.known_hosts.expanduser().resolve() if self.known_hosts != Path() else self.home / "known_hosts"
+        self.home = absolute(self.home)
+        self.ssh_key = absolute(self.ssh_key) if self.ssh_key != Path() else self.home / "id_ed25519"
+        self.known_hosts = absolute(self.known_hosts) if self.known_hosts != Path() else self.home / "known_hosts"
         return self
 
     @property
@@ -119,14 +119,23 @@ class Settings(BaseSettings):
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings, or one clear line about the first that is wrong. Raises InvalidInput."""
+    """The settings, or one clear line about the first that is wrong and where it was given. Raises InvalidInput."""
     file = os.environ.get(CONFIG)
-    if file and not Path(file).is_file():
+    if file and not os.path.lexists(file):
         raise InvalidInput(f"there is no file {file}", field=CONFIG)
+    places = Places("CUMULUS_AGENT_", _file(), given, Settings.model_fields)
     try:
         return Settings(**given)
+    except WrongSettings as error:
+        wrong = error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(
-            f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
-        ) from None
+        wrong = places.wrong(error)
+    except SettingsError as error:
+        wrong = places.unreadable(error)
+    except RecursionError:
+        wrong = WrongSettings("a setting has lists or objects within each other too deeply")
+    raise InvalidInput(wrong.message, field=wrong.field)
+
+
+def _file() -> Path:
+    return Path(os.environ.get(CONFIG) or DEFAULT_FILE)

@@ -39,7 +39,7 @@ def read_target(text: str) -> Target:
     """Read the setting. Raises InvalidInput."""
     if text.startswith("rsync://"):
         if not _DAEMON.fullmatch(text):
-            raise InvalidInput(f"{text!r} is not rsync://[user@]host[:port]/module[/path]", field="setting target")
+            raise InvalidInput(f"target: {text!r} is not rsync://[user@]host[:port]/module[/path]", field="setting target")
         return Target(Kind.DAEMON, text.rstrip("/") + "/")
     if found := None if _DRIVE.match(text) else _SSH.fullmatch(text):
         path = found["path"]
@@ -47,6 +47,6 @@ def read_target(text: str) -> Target:
     if Path(text).is_absolute():
         return Target(Kind.LOCAL, str(Path(text)) + "/")
     raise InvalidInput(
-        f"{text!r} is neither an absolute path, nor user@host:path (of plain letters, digits and ._~+-), nor rsync://host/module",
+        f"target: {text!r} is neither an absolute path, nor user@host:path (of plain letters, digits and ._~+-), nor rsync://host/module",
         field="setting target",
     )

@@ -8,19 +8,20 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from getpass import getuser
 from pathlib import Path
 
+from programs.errors import login
+from programs.interruption import Interrupted, shielded
 from scripts.controllers import controller
 from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
 from scripts.showing import FINAL, Following, machine_message, next_steps, show_psms
 from scripts.upload import Uploads, uploads
 from server.client import Client, Refused, Submitted
+from server.entry import guarded
 from server.errors import CumulusError
-from server.interruption import Interrupted, ending_in_order, shielded
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage
@@ -30,22 +31,15 @@ APP = "comet_2019.015"
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 INPUTS = (EXAMPLE / "BSA1.mzML.gz", EXAMPLE / "bsa.fasta")
 STOP_LIMIT_S = 90.0
-SIGNALLED = 128  # and a signal's number: the exit code of a program that it ended
 
 
 def main() -> int:
-    """Run the demonstration; the exit code is 0 if the search succeeded, 128 and the signal's number if one ended it."""
-    with ending_in_order():
-        progress = progress_on(sys.stdout)
-        try:
-            return demonstrate(load_settings(port=0), progress)
-        except Interrupted as interrupted:
-            progress.say(f"{interrupted.why}: nothing is left running")
-            return interrupted.exit_code
-        except CumulusError as error:
-            where = f"{error.field}: " if error.field else ""
-            progress.say(f"cumulus: {where}{error.message}")
-            return 1
+    """Run the demonstration; the exit code is 0 if the search succeeded. Raises CumulusError, Interrupted."""
+    try:
+        return demonstrate(load_settings(port=0), progress_on(sys.stdout))
+    except Interrupted as interrupted:
+        interrupted.meaning = "nothing is left running"
+        raise
 
 
 def demonstrate(settings: Settings, progress: Progress) -> int:
@@ -72,15 +66,15 @@ def prepare(life: Life) -> None:
     """A template and its snapshot, where there are none yet (minutes, once)."""
     with life.child("preparation", [sys.executable, "-m", "scripts.ready", "--demo"]) as child:
         code = child.wait()
-    if code > SIGNALLED:
-        raise Interrupted(code - SIGNALLED)
+    if interrupted := Interrupted.of(code):
+        raise interrupted
     if code:
         raise CumulusError("the template or its snapshot could not be made; the lines above say why")
 
 
 def search(settings: Settings, life: Life, client: Client, agent: Uploads, progress: Progress) -> int:
     """Submit, follow, show; cancels the job and waits for its machine's end if interrupted."""
-    owner = getuser()
+    owner = login()
     form = json.loads((EXAMPLE / "settings.json").read_text())
     begin = time.monotonic()
     with shielded() as shield:
@@ -136,7 +130,8 @@ def end_left_job(settings: Settings, client: Client, life: Life, progress: Progr
 
 def end_job(settings: Settings, client: Client, job: OpenJob, progress: Progress) -> None:
     """Cancel a job and wait for its machine's end. Raises CumulusError."""
-    client.cancel(job.owner, job.job_id)
+    with suppress(Refused):  # it has just ended
+        client.cancel(job.owner, job.job_id)
     wait_no_machines(settings, job.job_id, progress)
 
 
@@ -163,4 +158,4 @@ def show(client: Client, owner: str, job: Submitted, progress: Progress) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

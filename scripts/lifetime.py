@@ -13,8 +13,8 @@ from typing import IO
 
 from pydantic import BaseModel, ValidationError
 
+from programs.interruption import shielded
 from scripts.children import Child, Process, end, start
-from server.interruption import shielded
 
 LOOK_S = 0.1
 END_LIMIT_S = 90.0

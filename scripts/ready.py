@@ -2,11 +2,12 @@
 
 import sys
 
+from programs.interruption import Interrupted
 from scripts.lifetime import wait_for_demo
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
-from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.interruption import Interrupted, ending_in_order
+from server.entry import guarded
+from server.errors import SetupMissing, TemplateMissing
 from server.progress import Progress
 from server.settings import Settings, load_settings
 from server.terminal import progress_on
@@ -35,23 +36,16 @@ def _is_there(cloud: Cloud) -> bool:
     return True
 
 
-def main() -> int:
-    """Make what is missing, or with ``--template`` build or boot the template; returns the exit code.
+def main() -> None:
+    """Make what is missing, or with ``--template`` build or boot the template. Raises CumulusError, Interrupted.
 
     With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
     """
-    with ending_in_order():
-        progress = progress_on(sys.stderr)
-        try:
-            make(load_settings(), set(sys.argv[1:]), progress)
-        except CumulusError as error:
-            where = f"{error.field}: " if error.field else ""
-            progress.say(f"cumulus: {where}{error.message}")
-            return 1
-        except Interrupted as interrupted:
-            progress.say(f"{interrupted.why}: what was being made is given up, the next time begins it anew")
-            return interrupted.exit_code
-    return 0
+    try:
+        make(load_settings(), set(sys.argv[1:]), progress_on(sys.stderr))
+    except Interrupted as interrupted:
+        interrupted.meaning = "what was being made is given up, the next time begins it anew"
+        raise
 
 
 def make(settings: Settings, options: set[str], progress: Progress) -> None:
@@ -70,4 +64,4 @@ def make(settings: Settings, options: set[str], progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -3,18 +3,31 @@
 import json
 import logging
 import sys
-from getpass import getuser
 from typing import Any
 
 import click
 import structlog
 
+from programs.commands import Commands
+from programs.errors import login
+from programs.exits import ExitCode
+from programs.interruption import Interrupted
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.connection import EXIT_FAILED_JOB, client, follow
-from server.commands.console import PATIENCE_S, asking_the_cloud, find_job, local_time, open_rows, show_table, told_progress
+from server.commands.connection import client, follow
+from server.commands.console import (
+    JOB,
+    PATIENCE_S,
+    TEXT,
+    asking_the_cloud,
+    find_job,
+    local_time,
+    open_rows,
+    show_table,
+    told_progress,
+)
 from server.commands.db import db
 from server.commands.flavors import flavors
 from server.commands.results import get
@@ -23,46 +36,30 @@ from server.commands.storage import storage as storage_group
 from server.commands.submit import submit
 from server.commands.workflow import workflow
 from server.doctor import examine
-from server.errors import CumulusError
-from server.interruption import Interrupted, ending_in_order
 from server.jobs.search import Listed, Query, find
-from server.models import Event, Job
+from server.models import Event, Job, unusable
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
 from server.states import Reason
 from server.storage.folders import Storage
 from server.workers.clouds.base import Template
 
-EXIT_REFUSED = 1
-
-
-class Commands(click.Group):
-    """A group whose expected failures are one line for a person and an exit code for a program."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a CumulusError ends it with exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except CumulusError as error:
-            where = f"{error.field}: " if error.field else ""
-            click.echo(f"cumulus: {where}{error.message}", err=True)
-            ctx.exit(EXIT_REFUSED)
+MAX_LISTED = 10_000_000
 
 
 class LongCommands(click.Group):
-    """Commands that make something for minutes: whatever ends one, it takes down what it has at work."""
+    """Commands that make something for minutes: whatever ends one, it takes down what it has at work, and says so."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; its exit code is 128 and the signal's number where one ended it."""
-        with ending_in_order():
-            try:
-                return super().invoke(ctx)
-            except Interrupted as interrupted:
-                click.echo(f"cumulus: {interrupted.why}: what was being made is given up, the next time begins it anew", err=True)
-                ctx.exit(interrupted.exit_code)
+        """Run the command; what ends it is told with what that means."""
+        try:
+            return super().invoke(ctx)
+        except Interrupted as interrupted:
+            interrupted.meaning = "what was being made is given up, the next time begins it anew"
+            raise
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, program="cumulus", unusable=unusable)
 @click.version_option(parts.VERSION, prog_name="cumulus")
 def main() -> None:
     """Run heavy programs on machines that live as long as the job."""
@@ -112,8 +109,8 @@ def serve(host: str | None, port: int | None) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--number", default=100, show_default=True, help="How many, newest first; -1: all.")
-@click.option("--owner", default="", help="Only jobs of owners whose name contains this.")
+@click.option("--number", type=click.IntRange(-1, MAX_LISTED), default=100, show_default=True, help="How many; -1: all.")
+@click.option("--owner", type=TEXT, default="", help="Only jobs of owners whose name contains this.")
 def jobs(as_json: bool, number: int, owner: str) -> None:
     """List the newest jobs."""
     settings = open_rows()
@@ -126,7 +123,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
 
 
 @main.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def show(job_id: int, as_json: bool) -> None:
     """Show one job: where it stands, what happened to it, its result files."""
@@ -155,7 +152,7 @@ def show(job_id: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
 def logs(job_id: int, is_followed: bool) -> None:
     """Print a job's log."""
@@ -164,12 +161,12 @@ def logs(job_id: int, is_followed: bool) -> None:
     if not is_followed:
         click.echo(Storage(settings.storage).folder(job.folder).log(), nl=False)
     elif not follow(settings, job_id):
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)
 
 
 @main.command()
-@click.argument("job_id", type=int)
-@click.option("--owner", default=getuser, show_default="your login")
+@click.argument("job_id", type=JOB)
+@click.option("--owner", type=TEXT, default=login, show_default="your login")
 def cancel(job_id: int, owner: str) -> None:
     """End a job, whatever it is doing."""
     click.echo(client(load_settings()).cancel(owner, job_id))
@@ -251,7 +248,7 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.text}")
-    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_REFUSED)
+    sys.exit(ExitCode.OK if all(finding.ok for finding in findings) else ExitCode.FAILED)
 
 
 def _maker() -> Template:

@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import httpx
 
-from server.errors import CumulusError
+from server.errors import CumulusError, no_job
 
 TIMEOUT_S = 30.0
+REFUSED = "Cumulus-Refused"  # a header with the error's code and field: in the contract, a refusal looks as a success does
 
 
 class Refused(CumulusError):
@@ -35,11 +36,14 @@ class Submitted:
 
 
 class Client:
-    """One controller, at ``url``."""
+    """One controller, at ``url``. Raises Unreachable for what is no URL."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        try:
+            self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"no controller can be at {url}: {error}") from None
 
     def start(
         self,
@@ -63,9 +67,13 @@ class Client:
         }
         multipart = {name: (None, text) for name, text in form.items()}
         answer = self._json("POST", "/start", files=multipart)
-        if not answer[1]:
-            raise Refused(str(answer[0]))
-        return Submitted(int(answer[0]), str(answer[1]))
+        try:
+            number, folder = answer
+            if not folder:
+                raise Refused(str(number))
+            return Submitted(int(number), str(folder))
+        except (TypeError, ValueError):
+            raise Unreachable(f"what answers at {self.url} is no controller of Cumulus") from None
 
     def job(self, job_id: int) -> dict[str, Any]:
         """A job's row with its details. Raises Refused where there is none, Unreachable."""
@@ -73,15 +81,21 @@ class Client:
         for row in rows:
             if row["id"] == job_id and "log" in row:
                 return dict(row)
-        raise Refused(f"there is no job {job_id}")
+        raise Refused(no_job(job_id))
 
     def jobs(self, number: int = 100) -> list[dict[str, Any]]:
         """The newest jobs' short rows."""
         return list(self._json("GET", f"/joblist/0/{number}"))
 
     def cancel(self, owner: str, job_id: int) -> str:
-        """End a job; the controller's sentence."""
-        return str(self._json("GET", f"/cancel/{quote(owner, safe='')}/{job_id}"))
+        """End a job; the controller's sentence. Raises Refused where there is nothing to end, Unreachable."""
+        response = self._answer("GET", f"/cancel/{quote(owner, safe='')}/{job_id}")
+        sentence = _parsed(response)
+        if not isinstance(sentence, str):
+            raise Unreachable(f"what answers at {self.url} is no controller of Cumulus")
+        if REFUSED in response.headers:
+            raise Refused(sentence)
+        return sentence
 
     def download(self, owner: str, job_id: int, path: str, target: Path) -> None:
         """Fetch one result file into ``target``. Raises Refused, Unreachable."""
@@ -92,14 +106,14 @@ class Client:
                     raise Refused(f"job {job_id} has no result {path}")
                 for part in response.iter_bytes():
                     file.write(part)
-        except httpx.TransportError as error:
-            raise Unreachable(f"no controller answers: {error}") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unreachable(f"no controller answers at {self.url}: {error}") from None
 
     def healthy(self) -> bool:
         """Whether a controller answers."""
         try:
             return self._http.get("/healthz").status_code == httpx.codes.OK
-        except httpx.TransportError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             return False
 
     def health(self) -> dict[str, Any]:
@@ -107,10 +121,23 @@ class Client:
         return dict(self._json("GET", "/healthz"))
 
     def _json(self, method: str, url: str, **options: Any) -> Any:
+        return _parsed(self._answer(method, url, **options))
+
+    def _answer(self, method: str, url: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, url, **options)
-        except httpx.TransportError as error:
-            raise Unreachable(f"no controller answers at {self._http.base_url}: {error}") from None
+        except httpx.TimeoutException:
+            raise Unreachable(f"the controller at {self.url} has not answered within {TIMEOUT_S:.0f} s: try again") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unreachable(f"no controller answers at {self.url}: {error}") from None
         if response.status_code != httpx.codes.OK:
-            raise Refused(f"{method} {url}: {response.status_code} {response.text[:200]}")
+            raise Refused(f"the controller at {self.url} failed ({response.status_code}) at {url}: its log says why")
+        return response
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """The answer's JSON. Raises Unreachable where it is none: then no controller answers there."""
+    try:
         return response.json()
+    except ValueError:
+        raise Unreachable(f"what answers at {response.request.url} is no controller of Cumulus") from None

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from programs.errors import explained
 from server.app import make_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
@@ -51,11 +52,18 @@ def _run(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, True, check())
     except CumulusError as error:
         return Finding(name, False, error.message)
+    except OSError as error:  # this user may not look, say
+        return Finding(name, False, explained(error))
 
 
 def _cloud(settings: Settings) -> Iterator[Finding]:
-    cloud = make_cloud(settings)
-    name, problems = f"cloud {cloud.name}", cloud.problems()
+    name = f"cloud {settings.cloud}"
+    try:
+        cloud = make_cloud(settings)
+        problems = cloud.problems()
+    except (CumulusError, OSError) as error:
+        yield Finding(name, False, error.message if isinstance(error, CumulusError) else explained(error))
+        return
     if not problems:
         yield Finding(name, True, "all programs are there")
         problems = cloud.site_problems()  # a trouble there keeps no controller from starting
@@ -115,7 +123,8 @@ def _port(settings: Settings) -> str:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
-        except OSError as error:
-            text = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with CUMULUS_PORT"
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "no computer is known by that name"
+            text = f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with CUMULUS_PORT"
             raise CumulusError(text) from None
     return f"{settings.host}:{settings.port} is free"

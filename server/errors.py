@@ -1,15 +1,10 @@
-"""Errors that a person can act on. Owns the base class and the code vocabulary, not the wire formats."""
+"""Errors that a person can act on. Owns the code vocabulary, not the wire formats."""
+
+from programs.errors import Expected
 
 
-class CumulusError(Exception):
-    """An expected failure: ``message`` is for a person, ``code`` for a program, ``field`` names the input at fault."""
-
-    code = "error"
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+class CumulusError(Expected):
+    """An expected failure of the controller or its commands."""
 
 
 class InvalidInput(CumulusError):
@@ -22,6 +17,11 @@ class NotFound(CumulusError):
     """What was asked for does not exist, or is not the caller's to see."""
 
     code = "not_found"
+
+
+def no_job(job_id: int, owner: str = "") -> str:
+    """What people read of a job that is not there, or is not the owner's to see."""
+    return f"there is no job {job_id} of {owner}" if owner else f"there is no job {job_id}"
 
 
 class SetupMissing(CumulusError):

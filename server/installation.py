@@ -17,6 +17,7 @@ from typing import TextIO
 
 import psutil
 
+from programs.errors import explained
 from server.errors import CumulusError
 
 NUDGE = signal.SIGUSR1
@@ -28,6 +29,18 @@ class AlreadyRunning(CumulusError):
     """A second controller on one installation would manage the same machines."""
 
     code = "already_running"
+
+
+class NotOurs(CumulusError):
+    """The controller belongs to another user of this computer."""
+
+    code = "not_ours"
+
+
+class HomeUnusable(CumulusError):
+    """The home folder cannot be made, read or written."""
+
+    code = "home_unusable"
 
 
 @dataclass(frozen=True)
@@ -42,30 +55,63 @@ class Running:
 def installation_id(home: Path) -> str:
     """The id of this installation; made at the first call, the same ever after."""
     path = home / "installation-id"
-    home.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        beside = home / f"installation-id.{secrets.token_hex(6)}"
+    make_home(home)
+    try:
+        return path.read_text().strip() or _new_id(path)
+    except FileNotFoundError:
+        return _new_id(path)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _unusable(home, problem) from None
+
+
+def _new_id(path: Path) -> str:
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    try:
         beside.write_text(f"c{secrets.token_hex(6)}\n")
         with suppress(FileExistsError):  # another process was quicker
             os.link(beside, path)
-        beside.unlink()
-    return path.read_text().strip()
+        return path.read_text().strip()
+    except OSError as problem:
+        raise _unusable(path.parent, problem) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def make_home(home: Path) -> None:
+    """The home folder, made where it is not there. Raises HomeUnusable."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise _unusable(home, problem) from None
+
+
+def _unusable(home: Path, problem: OSError | UnicodeDecodeError) -> HomeUnusable:
+    why = explained(problem) if isinstance(problem, OSError) else "installation-id is not text: restore it from a backup"
+    return HomeUnusable(f"the home folder {home} cannot be used: {why} (CUMULUS_HOME sets another one)")
 
 
 @contextmanager
 def only_controller(home: Path) -> Iterator[None]:
-    """Hold the installation while the controller runs. Raises AlreadyRunning; a killed controller holds nothing."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "controller.lock").open("a") as lock:
+    """Hold the installation while the controller runs. Raises AlreadyRunning, HomeUnusable; a killed controller holds nothing."""
+    with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
         while not _take(lock, fcntl.LOCK_EX):
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}")
             time.sleep(LOOK_S)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        with suppress(OSError):  # the disk is full: what the file says is only for people
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
         yield
+
+
+def _lock_file(home: Path) -> TextIO:
+    make_home(home)
+    try:
+        return (home / "controller.lock").open("a")
+    except OSError as problem:
+        raise _unusable(home, problem) from None
 
 
 def is_held(home: Path) -> bool:
@@ -110,15 +156,22 @@ def announced(home: Path, url: str) -> Iterator[None]:
 def nudge(home: Path) -> None:
     """Have the controller look again now, if one runs: something was changed behind its back."""
     if running := running_controller(home):
-        os.kill(running.pid, NUDGE)
+        with suppress(PermissionError, ProcessLookupError):  # it looks by itself in a while
+            os.kill(running.pid, NUDGE)
 
 
 def end_controller(home: Path, limit_s: float) -> None:
-    """End the controller in order, if one runs. Raises AlreadyRunning if it does not end in time."""
+    """End the controller in order, if one runs. Raises AlreadyRunning if it does not end in time, NotOurs."""
     running = running_controller(home)
     if running is None:
         return
-    os.kill(running.pid, signal.SIGTERM)
+    try:
+        os.kill(running.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        owner = psutil.Process(running.pid).username()
+        raise NotOurs(f"the controller (process {running.pid}) is {owner}'s: run this as {owner}") from None
     deadline = time.monotonic() + limit_s
     while running_controller(home) == running:
         if time.monotonic() > deadline:
@@ -133,4 +186,4 @@ def running_controller(home: Path) -> Running | None:
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
-    return found if alive else None
+    return found if alive and isinstance(found.url, str) else None

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Self
 
 from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
+from programs.errors import explained
+from programs.sqlite import is_damaged, is_known, why_unusable
 from server import migrations
 from server.database import Database
 from server.errors import CumulusError
@@ -154,6 +156,12 @@ class DatabaseDamaged(CumulusError):
     code = "database_damaged"
 
 
+class DatabaseUnusable(CumulusError):
+    """The database cannot be opened, read or written: rights, a full disk, another program that keeps it locked."""
+
+    code = "database_unusable"
+
+
 class ForbiddenTransition(CumulusError):
     """A programmer's error: the table of transitions has no such move."""
 
@@ -171,8 +179,11 @@ class Change:
 
 
 def open_database(path: Path) -> SqliteDatabase:
-    """Open (or make) the database, bring it to the newest schema and bind the tables to it. Raises DatabaseDamaged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open (or make) the database at the newest schema, and bind the tables to it. Raises DatabaseDamaged, DatabaseUnusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DatabaseUnusable(f"there can be no database {path}: {explained(problem)}") from None
     pragmas = {
         "journal_mode": "wal",
         "synchronous": "full",  # a submitted job survives a power cut, too
@@ -185,12 +196,18 @@ def open_database(path: Path) -> SqliteDatabase:
     try:
         migrations.upgrade(database)
     except DatabaseError as problem:
-        if any(words in str(problem) for words in ("not a database", "malformed")):
-            text = f"the database {path} is damaged ({problem}): `cumulus db rebuild` makes it anew from the job folders"
-            raise DatabaseDamaged(text) from None
-        raise
+        raise (unusable(problem, path) if is_known(problem) else problem) from None
     database.bind(TABLES)
     return database
+
+
+def unusable(problem: Exception, path: Path | None = None) -> DatabaseDamaged | DatabaseUnusable:
+    """What SQLite said of a database (default: the one that is open) as an error for a person."""
+    path = path or Path(Job._meta.database.database)
+    if is_damaged(problem):
+        text = f"the database {path} is damaged, or another program's ({problem})"
+        return DatabaseDamaged(f"{text}: `cumulus db rebuild` makes it anew from the job folders")
+    return DatabaseUnusable(why_unusable(path, problem, BUSY_TIMEOUT_MS / 1000))
 
 
 class Commits:

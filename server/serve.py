@@ -5,20 +5,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
 import structlog
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
+from programs.interruption import until_a_signal
 from server.api.unread import Channel
 from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
 from server.installation import NUDGE, announced, only_controller
-from server.interruption import ENDING, to_nowhere
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
 from server.settings import Settings
@@ -48,7 +46,7 @@ def serve(settings: Settings) -> None:
 
     Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
     """
-    with _until_a_signal():
+    with until_a_signal():
         supervisor = take_supervisor()
         with only_controller(settings.home):
             log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
@@ -109,10 +107,9 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
             outbuf_high_watermark=UNSENT_BYTES,
             max_request_body_size=UNREAD_BYTES,
         )
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port"
-        ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no computer is known by that name"
+        raise PortTaken(f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with --port") from None
     if isinstance(server, MultiSocketServer):
         raise PortTaken(f"{settings.host} names several addresses: give one of them")
     server.channel_class = Channel
@@ -136,32 +133,3 @@ def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor:
         log.warning(LEFT_AT_WORK)
     log.info("stopped")
     return finished
-
-
-@contextmanager
-def _until_a_signal() -> Iterator[None]:
-    """The first signal ends what runs within; behind it nothing is left to end, and Python forgets its handlers while it goes."""
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _end)
-    try:
-        yield
-    except SystemExit:
-        _hear_no_more()
-        raise
-    _hear_no_more()
-
-
-def _hear_no_more() -> None:
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    """Once: a closed terminal signals several times, and the end must come to its end."""
-    for one in ENDING:
-        signal.signal(one, lambda *_: None)  # not SIG_IGN, which children would inherit
-    if number == signal.SIGHUP:
-        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
-            to_nowhere(file.fileno())
-    raise SystemExit(0)

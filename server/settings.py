@@ -19,10 +19,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from programs.wrong_settings import HOST, Places, WrongSettings, absolute, read_settings_file
 from server.errors import InvalidInput
 
+FILE = Path("cumulus.toml")
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROLES_VARIABLE = re.compile(r"(worker_base|converters|apps)_[a-z_]{1,60}")
 
@@ -65,7 +67,7 @@ class Converter(BaseModel):
 class Settings(BaseSettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="CUMULUS_", toml_file="cumulus.toml", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)
 
     home: Path = Field(CHECKOUT / "var", description="All state: database, workspaces, caches, logs")
     storage: Path = Field(Path(), description="The shared directory; default: `storage` in `home`")
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     cloud: CloudName = Field(CloudName.QEMU, description="Where machines are made")
     apps: Path = Field(CHECKOUT / "apps", description="Folder of the app and workflow XML")
     flavors: Path = Field(CHECKOUT / "flavors.tsv", description="Machine sizes and the maximal weight")
-    host: str = Field("127.0.0.1", description="Address that the API listens on")
+    host: str = Field("127.0.0.1", pattern=HOST, description="Address that the API listens on")
     port: int = Field(5000, ge=0, le=65535, description="Port of the API; 0: any free one")
 
     default_flavor: str = Field(
@@ -191,7 +193,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_settings_file(FILE))
 
     @field_validator("template_variables")
     @classmethod
@@ -207,20 +209,25 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _resolve_paths(self) -> "Settings":
-        self.home = self.home.expanduser().resolve()
-        self.storage = self.storage.expanduser().resolve() if self.storage != Path() else self.home / "storage"
-        self.database = self.database.expanduser().resolve() if self.database != Path() else self.home / "cumulus.sqlite"
-        self.apps = self.apps.expanduser().resolve()
-        self.flavors = self.flavors.expanduser().resolve()
+        self.home = absolute(self.home)
+        self.storage = absolute(self.storage) if self.storage != Path() else self.home / "storage"
+        self.database = absolute(self.database) if self.database != Path() else self.home / "cumulus.sqlite"
+        self.apps = absolute(self.apps)
+        self.flavors = absolute(self.flavors)
         return self
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings, or one clear line about the first that is wrong. Raises InvalidInput."""
+    """The settings, or one clear line about the first that is wrong and where it was given. Raises InvalidInput."""
+    places = Places("CUMULUS_", FILE, given, Settings.model_fields)
     try:
         return Settings(**given)
+    except WrongSettings as error:
+        wrong = error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(
-            f"{first['msg']} (got {first.get('input')!r})", field=f"setting {'.'.join(map(str, first['loc']))}"
-        ) from None
+        wrong = places.wrong(error)
+    except SettingsError as error:
+        wrong = places.unreadable(error)
+    except RecursionError:
+        wrong = WrongSettings("a setting has lists or objects within each other too deeply")
+    raise InvalidInput(wrong.message, field=wrong.field)

@@ -69,7 +69,7 @@ def take_supervisor(environment: MutableMapping[str, str] = os.environ, pid: int
     if not address:
         return NOBODY
     if address[0] not in "/@" or len(address) == 1:
-        raise InvalidInput(f"no socket's path, nor @ and a name (got {address!r})", field=_OWN[0])
+        raise InvalidInput(f"{_OWN[0]}: no socket's path, nor @ and a name (got {address!r})", field=_OWN[0])
     watchdog_s = math.inf
     if limit and (not watched or watched == str(pid or os.getpid())):
         watchdog_s = _seconds(limit)
@@ -80,4 +80,4 @@ def _seconds(microseconds: str) -> float:
     with suppress(ValueError):
         if microseconds.isascii() and (number := int(microseconds)) > 0:
             return number / 1_000_000
-    raise InvalidInput(f"no number of microseconds (got {microseconds!r})", field=_OWN[1])
+    raise InvalidInput(f"{_OWN[1]}: no number of microseconds (got {microseconds!r})", field=_OWN[1])

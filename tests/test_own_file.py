@@ -171,7 +171,8 @@ def test_jobs_whose_files_cannot_be_sent_do_not_wait_for_them(
         data.unlink()
         (tmp_path / "data").rename(data)
     assert refused.returncode == 1
-    assert f"cumulus: input: {new} cannot be put into the storage: Not a directory" in refused.stderr
+    assert f"cumulus: {new} cannot be put into the storage: " in refused.stderr
+    assert "Not a directory; a folder is needed there" in refused.stderr
     assert "is cancelled: its files were not sent" in refused.stderr
     made = json.loads(place.cumulus("jobs", "--json").stdout)[: place.jobs() - before]
     assert [job["state"] for job in made] == ["cancelled"] * (1 if command[0] == "submit" else 2)

@@ -116,8 +116,9 @@ def test_a_port_that_is_taken_is_said_and_nothing_runs(environment: dict[str, st
         taken.listen()
         refused = cumulus(environment, "serve", "--port", str(taken.getsockname()[1]))
     assert refused.returncode == 1
-    assert "cannot listen on 127.0.0.1" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
+    (said,) = [line for line in refused.stderr.splitlines() if not line.startswith("timestamp=")]
+    assert said.startswith("cumulus: cannot listen on 127.0.0.1")
+    assert "event=ready" not in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,45 @@ def test_a_job_from_the_command_line(server: "subprocess.Popen[str]", environmen
     assert shown["events"][-1]["new"] == "done"
     assert "done" in cumulus(environment, "jobs").stdout
     assert "probe started" in cumulus(environment, "logs", job_id).stdout
-    assert "had already ended" in cumulus(environment, "cancel", job_id, "--owner", "ada").stdout
+    again = cumulus(environment, "cancel", job_id, "--owner", "ada")
+    assert (again.returncode, again.stdout, again.stderr) == (1, "", f"cumulus: Job {job_id} had already ended\n")
+
+
+def test_a_job_that_cannot_be_cancelled_is_an_exit_code(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({"text": "x", "seconds": "600", "outcome": "ok"}))
+    job_id = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--owner", "ada").stdout.strip()
+    for number, owner, said in ((job_id, "eve", f"there is no job {job_id} of eve"), ("99", "ada", "there is no job 99 of ada")):
+        refused = cumulus(environment, "cancel", number, "--owner", owner)
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"cumulus: {said}\n")
+    done = cumulus(environment, "cancel", job_id, "--owner", "ada")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is cancelled" in done.stdout
+    assert cumulus(environment, "logs", "-f", job_id).returncode == 3
+
+
+def test_a_refused_submission_is_an_exit_code_and_leaves_standard_output_empty(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({"text": "x", "seconds": "0", "outcome": "ok"}))
+    refused = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--flavor", "m9.none")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "cumulus: there is no machine size 'm9.none'\n"
+
+
+def test_what_is_no_file_is_refused_before_there_is_a_job(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    form, pipe = tmp_path / "form.json", tmp_path / "a.txt"
+    form.write_text(json.dumps(FORM))
+    os.mkfifo(pipe)
+    failed = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--input", str(pipe))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "a.txt is no file" in failed.stderr
+    assert json.loads(cumulus(environment, "jobs", "--json").stdout) == []
 
 
 def test_a_failed_job_is_an_exit_code(server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import structlog
 from flask import Blueprint, Response, request, send_file
@@ -22,6 +23,7 @@ from server.api.offers import offered
 from server.api.reuse import Reused
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
+from server.client import REFUSED
 from server.errors import CumulusError, InvalidInput
 from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
@@ -165,7 +167,7 @@ class Legacy:
             job = self._jobs.submit(wish)
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
-            return answer([harmless(_with_field(error)), ""])
+            return _marked(answer([harmless(error.message), ""]), error)
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:
@@ -173,14 +175,14 @@ class Legacy:
         try:
             return answer(self._jobs.cancel(parse_number(job_id, "job_id") or 0, owner))
         except CumulusError as error:
-            return answer(error.message)
+            return _refused(error)
 
     def delete(self, owner: str, job_id: str) -> Response:
         """Remove a job of the owner with its workflow; a sentence."""
         try:
             return answer(self._jobs.delete(parse_number(job_id, "job_id") or 0, owner))
         except CumulusError as error:
-            return answer(error.message)
+            return _refused(error)
 
     def storage(self) -> Response:
         """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
@@ -280,6 +282,16 @@ def refusal(route: str, message: str) -> object:
     return _NOTHING.get(route, {"error": {"code": "bad_request", "message": message, "field": None}})
 
 
+def _refused(error: CumulusError) -> Response:
+    """A sentence, as for a success: the client knows no other answer. A header tells programs the one from the other."""
+    return _marked(answer(error.message), error)
+
+
+def _marked(response: Response, error: CumulusError) -> Response:
+    response.headers[REFUSED] = error.code if error.field is None else f"{error.code}; field={quote(error.field)}"
+    return response
+
+
 def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Response]:
     """A POST route that answers its documented shape whatever happens: the client waits for ever on anything else."""
 
@@ -330,10 +342,6 @@ def _shorten(response: Response, wanted: Range) -> None:
     response.status_code = HTTPStatus.PARTIAL_CONTENT
     response.content_length = part[1] - part[0]
     response.content_range = wanted.make_content_range(size)
-
-
-def _with_field(error: CumulusError) -> str:
-    return f"{error.field}: {error.message}" if error.field else error.message
 
 
 def _last_word(job: Job) -> str:

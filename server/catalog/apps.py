@@ -3,7 +3,9 @@
 Owns which files count and which problems they have. A broken file is reported and hides no other one.
 """
 
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -146,13 +148,20 @@ class Catalog:
         if known is not None and known.stamp == stamp:
             return known
         try:
-            document = read_document(path.read_bytes(), self._schemas)
+            document = read_document(_content(path), self._schemas)
             entry = read_app(document.root) if document.root.tag == "tool" else read_workflow(document.root)
         except OSError as error:
             return _File(stamp, None, "", (CatalogProblem(path, 0, f"cannot be read: {error.strerror}"),))
         except BadXml as error:
             return _File(stamp, None, "", tuple(CatalogProblem(path, line, reason) for line, reason in error.problems))
         return _File(stamp, entry, document.text, ())
+
+
+def _content(path: Path) -> bytes:
+    """The file's content. Raises OSError, also for a pipe, which would hold up whoever opens it."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return path.read_bytes()
 
 
 def _stamps(folder: Path) -> Iterator[tuple[Path, _Stamp]]:

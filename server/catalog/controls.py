@@ -19,6 +19,15 @@ V = TypeVar("V")
 Texts = Mapping[str, str]
 
 
+class WrongValue(InvalidInput):
+    """A field's value is not acceptable: the message names the field by its label, ``field`` by its key in the settings."""
+
+    def __init__(self, title: str, reason: str, *, field: str) -> None:
+        super().__init__(f"{title} {reason}", field=field)
+        self.reason = reason
+        self.for_authors = f"{field} {reason}"  # who writes the XML looks for the name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control(ABC, Generic[V]):
     """One parameter of an app. ``V``: what a value is once it was checked.
@@ -73,9 +82,18 @@ class Control(ABC, Generic[V]):
     def _decides(self, value: V) -> str:
         return str(value)
 
-    def refuse(self, reason: str) -> NoReturn:
-        """Raise InvalidInput for this field."""
-        raise InvalidInput(f"{self.name} {reason}", field=self.name)
+    @property
+    def title(self) -> str:
+        """What people know it by: its label on the form, or its name where it has none."""
+        return self.label.strip().removesuffix(":") or self.name
+
+    def title_of(self, _key: str) -> str:
+        """The same of one of its keys."""
+        return self.title
+
+    def refuse(self, reason: str, key: str = "") -> NoReturn:
+        """Raise WrongValue for this field, or for one of its keys; ``reason`` goes on with the sentence that its label begins."""
+        raise WrongValue(self.title_of(key), reason, field=key or self.name)
 
     def require_text(self, value: object) -> str:
         """A text that can be an argument. Raises InvalidInput."""

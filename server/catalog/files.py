@@ -6,7 +6,7 @@ converted, is the storage's matter.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.catalog.controls import Control, Texts, shown, unfit
 from server.catalog.quoting import NOTHING, ShellText
@@ -37,7 +37,7 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by.
     """
 
     name: str
@@ -47,6 +47,7 @@ class InputFile:
     formats: tuple[str, ...]
     parameter: str
     result: StepResult | None = None
+    title: str = field(default="", compare=False)
 
     @property
     def target(self) -> str:
@@ -130,7 +131,7 @@ class FileList(Control[tuple[InputFile, ...]]):
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result)
+        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title)
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

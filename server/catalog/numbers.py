@@ -12,7 +12,6 @@ from enum import StrEnum
 from server.catalog.controls import Control, Texts, V, shown
 from server.catalog.quoting import NOTHING, ShellText
 from server.catalog.variables import Variables
-from server.errors import InvalidInput
 
 MAX_DIGITS = 40
 MAX_EXPONENT = 300  # what a float can hold
@@ -89,7 +88,7 @@ class _Numeric(Control[V]):
         number = parse_number(value)
         problem = self.limits.problem(number) if number is not None else f"is {shown(value)}, not a number"
         if problem:
-            raise InvalidInput(f"{key} {problem}", field=key)
+            self.refuse(problem, key)
         return str(value)
 
     def converted(self, text: str) -> int | float:
@@ -121,6 +120,10 @@ class Range(_Numeric[tuple[str, str]]):
         """One for each end."""
         return f"{self.name}-min", f"{self.name}-max"
 
+    def title_of(self, key: str) -> str:
+        """With the end that the key is for."""
+        return f"{self.title} ({'least' if key == self.keys[0] else 'greatest'})" if key in self.keys else self.title
+
     def read(self, settings: Mapping[str, object]) -> tuple[str, str] | None:
         """Both ends; None where one is missing. Raises InvalidInput."""
         return self._check([settings.get(key) for key in self.keys])
@@ -131,7 +134,7 @@ class Range(_Numeric[tuple[str, str]]):
         if low is None or high is None:
             return None
         if Decimal(low) > Decimal(high):
-            raise InvalidInput(f"{self.keys[0]} is {low}, more than {self.keys[1]}, which is {high}", field=self.keys[0])
+            self.refuse(f"is {low}, more than the greatest, which is {high}", self.keys[0])
         return low, high
 
     def _pieces(self, value: tuple[str, str], texts: Texts) -> Iterator[str]:

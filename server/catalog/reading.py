@@ -11,14 +11,13 @@ from typing import Any
 
 from lxml import etree
 
-from server.catalog.controls import Checkbox, Checklist, Note, Option, Select, String
+from server.catalog.controls import Checkbox, Checklist, Note, Option, Select, String, WrongValue
 from server.catalog.files import FileList, read_formats
 from server.catalog.model import AnyControl, App, Branch, Conditional, ConfigFormat, Item, Preset, Section, Step, Workflow
 from server.catalog.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
 from server.catalog.patterns import Pattern, UnboundedPattern
 from server.catalog.quoting import NOTHING, ShellText, UnsafeText, read_shell
 from server.catalog.xml import BadXml
-from server.errors import InvalidInput
 
 _CONFIG_FORMATS: dict[str, ConfigFormat | None] = {"": None, "json": "json", "yaml": "yaml"}
 _TYPES = {"int": ValueType.INTEGER, "integer": ValueType.INTEGER, "float": ValueType.FLOAT}
@@ -108,8 +107,8 @@ def _control(element: etree._Element) -> AnyControl:
     control, default = _CONTROLS[str(element.tag)](element)
     try:
         control.read(default)
-    except InvalidInput as error:
-        raise BadXml((_line(element), f"the default of {error.message}")) from None
+    except WrongValue as error:
+        raise BadXml((_line(element), f"the default of {error.for_authors}")) from None
     return replace(control, defaults=default)
 
 

@@ -99,6 +99,8 @@ def _check_files(files: Iterable[InputFile]) -> None:
     for file in files:
         other = taken.setdefault(file.target, file)
         if _origin(other) != _origin(file):
-            which = f"{shown(file.name)} and {shown(other.name)} of {other.parameter}"
+            which = f"{shown(file.name)} and {shown(other.name)} of {other.title or other.parameter}"
             file_name = shown(file.target)
-            raise InvalidInput(f"{file.parameter}: {which} would both be {file_name} for the app", field=file.parameter)
+            raise InvalidInput(
+                f"{file.title or file.parameter}: {which} would both be {file_name} for the app", field=file.parameter
+            )

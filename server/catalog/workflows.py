@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.catalog.controls import Checkbox, Checklist
+from server.catalog.controls import Checkbox, Checklist, WrongValue
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import control_of, from_text
 from server.catalog.model import AnyControl, App, Preset, Workflow
@@ -114,8 +114,8 @@ def _misfit(control: AnyControl, text: str) -> str | None:
         value = [text]
     try:
         control.read({control.name: value})
-    except InvalidInput as error:
-        return error.message
+    except WrongValue as error:
+        return error.for_authors
     return None
 
 

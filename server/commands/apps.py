@@ -9,18 +9,19 @@ from xml.sax.saxutils import quoteattr
 
 import click
 
+from programs.errors import explained
+from programs.exits import ExitCode
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Variables, render
 from server.catalog.flavors import read_flavors
 from server.catalog.forms import filled
 from server.catalog.model import App
 from server.catalog.values import check_settings, input_files
+from server.commands.console import FORM, TEXT, read_form
 from server.commands.inputs import labelled, read_typed, require_counting
 from server.errors import InvalidInput, NotFound
-from server.jobs.submission import parse_settings
 from server.settings import Settings, load_settings
 
-EXIT_PROBLEMS = 1
 APP_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,97})_([A-Za-z0-9.+-]+)")
 MAX_ID = 100
 WORK_DIR = "/var/lib/cumulus/job"
@@ -68,21 +69,25 @@ def check(folder: Path | None, as_json: bool) -> None:
             click.echo(f"BROKEN   {problem}")
         for warning in warnings:
             click.echo(f"warning  {warning}")
-    sys.exit(EXIT_PROBLEMS if problems else 0)
+    sys.exit(ExitCode.FAILED if problems else ExitCode.OK)
 
 
 @apps.command()
-@click.argument("app")
-@click.argument("form", type=click.File("r"), metavar="SETTINGS.JSON")
+@click.argument("app", type=TEXT)
+@click.argument("form", type=FORM, metavar="SETTINGS.JSON")
 @click.option("--cpus", type=click.IntRange(1, 4096), help="CPUs of the machine; default: the default flavor's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
     """Print the command and the config file that APP makes of a form's settings (- for standard input)."""
     settings = load_settings()
-    values = parse_settings(form.read())
+    values = read_form(form)
     known = Catalog(settings.apps).get(app)
     folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output", "config_file": f"{WORK_DIR}/{CONFIG_NAME}"}
-    rendered = render(known, values, Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders))
+    variables = Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders)
+    try:
+        rendered = render(known, values, variables)
+    except InvalidInput as error:
+        raise labelled(known, error) from None
     if as_json:
         click.echo(json.dumps({"command": rendered.command, "config": rendered.config}, indent=1))
         return
@@ -95,7 +100,7 @@ def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
 
 @apps.command()
 @click.argument("app_id", metavar="NAME_VERSION")
-@click.option("--program", help="The program on the machine; default: NAME.")
+@click.option("--program", type=TEXT, help="The program on the machine; default: NAME.")
 def new(app_id: str, program: str | None) -> None:
     """Begin an app: write NAME_VERSION.xml into the installation's folder of apps; an existing file is left alone."""
     found = APP_ID.fullmatch(app_id)
@@ -119,12 +124,12 @@ def new(app_id: str, program: str | None) -> None:
     except FileExistsError:
         raise InvalidInput(f"{path} is there already", field="NAME_VERSION") from None
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}", field="NAME_VERSION") from None
+        raise InvalidInput(f"the app cannot be written: {explained(error)}", field="NAME_VERSION") from None
     click.echo(path)
 
 
 @apps.command()
-@click.argument("app")
+@click.argument("app", type=TEXT)
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="The value of the field NAME; lists as JSON.")
 def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,6 @@ from server.storage.delivery import deliver
 from server.storage.folders import Storage
 from server.terminal import progress_on
 
-EXIT_FAILED_JOB = 3
 POLL_S = 0.5
 
 
@@ -39,9 +38,10 @@ def cancelled_on_failure(controller: Client, owner: str, started: Submitted) -> 
     """Cancel a job whose files cannot be sent, or whose sender was interrupted: it would wait for them."""
     try:
         yield
-    except (CumulusError, KeyboardInterrupt):
-        controller.cancel(owner, started.job_id)
-        click.echo(f"job {started.job_id} is cancelled: its files were not sent", err=True)
+    except BaseException:
+        with suppress(CumulusError):
+            controller.cancel(owner, started.job_id)
+            click.echo(f"job {started.job_id} is cancelled: its files were not sent", err=True)
         raise
 
 
@@ -62,7 +62,7 @@ def follow(settings: Settings, job_id: int) -> bool:
     job = find_job(job_id)
     if job.message:
         click.echo(job.message, err=True)
-    return bool(job.state == JobState.DONE)
+    return JobState.DONE in (job.state, job.outcome)  # of one that is archived since
 
 
 @contextmanager

@@ -1,19 +1,95 @@
 """What the commands share: the rows opened for reading, a table on a terminal, seconds as people read them."""
 
+import json
+import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Any, BinaryIO
 
+import click
 from rich.table import Table
 
-from server.errors import InvalidInput
+from programs.errors import explained
+from server.errors import InvalidInput, NotFound, no_job
+from server.jobs.submission import MAX_SETTINGS_BYTES, parse_settings
 from server.models import Job, open_database
 from server.progress import Progress, Step
 from server.settings import Settings, load_settings
 from server.terminal import plain_console, print_table, progress_on
 
 PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
+
+
+class _JobNumber(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
+    """The number of a job, as one types it."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; a usage error for anything that no job can have."""
+        if not re.fullmatch(r"[0-9]{1,15}", str(value)):
+            self.fail(f"{printable(str(value))[:40]} is not a job's number", param, ctx)
+        return int(value)
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]
+    """Text, which the system need not give: an argument may be any bytes."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; a usage error for what is not UTF-8."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail("this is not text in the terminal's encoding", param, ctx)
+        return str(value)
+
+
+class _Number(click.FloatRange):
+    """A number that is one: not nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error for one outside of the range."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+JOB, TEXT, FORM = _JobNumber(), _Text(), click.File("rb")
+
+
+def number_between(least: float, most: float) -> click.FloatRange:
+    """An option's number, both ends included."""
+    return _Number(least, most)
+
+
+def read_form(file: BinaryIO) -> dict[str, Any]:
+    """A form's settings from a JSON file (UTF-8, also with a byte order mark, or UTF-16). Raises InvalidInput with the line."""
+    name = getattr(file, "name", "")
+    where = name if isinstance(name, str) and name != "<stdin>" else "standard input"
+    try:
+        content = file.read(2 * MAX_SETTINGS_BYTES)
+        text = content.decode(json.detect_encoding(content))
+        json.loads(text)
+    except OSError as error:
+        raise InvalidInput(f"the settings cannot be read: {explained(error)}", field="settings") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{where}: this is not text in UTF-8, as JSON is", field="settings") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{where}, line {error.lineno}: this is not JSON: {error.msg}", field="settings") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise InvalidInput(f"{where}: {error}", field="settings") from None
+    except RecursionError:
+        raise InvalidInput(f"{where}: lists or objects are within each other too deeply", field="settings") from None
+    try:
+        return parse_settings(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error.message}", field=error.field) from None
 
 
 def open_rows() -> Settings:
@@ -24,10 +100,10 @@ def open_rows() -> Settings:
 
 
 def find_job(job_id: int) -> Job:
-    """A job's row. Raises InvalidInput where there is none."""
+    """A job's row. Raises NotFound where there is none."""
     job: Job | None = Job.get_or_none(Job.id == job_id)
     if job is None:
-        raise InvalidInput(f"there is no job {job_id}")
+        raise NotFound(f"{no_job(job_id)}; `cumulus jobs` lists them", field="job_id")
     return job
 
 

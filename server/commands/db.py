@@ -4,12 +4,13 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from programs.errors import explained
 from server import app as parts
 from server.commands.console import PATIENCE_S, told_progress
 from server.errors import CumulusError, InvalidInput
@@ -40,17 +41,20 @@ def backup(file: Path | None) -> None:
         raise InvalidInput(f"there is no database at {settings.database}", field="database")
     if target.exists():
         raise InvalidInput(f"{target} exists already", field="file")
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f"{target.name}.part")
     progress = told_progress(PATIENCE_S)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with progress.step("Copying the database", "MB") as step, growing(step, beside, megabytes(settings.database)):
             _copy(settings.database, beside)
         os.link(beside, target)  # never over another file
-    except (sqlite3.Error, OSError) as problem:
+    except OSError as problem:
+        raise BackupFailed(f"the database could not be copied: {explained(problem)}") from None
+    except sqlite3.Error as problem:
         raise BackupFailed(f"the database could not be copied: {problem}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     click.echo(target)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from programs.exits import ExitCode
 from server import app as parts
 from server.catalog.flavors import read_flavors
 from server.catalog.flavorsfile import rewrite
@@ -13,7 +14,6 @@ from server.commands.console import asking_the_cloud, printable, show_table
 from server.settings import load_settings
 from server.workers.sizes import Difference, compare
 
-EXIT_DIFFERENT = 1
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -61,7 +61,7 @@ def sync(write: bool, as_json: bool) -> None:
             click.echo(printable(f"{settings.flavors.name}: {one.flavor}: {one.text}; {_cure(one, written)}"))
         if not found:
             click.echo(f"all {len(known)} machine sizes are as the cloud has them")
-    sys.exit(EXIT_DIFFERENT if len(found) > len(written) else 0)
+    sys.exit(ExitCode.FAILED if len(found) > len(written) else ExitCode.OK)
 
 
 def _cure(one: Difference, written: list[Difference]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server.catalog.controls import shown
+from server.catalog.controls import WrongValue, shown
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import control_of, filled, from_text, require_files, require_names
 from server.catalog.model import App
@@ -99,9 +99,10 @@ def labelled(app: App, error: InvalidInput) -> InvalidInput:
     control = control_of(app, error.field) if error.field else None
     if control is None or error.field is None:
         return error
-    label, name = _label(app, error.field), f"{error.field} "
-    is_sentence = error.message.startswith(name)
-    return InvalidInput(f"{label} {error.message.removeprefix(name)}" if is_sentence else f"{label}: {error.message}")
+    label, title = _label(app, error.field), f"{control.title}: "
+    if isinstance(error, WrongValue):
+        return InvalidInput(f"{label} {error.reason}")
+    return InvalidInput(f"{label}: {error.message.removeprefix(title)}")
 
 
 def _put(app: App, typed: Typed, name: str, text: str) -> None:
@@ -141,7 +142,8 @@ def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) ->
     counts = {key for control in counting(app, form) for key in control.keys}
     for name in names:
         if name not in counts:
-            raise InvalidInput(f"{name} does not count with these settings: another field of the form decides that", field=name)
+            reason = "does not count with these settings: another field of the form decides that"
+            raise WrongValue(_label(app, name), reason, field=name)
 
 
 def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
@@ -157,4 +159,4 @@ def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
 
 def _label(app: App, name: str) -> str:
     control = control_of(app, name)
-    return f"{control.label} ({name})" if control else name
+    return f"{control.title} ({name})" if control else name

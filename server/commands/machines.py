@@ -9,12 +9,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from getpass import getuser
 
 import click
 
+from programs.errors import login
+from programs.exits import ExitCode
 from server import app as parts
-from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
+from server.commands.console import (
+    JOB,
+    PATIENCE_S,
+    asking_the_cloud,
+    find_job,
+    local_time,
+    number_between,
+    open_rows,
+    printable,
+    show_table,
+    told_progress,
+)
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
 from server.models import Change, Job, Worker, living_workers, note
@@ -23,7 +35,6 @@ from server.states import JobState, WorkerState
 from server.workers.clouds.base import Quota
 from server.workers.sweeper import Orphan, Sweeper
 
-EXIT_LEFT = 1
 STOP_LIMIT_S = 30.0
 APART_S = 3.0  # between the two looks at which something must be an orphan
 HOUR_S = 3600.0
@@ -86,12 +97,12 @@ def orphans(delete: bool, as_json: bool) -> None:
     else:
         for one in found:
             click.echo(printable(f"{_fate(one, left, delete)}{one.kind:10} {one.worker or '-':20} {one.identifier}"))
-    sys.exit(EXIT_LEFT if delete and left else 0)
+    sys.exit(ExitCode.FAILED if delete and left else ExitCode.OK)
 
 
 @click.command()
-@click.argument("job_id", type=int)
-@click.option("--hours", type=click.FloatRange(0, 24 * 30), default=24.0, show_default=True, help="For how long at most.")
+@click.argument("job_id", type=JOB)
+@click.option("--hours", type=number_between(0, 24 * 30), default=24.0, show_default=True, help="For how long at most.")
 @click.option("--release", is_flag=True, help="Hold it no longer.")
 def hold(job_id: int, hours: float, release: bool) -> None:
     """Keep the machine of a job, should it fail, for inspection; prints how to log in. Its weight counts meanwhile."""
@@ -101,7 +112,7 @@ def hold(job_id: int, hours: float, release: bool) -> None:
     until = 0.0 if release else now + hours * HOUR_S
     text = "no longer held" if release else f"held until {local_time(until)}, should its job fail"
     Worker.update(held_until=until, not_before=0.0).where(Worker.id == worker.id).execute()
-    note(Worker, worker.id, Change(now, who=getuser(), text=text))
+    note(Worker, worker.id, Change(now, who=login(), text=text))
     nudge(settings.home)
     click.echo(f"{worker.name} is {text}")
     if not release:
@@ -132,9 +143,9 @@ def _sweeper(settings: Settings, *, starting: bool) -> Iterator[Sweeper]:
 
 
 def _machine_of(job_id: int) -> Worker:
-    """The newest machine of a job. Raises InvalidInput where it has none, or will not have it much longer."""
-    job = Job.get_or_none(Job.id == job_id)
+    """The newest machine of a job. Raises NotFound where there is no job, InvalidInput where it has none for long."""
+    job = find_job(job_id)
     workers = [worker for worker in living_workers() if worker.job_id == job_id and worker.state != WorkerState.DELETING]
-    if job is None or not workers or (job.state in (JobState.DONE, JobState.CANCELLED) and workers[-1].state != WorkerState.HELD):
+    if not workers or (job.state in (JobState.DONE, JobState.CANCELLED) and workers[-1].state != WorkerState.HELD):
         raise InvalidInput(f"job {job_id} has no machine that could be held", field="job_id")
     return workers[-1]

@@ -3,12 +3,12 @@
 import json
 import time
 from dataclasses import asdict, dataclass
-from getpass import getuser
 
 import click
 
+from programs.errors import login
 from server.catalog.flavors import read_flavors
-from server.commands.console import PATIENCE_S, local_time, open_rows, show_table, told_progress
+from server.commands.console import JOB, PATIENCE_S, TEXT, find_job, local_time, open_rows, show_table, told_progress
 from server.errors import InvalidInput
 from server.installation import nudge
 from server.jobs.breaker import Breaker, read_breaker
@@ -36,12 +36,12 @@ class Place:
 
 
 @click.command()
-@click.option("--reason", default="", help="Told to whoever asks.")
+@click.option("--reason", type=TEXT, default="", help="Told to whoever asks.")
 @click.option("--wait", is_flag=True, help="Return when no job is at work any more.")
 def drain(reason: str, wait: bool) -> None:
     """Begin no more jobs, for maintenance; those at work go on, new ones are taken and wait. See resume."""
     settings = open_rows()
-    drain_queue(reason, Change(time.time(), who=getuser()))
+    drain_queue(reason, Change(time.time(), who=login()))
     nudge(settings.home)
     click.echo(f"no more jobs are begun: {why_drained()}")
     if wait:
@@ -53,21 +53,21 @@ def drain(reason: str, wait: bool) -> None:
 def resume() -> None:
     """Begin jobs again."""
     settings = open_rows()
-    resume_queue(Change(time.time(), who=getuser()))
+    resume_queue(Change(time.time(), who=login()))
     nudge(settings.home)
     click.echo("jobs are begun again")
 
 
 @click.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.argument("number", type=click.IntRange(-100, 100))
 def priority(job_id: int, number: int) -> None:
     """Give a waiting job the priority NUMBER: higher goes first, 0 is usual. (Before a negative one: --.)"""
     settings = open_rows()
     waiting = (Job.id == job_id) & Job.state.in_((JobState.UPLOADING, JobState.QUEUED))
     if not Job.update(priority=number).where(waiting).execute():
-        raise InvalidInput(f"there is no waiting job {job_id}", field="job_id")
-    note(Job, job_id, Change(time.time(), who=getuser(), text=f"priority {number}"))
+        raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job_id")
+    note(Job, job_id, Change(time.time(), who=login(), text=f"priority {number}"))
     nudge(settings.home)
     click.echo(f"job {job_id} has priority {number}")
 

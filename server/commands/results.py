@@ -9,17 +9,17 @@ from uuid import uuid4
 
 import click
 
-from server.commands.connection import EXIT_FAILED_JOB
-from server.commands.console import find_job, open_rows, printable
+from programs.border import tell
+from programs.errors import explained
+from programs.exits import ExitCode
+from server.commands.console import JOB, find_job, open_rows, printable
 from server.errors import CumulusError, InvalidInput
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
-EXIT_INCOMPLETE = 1
-
 
 @click.command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB)
 @click.option("--to", "target", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: job-JOB_ID here.")
 def get(job_id: int, target: Path | None) -> None:
     """Copy the results of a job that has ended into a folder; prints their paths.
@@ -37,9 +37,9 @@ def get(job_id: int, target: Path | None) -> None:
     copied = copy_results(Storage(settings.storage).folder(job.folder), target or Path(f"job-{job_id}"))
     if state is not JobState.DONE:
         click.echo(f"job {job_id} is {state}: its results may be incomplete. {job.message}".rstrip(), err=True)
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)
     if not copied:
-        sys.exit(EXIT_INCOMPLETE)
+        sys.exit(ExitCode.FAILED)
 
 
 def copy_results(folder: JobFolder, target: Path) -> bool:
@@ -50,11 +50,13 @@ def copy_results(folder: JobFolder, target: Path) -> bool:
     done = True
     for path, _ in outputs:
         try:
-            click.echo(printable(str(_copy(folder.output_file(path), target, path))))
+            copied = _copy(folder.output_file(path), target, path)
         except (CumulusError, OSError) as error:
             done = False
-            reason = error.message if isinstance(error, CumulusError) else error.strerror
-            click.echo(f"cumulus: {printable(path)}: {reason}", err=True)
+            reason = error.message if isinstance(error, CumulusError) else explained(error)
+            tell("cumulus", f"{printable(path)}: {reason}")
+        else:
+            click.echo(printable(str(copied)))
     return done
 
 

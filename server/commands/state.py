@@ -5,13 +5,23 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from getpass import getuser
 from typing import Any
 
 import click
 
+from programs.errors import login
 from server import app as parts
-from server.commands.console import PATIENCE_S, asking_the_cloud, local_time, open_rows, printable, show_table, told_progress
+from server.commands.console import (
+    PATIENCE_S,
+    TEXT,
+    asking_the_cloud,
+    local_time,
+    number_between,
+    open_rows,
+    printable,
+    show_table,
+    told_progress,
+)
 from server.commands.removing import finish_removal, remove_unowned
 from server.errors import InvalidInput
 from server.installation import nudge
@@ -37,7 +47,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For progr
 @as_json_option
 @click.option("--drift", is_flag=True, help="Ask the cloud, too, whether each still is as its state says; changes nothing.")
 @click.option(
-    "--drift-limit", type=click.FloatRange(min=1), default=DRIFT_LIMIT_S, show_default=True, help="Seconds for all of that."
+    "--drift-limit", type=number_between(1, 86_400), default=DRIFT_LIMIT_S, show_default=True, help="Seconds for all of that."
 )
 @click.pass_context
 def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) -> None:
@@ -62,7 +72,7 @@ def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) ->
 
 
 @state.command()
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @click.option("--force", is_flag=True, help="Also where a job is at work on it; that is tried again on another machine.")
 @as_json_option
 def destroy(name: str, force: bool, as_json: bool) -> None:
@@ -78,7 +88,7 @@ def destroy(name: str, force: bool, as_json: bool) -> None:
     else:
         storage = Storage(settings.storage)
         removal = Removal(storage, Endings(settings, Manifests(storage)))
-        job = removal.begin(worker, removal_wish(getuser(), time.time()), force=force)
+        job = removal.begin(worker, removal_wish(login(), time.time()), force=force)
         limit_s = settings.create_timeout_s + settings.play_timeout_s + settings.delete_timeout_s
         with told_progress(PATIENCE_S).step(f"Removing {name}"):
             finish_removal(settings, worker, limit_s)
@@ -87,7 +97,7 @@ def destroy(name: str, force: bool, as_json: bool) -> None:
 
 
 @state.command()
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @click.option(
     "--force", is_flag=True, help="Also where a process holds the lock; it is interrupted, and killed if it does not go."
 )
@@ -106,7 +116,7 @@ def unlock(name: str, force: bool, as_json: bool) -> None:
 
 
 @state.command()
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @click.option("--force", is_flag=True, help="Also where a machine of that name is in use; it goes on, and is removed by its tag.")
 @as_json_option
 def forget(name: str, force: bool, as_json: bool) -> None:
@@ -118,7 +128,7 @@ def forget(name: str, force: bool, as_json: bool) -> None:
         _require_forgettable(worker, force=force)
     aside, left = workspaces.set_aside(name)
     if worker is not None:
-        note(Worker, worker.id, Change(time.time(), who=getuser(), text="its state was set aside"))
+        note(Worker, worker.id, Change(time.time(), who=login(), text="its state was set aside"))
     nudge(settings.home)
     found = None if left is None else [{"kind": one.kind, "identifier": one.identifier} for one in left]
     text = [f"the state of {name} lies in {aside} now" if aside else f"{name} had no state", *_left_told(left, worker, settings)]

@@ -1,22 +1,23 @@
 """``cumulus submit``: a job with files of this computer."""
 
 import sys
-from getpass import getuser
 from typing import Any
 
 import click
 
+from programs.errors import login
+from programs.exits import ExitCode
 from server.catalog.apps import Catalog
-from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow, send
+from server.commands.connection import cancelled_on_failure, client, follow, send
+from server.commands.console import FORM, JOB, TEXT, read_form
 from server.commands.inputs import prepare
-from server.jobs.submission import parse_settings
 from server.settings import load_settings
 from server.storage.folders import Storage
 
 
 @click.command()
-@click.argument("app")
-@click.option("--flavor", help="Machine size; default: the installation's.")
+@click.argument("app", type=TEXT)
+@click.option("--flavor", type=TEXT, help="Machine size; default: the installation's.")
 @click.option(
     "--input",
     "inputs",
@@ -31,11 +32,11 @@ from server.storage.folders import Storage
     metavar="NAME=VALUE",
     help="The value of the field NAME of the form; lists as JSON. Fields that are not given keep their defaults.",
 )
-@click.option("--settings", "form", type=click.File("r"), help="A form as JSON to begin with, - for standard input.")
-@click.option("--owner", default=getuser, show_default="your login")
-@click.option("--description", default="")
-@click.option("--after", type=int, help="Start when that job is done.")
-@click.option("--workflow", default="", help="Name of the workflow that this is a step of.")
+@click.option("--settings", "form", type=FORM, help="A form as JSON to begin with, - for standard input.")
+@click.option("--owner", type=TEXT, default=login, show_default="your login")
+@click.option("--description", type=TEXT, default="")
+@click.option("--after", type=JOB, help="Start when that job is done.")
+@click.option("--workflow", type=TEXT, default="", help="Name of the workflow that this is a step of.")
 @click.option("--wait", is_flag=True, help="Show the log until the job ends; exit code 3 if it fails.")
 def submit(
     app: str,
@@ -55,7 +56,7 @@ def submit(
     """
     settings = load_settings()
     storage = Storage(settings.storage)
-    given = parse_settings(form.read()) if form else {}
+    given = read_form(form) if form else {}
     prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data)
     controller = client(settings)
     flavor = flavor or settings.default_flavor
@@ -64,4 +65,4 @@ def submit(
         send(storage, started, prepared)
     click.echo(started.job_id)
     if wait and not follow(settings, started.job_id):
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)

@@ -3,17 +3,19 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from getpass import getuser
 from pathlib import Path
 
 import click
 
+from programs.errors import login
+from programs.exits import ExitCode
 from server.catalog.apps import Catalog
 from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
-from server.commands.connection import EXIT_FAILED_JOB, cancelled_on_failure, client, follow, send
+from server.commands.connection import cancelled_on_failure, client, follow, send
+from server.commands.console import TEXT
 from server.commands.inputs import Prepared, complete, labelled, read_typed, split
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
@@ -29,8 +31,8 @@ def workflow() -> None:
 
 
 @workflow.command()
-@click.argument("name", metavar="WORKFLOW")
-@click.option("--flavor", help="Machine size of all steps; default: the installation's.")
+@click.argument("name", type=TEXT, metavar="WORKFLOW")
+@click.option("--flavor", type=TEXT, help="Machine size of all steps; default: the installation's.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
 @click.option(
     "--set",
@@ -39,8 +41,8 @@ def workflow() -> None:
     metavar="NAME=VALUE",
     help="The value of the field NAME; STEP:NAME=VALUE, counted from 0, where several steps have one. Lists as JSON.",
 )
-@click.option("--owner", default=getuser, show_default="your login")
-@click.option("--description", default="")
+@click.option("--owner", type=TEXT, default=login, show_default="your login")
+@click.option("--description", type=TEXT, default="")
 @click.option("--wait", is_flag=True, help="Show the logs until the last step ends; exit code 3 if one fails.")
 def run(
     name: str, flavor: str | None, inputs: tuple[str, ...], sets: tuple[str, ...], owner: str, description: str, wait: bool
@@ -70,7 +72,7 @@ def run(
     for job in jobs:
         click.echo(job.job_id)
     if wait and not all(follow(settings, job.job_id) for job in jobs):
-        sys.exit(EXIT_FAILED_JOB)
+        sys.exit(ExitCode.JOB_FAILED)
 
 
 def prepare_steps(

@@ -195,9 +195,9 @@ def _free_name(number: int) -> str:
 def _checked(wanted: Mapping[str, int], flavors: Flavors) -> dict[str, int]:
     for name in wanted:
         if flavors.get(name) is None:
-            raise InvalidInput(f"there is no machine size {name[:80]!r} in flavors.tsv", field="setting min_ready")
+            raise InvalidInput(f"min_ready: there is no machine size {name[:80]!r} in flavors.tsv", field="setting min_ready")
     weight = sum(number * found.weight for name, number in wanted.items() if (found := flavors.get(name)))
     if weight > flavors.max_weight:
-        text = f"the machines that are to wait weigh {weight}, more than the {flavors.max_weight} allowed in all"
+        text = f"min_ready: the machines that are to wait weigh {weight}, more than the {flavors.max_weight} allowed in all"
         raise InvalidInput(text, field="setting min_ready")
     return {name: number for name, number in wanted.items() if number}

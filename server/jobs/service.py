@@ -13,7 +13,7 @@ from peewee import OperationalError, SqliteDatabase
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.values import InputFile, check_settings, input_files
-from server.errors import CumulusError, InvalidInput, NotFound
+from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.manifests import Manifests, write_manifest
 from server.jobs.retention import DELETED, Retention, needed_steps
@@ -38,6 +38,12 @@ class StorageFull(CumulusError):
     """There is too little room in the storage to take on new work."""
 
     code = "storage_full"
+
+
+class AlreadyEnded(CumulusError):
+    """There is nothing left to cancel."""
+
+    code = "already_ended"
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Jobs:
         """A job; with ``owner``, only if it is that person's. Raises NotFound."""
         job = Job.get_or_none(Job.id == job_id)
         if job is None or (owner is not None and job.owner != owner):
-            raise NotFound(f"{owner or 'nobody'} has no job {job_id}", field="job_id")
+            raise NotFound(no_job(job_id, owner or ""), field="job_id")
         return job
 
     def folder(self, job: Job) -> JobFolder:
@@ -118,12 +124,12 @@ class Jobs:
     def cancel(self, job_id: int, owner: str) -> str:
         """End the owner's job with its whole workflow, whatever they are doing; what has ended stays as it is.
 
-        Returns a sentence. Raises NotFound.
+        Returns a sentence. Raises NotFound, AlreadyEnded.
         """
         job = self.get(job_id, owner)
         ended = self._end_workflow(job, JobState.CANCELLED, Change(self._clock(), who=owner, reason=Reason.CANCELLED))
         if not ended:
-            return f"Job {job_id} had already ended"
+            raise AlreadyEnded(f"Job {job_id} had already ended", field="job_id")
         others = [str(number) for number in ended if number != job_id]
         return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 

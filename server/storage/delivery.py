@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
+from programs.errors import explained
 from server.errors import InvalidInput
 from server.progress import MB, Advance, repeating, unheard
 from server.storage.data import remove
@@ -56,7 +57,7 @@ def _copy(source: Path, folder: Path, look: Callable[[Path], None]) -> None:
                 shutil.copyfile(source, beside)
         beside.rename(target)
     except OSError as error:
-        raise InvalidInput(f"{source} cannot be put into the storage: {error.strerror}", field="input") from None
+        raise InvalidInput(f"{source} cannot be put into the storage: {explained(error)}", field="input") from None
     finally:
         with suppress(OSError):
             remove(beside)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from programs.errors import explained
 from server.errors import CumulusError, NotFound
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
@@ -31,6 +32,12 @@ class FolderGone(CumulusError):
     """A job's folder is not where it was made."""
 
     code = "folder_gone"
+
+
+class StorageUnusable(CumulusError):
+    """The storage's folders are not there and cannot be made."""
+
+    code = "storage_unusable"
 
 
 @dataclass(frozen=True)
@@ -316,9 +323,12 @@ class Storage:
         return self.root / "jobs"
 
     def prepare(self) -> None:
-        """Make the top folders."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        self.jobs.mkdir(parents=True, exist_ok=True)
+        """Make the top folders. Raises StorageUnusable."""
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self.jobs.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StorageUnusable(f"the storage {self.root} cannot be used: {explained(problem)}") from None
 
     def folder(self, name: str) -> JobFolder:
         """The job folder called ``name``."""

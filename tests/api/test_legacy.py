@@ -62,14 +62,18 @@ class Wire:
         return json.loads(body)
 
     def post(self, target: str, form: dict[str, str]) -> Any:
+        return self.posted(target, form)[1]
+
+    def posted(self, target: str, form: dict[str, str]) -> tuple[dict[str, str], Any]:
+        """The answer's headers, too."""
         parts = "".join(
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in form.items()
         )
         body = f"{parts}--{BOUNDARY}--\r\n".encode()
-        status, _, content = self.send("POST", target, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+        status, headers, content = self.send("POST", target, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
         assert status == 200, content
         content.decode("ascii")
-        return json.loads(content)
+        return headers, json.loads(content)
 
 
 @pytest.fixture
@@ -375,6 +379,18 @@ def test_only_files_that_can_be_fetched_are_behind_names(wire: Wire, controller:
 @pytest.mark.parametrize("names", ["", "{", '"x"', "[1]", '["../secret"]', '["absent"]', '["a/b"]'])
 def test_names_that_are_none_list_nothing(wire: Wire, names: str) -> None:
     assert wire.post("/getfilecontent", {"username": "ada", "names": names}) == []
+
+
+def test_programs_can_tell_a_refusal_to_cancel_from_a_success(wire: Wire, controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+
+    def refused(owner: str, number: object) -> str:
+        status, headers, _ = wire.send("GET", f"/cancel/{owner}/{number}")
+        assert status == 200
+        return headers.get("cumulus-refused", "").partition(";")[0]
+
+    assert [refused("eve", job.id), refused("ada", 99), refused("ada", "x")] == ["not_found", "not_found", "invalid_input"]
+    assert [refused("ada", job.id), refused("ada", job.id)] == ["", "already_ended"]
 
 
 def test_cancel_answers_a_sentence_whatever_happens(wire: Wire, controller: Controller) -> None:

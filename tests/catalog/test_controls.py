@@ -160,7 +160,7 @@ BAD = [
     *each(NUMBER, "more than 20", "20.5", "21", 1e300, "1e300"),
     *each(NUMBER, "not in steps of 0.5", "0.1", "10.25", "1e-300", 0.3),
     *each(WHOLE, "not a whole number", "0.5", "1e-1", 1.5),
-    (RANGE, {"p-min": "3", "p-max": "2"}, "p-min", "more than p-max"),
+    (RANGE, {"p-min": "3", "p-max": "2"}, "p-min", "more than the greatest, which is 2"),
     (RANGE, {"p-min": "-6", "p-max": "2"}, "p-min", "less than -5"),
     (RANGE, {"p-min": "1", "p-max": "6"}, "p-max", "more than 5"),
     (RANGE, {"p-min": "x", "p-max": "2"}, "p-min", "not a number"),

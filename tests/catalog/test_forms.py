@@ -87,7 +87,7 @@ def test_a_required_file_is_missing_only_where_it_counts() -> None:
     require_files(app(BRANCHES), {"d": "y", "f": ["/x/a"]})
     require_files(app(FILES.format("false")), {})
     for given in ({}, {"f": []}, {"f": ""}):
-        with pytest.raises(InvalidInput, match="f is missing") as refused:
+        with pytest.raises(InvalidInput, match="F is missing") as refused:
             require_files(app(BRANCHES), {"d": "y", **given})
         assert refused.value.field == "f"
 

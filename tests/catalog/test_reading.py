@@ -155,7 +155,7 @@ LAUGHS = '<!DOCTYPE tool [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>\n
         (tool('<number name="p" label="P" step="-1"/>'), 3, "step -1 is not more than 0"),
         (tool('<number name="p" label="P" min="2" max="1"/>'), 3, "min 2 is more than max 1"),
         (tool('<number name="p" label="P" min="2" value="1"/>'), 3, "the default of p is 1, less than 2"),
-        (tool('<range name="p" label="P" value="2" value2="1"/>'), 3, "the default of p-min is 2, more than p-max"),
+        (tool('<range name="p" label="P" value="2" value2="1"/>'), 3, "the default of p-min is 2, more than the greatest"),
         (tool('<filelist name="p" label="P"/>'), 3, "is required"),
         (tool(FILES + ' value="/x/.."/>'), 3, "the default of p has a path that cannot be used"),
         (tool(PAIRS.format(' type_of="bool"', "")), 3, "'type_of'"),

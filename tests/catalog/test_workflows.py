@@ -137,5 +137,5 @@ def test_a_preset_is_a_value_or_that_of_the_step_before(preset: str, made: dict[
 
 
 def test_a_range_has_no_single_value() -> None:
-    with pytest.raises(InvalidInput, match="r is a range"):
+    with pytest.raises(InvalidInput, match="R is a range"):
         values(param("r", "1"), {})

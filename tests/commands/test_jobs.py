@@ -41,6 +41,16 @@ def test_a_failure_is_shown_with_whose_matter_it_is_and_what_to_do(failed: Job) 
     assert Reason.QUOTA_EXCEEDED.advice in text
 
 
+@pytest.mark.parametrize(("outcome", "code"), [(JobState.DONE, 0), (JobState.FAILED, 3), (JobState.CANCELLED, 3)])
+@pytest.mark.parametrize("archived", [False, True])
+def test_following_a_log_tells_by_its_exit_code_how_the_job_ended(
+    failed: Job, outcome: JobState, code: int, archived: bool
+) -> None:
+    state = JobState.ARCHIVED if archived else outcome
+    Job.update(state=state, outcome=outcome).where(Job.id == failed.id).execute()
+    assert CliRunner().invoke(main, ["logs", "-f", str(failed.id)]).exit_code == code
+
+
 def test_programs_get_them_too(failed: Job) -> None:
     (listed,) = json.loads(run("jobs", "--json"))
     assert (listed["reason"], listed["blame"]) == ("quota_exceeded", "infrastructure")

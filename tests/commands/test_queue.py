@@ -83,4 +83,4 @@ def test_a_priority_that_cannot_be_given_is_refused(controller: Controller, argu
 def test_a_job_at_work_has_no_priority_any_more(controller: Controller) -> None:
     (job,) = waiting(controller, 1)
     Job.update(state=JobState.RUNNING).execute()
-    assert "no waiting job" in run("priority", str(job), "1").output
+    assert "does not wait any more: it is running" in run("priority", str(job), "1").output

@@ -130,4 +130,4 @@ def test_a_place_where_nothing_can_be_written_is_told(job: Job, tmp_path: Path) 
     (tmp_path / "file").write_text("no folder")
     refused = get(job, "--to", "file/r")
     assert refused.exit_code == 1
-    assert "cumulus: ä & b.txt: Not a directory" in refused.stderr
+    assert "cumulus: ä & b.txt: file/r: Not a directory; a folder is needed there" in refused.stderr

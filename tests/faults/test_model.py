@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from server import app as parts
 from server import models
 from server.errors import CumulusError
-from server.jobs.service import Submission
+from server.jobs.service import AlreadyEnded, Submission
 from server.jobs.switches import drain
 from server.models import Change, Event, Job, Worker, living_workers
 from server.settings import CloudName, Settings
@@ -85,7 +86,8 @@ class Installation(RuleBasedStateMachine):
         number = self._choose(data)
         self.wanted[number] = "cancelled"
         for _ in range(1 + again):
-            self._survive(lambda: self.controller.jobs.cancel(number, Job.get_by_id(number).owner))
+            with suppress(AlreadyEnded):
+                self._survive(lambda: self.controller.jobs.cancel(number, Job.get_by_id(number).owner))
         self.turn()
 
     @rule(data=st.data())

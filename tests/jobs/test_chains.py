@@ -8,6 +8,7 @@ import pytest
 
 from server.app import Controller
 from server.errors import InvalidInput
+from server.jobs.service import AlreadyEnded
 from server.models import Job
 from server.states import JobState, Reason
 from tests.conftest import eventually, state_of, submission, turning
@@ -105,7 +106,8 @@ def test_cancelling_a_step_cancels_its_whole_workflow(controller: Controller, wh
     told = controller.jobs.cancel(steps[which], "ada")
     assert all(str(number) in told for number in steps)
     assert [state_of(number) for number in (*steps, other)] == [JobState.CANCELLED] * 3 + [JobState.UPLOADING]
-    assert "had already ended" in controller.jobs.cancel(steps[which], "ada")
+    with pytest.raises(AlreadyEnded, match="had already ended"):
+        controller.jobs.cancel(steps[which], "ada")
 
 
 def test_a_file_that_cannot_be_sent_fails_its_whole_workflow(controller: Controller) -> None:

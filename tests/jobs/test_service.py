@@ -8,7 +8,7 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
-from server.jobs.service import StorageFull
+from server.jobs.service import AlreadyEnded, StorageFull
 from server.models import Event, Job
 from server.settings import Settings
 from server.states import JobState, Reason
@@ -87,7 +87,8 @@ def test_only_the_owner_cancels_and_only_once(controller: Controller) -> None:
         controller.jobs.cancel(job.id, "eve")
     assert "is cancelled" in controller.jobs.cancel(job.id, "ada")
     assert state_of(job.id) is JobState.CANCELLED
-    assert "already ended" in controller.jobs.cancel(job.id, "ada")
+    with pytest.raises(AlreadyEnded, match="already ended"):
+        controller.jobs.cancel(job.id, "ada")
     assert Job.get_by_id(job.id).reason == Reason.CANCELLED
 
 

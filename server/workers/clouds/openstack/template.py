@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from programs.interruption import shielded
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
-from server.interruption import shielded
 from server.progress import Progress, repeating
 from server.settings import Settings
 from server.workers.clouds.base import Snapshot, Trial
@@ -236,15 +236,17 @@ class OpenstackTemplate:
         if name and not found:
             return self.originals.take_over(name, 1)
         if not self.settings.openstack_template_image:
-            raise InvalidInput("no image is named to make the template from", field="setting openstack_template_image")
+            raise InvalidInput(
+                "no image is named to make the template from: set openstack_template_image",
+                field="setting openstack_template_image",
+            )
         return None
 
     def _flavor(self) -> Flavor:
         flavor = read_flavors(self.settings.flavors).get(self.settings.default_flavor)
         if flavor is None:
-            raise InvalidInput(
-                f"{self.settings.flavors} has no flavor {self.settings.default_flavor}", field="setting default_flavor"
-            )
+            text = f"{self.settings.flavors} has no flavor {self.settings.default_flavor}: add it, or set default_flavor"
+            raise InvalidInput(text, field="setting default_flavor")
         return flavor
 
     def _ready(self) -> Making:

@@ -36,7 +36,12 @@ def is_of_the_cloud(problem: Exception) -> bool:
     from openstack.exceptions import SDKException
     from requests import RequestException
 
-    return isinstance(problem, SDKException | ClientException | RequestException)
+    return isinstance(problem, SDKException | ClientException | RequestException) or _is_incomplete(problem)
+
+
+def _is_incomplete(problem: Exception) -> bool:
+    """Keystoneauth has no error of its own for a password that is missing, and nobody else raises the plainest of all."""
+    return type(problem) is Exception
 
 
 def _meaning(problem: Exception) -> tuple[Reason | None, str]:
@@ -47,7 +52,7 @@ def _meaning(problem: Exception) -> tuple[Reason | None, str]:
     status = _status(problem)
     if status or isinstance(problem, HttpException):
         return _by_status(status, problem)
-    if isinstance(problem, ConfigException | auth.AuthPluginException):
+    if isinstance(problem, ConfigException | auth.AuthPluginException) or _is_incomplete(problem):
         return Reason.SETUP_INCOMPLETE, "its credentials are not complete: see clouds.yaml, `openstack_cloud` and OS_*"
     if isinstance(problem, auth.CatalogException):
         return Reason.CLOUD_REFUSED, "its catalogue lacks a service, or the region is wrong"

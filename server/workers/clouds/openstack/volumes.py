@@ -69,7 +69,10 @@ class Originals:
         with self._access.use() as cloud:
             found = look_up(partial(_storage(cloud).find_volume, ignore_missing=False), name)
         if found is None:
-            raise InvalidInput(f"the cloud has no volume {name}", field="setting openstack_template_volume")
+            raise InvalidInput(
+                f"the cloud has no volume {name}: correct the setting openstack_template_volume",
+                field="setting openstack_template_volume",
+            )
         one = _original(found, number)
         self.mark(one, **{TEMPLATE: self._template, SERVER_ID: self._server_id, WORKER: one.worker, STATE: OPEN})
         return one

@@ -136,9 +136,8 @@ class QemuTemplate:
         flavors = read_flavors(self._settings.flavors)
         flavor = flavors.get(self._settings.default_flavor)
         if flavor is None:
-            raise InvalidInput(
-                f"{self._settings.flavors} has no flavor {self._settings.default_flavor}", field="setting default_flavor"
-            )
+            text = f"{self._settings.flavors} has no flavor {self._settings.default_flavor}: add it, or set default_flavor"
+            raise InvalidInput(text, field="setting default_flavor")
         return flavor
 
     def canaries(self) -> Canaries:

@@ -1,6 +1,7 @@
 """The driver against a cloud in memory."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,19 @@ def test_a_cloud_that_no_file_names_is_told(settings: Settings) -> None:
         OpenstackCloud(settings, OURS).resources()
     assert caught.value.reason is Reason.SETUP_INCOMPLETE
     assert "nowhere" in caught.value.message
+
+
+def test_a_password_that_nobody_gave_is_told_before_anything_is_asked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OS_AUTH_URL", "http://127.0.0.1:9/v3")
+    monkeypatch.setenv("OS_USERNAME", "ada")
+    settings.openstack_cloud = ""
+    with pytest.raises(CloudError, match=r"its credentials are not complete: .*password") as caught:
+        OpenstackCloud(settings, OURS).resources()
+    assert caught.value.reason is Reason.SETUP_INCOMPLETE
 
 
 def test_the_cloud_in_the_settings_counts_whatever_else_the_variables_say(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.errors import InfrastructureError
+from server.progress import Counter
 from server.settings import Accelerator
 from server.workers.clouds.qemu import boot, memory, probe
 from server.workers.clouds.qemu.accel import QEMU, TCG, choose, described, prove_kvm
@@ -23,6 +24,7 @@ from server.workers.clouds.qemu.warming import missing
 from tests.workers.clouds.qemu import fake_qemu
 
 LIMIT_S = 30.0
+SERVER_ID = f"cfallback{os.getpid()}"  # machines are known by it on the whole computer, where other tests run, too
 Behave = Callable[..., None]
 
 
@@ -62,7 +64,7 @@ def home(tmp_path: Path, image: Image) -> Iterator[QemuHome]:
 
 
 def spec(worker: str = "job-1") -> MachineSpec:
-    given = {"server_id": "cfallback", "worker": worker, "snapshot": "1", "cpus": 1, "memory_mb": 256, "disk_gb": 2}
+    given = {"server_id": SERVER_ID, "worker": worker, "snapshot": "1", "cpus": 1, "memory_mb": 256, "disk_gb": 2}
     return MachineSpec.model_validate({**given, "ssh_public_key": "ssh-ed25519 AAAA"})
 
 
@@ -190,4 +192,4 @@ def save(home: QemuHome, machine: Machine, image: Image, place: memory.MemoryIma
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "save_state", lambda *_: None)
         module: Any = None  # no terraform has a part in it
-        Canaries(home, module, lambda *_: {}, lambda: 0)._save(machine, image, place)
+        Canaries(home, module, lambda *_: {}, lambda: 0)._save(machine, image, place, Counter("Saving", "MB", 0.0))

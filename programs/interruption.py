@@ -1,8 +1,9 @@
-"""How a program that must clean up is ended: Ctrl-C, SIGTERM, a closed terminal, or a reader of its output that went away.
+"""How a program is ended: by Ctrl-C, SIGTERM, a closed terminal, or a reader of its output that went away.
 
-Owns the signals of this process and what happens to its output, not what is cleaned up. Each of these ends is the same exception,
-raised once: a closed terminal signals the whole process group, and `make` and `sudo` pass the signal on, so a second one comes
-while the first is being dealt with.
+Owns the signals of this process and what happens to its output, not what is cleaned up and what is said; every command runs in
+it, see border.py. Each of these ends is the same exception, raised once: a closed terminal signals the whole process group, and
+`make` and `sudo` pass the signal on, so a second one comes while the first is being dealt with. A server ends in its own way, by
+``until_a_signal``.
 """
 
 import errno
@@ -13,35 +14,63 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType, MappingProxyType
 from typing import TextIO
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Sent by this process to itself where its output is lost. Not SIGPIPE: a connection that breaks would raise that one, too.
-OUTPUT_LOST = signal.SIGUSR2
-WHY = {
-    signal.SIGINT: "interrupted",
-    signal.SIGTERM: "asked to end",
-    signal.SIGHUP: "the terminal was closed",
-    signal.SIGPIPE: "nobody reads the output any more",
-}
+from programs.exits import ExitCode
+
+HANGUP, PIPE = 1, 13  # as everywhere but on Windows, which has neither
+if sys.platform == "win32":
+    ENDING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    OUTPUT_LOST: int = signal.SIGBREAK
+
+    def _rouse(_thread: int) -> None:
+        signal.raise_signal(OUTPUT_LOST)
+
+else:
+    ENDING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # Sent by this process to itself where its output is lost. Not SIGPIPE: a connection that breaks would raise that one, too.
+    OUTPUT_LOST: int = signal.SIGUSR2
+
+    def _rouse(thread: int) -> None:
+        signal.pthread_kill(thread, OUTPUT_LOST)
+
+
+_ENDS = MappingProxyType(
+    {
+        signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
+        signal.SIGTERM: (ExitCode.ENDED, "asked to end"),
+        HANGUP: (ExitCode.HUNG_UP, "the terminal was closed"),
+        PIPE: (ExitCode.READER_GONE, "nobody reads the output any more"),
+    }
+)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program is to end. ``number``: the signal that said so; SIGPIPE where the reader of the output is gone."""
+    """The program is to end. ``number``: the signal that said so; that of SIGPIPE where the reader of the output is gone.
 
-    def __init__(self, number: int) -> None:
+    ``meaning``: what becomes of the program's work, for a person.
+    """
+
+    def __init__(self, number: int, meaning: str = "") -> None:
         super().__init__(number)
-        self.number = signal.Signals(number)
+        self.number = number
+        self.meaning = meaning
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """What a shell reports for a program that this signal ended."""
-        return 128 + self.number
+        return _ENDS[self.number][0]
 
     @property
     def why(self) -> str:
         """For a person, in a few words."""
-        return WHY.get(self.number, self.number.name)
+        return _ENDS[self.number][1]
+
+    @classmethod
+    def of(cls, code: int) -> "Interrupted | None":
+        """What has ended another program with that exit code; None where nothing did."""
+        return next((cls(number) for number, (own, _) in _ENDS.items() if own == code), None)
 
 
 class Shield:
@@ -102,17 +131,21 @@ def shielded() -> Iterator[Shield]:
 def ending_in_order() -> Iterator[None]:
     """Within the block, the first signal that ends the program, or the loss of its output, raises Interrupted; no later one does.
 
-    Signals stay without effect after an Interrupted has left the block, so that the program ends with an exit code of its own.
-    For the main thread of a process that does nothing else. A SIGHUP that nohup has switched off stays so.
+    Signals stay without effect after an Interrupted, so that the program ends with an exit code of its own. Else they end it by
+    themselves behind the block: Python would answer Ctrl-C with a traceback. For the main thread. A signal that is ignored, as
+    SIGHUP by nohup, stays so, and handlers that the block has set for itself stay, too.
     """
-    end, handled = _Once(), [number for number in ENDING if not _is_nohup(number)]
-    before = {number: signal.signal(number, end) for number in (*handled, OUTPUT_LOST)}
+    end = _Once()
+    for number in (*filter(_is_heard, ENDING), OUTPUT_LOST):
+        signal.signal(number, end)
     try:
         with lasting_output(end.lose):
             yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if end.number else handler)
+        behind = signal.SIG_IGN if end.number else signal.SIG_DFL
+        for number in (*ENDING, OUTPUT_LOST):
+            if signal.getsignal(number) is end:
+                signal.signal(number, behind)
 
 
 class _Once:
@@ -120,21 +153,21 @@ class _Once:
 
     def __init__(self) -> None:
         self.number: int = 0
-        self._lost_to: signal.Signals | None = None
+        self._lost_to = 0
 
     def __call__(self, number: int, _frame: object) -> None:
         if self.number:
             return
-        self.number = int(self._lost_to or number) if number == OUTPUT_LOST else number
+        self.number = self._lost_to or number
         raise Interrupted(self.number)
 
     def lose(self, error: int) -> None:
         """The output is lost, for any thread; the main thread hears of it."""
-        if error == errno.EIO and _is_nohup(signal.SIGHUP):
+        if error == errno.EIO and not _is_heard(HANGUP):
             return
-        self._lost_to = signal.SIGHUP if error == errno.EIO else signal.SIGPIPE
+        self._lost_to = HANGUP if error == errno.EIO else PIPE
         if main := threading.main_thread().ident:
-            signal.pthread_kill(main, OUTPUT_LOST)
+            _rouse(main)
 
 
 @contextmanager
@@ -149,7 +182,7 @@ def lasting_output(lost: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(ValueError):
+            with suppress(OSError, ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = before
 
@@ -201,5 +234,45 @@ def to_nowhere(file: int) -> None:
         os.close(nowhere)
 
 
-def _is_nohup(number: int) -> bool:
-    return number == signal.SIGHUP and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+def _is_heard(number: int) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN
+
+
+@contextmanager
+def until_a_signal() -> Iterator[None]:
+    """The first signal ends a server, which runs within, by SystemExit with code 0; one that lost its output goes on.
+
+    Behind it nothing is left to end, and Python forgets its handlers while it goes: no signal has an effect. Where the server
+    fails, they are what they were.
+    """
+    before = {number: signal.signal(number, _end) for number in filter(_is_heard, ENDING)}
+    before[OUTPUT_LOST] = signal.signal(OUTPUT_LOST, _pass_over)
+    try:
+        yield
+    except SystemExit:
+        _hear_no_more()
+        raise
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
+    _hear_no_more()
+
+
+def _hear_no_more() -> None:
+    for number in (*ENDING, OUTPUT_LOST):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _pass_over(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN, which children would inherit."""
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Once: a closed terminal signals several times, and the end must come to its end."""
+    for one in ENDING:
+        signal.signal(one, _pass_over)
+    if number == HANGUP:
+        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
+            to_nowhere(file.fileno())
+    raise SystemExit(0)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from server.interruption import Interrupted
+from programs.interruption import Interrupted
 from tests.conftest import eventually
 
 PROGRAM = """\
 import sys, threading, time
-from server.interruption import Interrupted, ending_in_order, shielded
+from programs.interruption import Interrupted, ending_in_order, shielded
 log = open(sys.argv[1], "w", buffering=1)
 def work():
     with shielded() as shield:
@@ -103,7 +103,7 @@ def test_nohup_is_respected(log: Path) -> None:
 def test_a_signal_behind_the_shield_waits(tmp_path: Path) -> None:
     program = """\
 import os, signal
-from server.interruption import Interrupted, ending_in_order, shielded
+from programs.interruption import Interrupted, ending_in_order, shielded
 with ending_in_order():
     try:
         with shielded():
@@ -114,6 +114,35 @@ with ending_in_order():
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["went on", "asked to end"]
+
+
+SERVER = """\
+import sys, time
+from programs.border import run
+from programs.interruption import until_a_signal
+def serve():
+    with until_a_signal():
+        open(sys.argv[1], "w").write("begun")
+        while True:
+            print("words", flush=True)
+            time.sleep(0.02)
+    print("not here", file=sys.stderr)
+sys.exit(run("toy", serve))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_server_outlives_its_reader_and_ends_well_by_a_signal(log: Path, number: int) -> None:
+    command = ["env", "--default-signal", sys.executable, "-c", SERVER, str(log)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stderr
+    eventually(lambda: log.exists() and "begun" in log.read_text())
+    process.stdout.close()
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(number)
+    assert (process.wait(10), process.stderr.read()) == (0, b"")
 
 
 def test_it_is_a_ctrl_c_for_whoever_knows_only_that() -> None:

@@ -1,0 +1,132 @@
+"""What is wrong with a setting, where it was given, and what is right, in one line. Shared by the settings of both programs."""
+
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+
+from programs.errors import Expected, explained
+
+MAX_SHOWN = 100
+HOST = r"^[A-Za-z0-9._:%-]{1,253}$"  # a name or an address, of either version
+_AT_LINE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+class WrongSettings(Expected):
+    """A setting, or the file of settings, cannot be used."""
+
+    code = "wrong_settings"
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file; none where there is no file. Raises WrongSettings, with the line."""
+    content = _content(path)
+    try:
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise WrongSettings(f"{path}, line {line}: this is not UTF-8 text: save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise WrongSettings(_toml_problem(path, content, str(problem))) from None
+    except RecursionError:
+        raise WrongSettings(f"{path}: lists or tables are within each other too deeply") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would hold up whoever opens it
+            raise WrongSettings(f"{path} is not a file: move it away, or put the settings into a file of that name")
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as problem:
+        raise WrongSettings(f"the settings cannot be read: {explained(problem)}") from None
+
+
+def _toml_problem(path: Path, content: bytes, text: str) -> str:
+    found = _AT_LINE.search(text)
+    line = int(found[1]) if found and found[1] else content.count(b"\n") + 1
+    return f"{path}, line {line}: {_AT_LINE.sub('', text)} (the file is TOML: name = value, texts in quotes)"
+
+
+def absolute(path: Path) -> Path:
+    """The path, resolved. Raises ValueError for a home of nobody, a circle of links, a working directory that is gone."""
+    try:
+        return path.expanduser().resolve()
+    except OSError as error:
+        raise ValueError(explained(error)) from None
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is no path: {error}") from None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where settings can be given: arguments, variables with a prefix, a file."""
+
+    prefix: str
+    file: Path
+    given: Mapping[str, object]
+    known: Collection[str]
+
+    def wrong(self, error: ValidationError) -> WrongSettings:
+        """The first that is wrong, for a person."""
+        first = error.errors()[0]
+        names = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden" and len(names) == 1:
+            text = f"{self._place(names[0])}: there is no setting {names[0]}{_similar(names[0], self.known)}"
+        else:
+            name = names[0] if names else ""
+            text = f"{self._place(name)}: {'.'.join(names)} {_words(first)}" if name else _words(first)
+        return WrongSettings(text, field=f"setting {'.'.join(names)}")
+
+    def unreadable(self, error: SettingsError) -> WrongSettings:
+        """A variable whose text is to be JSON and is not."""
+        found = re.search(r'field "(\w+)"', str(error))
+        name = found[1] if found else ""
+        cause = error.__cause__
+        why = f" ({cause.msg} at character {cause.pos + 1})" if isinstance(cause, json.JSONDecodeError) else ""
+        return WrongSettings(f"{self._place(name)}: {name} must be JSON, which this is not{why}", field=f"setting {name}")
+
+    def _place(self, name: str) -> str:
+        if name in self.given:
+            return f"--{name.replace('_', '-')}"
+        variable = f"{self.prefix}{name}".upper()
+        if any(one.upper() == variable for one in os.environ):
+            return variable
+        line = _line(self.file, name)
+        return f"{self.file}, line {line}" if line else f"the default of {name}"
+
+
+def _line(file: Path, name: str) -> int:
+    """Where the file sets it; 0: nowhere."""
+    wanted = re.compile(rf"""\s*(\[\s*)*["']?{re.escape(name)}["']?\s*[\].=]""")
+    try:
+        lines = file.read_bytes().decode(errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((number for number, line in enumerate(lines, start=1) if wanted.match(line)), 0)
+
+
+def _similar(name: str, known: Collection[str]) -> str:
+    found = get_close_matches(name, known, 1, cutoff=0.75)
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def _words(error: ErrorDetails) -> str:
+    text = error["msg"].removeprefix("Value error, ").partition(", unable")[0]
+    for begin in ("Input should", "String should", "Path should"):
+        text = text.replace(f"{begin} ", "must ", 1) if text.startswith(begin) else text
+    if error["type"] in ("extra_forbidden", "missing"):
+        return {"extra_forbidden": "is not known here", "missing": "is missing"}[error["type"]]
+    shown = repr(error.get("input"))
+    return text if len(shown) > MAX_SHOWN else f"{text} (it is {shown})"
