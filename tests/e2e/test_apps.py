@@ -14,8 +14,8 @@ from tests.catalog.forms import untouched_form
 from tests.e2e.conftest import served, wait_for
 
 SPECTRA, DATABASE = "/home/ada/part.mzML.gz", "/home/ada/bsa.fasta"
-# A hundred survey spectra, and fragment spectra with the best match among them: an emulated processor has minutes' work with all.
-PART = "index [400,499] [1500,1683]"
+# Some survey spectra, and fragment spectra with the best match among them: an emulated processor has minutes' work with all.
+PART = "index [400,469] [1500,1683]"
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -36,7 +36,8 @@ def test_a_search_and_a_feature_finder_convert_spectra_and_find_albumin(
     monkeypatch.setenv("CUMULUS_CLOUD", CloudName.QEMU)
     storage = Storage(settings.storage)
     search = untouched_form("xtandem_2017.2.1.4", spectra=[SPECTRA], database=DATABASE)
-    features = untouched_form("featurefindercentroided_2.6.0", spectra=[SPECTRA])
+    one_charge = {"charge-min": "2", "charge-max": "2"}  # of four: a quarter of the work
+    features = untouched_form("featurefindercentroided_2.6.0", spectra=[SPECTRA], **one_charge)
     spectra = part_of_the_example(tmp_path)
     with served(settings, tmp_path / "log") as (client, _):
         jobs = [
@@ -51,4 +52,4 @@ def test_a_search_and_a_feature_finder_convert_spectra_and_find_albumin(
         client.download("ada", jobs[1].job_id, "part.features.tsv", tmp_path / "part.features.tsv")
     assert 'seq="HLVDEPQNLIK"' in (tmp_path / "part.t.xml").read_text()
     lines = (tmp_path / "part.features.tsv").read_text().splitlines()
-    assert sum(line.startswith("FEATURE") for line in lines) > 50
+    assert sum(line.startswith("FEATURE") for line in lines) > 20
