@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
+from tests.e2e.homes import BUILT
 from tests.faults.figures import forget, report
 
 SLOWEST = 25
@@ -54,6 +55,8 @@ class Stages:
         terminalreporter.section("stages")
         for name, seconds in took_s.items():
             terminalreporter.line(_line(name, seconds))
+        if BUILT.exists() and BUILT.stat().st_mtime > self.began:
+            terminalreporter.line(f"{_line('template', float(BUILT.read_text()))}, beside the tests")
 
 
 def main(name: str, *options: str) -> int:

@@ -20,6 +20,7 @@ from server.workers.preloaded import CLIENT, Preloaded
 from server.workers.reach import Host
 from tests.workers.test_playbooks import at_work_in, start
 
+pytestmark = pytest.mark.system
 HERE = Host("job-7", "shell")
 # A controller of its own that plays for ever, so that it can be killed.
 CONTROLLER = """
@@ -28,8 +29,6 @@ from pathlib import Path
 from server.workers.playbooks import Playbooks
 from server.workers.reach import Host
 from server.workers.preloaded import Preloaded
-
-pytestmark = pytest.mark.system
 playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=Preloaded()), Path(sys.argv[2])
 playbooks.announce(directory, Host("job-7", "shell"))
 playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "shell")
