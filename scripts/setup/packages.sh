@@ -3,7 +3,7 @@
 
 # What each cloud needs on this computer.
 packages_of_cloud=(
-  "qemu qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs"
+  "qemu qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs mount"
   "openstack openssh-client rsync"
   "local comet-ms curl libpwiz-tools tandem-mass topp openssh-client openssh-server rsync"
 )

@@ -20,6 +20,7 @@ BUILD_PROGRAMS = {
     "mmdebstrap": "apt-get install mmdebstrap",
     "mkfs.ext4": "apt-get install e2fsprogs",
     "unshare": "apt-get install util-linux",
+    "mount": "apt-get install mount",
 }
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 MIN_DISK_GB = 3.0

@@ -42,6 +42,7 @@ PROXY_LIMIT_S = 20.0
 
 NEW = re.compile(r"^\d+ upgraded, (\d+) newly installed")
 DOWNLOADING = re.compile(r"Get:\d+ \S+ \S+ \S+ (\S+)")
+STAGE = "I: "
 LAST_STAGE = "I: installing remaining packages"
 ERRORS = ("E: ", "dpkg: error", "dpkg-deb: error")
 UNKNOWN_PACKAGE = re.compile(r"E: (?:Unable to locate package|Package) '?([a-z0-9][a-z0-9.+-]*)")
@@ -136,17 +137,28 @@ class Debian:
 
 @dataclass
 class _Packages:
-    """Counts packages by what apt and dpkg say: each is unpacked and then set up."""
+    """Counts packages by what apt and dpkg say: each is unpacked and then set up.
+
+    apt says how many are new once a stage, and again where it had nothing to download.
+    """
 
     step: Step
-    expected: int = 0
+    in_earlier_stages: int = 0
+    in_this_stage: int = 0
     half_steps: int = 0
     is_all_known: bool = field(default=False)
 
+    @property
+    def expected(self) -> int:
+        """As far as is known yet."""
+        return self.in_earlier_stages + self.in_this_stage
+
     def hear(self, line: str) -> None:
         """One line of mmdebstrap's output."""
+        if line.startswith(STAGE):
+            self.in_earlier_stages, self.in_this_stage = self.expected, 0
         if found := NEW.match(line):
-            self.expected += int(found[1])
+            self.in_this_stage = max(self.in_this_stage, int(found[1]))
         self.is_all_known |= line.startswith(LAST_STAGE)
         if found := DOWNLOADING.match(line):
             self.step.note(f"downloading {found[1]}")
