@@ -43,6 +43,7 @@ class Stages:
 
     began: float
     took_s: dict[str, float] = field(default_factory=dict)
+    counted: str = ""
 
     def end(self, name: str, since: float) -> None:
         """Note a stage that began ``since``, and say so."""
@@ -51,6 +52,8 @@ class Stages:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """All of them once more, above pytest's closing line."""
+        numbers = [f"{len(terminalreporter.stats.get(word, ())):,} {word}" for word in ("passed", "failed", "error", "skipped")]
+        self.counted = f"{', '.join(numbers)} in {(time.time() - self.began) / 60:.0f} minutes"
         took_s = {**self.took_s, "tests": time.time() - self.began - sum(self.took_s.values())}
         terminalreporter.section("stages")
         for name, seconds in took_s.items():
@@ -73,7 +76,7 @@ def main(name: str, *options: str) -> int:
     shown = [f"--durations={SLOWEST}", "--durations-min=1", "-q"]
     code = pytest.main([str(CHECKOUT / "tests"), "-m", run.marks, *parallel, *shown, *options], plugins=[stages])
     if run.dated:
-        report(ok=code == pytest.ExitCode.OK)
+        report(ok=code == pytest.ExitCode.OK, run=f"`make test-all`: {stages.counted}")
     return int(code)
 
 

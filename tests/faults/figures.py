@@ -42,9 +42,9 @@ def forget() -> None:
     shutil.rmtree(FIGURES, ignore_errors=True)
 
 
-def report(ok: bool) -> None:
-    """Write the table. ``ok``: whether every test of the run has passed; said in the page where not."""
-    lines = [f"{computer()}.", ""]
+def report(ok: bool, run: str = "`make faults`") -> None:
+    """Write the table. ``ok``: whether every test of the run has passed; said in the page where not. ``run``: what it was."""
+    lines = [f"{computer()}. By {run}.", ""]
     if not ok:
         lines += ["**Some tests of this run failed: the figures below are not the whole truth.**", ""]
     write("", [*lines, *_table(), "", *_strikes()], PAGE)
