@@ -8,10 +8,17 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import agent, api, growth, jobs, overheads, plot
+from tests.bench import agent, api, demo, growth, jobs, overheads, plot
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
-PARTS = {"jobs": jobs.main, "overheads": overheads.main, "growth": growth.main, "api": api.main, "agent": agent.main}
+PARTS = {
+    "jobs": jobs.main,
+    "overheads": overheads.main,
+    "growth": growth.main,
+    "api": api.main,
+    "agent": agent.main,
+    "demo": demo.main,
+}
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from tests.bench import demo
 from tests.bench.growth import Growth, bucket_quantile
 from tests.bench.jobs import OWN_PATH, Measured, path, side_by_side
 from tests.bench.lives import END, GONE, LINE, MACHINE, SSH, BaselineLives
@@ -91,3 +92,18 @@ def test_the_plot_has_a_bar_for_each_column_as_long_as_its_life() -> None:
 
 def test_without_results_nothing_is_drawn() -> None:
     assert draw({}) == ""
+
+
+def test_the_steps_of_a_demonstration_are_read_from_what_it_prints() -> None:
+    printed = """\
+Unpacking …
+Unpacking: 15 s, 118 of 296 packages, Unpacking tzdata
+Unpacking: 34 s (298 packages)
+Removing the machine: 0 s
+comet_2019.015: Comet version "2019.01 rev. 5"
+Job 1: 2 min 5 s
+"""
+    assert demo.steps_of(printed) == [("Unpacking", 34, "298 packages"), ("Job 1", 125, "")]
+    lines = demo.table(109.0, 16.4, demo.steps_of(printed))
+    assert "| Unpacking (298 packages) | 34 s | – |" in lines
+    assert lines[-1] == "| **second `make demo`** | **16 s** | ≤ 20 s |"
