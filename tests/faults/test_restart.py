@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from server import models
 from server.app import Controller, elapsed, make_controller
 from server.installation import installation_id, running_controller
 from server.models import Change, Job, Worker, insert
@@ -164,7 +165,10 @@ def test_a_clock_that_is_set_ends_no_job(settings: Settings, cloud: LocalCloud, 
     controller.database.close()
 
 
-def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(settings: Settings) -> None:
+def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "BUSY_TIMEOUT_MS", 1000)
     cloud = LocalCloud(settings, installation_id(settings.home))
     cloud.start()
     controller = make_controller(settings, cloud)
@@ -174,7 +178,7 @@ def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(settin
     eventually(lambda: state_of(job) is not JobState.UPLOADING)
     other = sqlite3.connect(settings.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    time.sleep(12)  # longer than anybody waits
+    time.sleep(2.5)  # longer than anybody waits
     other.execute("ROLLBACK")
     other.close()
     eventually(lambda: state_of(job) is JobState.DONE)
