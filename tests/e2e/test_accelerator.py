@@ -18,7 +18,7 @@ from tests.e2e.installation import WORKER_MODULE, Installation
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(device_problem() != "", reason="there is no /dev/kvm to be disappointed by"),
 ]
 WRAPPER = """\

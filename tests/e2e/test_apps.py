@@ -17,7 +17,7 @@ SPECTRA, DATABASE = "/home/ada/part.mzML.gz", "/home/ada/bsa.fasta"
 # Some survey spectra, and fragment spectra with the best match among them: an emulated processor has minutes' work with all.
 PART = "index [400,469] [1500,1683]"
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 
 def part_of_the_example(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import is_clear, served, until, wait_for
 FORM = {"text": "hello", "seconds": "45", "outcome": "ok"}
 SHORT = {**FORM, "seconds": "5"}
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 
 def test_all_three_jobs_end_right_and_nothing_is_left(own_settings: Settings, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scripts.psms import best_by_score, parse_psms
 from server.installation import installation_id
 from server.settings import CHECKOUT
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 DEMO = [sys.executable, "-m", "scripts.demo"]
 
 

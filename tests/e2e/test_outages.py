@@ -22,7 +22,7 @@ SILENCE_S = 120.0
 SWEEP_S = 8
 LEASE_S = 60
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 
 def begin(client: Client, settings: Settings, log: Path, seconds: int) -> tuple[int, JobFolder]:

@@ -21,7 +21,7 @@ from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 # A shell that runs things in the background has them ignore Ctrl-C, and their children, too.
 BUILD = """
 import signal, sys

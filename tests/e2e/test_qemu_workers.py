@@ -20,7 +20,7 @@ from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventua
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.usefixtures("nothing_remains"),
 ]
 

@@ -16,7 +16,7 @@ from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "1", "outcome": "ok"}
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 
 def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(

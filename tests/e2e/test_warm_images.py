@@ -32,7 +32,7 @@ from tests.e2e.conftest import served, until, wait_for
 from tests.e2e.installation import Installation, eventually
 from tests.workers.clouds.qemu.building import small_disk
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 OTHER = "m1.8xlarge"
 GIVE_UP_LIMIT_S = 10.0
 MAKING_LIMIT_S = 700.0  # half a minute; but all else on the computer goes before it

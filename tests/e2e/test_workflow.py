@@ -17,7 +17,7 @@ from tests.e2e.conftest import served, wait_for
 pytestmark = [pytest.mark.system]
 
 
-@pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(900)])])
+@pytest.fixture(params=[CloudName.LOCAL, pytest.param(CloudName.QEMU, marks=[pytest.mark.vm, pytest.mark.timeout(1800)])])
 def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Without a machine, and with two real ones."""
     home = request.getfixturevalue("vm_home") if request.param is CloudName.QEMU else tmp_path
