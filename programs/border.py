@@ -20,7 +20,7 @@ from typing import TextIO
 
 from programs.errors import Expected, explained
 from programs.exits import ExitCode
-from programs.interruption import Interrupted, ending_in_order
+from programs.interruption import Interrupted, ending_in_order, to_nowhere
 
 ERRORS = "errors.log"
 MAX_ERRORS_BYTES = 1_000_000  # then the file is put aside, and one former is kept
@@ -177,7 +177,7 @@ def _flushed(program: str, code: int) -> int:
         except OSError as error:
             if number == 1 and code == ExitCode.OK:
                 code = _ended(program, f"the output cannot be written: {error.strerror}", ExitCode.FAILED)
-            _discard(number)
+            to_nowhere(number)  # Python would try again at its end, and complain in its own words
         except ValueError:  # it is closed
             continue
     return code
@@ -190,10 +190,3 @@ def _is_full(stream: TextIO) -> bool:
     except (OSError, ValueError):
         return True
     return False
-
-
-def _discard(number: int) -> None:
-    """Python would try to write at its end what could not be written, and complain in its own words."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)
