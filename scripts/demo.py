@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from programs.errors import login
-from programs.interruption import Interrupted, shielded
+from programs.interruption import Interrupted, interruption_means, shielded
 from scripts.controllers import controller
 from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
@@ -35,11 +35,8 @@ STOP_LIMIT_S = 90.0
 
 def main() -> int:
     """Run the demonstration; the exit code is 0 if the search succeeded. Raises CumulusError, Interrupted."""
-    try:
+    with interruption_means("nothing is left running"):
         return demonstrate(load_settings(port=0), progress_on(sys.stdout))
-    except Interrupted as interrupted:
-        interrupted.meaning = "nothing is left running"
-        raise
 
 
 def demonstrate(settings: Settings, progress: Progress) -> int:

@@ -11,7 +11,7 @@ import structlog
 from programs.commands import Commands
 from programs.errors import login
 from programs.exits import ExitCode
-from programs.interruption import Interrupted
+from programs.interruption import GIVEN_UP, interruption_means
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.commands import machines, queue
@@ -51,12 +51,9 @@ class LongCommands(click.Group):
     """Commands that make something for minutes: whatever ends one, it takes down what it has at work, and says so."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what ends it is told with what that means."""
-        try:
+        """Run the command; where it is interrupted, say what that means."""
+        with interruption_means(GIVEN_UP):
             return super().invoke(ctx)
-        except Interrupted as interrupted:
-            interrupted.meaning = "what was being made is given up, the next time begins it anew"
-            raise
 
 
 @click.group(cls=Commands, program="cumulus", unusable=unusable)
