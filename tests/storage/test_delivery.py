@@ -47,6 +47,22 @@ def test_a_file_of_the_same_size_is_compared_by_its_content(storage: Storage, fo
     assert (storage.data / "a").read_text() == "new"
 
 
+def test_a_folder_that_was_sent_before_can_be_sent_again(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (tmp_path / "run.d" / "inner").mkdir(parents=True)
+    (tmp_path / "run.d" / "inner" / "a").write_text("old")
+    deliver(storage, folder, [tmp_path / "run.d"])
+    before = (storage.data / "run.d").stat().st_ino
+    deliver(storage, folder, [tmp_path / "run.d"])
+    assert (storage.data / "run.d").stat().st_ino == before
+    (tmp_path / "run.d" / "inner" / "a").rename(tmp_path / "run.d" / "b")
+    deliver(storage, folder, [tmp_path / "run.d"])
+    assert sorted(path.relative_to(storage.data).as_posix() for path in storage.data.rglob("*")) == [
+        "run.d",
+        "run.d/b",
+        "run.d/inner",
+    ]
+
+
 def test_how_much_is_sent_is_told_in_mb_also_of_what_is_there_already(
     storage: Storage, folder: JobFolder, tmp_path: Path
 ) -> None:
