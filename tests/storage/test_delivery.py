@@ -63,6 +63,14 @@ def test_a_folder_that_was_sent_before_can_be_sent_again(storage: Storage, folde
     ]
 
 
+def test_a_file_does_not_replace_a_folder(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (storage.data / "a").mkdir()
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(InvalidInput, match="cannot be put into the storage"):
+        deliver(storage, folder, [tmp_path / "a"])
+    assert [path.name for path in storage.data.iterdir()] == ["a"]
+
+
 def test_how_much_is_sent_is_told_in_mb_also_of_what_is_there_already(
     storage: Storage, folder: JobFolder, tmp_path: Path
 ) -> None:
