@@ -16,7 +16,7 @@ from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
 from server.commands.connection import cancelled_on_failure, client, follow, send
 from server.commands.console import TEXT
-from server.commands.inputs import Prepared, complete, labelled, read_typed, split
+from server.commands.inputs import Prepared, complete, labelled, read_typed, require_own_name, split
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
 from server.storage.folders import Storage
@@ -133,5 +133,4 @@ def _require_distinct(paths: Iterable[Path]) -> None:
     """The shared data has one file of each name. Raises InvalidInput."""
     taken: dict[str, Path] = {}
     for path in paths:
-        if (other := taken.setdefault(path.name, path)) != path:
-            raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
+        require_own_name(taken, path.name, path)
