@@ -61,7 +61,7 @@ def _toml_problem(path: Path, content: bytes, text: str) -> str:
 
 
 def absolute(path: Path) -> Path:
-    """The path, resolved. Raises ValueError for a home of nobody, a circle of links, a working directory that is gone."""
+    """The path, resolved. Raises ValueError for an unknown user's home, a circle of links, a working directory that is gone."""
     try:
         return path.expanduser().resolve()
     except OSError as error:
@@ -101,7 +101,7 @@ class Sources:
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
 
     def _unreadable(self, error: SettingsError) -> WrongSettings:
-        """A variable whose text is to be JSON and is not."""
+        """A variable that must hold JSON and does not."""
         found = re.search(r'field "(\w+)"', str(error))
         name = found[1] if found else ""
         cause = error.__cause__

@@ -112,7 +112,7 @@ def run(settings: Settings, job: Submitted, client: Client, agent: Uploads, owne
 
 
 def end_left_job(settings: Settings, client: Client, life: Life, progress: Progress) -> None:
-    """A job that a killed demonstration had submitted is not for anybody any more."""
+    """Cancel the job that a killed demonstration had submitted, and wait for its machine's end. Raises CumulusError."""
     if not life.left:
         return
     try:

@@ -127,7 +127,7 @@ explain_apt() {
   elif grep -qE 'Temporary failure resolving|Could not connect|Failed to fetch|Unable to connect' "$1"; then
     printf '%s\n' "The package server could not be reached: is there a network?"
   else
-    printf '%s\n' "When the cause is mended, repeat the command."
+    printf '%s\n' "Fix the cause, then repeat the command."
   fi
 }
 
