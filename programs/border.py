@@ -35,7 +35,7 @@ def run(program: str, command: Callable[[], object], folders: Folders = tuple) -
     the last resort.
     """
     _prepare_streams()
-    threading.excepthook = lambda args: _tell_unexpected(program, args.exc_value or args.exc_type(), folders)
+    threading.excepthook = lambda args: _tell_of_thread(program, args, folders)
     try:
         with ending_in_order():
             return _flushed(program, _run(program, command, folders))
@@ -121,6 +121,12 @@ def tell(program: str, message: str) -> None:
     text = "".join(char if char.isprintable() or char == "\n" else "?" for char in message)
     with suppress(OSError, ValueError):
         print(f"{program}: {text}", file=sys.stderr, flush=True)  # noqa: T201  # click may be what failed
+
+
+def _tell_of_thread(program: str, args: threading.ExceptHookArgs, folders: Folders) -> None:
+    """As Python does by itself, a thread that only ends is passed over."""
+    if not issubclass(args.exc_type, SystemExit):
+        _tell_unexpected(program, args.exc_value or args.exc_type(), folders)
 
 
 def _tell_unexpected(program: str, failure: BaseException, folders: Folders) -> int:
