@@ -1,7 +1,6 @@
 """What an agent says it has sent, and what is there."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,13 +9,6 @@ from server.storage.arrivals import PARTIAL, UNREADABLE, incomplete, left_over
 from server.storage.folders import JobFolder, Storage
 
 NAME = "Job_7_ada_probe_1.0_1700000007"
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path)
-    made.prepare()
-    return made
 
 
 @pytest.fixture

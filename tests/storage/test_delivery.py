@@ -10,20 +10,6 @@ from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path / "storage")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def folder(storage: Storage) -> JobFolder:
-    made = storage.folder("Job_1_ada_app_1")
-    made.create("{}")
-    return made
-
-
 def test_shared_and_own_files_arrive_and_the_marker_comes_last(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
     shared, own = tmp_path / "s.txt", tmp_path / ("ö" * 127)  # 254 bytes: no room for anything more
     shared.write_text("shared")
