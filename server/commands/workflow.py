@@ -9,6 +9,7 @@ import click
 
 from programs.errors import login
 from programs.exits import ExitCode
+from programs.interruption import shielded
 from server.catalog.apps import Catalog
 from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
@@ -63,12 +64,13 @@ def run(
         form = steps[number].settings
         return controller.start(owner, found.steps[number].app, flavor, form, description, after, found.name)
 
-    jobs = [start(0)]
-    with cancelled_on_failure(controller, owner, jobs[0]):
-        for number in range(1, len(steps)):
-            jobs.append(start(number, jobs[-1].job_id))
-        for job, prepared in zip(jobs, steps, strict=True):
-            send(storage, job, prepared)
+    with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
+        jobs = [start(0)]
+        with cancelled_on_failure(controller, owner, jobs[0]), shield.lowered():
+            for number in range(1, len(steps)):
+                jobs.append(start(number, jobs[-1].job_id))
+            for job, prepared in zip(jobs, steps, strict=True):
+                send(storage, job, prepared)
     for job in jobs:
         click.echo(job.job_id)
     if wait and not all(follow(settings, job.job_id) for job in jobs):
