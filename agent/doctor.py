@@ -18,7 +18,7 @@ from agent.rsync import CONNECT_S, Children, Command, Rsync, version
 from agent.settings import Settings
 from agent.target import Kind, Target, read_target
 from agent.troubles import diagnose
-from programs.errors import explained
+from programs.errors import explained, why_not_listening
 
 OLDEST_RSYNC = (3, 1, 0)  # --info
 OLDEST_FSYNC = (3, 2, 4)
@@ -153,6 +153,5 @@ def _port(settings: Settings) -> str:
         try:
             probe.bind((settings.host, settings.port))
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or "no computer is known by that name"
-            raise InvalidInput(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
+            raise InvalidInput(f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}") from None
     return f"{settings.host}:{settings.port} is free"

@@ -26,6 +26,7 @@ from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
+from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
 
 VERSION = version("cumulus")
@@ -111,8 +112,8 @@ def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
             app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
         )
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no computer is known by that name"
-        raise SetupMissing(f"cannot listen on {settings.host}:{settings.port}: {why}; set another port") from None
+        text = f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; set another port"
+        raise SetupMissing(text) from None
     if isinstance(server, MultiSocketServer):
         raise SetupMissing(f"{settings.host} names several addresses: give one of them")
     return server

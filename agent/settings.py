@@ -8,12 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.errors import InvalidInput
 from agent.paths import Root, parse
-from programs.wrong_settings import HOST, Places, WrongSettings, absolute, read_settings_file
+from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
 
 CONFIG = "CUMULUS_AGENT_CONFIG"
 DEFAULT_FILE = "cumulus-agent.toml"
@@ -35,7 +35,7 @@ class RootSetting(BaseModel):
     seen_as: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _requireabsolute(self) -> "RootSetting":
+    def _require_absolute(self) -> "RootSetting":
         try:
             self.root()
         except InvalidInput as error:
@@ -123,18 +123,10 @@ def load_settings(**given: Any) -> Settings:
     file = os.environ.get(CONFIG)
     if file and not os.path.lexists(file):
         raise InvalidInput(f"there is no file {file}", field=CONFIG)
-    places = Places("CUMULUS_AGENT_", _file(), given, Settings.model_fields)
     try:
-        return Settings(**given)
+        return Sources("CUMULUS_AGENT_", _file(), given, Settings.model_fields).load(Settings)
     except WrongSettings as error:
-        wrong = error
-    except ValidationError as error:
-        wrong = places.wrong(error)
-    except SettingsError as error:
-        wrong = places.unreadable(error)
-    except RecursionError:
-        wrong = WrongSettings("a setting has lists or objects within each other too deeply")
-    raise InvalidInput(wrong.message, field=wrong.field)
+        raise InvalidInput(error.message, field=error.field) from None
 
 
 def _file() -> Path:

@@ -1,21 +1,18 @@
 """The queue on a terminal, or as JSON. Reads the rows, whether an agent runs or not."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 
 import click
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from agent.queue import Line
+from programs.tables import table_text
 
-UNBOUNDED = 1_000_000  # cells
-END_OF_LINE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 BAR = 20
 
 
@@ -39,21 +36,7 @@ def show(lines: Iterable[Line], *, as_json: bool) -> None:
             _size(line.bytes),
             _plain(line.message),
         )
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    """Print it without a word broken, so that a path can be copied: cells take several lines only on a terminal."""
-    console = Console()
-    unbounded = console.options.update(max_width=UNBOUNDED)
-    for column in table.columns:
-        column.min_width = max(Measurement.get(console, unbounded, cell).minimum for cell in (column.header, *column.cells))
-    if not sys.stdout.isatty():
-        console.width = Measurement.get(console, unbounded, table).maximum
-    with console.capture() as captured:
-        console.print(table, crop=False)
-    # Spaces at the end would be empty lines where a row is wider than the terminal.
-    click.echo(END_OF_LINE.sub(lambda found: found[0].replace(" ", ""), captured.get()), nl=False, color=True)
+    click.echo(table_text(table, Console(), wrap=sys.stdout.isatty()), nl=False, color=True)
 
 
 def _plain(text: str) -> Text:

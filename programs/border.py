@@ -20,7 +20,7 @@ from typing import TextIO
 
 from programs.errors import Expected, explained
 from programs.exits import ExitCode
-from programs.interruption import Interrupted, ending_in_order
+from programs.interruption import Interrupted, ending_in_order, to_nowhere
 
 ERRORS = "errors.log"
 MAX_ERRORS_BYTES = 1_000_000  # then the file is put aside, and one former is kept
@@ -35,7 +35,7 @@ def run(program: str, command: Callable[[], object], folders: Folders = tuple) -
     the last resort.
     """
     _prepare_streams()
-    threading.excepthook = lambda args: _tell_unexpected(program, args.exc_value or args.exc_type(), folders)
+    threading.excepthook = lambda args: _tell_of_thread(program, args, folders)
     try:
         with ending_in_order():
             return _flushed(program, _run(program, command, folders))
@@ -123,6 +123,12 @@ def tell(program: str, message: str) -> None:
         print(f"{program}: {text}", file=sys.stderr, flush=True)  # noqa: T201  # click may be what failed
 
 
+def _tell_of_thread(program: str, args: threading.ExceptHookArgs, folders: Folders) -> None:
+    """As Python does by itself, a thread that only ends is passed over."""
+    if not issubclass(args.exc_type, SystemExit):
+        _tell_unexpected(program, args.exc_value or args.exc_type(), folders)
+
+
 def _tell_unexpected(program: str, failure: BaseException, folders: Folders) -> int:
     what = " ".join(traceback.format_exception_only(failure)[-1].split())[:300]
     where = _written(program, "".join(traceback.format_exception(failure)), folders)
@@ -177,7 +183,7 @@ def _flushed(program: str, code: int) -> int:
         except OSError as error:
             if number == 1 and code == ExitCode.OK:
                 code = _ended(program, f"the output cannot be written: {error.strerror}", ExitCode.FAILED)
-            _discard(number)
+            to_nowhere(number)  # Python would try again at its end, and complain in its own words
         except ValueError:  # it is closed
             continue
     return code
@@ -190,10 +196,3 @@ def _is_full(stream: TextIO) -> bool:
     except (OSError, ValueError):
         return True
     return False
-
-
-def _discard(number: int) -> None:
-    """Python would try to write at its end what could not be written, and complain in its own words."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)

@@ -44,6 +44,11 @@ def explained(error: OSError) -> str:
     return f"{text}; {advice}" if advice else text
 
 
+def why_not_listening(error: OSError | ValueError) -> str:
+    """Why a server cannot listen at an address: what the system refused, or that a name cannot be an address."""
+    return getattr(error, "strerror", None) or "no computer is known by that name"
+
+
 if sys.platform == "win32":
 
     def _rights(_names: list[str]) -> str:

@@ -19,6 +19,7 @@ from typing import TextIO
 
 from programs.exits import ExitCode
 
+GIVEN_UP = "what was being made is given up, the next time begins it anew"  # of templates and snapshots
 HANGUP, PIPE = 1, 13  # as everywhere but on Windows, which has neither
 if sys.platform == "win32":
     ENDING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
@@ -71,6 +72,16 @@ class Interrupted(KeyboardInterrupt):
     def of(cls, code: int) -> "Interrupted | None":
         """What has ended another program with that exit code; None where nothing did."""
         return next((cls(number) for number, (own, _) in _ENDS.items() if own == code), None)
+
+
+@contextmanager
+def interruption_means(meaning: str) -> Iterator[None]:
+    """What becomes of the work within the block where the program is to end meanwhile, for a person."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        interrupted.meaning = meaning
+        raise
 
 
 class Shield:

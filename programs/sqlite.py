@@ -21,7 +21,7 @@ def why_unusable(path: Path, problem: Exception, busy_s: float) -> str:
     if "locked" in text:
         return f"{path}: another program has kept the database locked for {busy_s:.0f} s: end it, or try again"
     if path.is_dir():
-        return f"{path} is a folder, and is to be the database: move it away, or set another database"
+        return f"{path} is a folder, not a database: move it away, or set another database"
     number = next((number for words, number in _SYSTEM.items() if words in text), 0)
     return explained(OSError(number, f"the database cannot be used ({text})", str(path)))
 

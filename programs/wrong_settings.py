@@ -5,11 +5,11 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError
 from programs.errors import Expected, explained
 
 MAX_SHOWN = 100
+Made = TypeVar("Made")
 HOST = r"^[A-Za-z0-9._:%-]{1,253}$"  # a name or an address, of either version
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -60,7 +61,7 @@ def _toml_problem(path: Path, content: bytes, text: str) -> str:
 
 
 def absolute(path: Path) -> Path:
-    """The path, resolved. Raises ValueError for a home of nobody, a circle of links, a working directory that is gone."""
+    """The path, resolved. Raises ValueError for an unknown user's home, a circle of links, a working directory that is gone."""
     try:
         return path.expanduser().resolve()
     except OSError as error:
@@ -70,16 +71,26 @@ def absolute(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where settings can be given: arguments, variables with a prefix, a file."""
+class Sources:
+    """Where settings can be given: arguments, variables with a prefix, a file. ``known``: the names that there are."""
 
     prefix: str
     file: Path
     given: Mapping[str, object]
     known: Collection[str]
 
-    def wrong(self, error: ValidationError) -> WrongSettings:
-        """The first that is wrong, for a person."""
+    def load(self, make: Callable[..., Made]) -> Made:
+        """The settings. Raises WrongSettings, which says where the first that is wrong was given."""
+        try:
+            return make(**self.given)
+        except ValidationError as error:
+            raise self._wrong(error) from None
+        except SettingsError as error:
+            raise self._unreadable(error) from None
+        except RecursionError:
+            raise WrongSettings("a setting has lists or objects within each other too deeply") from None
+
+    def _wrong(self, error: ValidationError) -> WrongSettings:
         first = error.errors()[0]
         names = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden" and len(names) == 1:
@@ -89,8 +100,8 @@ class Places:
             text = f"{self._place(name)}: {'.'.join(names)} {_words(first)}" if name else _words(first)
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
 
-    def unreadable(self, error: SettingsError) -> WrongSettings:
-        """A variable whose text is to be JSON and is not."""
+    def _unreadable(self, error: SettingsError) -> WrongSettings:
+        """A variable that must hold JSON and does not."""
         found = re.search(r'field "(\w+)"', str(error))
         name = found[1] if found else ""
         cause = error.__cause__

@@ -9,11 +9,12 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from programs.errors import login
-from programs.interruption import Interrupted, shielded
+from programs.interruption import Interrupted, interruption_means, shielded
 from scripts.controllers import controller
 from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
@@ -35,11 +36,8 @@ STOP_LIMIT_S = 90.0
 
 def main() -> int:
     """Run the demonstration; the exit code is 0 if the search succeeded. Raises CumulusError, Interrupted."""
-    try:
+    with interruption_means("nothing is left running"):
         return demonstrate(load_settings(port=0), progress_on(sys.stdout))
-    except Interrupted as interrupted:
-        interrupted.meaning = "nothing is left running"
-        raise
 
 
 def demonstrate(settings: Settings, progress: Progress) -> int:
@@ -51,12 +49,13 @@ def demonstrate(settings: Settings, progress: Progress) -> int:
             running.callback(ending.close)
             with progress.step("Starting the controller"):
                 client = running.enter_context(controller(settings, life, progress.say))
-            end_left_job(settings, client, life, progress)
+            demonstration = Demonstration(settings, life, client, progress)
+            demonstration.end_left_job()
             with progress.step("Starting the agent, which sends the files"):
                 agent = running.enter_context(uploads(settings, life, client.url, EXAMPLE))
             # The first at the end of what runs, where ``ending`` is the last: a step around it, well ended whatever the reason.
             running.callback(lambda: ending.enter_context(progress.step("Ending the controller and the agent")))
-            code = search(settings, life, client, agent, progress)
+            code = demonstration.search(agent)
     if code == 0:
         progress.say(next_steps(CHECKOUT, APP, *INPUTS, settings.cloud))
     return code
@@ -72,89 +71,101 @@ def prepare(life: Life) -> None:
         raise CumulusError("the template or its snapshot could not be made; the lines above say why")
 
 
-def search(settings: Settings, life: Life, client: Client, agent: Uploads, progress: Progress) -> int:
-    """Submit, follow, show; cancels the job and waits for its machine's end if interrupted."""
-    owner = login()
-    form = json.loads((EXAMPLE / "settings.json").read_text())
-    begin = time.monotonic()
-    with shielded() as shield:
-        job = client.start(owner, APP, settings.default_flavor, form, "demonstration")
-        life.submitted(job.job_id, owner)
+@dataclass(frozen=True)
+class Demonstration:
+    """One that has a controller to speak to."""
+
+    settings: Settings
+    life: Life
+    client: Client
+    progress: Progress
+
+    def search(self, agent: Uploads) -> int:
+        """Submit, follow, show; cancels the job and waits for its machine's end if interrupted. Raises CumulusError."""
+        begin = time.monotonic()
+        job, status = self._see_through(agent, begin)
+        self._wait_no_machines(job.job_id)
+        self.life.job_ended()
+        if status != "DONE":
+            return 1
+        self._show(job)
+        results = Storage(self.settings.storage).folder(job.folder).output
+        self.progress.say(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
+        return 0
+
+    def end_left_job(self) -> None:
+        """Cancel the job that a killed demonstration had submitted, and wait for its machine's end. Raises CumulusError."""
+        left = self.life.left
+        if not left:
+            return
         try:
-            with shield.lowered():
-                status = run(settings, job, client, agent, owner, progress, begin)
-        except (Interrupted, CumulusError) as problem:
-            why = problem.why if isinstance(problem, Interrupted) else "that does not work"
-            progress.say(f"\n{why}: cancelling the job and removing its machine")
-            end_job(settings, client, OpenJob(job_id=job.job_id, owner=owner), progress)
-            life.job_ended()
-            raise
-    wait_no_machines(settings, job.job_id, progress)
-    life.job_ended()
-    if status != "DONE":
-        return 1
-    show(client, owner, job, progress)
-    results = Storage(settings.storage).folder(job.folder).output
-    progress.say(f"{time.monotonic() - begin:.1f} s from submission to the machine's end; results: {results}")
-    return 0
+            running = self.client.job(left.job_id)["status"] not in FINAL
+        except Refused:  # its database is another's by now
+            running = False
+        if running:
+            self.progress.say(f"job {left.job_id} of an earlier demonstration is still at work: cancelling it")
+            self._end_job(left)
+        self.life.job_ended()
 
+    def _see_through(self, agent: Uploads, begin: float) -> tuple[Submitted, str]:
+        """Submit a job and follow it; returns it with its last status."""
+        owner = login()
+        form = json.loads((EXAMPLE / "settings.json").read_text())
+        with shielded() as shield:
+            job = self.client.start(owner, APP, self.settings.default_flavor, form, "demonstration")
+            self.life.submitted(job.job_id, owner)
+            try:
+                with shield.lowered():
+                    return job, self._run(job, agent, owner, begin)
+            except (Interrupted, CumulusError) as problem:
+                why = problem.why if isinstance(problem, Interrupted) else "that does not work"
+                self.progress.say(f"\n{why}: cancelling the job and removing its machine")
+                self._end_job(OpenJob(job_id=job.job_id, owner=owner))
+                self.life.job_ended()
+                raise
 
-def run(settings: Settings, job: Submitted, client: Client, agent: Uploads, owner: str, progress: Progress, begin: float) -> str:
-    """Send the job's files and follow it to its end; returns its last status. Raises CumulusError."""
-    where = (
-        "in a virtual machine"
-        if settings.cloud is CloudName.QEMU
-        else "on this computer itself, WITHOUT a virtual machine (CLOUD=local)"
-    )
-    progress.say(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
-    if not Storage(settings.storage).folder(job.folder).path.is_dir():
-        raise CumulusError(f"the controller keeps its jobs elsewhere than in {settings.storage}: give both the same settings")
-    progress.say(f"agent: {agent.send(owner, job, INPUTS)}")
-    machine = partial(machine_message, settings, job.job_id)
-    return Following(progress, lambda: client.job(job.job_id), machine).follow(job.job_id, begin)
+    def _run(self, job: Submitted, agent: Uploads, owner: str, begin: float) -> str:
+        """Send the job's files and follow it to its end; returns its last status. Raises CumulusError."""
+        settings, progress = self.settings, self.progress
+        where = (
+            "in a virtual machine"
+            if settings.cloud is CloudName.QEMU
+            else "on this computer itself, WITHOUT a virtual machine (CLOUD=local)"
+        )
+        progress.say(f"job {job.job_id}: {APP} on {INPUTS[0].name}, {where}")
+        if not Storage(settings.storage).folder(job.folder).path.is_dir():
+            raise CumulusError(f"the controller keeps its jobs elsewhere than in {settings.storage}: give both the same settings")
+        progress.say(f"agent: {agent.send(owner, job, INPUTS)}")
+        machine = partial(machine_message, settings, job.job_id)
+        return Following(progress, lambda: self.client.job(job.job_id), machine).follow(job.job_id, begin)
 
+    def _end_job(self, job: OpenJob) -> None:
+        """Cancel a job and wait for its machine's end. Raises CumulusError."""
+        with suppress(Refused):  # it has just ended
+            self.client.cancel(job.owner, job.job_id)
+        self._wait_no_machines(job.job_id)
 
-def end_left_job(settings: Settings, client: Client, life: Life, progress: Progress) -> None:
-    """A job that a killed demonstration had submitted is not for anybody any more."""
-    if not life.left:
-        return
-    try:
-        running = client.job(life.left.job_id)["status"] not in FINAL
-    except Refused:  # its database is another's by now
-        running = False
-    if running:
-        progress.say(f"job {life.left.job_id} of an earlier demonstration is still at work: cancelling it")
-        end_job(settings, client, life.left, progress)
-    life.job_ended()
+    def _wait_no_machines(self, job_id: int) -> None:
+        """Wait until the controller has removed every machine of the job, and say so."""
+        is_vm = self.settings.cloud is CloudName.QEMU
+        workspaces = self.settings.home / "terraform" / f"{self.settings.cloud}-worker" / "state" / "workspaces"
+        deadline = time.monotonic() + STOP_LIMIT_S
+        with self.progress.step("Removing the machine" if is_vm else "Removing what the job has left running"):
+            while list(workspaces.glob(f"job-{job_id}")) + list(workspaces.glob(f"job-{job_id}-*")):
+                if time.monotonic() > deadline:
+                    raise CumulusError("a machine is still there; `make state` shows it")
+                time.sleep(0.1)
 
-
-def end_job(settings: Settings, client: Client, job: OpenJob, progress: Progress) -> None:
-    """Cancel a job and wait for its machine's end. Raises CumulusError."""
-    with suppress(Refused):  # it has just ended
-        client.cancel(job.owner, job.job_id)
-    wait_no_machines(settings, job.job_id, progress)
-
-
-def wait_no_machines(settings: Settings, job_id: int, progress: Progress) -> None:
-    """Wait until the controller has removed every machine of the job, and say so."""
-    workspaces = settings.home / "terraform" / f"{settings.cloud}-worker" / "state" / "workspaces"
-    deadline = time.monotonic() + STOP_LIMIT_S
-    with progress.step("Removing the machine" if settings.cloud is CloudName.QEMU else "Removing what the job has left running"):
-        while list(workspaces.glob(f"job-{job_id}")) + list(workspaces.glob(f"job-{job_id}-*")):
-            if time.monotonic() > deadline:
-                raise CumulusError("a machine is still there; `make state` shows it")
-            time.sleep(0.1)
-
-
-def show(client: Client, owner: str, job: Submitted, progress: Progress) -> None:
-    """The best hits, from the job's own output file, fetched through the API."""
-    name = next(path for path, _ in client.job(job.job_id)["files"] if path.endswith(".txt") and "decoy" not in path)
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "psms.txt"
-        client.download(owner, job.job_id, name, target)
-        psms = best_by_score(parse_psms(target.read_text()))
-    progress.say(f"PSMs with xcorr over 2 in {name}:")
-    show_psms(psms)
+    def _show(self, job: Submitted) -> None:
+        """The best hits, from the job's own output file, fetched through the API."""
+        files = self.client.job(job.job_id)["files"]
+        name = next(path for path, _ in files if path.endswith(".txt") and "decoy" not in path)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "psms.txt"
+            self.client.download(login(), job.job_id, name, target)
+            psms = best_by_score(parse_psms(target.read_text()))
+        self.progress.say(f"PSMs with xcorr over 2 in {name}:")
+        show_psms(psms)
 
 
 if __name__ == "__main__":

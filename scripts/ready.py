@@ -2,7 +2,7 @@
 
 import sys
 
-from programs.interruption import Interrupted
+from programs.interruption import GIVEN_UP, interruption_means
 from scripts.lifetime import wait_for_demo
 from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
@@ -41,11 +41,8 @@ def main() -> None:
 
     With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
     """
-    try:
+    with interruption_means(GIVEN_UP):
         make(load_settings(), set(sys.argv[1:]), progress_on(sys.stderr))
-    except Interrupted as interrupted:
-        interrupted.meaning = "what was being made is given up, the next time begins it anew"
-        raise
 
 
 def make(settings: Settings, options: set[str], progress: Progress) -> None:

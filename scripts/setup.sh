@@ -20,10 +20,10 @@ source scripts/setup/packages.sh
 source scripts/setup/python.sh
 
 profile=${1:-}
-case $profile in run | dev) shift ;; *) fail 2 "what is to be set up is run or dev: scripts/setup.sh run|dev [$(clouds)]..." ;; esac
+case $profile in run | dev) shift ;; *) fail 2 "what is to be set up is run or dev: scripts/setup.sh run|dev [qemu|openstack|local]..." ;; esac
 wanted=()
 for cloud in "$@"; do
-  want_packages_of "$cloud" || fail 2 "CLOUD can be $(clouds); '$cloud' is none of them."
+  want_packages_of "$cloud" || fail 2 "CLOUD can be $clouds; '$cloud' is none of them."
 done
 
 # Whether everything is there; fills $missing with the packages that are not.

@@ -11,7 +11,7 @@ import structlog
 from programs.commands import Commands
 from programs.errors import login
 from programs.exits import ExitCode
-from programs.interruption import Interrupted
+from programs.interruption import GIVEN_UP, interruption_means
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.commands import machines, queue
@@ -25,8 +25,8 @@ from server.commands.console import (
     find_job,
     local_time,
     open_rows,
+    progress_on_stderr,
     show_table,
-    told_progress,
 )
 from server.commands.db import db
 from server.commands.flavors import flavors
@@ -51,12 +51,9 @@ class LongCommands(click.Group):
     """Commands that make something for minutes: whatever ends one, it takes down what it has at work, and says so."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what ends it is told with what that means."""
-        try:
+        """Run the command; where it is interrupted, say what that means."""
+        with interruption_means(GIVEN_UP):
             return super().invoke(ctx)
-        except Interrupted as interrupted:
-            interrupted.meaning = "what was being made is given up, the next time begins it anew"
-            raise
 
 
 @click.group(cls=Commands, program="cumulus", unusable=unusable)
@@ -181,19 +178,19 @@ def template() -> None:
 @click.option("--fresh", is_flag=True, help="Build it anew even if there is one.")
 def template_build(fresh: bool) -> None:
     """Build the template's disk with the apps on it, where there is none."""
-    _maker().build(told_progress(), fresh=fresh)
+    _maker().build(progress_on_stderr(), fresh=fresh)
 
 
 @template.command("boot")
 def template_boot() -> None:
     """Start the template's machine to install or try something on it; prints how to log in."""
-    click.echo(_maker().boot(told_progress()))
+    click.echo(_maker().boot(progress_on_stderr()))
 
 
 @template.command("stop")
 def template_stop() -> None:
     """Shut the template's machine down; its disk keeps what was installed."""
-    _maker().stop(told_progress())
+    _maker().stop(progress_on_stderr())
 
 
 @main.group(cls=LongCommands)
@@ -205,7 +202,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), told_progress())
+    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), progress_on_stderr())
 
 
 @snapshot.command("list")
@@ -233,7 +230,7 @@ def snapshot_rollback() -> None:
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="How many of the newest stay.")
 def snapshot_prune(keep: int) -> None:
     """Remove old snapshots; never the promoted one, the one before it, or one that a machine was made from."""
-    for name in _maker().prune(keep, told_progress()):
+    for name in _maker().prune(keep, progress_on_stderr()):
         click.echo(f"removed {name}")
 
 
@@ -241,7 +238,7 @@ def snapshot_prune(keep: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Say what this computer lacks and how to get it; exit code 1 if something is missing."""
-    with told_progress(PATIENCE_S).step("Looking at this computer and the cloud"):
+    with progress_on_stderr(PATIENCE_S).step("Looking at this computer and the cloud"):
         findings = examine(load_settings())
     if as_json:
         click.echo(json.dumps([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings], indent=1))

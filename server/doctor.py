@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from programs.errors import explained
+from programs.errors import explained, why_not_listening
 from server.app import make_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
@@ -124,7 +124,8 @@ def _port(settings: Settings) -> str:
         try:
             probe.bind((settings.host, settings.port))
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or "no computer is known by that name"
-            text = f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with CUMULUS_PORT"
+            text = (
+                f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; choose another with CUMULUS_PORT"
+            )
             raise CumulusError(text) from None
     return f"{settings.host}:{settings.port} is free"

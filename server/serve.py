@@ -11,6 +11,7 @@ import structlog
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
+from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
 from server.api.unread import Channel
 from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
@@ -108,8 +109,8 @@ def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
             max_request_body_size=UNREAD_BYTES,
         )
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no computer is known by that name"
-        raise PortTaken(f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with --port") from None
+        text = f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; choose another with --port"
+        raise PortTaken(text) from None
     if isinstance(server, MultiSocketServer):
         raise PortTaken(f"{settings.host} names several addresses: give one of them")
     server.channel_class = Channel

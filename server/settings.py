@@ -15,13 +15,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from programs.wrong_settings import HOST, Places, WrongSettings, absolute, read_settings_file
+from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
 from server.errors import InvalidInput
 
 FILE = Path("cumulus.toml")
@@ -219,15 +218,7 @@ class Settings(BaseSettings):
 
 def load_settings(**given: Any) -> Settings:
     """The settings, or one clear line about the first that is wrong and where it was given. Raises InvalidInput."""
-    places = Places("CUMULUS_", FILE, given, Settings.model_fields)
     try:
-        return Settings(**given)
+        return Sources("CUMULUS_", FILE, given, Settings.model_fields).load(Settings)
     except WrongSettings as error:
-        wrong = error
-    except ValidationError as error:
-        wrong = places.wrong(error)
-    except SettingsError as error:
-        wrong = places.unreadable(error)
-    except RecursionError:
-        wrong = WrongSettings("a setting has lists or objects within each other too deeply")
-    raise InvalidInput(wrong.message, field=wrong.field)
+        raise InvalidInput(error.message, field=error.field) from None

@@ -4,7 +4,6 @@ Owns how that, and a table, looks at any width, and that the terminal is left in
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,17 +14,15 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from programs.tables import table_text
 from server.progress import Counter, Lines, Progress, Step, duration
 
 FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 FRAMES_PER_S = 8
 LEAST_TEXT, LEAST_NOTE, MOST_NOTE, LEAST_BAR, MOST_BAR = 10, 8, 40, 10, 30
-UNBOUNDED = 1_000_000  # cells
-END_OF_LINE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 NO_LIVE_LINES = ("", "dumb", "unknown")  # values of TERM
 
 
@@ -46,15 +43,7 @@ def plain_console(stream: TextIO) -> Console:
 
 def print_table(table: Table, console: Console, *, wrap: bool) -> None:
     """Print a table without a word of it broken. ``wrap``: cells of several words may take several lines to fit the width."""
-    unbounded = console.options.update(max_width=UNBOUNDED)
-    for column in table.columns:
-        column.min_width = max(Measurement.get(console, unbounded, cell).minimum for cell in (column.header, *column.cells))
-    if not wrap:
-        console.width = Measurement.get(console, unbounded, table).maximum
-    with console.capture() as captured:
-        console.print(table, crop=False)
-    # Spaces at the end would be empty lines where a row is wider than the terminal.
-    console.file.write(END_OF_LINE.sub(lambda found: found[0].replace(" ", ""), captured.get()))
+    console.file.write(table_text(table, console, wrap=wrap))
     console.file.flush()
 
 

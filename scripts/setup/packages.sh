@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Packages of Debian and Ubuntu; sourced by setup.sh. All are installed with apt-get, which waits where another one is at work.
 
+clouds="qemu, openstack or local" # for people
 # What each cloud needs on this computer.
-packages_of_cloud=(
-  "qemu qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs mount"
-  "openstack openssh-client rsync"
-  "local comet-ms curl libpwiz-tools tandem-mass topp openssh-client openssh-server rsync"
+declare -A packages_of=(
+  [qemu]="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs mount"
+  [openstack]="openssh-client rsync"
+  [local]="comet-ms curl libpwiz-tools tandem-mass topp openssh-client openssh-server rsync"
 )
 # Apps that a release may lack; their tests are skipped without them.
 optional=(tandem-mass topp)
@@ -13,17 +14,11 @@ left_out=.venv/.left-out
 
 # want_packages_of CLOUD: add a cloud's packages to $wanted. Returns 1 for a cloud that is not known.
 want_packages_of() {
-  local entry
-  for entry in "${packages_of_cloud[@]}"; do
-    [ "${entry%% *}" = "$1" ] || continue
-    read -ra entry <<< "${entry#* }"
-    wanted+=("${entry[@]}")
-    return 0
-  done
-  return 1
+  local packages
+  [ -n "$1" ] && [ -n "${packages_of[$1]:-}" ] || return 1
+  read -ra packages <<< "${packages_of[$1]}"
+  wanted+=("${packages[@]}")
 }
-
-clouds() { printf '%s\n' "${packages_of_cloud[@]%% *}" | paste -sd ' ' | sed -E 's/ ([^ ]+)$/ or \1/; s/^([^ ]+) ([^ o]|o[^r])/\1, \2/'; }
 
 # Those of $wanted that are not installed, one a line; optional ones that this release lacks are not asked for again.
 missing_packages() {
@@ -132,7 +127,7 @@ explain_apt() {
   elif grep -qE 'Temporary failure resolving|Could not connect|Failed to fetch|Unable to connect' "$1"; then
     printf '%s\n' "The package server could not be reached: is there a network?"
   else
-    printf '%s\n' "When the cause is mended, repeat the command."
+    printf '%s\n' "Fix the cause, then repeat the command."
   fi
 }
 

@@ -102,7 +102,7 @@ explain_pip() {
   elif grep -q 'No space left' "$1"; then
     printf '%s\n' "The disk is full: .venv needs about 500 MB."
   else
-    printf '%s\n' "When the cause is mended, repeat the command."
+    printf '%s\n' "Fix the cause, then repeat the command."
   fi
 }
 

@@ -71,6 +71,14 @@ def read_flavors(path: Path) -> Flavors:
     return _Reader(path).read(text)
 
 
+def read_default(path: Path, name: str) -> Flavor:
+    """The flavor in a file that the setting default_flavor names. Raises InvalidInput."""
+    flavor = read_flavors(path).get(name)
+    if flavor is None:
+        raise InvalidInput(f"{path} has no flavor {name}: add it, or set default_flavor", field="setting default_flavor")
+    return flavor
+
+
 class _Reader:
     """Reads one file; knows where it is, so that an error can say so."""
 

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from server.client import Client, Submitted, Unreachable
-from server.commands.console import PATIENCE_S, find_job, printable, told_progress
+from server.commands.console import PATIENCE_S, find_job, printable, progress_on_stderr
 from server.commands.inputs import Prepared
 from server.errors import CumulusError
 from server.installation import running_controller
@@ -49,7 +49,7 @@ def send(storage: Storage, started: Submitted, prepared: Prepared) -> None:
     """Put a job's files into the storage. Raises InvalidInput."""
     names = [path.name for path in (*prepared.shared, *prepared.local)]
     what = printable(names[0]) if len(names) == 1 else f"{len(names)} files"
-    with told_progress(PATIENCE_S).step(f"Sending {what} for job {started.job_id}", "MB") as step:
+    with progress_on_stderr(PATIENCE_S).step(f"Sending {what} for job {started.job_id}", "MB") as step:
         deliver(storage, storage.folder(started.folder), prepared.shared, prepared.local, step.advance)
 
 
@@ -72,7 +72,7 @@ def _watched(job_id: int) -> Iterator[tuple[Callable[[str], None], Step]]:
         yield partial(click.echo, nl=False), Counter("", "", 0.0)
         return
     both = sys.stdout.isatty()  # then the log must be written past the live line
-    progress = progress_on(sys.stdout) if both else told_progress()
+    progress = progress_on(sys.stdout) if both else progress_on_stderr()
     lines = WholeLines(progress.say)
     with progress.step(f"Job {job_id}") as step:
         yield lines.write if both else partial(click.echo, nl=False), step

@@ -123,7 +123,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def told_progress(patience_s: float = 0.0) -> Progress:
+def progress_on_stderr(patience_s: float = 0.0) -> Progress:
     """Where a command tells how far it is: standard error, so that what it prints can go into a file.
 
     ``patience_s``: no word of steps that end within so many seconds.
@@ -133,7 +133,7 @@ def told_progress(patience_s: float = 0.0) -> Progress:
 
 def asking_the_cloud() -> AbstractContextManager[Step]:
     """Around what waits for the cloud's answers: most come at once, and some take a minute."""
-    return told_progress(PATIENCE_S).step("Asking the cloud")
+    return progress_on_stderr(PATIENCE_S).step("Asking the cloud")
 
 
 def local_time(at: float) -> str:

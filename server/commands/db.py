@@ -12,7 +12,7 @@ import click
 
 from programs.errors import explained
 from server import app as parts
-from server.commands.console import PATIENCE_S, told_progress
+from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
 from server.progress import growing, megabytes
@@ -42,7 +42,7 @@ def backup(file: Path | None) -> None:
     if target.exists():
         raise InvalidInput(f"{target} exists already", field="file")
     beside = target.with_name(f"{target.name}.part")
-    progress = told_progress(PATIENCE_S)
+    progress = progress_on_stderr(PATIENCE_S)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with progress.step("Copying the database", "MB") as step, growing(step, beside, megabytes(settings.database)):
@@ -68,7 +68,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     with only_controller(settings.home):
-        made = parts.rebuild_database(settings, time.time(), told_progress(PATIENCE_S), dry_run=dry_run)
+        made = parts.rebuild_database(settings, time.time(), progress_on_stderr(PATIENCE_S), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=1))
         return

@@ -131,10 +131,14 @@ def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
     if not path.exists():
         raise InvalidInput(f"{label}: there is no file {text}")
     name = base_name(path.name, field="input")
-    other = typed.files.setdefault(name, path)
-    if other != path:
-        raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
+    require_own_name(typed.files, name, path)
     return path
+
+
+def require_own_name(taken: dict[str, Path], name: str, path: Path) -> None:
+    """Note the file under its name. Raises InvalidInput where another one has that already."""
+    if (other := taken.setdefault(name, path)) != path:
+        raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
 
 
 def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -24,8 +24,8 @@ from server.commands.console import (
     number_between,
     open_rows,
     printable,
+    progress_on_stderr,
     show_table,
-    told_progress,
 )
 from server.errors import InvalidInput
 from server.installation import end_controller, nudge, only_controller
@@ -61,7 +61,7 @@ def quota(as_json: bool) -> None:
 )
 def stop(machines: bool) -> None:
     """End the controller in order; running jobs go on unless --machines is given."""
-    settings, progress = load_settings(), told_progress(PATIENCE_S)
+    settings, progress = load_settings(), progress_on_stderr(PATIENCE_S)
     with progress.step("Ending the controller"):
         end_controller(settings.home, STOP_LIMIT_S)
     if machines:
@@ -84,7 +84,9 @@ def orphans(delete: bool, as_json: bool) -> None:
     removed. A workspace is removed with its machine by `cumulus state destroy`, too.
     """
     settings = open_rows()
-    looking = told_progress(PATIENCE_S).step("Removing what no job accounts for" if delete else "Asking the cloud what there is")
+    looking = progress_on_stderr(PATIENCE_S).step(
+        "Removing what no job accounts for" if delete else "Asking the cloud what there is"
+    )
     with _sweeper(settings, starting=delete) as sweeper, looking as step:
         found = sweeper.sweep().orphans if delete else sweeper.look().orphans
         if found and delete:

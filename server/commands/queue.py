@@ -8,7 +8,7 @@ import click
 
 from programs.errors import login
 from server.catalog.flavors import read_flavors
-from server.commands.console import JOB, PATIENCE_S, TEXT, find_job, local_time, open_rows, show_table, told_progress
+from server.commands.console import JOB, PATIENCE_S, TEXT, find_job, local_time, open_rows, progress_on_stderr, show_table
 from server.errors import InvalidInput
 from server.installation import nudge
 from server.jobs.breaker import Breaker, read_breaker
@@ -45,7 +45,7 @@ def drain(reason: str, wait: bool) -> None:
     nudge(settings.home)
     click.echo(f"no more jobs are begun: {why_drained()}")
     if wait:
-        with told_progress(PATIENCE_S).step("Waiting for the jobs at work", "jobs") as step:
+        with progress_on_stderr(PATIENCE_S).step("Waiting for the jobs at work", "jobs") as step:
             _await_jobs(step)
 
 

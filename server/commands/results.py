@@ -1,6 +1,7 @@
 """``cumulus get``: a job's results, copied to where somebody works with them."""
 
 import filecmp
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -68,14 +69,28 @@ def _copy(source: Path, top: Path, path: str) -> Path:
     if target.is_symlink() or target.exists():
         if target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
             return target
-        raise InvalidInput(f"{target} is there already, with another content")
+        raise _taken(target)
     beside = target.with_name(f".cumulus-{uuid4().hex}")
     try:
         shutil.copyfile(source, beside)
-        beside.rename(target)
+        _put(beside, target)
     finally:
         beside.unlink(missing_ok=True)
     return target
+
+
+def _put(beside: Path, target: Path) -> None:
+    """Give the file its name. Raises InvalidInput where somebody was quicker, OSError."""
+    try:
+        os.link(beside, target)  # never over another file
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError:  # a file system without hard links
+        beside.rename(target)
+
+
+def _taken(target: Path) -> InvalidInput:
+    return InvalidInput(f"{target} is there already, with another content")
 
 
 def _make_folder(top: Path, folder: Path) -> None:

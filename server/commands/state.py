@@ -19,8 +19,8 @@ from server.commands.console import (
     number_between,
     open_rows,
     printable,
+    progress_on_stderr,
     show_table,
-    told_progress,
 )
 from server.commands.removing import finish_removal, remove_unowned
 from server.errors import InvalidInput
@@ -83,14 +83,14 @@ def destroy(name: str, force: bool, as_json: bool) -> None:
     if worker is None:
         workspaces.require(name)
         _require_own(name, force=force)
-        with told_progress(PATIENCE_S).step(f"Removing {name}"):
+        with progress_on_stderr(PATIENCE_S).step(f"Removing {name}"):
             remove_unowned(settings, name)
     else:
         storage = Storage(settings.storage)
         removal = Removal(storage, Endings(settings, Manifests(storage)))
         job = removal.begin(worker, removal_wish(login(), time.time()), force=force)
         limit_s = settings.create_timeout_s + settings.play_timeout_s + settings.delete_timeout_s
-        with told_progress(PATIENCE_S).step(f"Removing {name}"):
+        with progress_on_stderr(PATIENCE_S).step(f"Removing {name}"):
             finish_removal(settings, worker, limit_s)
     text = f"{name} is gone" + (f"; job {job.id} is tried again on another machine" if job else "")
     _tell({"worker": name, "removed": True, "job": job.id if job else None}, text, as_json=as_json)
@@ -109,7 +109,7 @@ def unlock(name: str, force: bool, as_json: bool) -> None:
     held = workspaces.lock(name)
     if force and held is not None and held.is_held:
         click.echo("cumulus: a terraform that is ended at work may leave a machine that its state does not know", err=True)
-    with told_progress(PATIENCE_S).step(f"Unlocking {name}"):
+    with progress_on_stderr(PATIENCE_S).step(f"Unlocking {name}"):
         lock = workspaces.unlock(name, force=force)
     text = f"{name} is unlocked; it was locked by {told(lock, time.time())}" if lock else f"{name} is not locked"
     _tell({"worker": name, "was": asdict(lock) if lock else None}, text, as_json=as_json)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from server.commands.console import PATIENCE_S, told_progress
+from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.jobs.retention import Removal, Retention
 from server.models import open_database
 from server.settings import load_settings
@@ -46,7 +46,7 @@ def clean(dry_run: bool, as_json: bool) -> None:
     place = Storage(settings.storage)
     place.prepare()
     rules, now = Retention(place, settings.data_max_age_days), time.time()
-    progress = told_progress(PATIENCE_S)
+    progress = progress_on_stderr(PATIENCE_S)
     with progress.step("Looking at jobs and shared data", "job folders") as step:
         plan = rules.plan(now, step.advance)
     removals: Sequence[Removal] = plan.removals

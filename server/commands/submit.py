@@ -7,6 +7,7 @@ import click
 
 from programs.errors import login
 from programs.exits import ExitCode
+from programs.interruption import shielded
 from server.catalog.apps import Catalog
 from server.commands.connection import cancelled_on_failure, client, follow, send
 from server.commands.console import FORM, JOB, TEXT, read_form
@@ -60,9 +61,10 @@ def submit(
     prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data)
     controller = client(settings)
     flavor = flavor or settings.default_flavor
-    started = controller.start(owner, app, flavor, prepared.settings, description, after, workflow)
-    with cancelled_on_failure(controller, owner, started):
-        send(storage, started, prepared)
+    with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
+        started = controller.start(owner, app, flavor, prepared.settings, description, after, workflow)
+        with cancelled_on_failure(controller, owner, started), shield.lowered():
+            send(storage, started, prepared)
     click.echo(started.job_id)
     if wait and not follow(settings, started.job_id):
         sys.exit(ExitCode.JOB_FAILED)

@@ -9,6 +9,7 @@ import click
 
 from programs.errors import login
 from programs.exits import ExitCode
+from programs.interruption import shielded
 from server.catalog.apps import Catalog
 from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
@@ -16,7 +17,7 @@ from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
 from server.commands.connection import cancelled_on_failure, client, follow, send
 from server.commands.console import TEXT
-from server.commands.inputs import Prepared, complete, labelled, read_typed, split
+from server.commands.inputs import Prepared, complete, labelled, read_typed, require_own_name, split
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
 from server.storage.folders import Storage
@@ -63,12 +64,13 @@ def run(
         form = steps[number].settings
         return controller.start(owner, found.steps[number].app, flavor, form, description, after, found.name)
 
-    jobs = [start(0)]
-    with cancelled_on_failure(controller, owner, jobs[0]):
-        for number in range(1, len(steps)):
-            jobs.append(start(number, jobs[-1].job_id))
-        for job, prepared in zip(jobs, steps, strict=True):
-            send(storage, job, prepared)
+    with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
+        jobs = [start(0)]
+        with cancelled_on_failure(controller, owner, jobs[0]), shield.lowered():
+            for number in range(1, len(steps)):
+                jobs.append(start(number, jobs[-1].job_id))
+            for job, prepared in zip(jobs, steps, strict=True):
+                send(storage, job, prepared)
     for job in jobs:
         click.echo(job.job_id)
     if wait and not all(follow(settings, job.job_id) for job in jobs):
@@ -133,5 +135,4 @@ def _require_distinct(paths: Iterable[Path]) -> None:
     """The shared data has one file of each name. Raises InvalidInput."""
     taken: dict[str, Path] = {}
     for path in paths:
-        if (other := taken.setdefault(path.name, path)) != path:
-            raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
+        require_own_name(taken, path.name, path)

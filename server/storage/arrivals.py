@@ -18,6 +18,7 @@ from server.storage.paths import require_plain
 
 PARTIAL = ".cumulus.partial"  # where the agent's rsync keeps the beginning of a file
 _UNNAMED = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)  # what a killed rsync was writing
+UPLOAD = ".upload."  # what a delivery on this computer writes begins so, a folder, too
 VERSION = 1
 UNREADABLE = "the list of what was sent cannot be read"
 
@@ -45,9 +46,15 @@ def left_over(data: Path, before: float) -> Iterator[Path]:
     for path in (*data.glob(f"{PARTIAL}/*"), *data.glob(".*")):
         with suppress(OSError):  # gone meanwhile
             found = path.lstat()
-            mine = path.parent.name == PARTIAL or (stat.S_ISREG(found.st_mode) and _UNNAMED.fullmatch(path.name))
-            if mine and found.st_ctime < before:
+            if _is_of_an_upload(path, found.st_mode) and found.st_ctime < before:
                 yield path
+
+
+def _is_of_an_upload(path: Path, mode: int) -> bool:
+    if path.parent.name == PARTIAL:
+        return True
+    is_kind = stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and path.name.startswith(UPLOAD))
+    return is_kind and _UNNAMED.fullmatch(path.name) is not None
 
 
 def _compare(folder: JobFolder, storage: Path, path: str, size: int) -> str:

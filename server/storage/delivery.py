@@ -11,7 +11,8 @@ from secrets import token_hex
 from programs.errors import explained
 from server.errors import InvalidInput
 from server.progress import MB, Advance, repeating, unheard
-from server.storage.data import remove
+from server.storage.arrivals import UPLOAD
+from server.storage.data import remove, set_aside
 from server.storage.folders import JobFolder, Storage
 from server.storage.paths import base_name
 
@@ -46,18 +47,32 @@ def _megabytes(path: Path) -> float:
 
 def _copy(source: Path, folder: Path, look: Callable[[Path], None]) -> None:
     target = folder / base_name(source.name, field="input")
-    beside = folder / f".upload.{token_hex(3)}"  # not longer for a long name; `left_over` knows what a killed process leaves
+    beside = folder / f"{UPLOAD}{token_hex(3)}"  # not longer for a long name; `left_over` knows what a killed process leaves
     try:
-        if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        if _is_same(source, target):
             return
         with repeating(partial(look, beside)):
             if source.is_dir():
                 shutil.copytree(source, beside)
             else:
                 shutil.copyfile(source, beside)
+        # A folder can take the place of an empty one only.
+        former = set_aside(target) if source.is_dir() and target.is_dir() else None
         beside.rename(target)
+        if former:
+            remove(former)
     except OSError as error:
         raise InvalidInput(f"{source} cannot be put into the storage: {explained(error)}", field="input") from None
     finally:
         with suppress(OSError):
             remove(beside)
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    """Whether both are files, or folders of files, with the same names and contents. Raises OSError."""
+    if not source.is_dir():
+        return target.is_file() and filecmp.cmp(source, target, shallow=False)
+    names = sorted(path.name for path in source.iterdir())
+    if not target.is_dir() or names != sorted(path.name for path in target.iterdir()):
+        return False
+    return all(_is_same(source / name, target / name) for name in names)

@@ -4,10 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from programs.interruption import ENDING, OUTPUT_LOST, ending_in_order
+from server.cli import main
+from server.client import Submitted
+from server.commands import submit, workflow
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.warming import NEXT
 from server.workers.clouds.turns import turn
@@ -29,3 +35,44 @@ def test_a_snapshot_that_waits_says_for_whom_and_can_be_ended(tmp_path: Path, nu
         words = process.communicate(timeout=30)[1]
     assert process.returncode == code
     assert words.strip().endswith("what was being made is given up, the next time begins it anew")
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """What a test does about signals ends with it."""
+    before = {number: signal.getsignal(number) for number in (*ENDING, OUTPUT_LOST)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Taking:
+    """A controller that takes a job while the command is asked to end."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[int] = []
+
+    def start(self, *_: object) -> Submitted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Submitted(7, "Job_7")
+
+    def cancel(self, _owner: str, job_id: int) -> str:
+        self.cancelled.append(job_id)
+        return ""
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize("command", [["submit", "comet_2019.015"], ["workflow", "run", "filter_and_search_1.0.0"]], ids=" ".join)
+def test_a_job_that_was_taken_while_the_command_was_to_end_is_cancelled(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUMULUS_HOME", str(tmp_path))
+    taking = Taking()
+    for module in (submit, workflow):
+        monkeypatch.setattr(module, "client", lambda _settings: taking)
+    for name in ("a.mzML", "p.fasta"):
+        (tmp_path / name).write_text("x")
+    files = ["--input", f"spectra={tmp_path}/a.mzML", "--input", f"database={tmp_path}/p.fasta"]
+    with ending_in_order():
+        ended = CliRunner().invoke(main, [*command, *files])
+    assert (ended.exit_code, taking.cancelled) == (143, [7])

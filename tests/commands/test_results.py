@@ -1,6 +1,8 @@
 """Results copied to where somebody works with them."""
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,35 @@ def test_what_is_there_already_is_never_replaced(job: Job, tmp_path: Path) -> No
     assert "ä & b.txt: r/ä & b.txt is there already, with another content" in refused.stderr
     assert (tmp_path / "r" / "ä & b.txt").read_text() == "mine!"
     assert refused.stdout == "r/sub/c.txt\n"
+
+
+def test_what_somebody_puts_there_meanwhile_is_not_replaced_either(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(job)
+    copyfile = shutil.copyfile
+
+    def slow(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        (target.parent / source.name).write_text("mine!")
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    refused = get(job, "--to", "r")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert sorted(path.read_text() for path in (tmp_path / "r").rglob("*.txt")) == ["mine!", "mine!"]
+    assert not list((tmp_path / "r").rglob(".cumulus-*"))
+
+
+def test_results_are_copied_to_a_file_system_without_hard_links(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    done(job)
+    assert get(job, "--to", "r").exit_code == 0
+    assert (tmp_path / "r" / "sub" / "c.txt").read_text() == "deep"
 
 
 @pytest.mark.parametrize("place", ["sub", "ä & b.txt"])

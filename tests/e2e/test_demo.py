@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ import pytest
 from scripts.psms import best_by_score, parse_psms
 from server.installation import installation_id
 from server.settings import CHECKOUT
+from tests.conftest import eventually
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 DEMO = [sys.executable, "-m", "scripts.demo"]
@@ -35,13 +35,6 @@ def newest_output(home: Path) -> Path:
     return next(path for path in (folder / "output").glob("*.txt") if "decoy" not in path.name)
 
 
-def wait_for(look: Callable[[], bool], limit_s: float) -> None:
-    deadline = time.monotonic() + limit_s
-    while not look():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
-
-
 def test_the_demo_finds_albumin_and_leaves_nothing_running(vm_home: Path, vm_environment: dict[str, str]) -> None:
     done = subprocess.run(DEMO, cwd=CHECKOUT, env=vm_environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -61,10 +54,10 @@ def test_a_second_demo_reuses_the_template_and_ctrl_c_leaves_nothing(vm_home: Pa
     begin = time.monotonic()
     with output.open("w") as file:
         demo = subprocess.Popen(DEMO, cwd=CHECKOUT, env=vm_environment, stdout=file, stderr=file, start_new_session=True)
-    wait_for(lambda: "linked input" in output.read_text() or demo.poll() is not None, 120)
+    eventually(lambda: "linked input" in output.read_text() or demo.poll() is not None, 120)
     assert time.monotonic() - begin < 60, "the template was built again"
     assert demo.poll() is None, output.read_text()
     os.killpg(demo.pid, signal.SIGINT)
     assert demo.wait(90) == 130, output.read_text()
     assert "nothing is left running" in output.read_text()
-    wait_for(lambda: left_running(vm_home) == [], 5)
+    eventually(lambda: left_running(vm_home) == [], 5)

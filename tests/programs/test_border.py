@@ -81,6 +81,11 @@ def test_a_thread_that_fails_shows_no_traceback_either(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in (tmp_path / "errors.log").read_text()
 
 
+def test_a_thread_that_only_ends_is_no_failure(tmp_path: Path) -> None:
+    done = program("import threading\nthread = threading.Thread(target=sys.exit)\nthread.start()\nthread.join()", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_output_that_gets_nowhere_is_a_failure() -> None:
     with Path("/dev/full").open("w") as full:
         done = program("print('x')", stdout=full)

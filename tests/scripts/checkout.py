@@ -13,24 +13,9 @@ from pathlib import Path
 from server.settings import CHECKOUT
 
 REAL = (
-    "bash",
-    "env",
-    "sed",
-    "awk",
-    "grep",
-    "cat",
-    "cut",
-    "tail",
-    "sha256sum",
-    "sleep",
-    "rm",
-    "mkdir",
-    "mv",
-    "stat",
-    "flock",
-    "dirname",
+    *("bash", "env", "sed", "awk", "grep", "cat", "cut", "tail", "sha256sum", "sleep", "rm", "mkdir", "mv", "stat", "flock"),
+    *("dirname", "paste", "printf", "chmod", "stty", "find", "make", "touch", "kill", "true", "ls", "cp"),
 )
-REAL += ("paste", "printf", "chmod", "stty", "find", "make", "touch", "kill", "true", "ls", "cp")
 
 # Each fake writes down how it was called; $WORLD is the folder of what they know.
 FAKES = {
@@ -135,8 +120,7 @@ class Checkout:
             self.fake(name, text)
         self.fake("python3", PYTHON)
         self.know("version", "3.12")
-        for name in ("terraform",):
-            self.fake(name, "")
+        self.fake("terraform", "")
         self.env = {
             "PATH": str(self.bin),
             "WORLD": str(self.world),

@@ -1,16 +1,6 @@
 """Commands that need root rights, for whoever runs make."""
 
-from pathlib import Path
-
-import pytest
-
 from tests.scripts.checkout import Checkout
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    """A fresh checkout."""
-    return Checkout(tmp_path)
 
 
 def test_a_command_as_root_keeps_its_environment(checkout: Checkout) -> None:

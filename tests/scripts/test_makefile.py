@@ -1,16 +1,8 @@
 """What the Makefile refuses."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.scripts.checkout import Checkout
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    """A fresh checkout."""
-    return Checkout(tmp_path)
 
 
 @pytest.mark.parametrize("cloud", ["nonsense", "qemu local", ""])

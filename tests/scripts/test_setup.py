@@ -11,23 +11,10 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
+from tests.conftest import eventually
 from tests.scripts.checkout import Checkout, Result
 
 QEMU = ("run", "qemu")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    """A fresh checkout; root, with terraform and Python, without any package."""
-    return Checkout(tmp_path)
-
-
-def until(done: Path) -> None:
-    """Wait until a file is there."""
-    deadline = time.monotonic() + 30
-    while not done.exists():
-        assert time.monotonic() < deadline, f"no {done}"
-        time.sleep(0.02)
 
 
 def shows_no_program_text(result: Result) -> bool:
@@ -194,7 +181,7 @@ def test_a_wrong_password_ends_setup_with_what_to_do(checkout: Checkout) -> None
 def test_a_second_setup_waits_for_the_first_and_finds_all_done(checkout: Checkout) -> None:
     checkout.know("pip-slow", "2")
     first = checkout.start("scripts/setup.sh", "run", "openstack")
-    until(checkout.folder / ".venv" / "log" / "python-packages.log")
+    eventually((checkout.folder / ".venv" / "log" / "python-packages.log").exists, 30)
     second = checkout.setup()
     assert first.wait(30) == 0
     assert first.stdout
@@ -228,7 +215,7 @@ def test_a_daemon_that_a_package_starts_does_not_hold_the_lock(checkout: Checkou
 def test_a_setup_that_is_killed_with_all_its_programs_is_repaired_by_the_next(checkout: Checkout) -> None:
     checkout.know("pip-slow", "50")
     first = checkout.start("scripts/setup.sh", "run", "openstack")
-    until(checkout.folder / ".venv" / "log" / "python-packages.log")
+    eventually((checkout.folder / ".venv" / "log" / "python-packages.log").exists, 30)
     subprocess.run(["pkill", "-9", "--session", str(first.pid)], check=True)
     first.communicate()
     (checkout.world / "pip-slow").unlink()
@@ -240,7 +227,7 @@ def test_a_setup_that_is_killed_with_all_its_programs_is_repaired_by_the_next(ch
 def test_where_only_the_script_is_killed_the_next_setup_waits_for_what_still_writes(checkout: Checkout) -> None:
     checkout.know("pip-slow", "2")
     first = checkout.start("scripts/setup.sh", "run")
-    until(checkout.folder / ".venv" / "log" / "python-packages.log")
+    eventually((checkout.folder / ".venv" / "log" / "python-packages.log").exists, 30)
     first.kill()
     result = checkout.setup("run")
     first.communicate()

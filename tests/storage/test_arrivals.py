@@ -1,8 +1,6 @@
 """What an agent says it has sent, and what is there."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +9,6 @@ from server.storage.arrivals import PARTIAL, UNREADABLE, incomplete, left_over
 from server.storage.folders import JobFolder, Storage
 
 NAME = "Job_7_ada_probe_1.0_1700000007"
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path)
-    made.prepare()
-    return made
 
 
 @pytest.fixture
@@ -84,6 +75,9 @@ def test_what_a_broken_upload_left_is_found_when_it_is_old_and_nothing_else(stor
     left = [storage.data / PARTIAL / "a.raw", storage.data / ".b.raw.Xy12Zz"]
     for path in (*left, storage.data / "c.raw", storage.data / ".hidden", storage.data / "run.d.Xy12Zz"):
         path.write_text("x")
-    now = os.stat(left[0]).st_ctime
+    left.append(storage.data / ".upload.0a1b2c")  # of a folder
+    for folder in (left[-1], storage.data / ".mine.0a1b2c"):
+        folder.mkdir()
+    now = left[0].stat().st_ctime
     assert sorted(left_over(storage.data, now + 10)) == sorted(left)
     assert list(left_over(storage.data, now - 10)) == []

@@ -17,13 +17,6 @@ COMMAND = ("convert", "{source}")
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path)
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def converted(storage: Storage) -> Converted:
     return Converted(storage.root)
 

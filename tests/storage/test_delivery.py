@@ -10,20 +10,6 @@ from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path / "storage")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def folder(storage: Storage) -> JobFolder:
-    made = storage.folder("Job_1_ada_app_1")
-    made.create("{}")
-    return made
-
-
 def test_shared_and_own_files_arrive_and_the_marker_comes_last(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
     shared, own = tmp_path / "s.txt", tmp_path / ("ö" * 127)  # 254 bytes: no room for anything more
     shared.write_text("shared")
@@ -45,6 +31,30 @@ def test_a_file_of_the_same_size_is_compared_by_its_content(storage: Storage, fo
     (tmp_path / "a").write_text("new")
     deliver(storage, folder, [tmp_path / "a"])
     assert (storage.data / "a").read_text() == "new"
+
+
+def test_a_folder_that_was_sent_before_can_be_sent_again(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (tmp_path / "run.d" / "inner").mkdir(parents=True)
+    (tmp_path / "run.d" / "inner" / "a").write_text("old")
+    deliver(storage, folder, [tmp_path / "run.d"])
+    before = (storage.data / "run.d").stat().st_ino
+    deliver(storage, folder, [tmp_path / "run.d"])
+    assert (storage.data / "run.d").stat().st_ino == before
+    (tmp_path / "run.d" / "inner" / "a").rename(tmp_path / "run.d" / "b")
+    deliver(storage, folder, [tmp_path / "run.d"])
+    assert sorted(path.relative_to(storage.data).as_posix() for path in storage.data.rglob("*")) == [
+        "run.d",
+        "run.d/b",
+        "run.d/inner",
+    ]
+
+
+def test_a_file_does_not_replace_a_folder(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
+    (storage.data / "a").mkdir()
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(InvalidInput, match="cannot be put into the storage"):
+        deliver(storage, folder, [tmp_path / "a"])
+    assert [path.name for path in storage.data.iterdir()] == ["a"]
 
 
 def test_how_much_is_sent_is_told_in_mb_also_of_what_is_there_already(

@@ -13,20 +13,6 @@ from server.storage.folders import JobFolder, Plan, PlannedInput, Storage, folde
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    made = Storage(tmp_path / "storage")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def folder(storage: Storage) -> JobFolder:
-    made = storage.folder("Job_1_ada_comet_0")
-    made.create('{"a": 1}')
-    return made
-
-
 def test_a_folder_s_name_has_only_harmless_characters() -> None:
     assert folder_name(7, "ada & co/../x", "comet_1.0", 12.9) == "Job_7_ada-co-..-x_comet_1.0_12"
 

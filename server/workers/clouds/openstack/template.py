@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from programs.interruption import shielded
-from server.catalog.flavors import Flavor, read_flavors
+from server.catalog.flavors import Flavor, read_default
 from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
 from server.progress import Progress, repeating
 from server.settings import Settings
@@ -243,11 +243,7 @@ class OpenstackTemplate:
         return None
 
     def _flavor(self) -> Flavor:
-        flavor = read_flavors(self.settings.flavors).get(self.settings.default_flavor)
-        if flavor is None:
-            text = f"{self.settings.flavors} has no flavor {self.settings.default_flavor}: add it, or set default_flavor"
-            raise InvalidInput(text, field="setting default_flavor")
-        return flavor
+        return read_default(self.settings.flavors, self.settings.default_flavor)
 
     def _ready(self) -> Making:
         """Raises SetupMissing, or InfrastructureError where another installation may be at work on the template."""

@@ -40,8 +40,8 @@ def is_of_the_cloud(problem: Exception) -> bool:
 
 
 def _is_incomplete(problem: Exception) -> bool:
-    """Keystoneauth has no error of its own for a password that is missing, and nobody else raises the plainest of all."""
-    return type(problem) is Exception
+    """Keystoneauth has no class of its own for the error that a password is missing."""
+    return type(problem) is Exception and "is a required attribute" in str(problem)
 
 
 def _meaning(problem: Exception) -> tuple[Reason | None, str]:

@@ -17,7 +17,7 @@ from server.errors import SetupMissing
 from server.settings import Accelerator
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.probe import device_problem, probe
+from server.workers.clouds.qemu.probe import Verdict, device_problem, probe
 
 QEMU = "qemu-system-x86_64"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -85,14 +85,12 @@ def choose(home: QemuHome, *, remember: bool = True, now: Callable[[], float] = 
     ``remember``: False for who only looks. ``now``: Unix seconds.
     """
     binary = _binary()
-    key = _key(binary)
-    before = _read(home.accel, key, now())
+    before = _read(home.accel, _key(binary), now())
     known = before or Found(_version(binary))
     if home.accelerator is Accelerator.AUTO and not known.probed:
-        verdict = probe(binary)
-        known = replace(known, why=verdict.why, probed=True, until=0.0 if verdict.final else now() + AGAIN_S)
+        known = _probed(known, probe(binary), now())
     if remember and known != before:
-        _write(home.accel, key, known)
+        known = _change(home, lambda latest: latest if latest.probed else replace(known, proven=latest.proven), now())
     return _choice(home.accelerator, known)
 
 
@@ -137,13 +135,20 @@ def _choice(accelerator: Accelerator, known: Found) -> Choice:
     return Choice(kvm, may_fall_back=not known.proven, proven=known.proven)
 
 
-def _change(home: QemuHome, change: Callable[[Found], Found]) -> None:
+def _probed(known: Found, verdict: Verdict, now: float) -> Found:
+    return replace(known, why=verdict.why, probed=True, until=0.0 if verdict.final else now + AGAIN_S)
+
+
+def _change(home: QemuHome, change: Callable[[Found], Found], now: float = 0.0) -> Found:
+    """Change what is remembered, nobody between; returns what is known now. Machines are made beside each other."""
     binary = _binary()
     key = _key(binary)
     with exclusive(home.root / "machines.lock", "accelerator", LOCK_LIMIT_S):
-        known = _read(home.accel, key, 0.0) or Found(_version(binary))
-        if (changed := change(known)) != known:
+        known = _read(home.accel, key, now)
+        changed = change(known or Found(_version(binary)))
+        if changed != known:
             _write(home.accel, key, changed)
+    return changed
 
 
 def _binary() -> str:

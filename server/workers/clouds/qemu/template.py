@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from server.catalog.flavors import Flavor, read_flavors
-from server.errors import InvalidInput, SetupMissing
+from server.catalog.flavors import Flavor, read_default
+from server.errors import SetupMissing
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Snapshot, Trial
@@ -133,12 +133,7 @@ class QemuTemplate:
         return True
 
     def _flavor(self) -> Flavor:
-        flavors = read_flavors(self._settings.flavors)
-        flavor = flavors.get(self._settings.default_flavor)
-        if flavor is None:
-            text = f"{self._settings.flavors} has no flavor {self._settings.default_flavor}: add it, or set default_flavor"
-            raise InvalidInput(text, field="setting default_flavor")
-        return flavor
+        return read_default(self._settings.flavors, self._settings.default_flavor)
 
     def canaries(self) -> Canaries:
         """The machines that try a snapshot and give it their memory. Raises SetupMissing where there is no terraform."""

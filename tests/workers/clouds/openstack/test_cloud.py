@@ -16,6 +16,7 @@ from server.workers.causes import cause
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import terraform_environment
 from server.workers.clouds.openstack.cloud import OpenstackCloud
+from server.workers.clouds.openstack.troubles import is_of_the_cloud
 from server.workers.clouds.recipe import recipe_of
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import CINDER, OURS, Double
@@ -194,6 +195,11 @@ def test_a_password_that_nobody_gave_is_told_before_anything_is_asked(
     with pytest.raises(CloudError, match=r"its credentials are not complete: .*password") as caught:
         OpenstackCloud(settings, OURS).resources()
     assert caught.value.reason is Reason.SETUP_INCOMPLETE
+
+
+@pytest.mark.parametrize(("said", "is_known"), [("password is a required attribute", True), ("checksum failed", False)])
+def test_an_error_without_a_class_is_the_cloud_s_only_where_its_words_are_known(said: str, is_known: bool) -> None:
+    assert is_of_the_cloud(Exception(said)) is is_known
 
 
 def test_the_cloud_in_the_settings_counts_whatever_else_the_variables_say(

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,29 @@ def test_kvm_that_was_given_up_is_remembered_with_its_reason_and_how_to_try_it_a
     assert text.endswith(f"or now: rm {home.accel}")
     home.accel.unlink()
     assert choose(home).accel.is_kvm
+
+
+def test_machines_that_are_made_beside_each_other_lose_nothing_that_is_known(
+    qemu: Path, home: QemuHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one machine's probe runs, another machine comes up with KVM."""
+    behave(qemu, "exit 33")
+
+    def slow(_binary: str) -> probe.Verdict:
+        prove_kvm(home)
+        return probe.Verdict("")
+
+    monkeypatch.setattr(accel, "probe", slow)
+    assert choose(home).proven
+    assert choose(home).proven
+
+
+def test_first_machines_that_look_at_the_same_time_all_get_an_answer(qemu: Path, home: QemuHome) -> None:
+    behave(qemu, "exit 33")
+    for _ in range(5):
+        home.accel.unlink(missing_ok=True)
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(lambda _: find_accel(home).is_kvm, range(8)))
 
 
 def test_who_only_looks_writes_nothing(qemu: Path, home: QemuHome) -> None:
