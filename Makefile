@@ -9,7 +9,7 @@ ifneq ($(words $(CLOUD)) $(filter $(CLOUDS),$(CLOUD)),1 $(strip $(CLOUD)))
 $(error CLOUD can be qemu, openstack or local; '$(CLOUD)' is none of them)
 endif
 export CUMULUS_CLOUD := $(CLOUD)
-export STARTED := $(shell date +%s)
+export MAKE_BEGAN := $(shell date +%s)
 # The NFS server and the template's build need root rights.
 AS_ROOT := $(if $(filter qemu,$(CLOUD)),scripts/as-root.sh)
 PYTHON := $(AS_ROOT) .venv/bin/python

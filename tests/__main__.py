@@ -83,7 +83,7 @@ def main(name: str, *options: str) -> int:
 def _given_start(now: float) -> float:
     """When `make` began, Unix seconds: the set-up comes before this program."""
     try:
-        return min(now, float(os.environ.get("STARTED", now)))
+        return min(now, float(os.environ.get("MAKE_BEGAN", now)))
     except ValueError:
         return now
 

@@ -50,12 +50,13 @@ def port(server: "subprocess.Popen[str]", environment: dict[str, str]) -> int:
     return int(running.url.rpartition(":")[2])
 
 
-def test_a_large_file_takes_no_memory(port: int, server: "subprocess.Popen[str]") -> None:
+@pytest.mark.parametrize(("name", "size"), [("short.raw", ENOUGH), pytest.param("run.raw", SIZE, marks=pytest.mark.long)])
+def test_a_large_file_takes_no_memory(port: int, server: "subprocess.Popen[str]", name: str, size: int) -> None:
     before = psutil.Process(server.pid).memory_info().rss / MB
-    head, got = receive(port, "/getfile/ada/short.raw")
+    head, got = receive(port, f"/getfile/ada/{name}")
     assert head.startswith(b"HTTP/1.1 200")
-    assert f"content-length: {ENOUGH}".encode() in head.lower()
-    assert got == ENOUGH
+    assert f"content-length: {size}".encode() in head.lower()
+    assert got == size
     assert peak_mb(server.pid) < before + ROOM_MB
 
 
