@@ -23,6 +23,7 @@ from scripts.upload import Uploads, uploads
 from server.client import Client, Refused, Submitted
 from server.entry import guarded
 from server.errors import CumulusError
+from server.installation import running_controller
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage
@@ -57,7 +58,8 @@ def demonstrate(settings: Settings, progress: Progress) -> int:
             running.callback(lambda: ending.enter_context(progress.step("Ending the controller and the agent")))
             code = demonstration.search(agent)
     if code == 0:
-        progress.say(next_steps(CHECKOUT, APP, *INPUTS, settings.cloud))
+        somebodys = running_controller(settings.home) is not None
+        progress.say(next_steps(CHECKOUT, APP, *INPUTS, settings.cloud, running=somebodys))
     return code
 
 

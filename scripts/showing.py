@@ -104,8 +104,11 @@ def show_psms(psms: Sequence[Psm]) -> None:
     print_table(table, plain_console(sys.stdout), wrap=sys.stdout.isatty())
 
 
-def next_steps(checkout: Path, app: str, spectra: Path, database: Path, cloud: CloudName) -> str:
-    """Three commands that search somebody's own file; as printed they search these files. They work in any folder."""
+def next_steps(checkout: Path, app: str, spectra: Path, database: Path, cloud: CloudName, *, running: bool = False) -> str:
+    """Three commands that search somebody's own file; as printed they search these files. They work in any folder.
+
+    ``running``: whether a controller runs here already, so that there is none to start.
+    """
     sudo = "sudo " if os.geteuid() == 0 and "SUDO_UID" in os.environ else ""
     cumulus = f"{sudo}{shlex.quote(str(checkout / '.venv/bin/cumulus'))}"
     inputs = " ".join(f"--input {shlex.quote(f'{name}={path}')}" for name, path in (("spectra", spectra), ("database", database)))
@@ -114,8 +117,7 @@ def next_steps(checkout: Path, app: str, spectra: Path, database: Path, cloud: C
         [
             "",
             "Search your own file: give its path and that of your FASTA file in place of these (mzML, mzML.gz, mzXML or mgf).",
-            f"  {run}",
-            "and in a second terminal:",
+            *(() if running else (f"  {run}", "and in a second terminal:")),
             f"  JOB=$({cumulus} submit {shlex.quote(app)} {inputs})",
             f'  {cumulus} logs -f "$JOB" && {cumulus} get "$JOB" --to results',
             f"More of it: {checkout / 'examples' / 'own-file.md'}",

@@ -140,6 +140,34 @@ def test_a_file_that_is_not_there_is_named_and_nothing_is_submitted(place: Place
     assert place.jobs() == before
 
 
+@pytest.mark.parametrize("way", [BY_COMMAND, BY_CURL], ids=["command", "curl"])
+@pytest.mark.parametrize(
+    ("spectra", "complaint"),
+    [("notes.txt", "Spectrum files (spectra) has 'notes.txt', which does not end with"), ("", "Spectrum files (spectra)")],
+    ids=["another kind", "none"],
+)
+def test_what_is_typed_after_a_refusal_adds_nothing_to_it(
+    place: Place, own_files: dict[str, Path], tmp_path: Path, spectra: str, complaint: str, way: str
+) -> None:
+    """As in a terminal: a shell there goes on with the next line, whatever became of the one before."""
+    (tmp_path / "notes.txt").touch()
+    before = place.jobs()
+    file = shlex.quote(str(tmp_path / spectra)) if spectra else ""
+    done = place.type(f"SPECTRA={file}\nDATABASE={shlex.quote(str(own_files['database']))}\n{way}")
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"cumulus: {complaint}")
+    assert done.stderr.count("\n") == 1
+    assert place.jobs() == before
+
+
+def test_without_a_controller_curl_says_so_and_nothing_follows(place: Place, own_files: dict[str, Path]) -> None:
+    away = BY_CURL.replace("http://127.0.0.1:5000", "http://127.0.0.1:9")
+    done = place.type(chosen(own_files["plain"], own_files["database"]) + away)
+    assert done.returncode != 0
+    assert done.stderr.startswith("curl: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_file_of_the_same_name_and_size_with_another_content_is_searched_as_it_is(
     place: Place, own_files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -106,8 +106,10 @@ class Playbooks:
         connection = connection or self._announced_connection(play)
         if connection is None:
             return play.given_up()
-        wait = _prepare(directory, connection)
-        environment = _environment(self._folder, directory) | ({"ANSIBLE_EXECUTABLE": str(wait)} if connection == "shell" else {})
+        _prepare(directory, connection)
+        environment = _environment(self._folder, directory)
+        if connection == "shell":
+            environment["ANSIBLE_EXECUTABLE"] = str(Reach(directory).shell)
         return play.run(self._folder / playbook, variables, environment)
 
     def _announced_connection(self, play: "_Play") -> Connection | None:
@@ -236,11 +238,8 @@ def _last(text: str, lines: int = 3) -> str:
     return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
 
 
-def _prepare(directory: Path, connection: Connection) -> Path:
-    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone.
-
-    Returns the program that Ansible takes for its ssh, or for the machine's shell.
-    """
+def _prepare(directory: Path, connection: Connection) -> None:
+    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
     wait = Reach(directory).write_wait()
@@ -258,7 +257,6 @@ def _prepare(directory: Path, connection: Connection) -> Path:
     inventory = directory / "inventory"
     inventory.mkdir(exist_ok=True)
     (inventory / "hosts.json").write_text(json.dumps({"all": {"hosts": {WORKER: variables}}}, indent=1))
-    return wait
 
 
 def _environment(folder: Path, directory: Path) -> dict[str, str]:
@@ -288,7 +286,8 @@ def _is_our_ansible(path: str) -> bool:
 def _works_in(process: psutil.Process, directory: Path) -> bool:
     """Whether a process is of the play with that folder."""
     try:
-        return str(directory) in " ".join(process.cmdline()) or folder_of(process) == directory
+        command = " ".join(process.cmdline())
+        return str(directory) in command or str(Reach(directory).shell) in command or folder_of(process) == directory
     except psutil.Error:
         return False
 

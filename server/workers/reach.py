@@ -22,6 +22,7 @@ from server.errors import InfrastructureError
 Connection = Literal["ssh", "shell"]
 """How commands get to a machine: by ssh, or through a program of this computer that is the machine's shell."""
 WORKER = "worker"  # a play has one host, always called that
+WAITING = "wait"
 CONNECT_LIMIT_S = 10
 CONTROL_PERSIST_S = 60.0
 UNIX_PATH_LIMIT = 107
@@ -123,9 +124,23 @@ class Reach:
         with suppress(FileExistsError):
             os.mkfifo(self._announced, 0o600)
         program, announced = shlex.quote(str(self._program)), shlex.quote(str(self._announced))
-        wait = self.directory / "wait"
+        wait = self.directory / WAITING
         _write_program(wait, WAIT.format(program=program, announced=announced))
         return wait
+
+    @property
+    def shell(self) -> Path:
+        """Where Ansible finds :meth:`write_wait`'s program as its shell: a path without blanks, at which it would cut it.
+
+        Raises InfrastructureError where somebody else has the folder for the way around.
+        """
+        if not any(character.isspace() for character in str(self.directory)):
+            return self.directory / WAITING
+        plays = self.directory.parent
+        link = _private_temporary() / f"plays-{hashlib.sha256(os.fsencode(plays.absolute())).hexdigest()[:12]}"
+        with suppress(FileExistsError):
+            link.symlink_to(plays.absolute())
+        return link / self.directory.name / WAITING
 
     @property
     def _program(self) -> Path:

@@ -192,6 +192,16 @@ def test_no_modification_at_all_is_possible(job: Path, spectra: Path) -> None:
 
 
 @needs_comet
+@pytest.mark.parametrize("text", ["", "no FASTA at all\n"])
+def test_a_database_without_sequences_is_no_search_without_matches(job: Path, spectra: Path, text: str) -> None:
+    (job / "input" / "BSA1.mzML").symlink_to(spectra)
+    (job / "input" / "my proteins.fasta").write_text(text)
+    done = search(job, database="/x/my proteins.fasta")
+    assert done.returncode != 0
+    assert "my proteins.fasta has no sequences in FASTA format" in done.stderr
+
+
+@needs_comet
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

@@ -130,6 +130,13 @@ def test_another_cloud_is_named(tmp_path: Path) -> None:
     assert printed(tmp_path, tmp_path / "a.mgf", CloudName.LOCAL)[0][-1] == "CLOUD=local"
 
 
+def test_nobody_is_told_to_start_a_second_controller(tmp_path: Path) -> None:
+    text = next_steps(tmp_path, "comet_2019.015", tmp_path / "a.mgf", tmp_path / "b.fasta", CloudName.QEMU, running=True)
+    assert "make" not in text
+    assert "second terminal" not in text
+    assert " submit comet_2019.015 " in text
+
+
 def test_where_sudo_made_the_storage_the_commands_need_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_UID", "1000")

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ import pytest
 from server.settings import CHECKOUT
 from server.workers.playbooks import Playbooks, PlayOutcome, _works_in
 from server.workers.preloaded import Preloaded
-from server.workers.reach import Host
+from server.workers.reach import Host, Reach
+from tests.conftest import eventually
 
 pytestmark = pytest.mark.system
 
@@ -59,6 +61,18 @@ def test_a_machine_s_own_shell_gets_each_command_whole(playbooks: Playbooks, dir
     assert (tmp_path / "asked").read_text().splitlines() == ["3", "line", "-c", "cumulus-worker start 'a b'"]
     assert (outcome.ok, outcome.message) == (False, "from the machine")
     assert playbooks.ask(directory, ["true"], 5) is None
+
+
+def test_a_checkout_may_lie_in_a_folder_with_blanks_in_its_name(
+    playbooks: Playbooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ansible cuts the path of a shell at blanks."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory = tmp_path / "Ada's own  ü" / "plays" / "job-7.start"
+    playbooks.announce(directory, HERE)
+    outcome = start(playbooks, directory, "touch", f"{tmp_path}/ran")
+    assert (outcome.ok, outcome.message) == (True, "")
+    assert (tmp_path / "ran").exists()
 
 
 def test_a_play_that_is_launched_early_waits_for_its_machine(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
@@ -126,6 +140,19 @@ def test_the_time_counts_from_the_announcement(playbooks: Playbooks, directory: 
     playbooks.announce(directory, HERE)
     play.join(20)
     assert outcomes[0].ok
+
+
+def test_what_waits_for_the_machine_is_known_in_a_folder_with_blanks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes by another path there."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    reach = Reach(tmp_path / "two words" / "job-7.start")
+    reach.directory.mkdir(parents=True)
+    reach.write_wait()
+    with subprocess.Popen([reach.shell, "-c", "true"]) as waiting:
+        eventually(lambda: "sh" in psutil.Process(waiting.pid).cmdline()[0])
+        known = [process.pid for process in at_work_in(reach.directory)]
+        waiting.kill()
+    assert known == [waiting.pid]
 
 
 def test_a_play_that_nobody_wants_any_more_ends_soon(playbooks: Playbooks, directory: Path) -> None:
