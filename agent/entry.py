@@ -4,6 +4,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from programs.encoding import begin_in_utf8
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; never returns."""
+    begin_in_utf8()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the border stands, Ctrl-C ends it without a word
     from programs.border import run

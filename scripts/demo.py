@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from programs.encoding import begin_in_utf8
 from programs.errors import login
 from programs.interruption import Interrupted, interruption_means, shielded
 from scripts.controllers import controller
@@ -171,4 +172,5 @@ class Demonstration:
 
 
 if __name__ == "__main__":
+    begin_in_utf8()
     sys.exit(guarded(main))

@@ -2,6 +2,7 @@
 
 import sys
 
+from programs.encoding import begin_in_utf8
 from programs.interruption import GIVEN_UP, interruption_means
 from scripts.lifetime import wait_for_demo
 from server.app import make_cloud, make_trial
@@ -61,4 +62,5 @@ def make(settings: Settings, options: set[str], progress: Progress) -> None:
 
 
 if __name__ == "__main__":
+    begin_in_utf8()
     sys.exit(guarded(main))

@@ -98,7 +98,7 @@ def only_controller(home: Path) -> Iterator[None]:
         until = time.monotonic() + LOOKED_AT_S
         while not _take(lock, fcntl.LOCK_EX):
             if time.monotonic() > until:
-                raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}")
+                raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
             time.sleep(LOOK_S)
         with suppress(OSError):  # the disk is full: what the file says is only for people
             os.ftruncate(lock.fileno(), 0)

@@ -105,11 +105,16 @@ def give_up_kvm(home: QemuHome, why: str) -> None:
 
 
 def described(home: QemuHome) -> str:
-    """What machines made now run with and why, and how to have KVM tried again, for a person."""
+    """What machines made now run with and why, and how to have KVM tried again, for a person.
+
+    Raises SetupMissing where the settings demand KVM and it fails its test.
+    """
     choice, setting = choose(home, remember=False), f"as the setting accelerator ({VARIABLE}) says"
     if home.accelerator is Accelerator.TCG:
         return f"machines are emulated, {setting}"
     if home.accelerator is Accelerator.KVM:
+        if why := choose(replace(home, accelerator=Accelerator.AUTO), remember=False).why:
+            raise SetupMissing(f"machines are to run with KVM, {setting}, but {why}: set it to auto or tcg")
         return f"machines run with KVM, {setting}"
     if not choice.why:
         return "machines run with KVM"

@@ -148,9 +148,23 @@ def test_where_the_settings_say_it_nothing_is_probed(qemu: Path, tmp_path: Path,
     behave(qemu, "exit 1" if setting is Accelerator.KVM else "exit 33")
     home = QemuHome(tmp_path / "home", setting)
     assert find_accel(home).argument == argument
-    assert "as the setting accelerator (CUMULUS_ACCELERATOR) says" in described(home)
     assert probes(qemu) == 0
     assert not choose(home).may_fall_back
+
+
+def test_emulation_that_the_settings_demand_is_told(qemu: Path, tmp_path: Path) -> None:
+    behave(qemu, "exit 33")
+    home = QemuHome(tmp_path / "home", Accelerator.TCG)
+    assert described(home) == "machines are emulated, as the setting accelerator (CUMULUS_ACCELERATOR) says"
+
+
+def test_kvm_that_the_settings_demand_is_told_only_where_it_passes_its_test(qemu: Path, tmp_path: Path) -> None:
+    home = QemuHome(tmp_path / "home", Accelerator.KVM)
+    behave(qemu, "exit 33")
+    assert described(home) == "machines run with KVM, as the setting accelerator (CUMULUS_ACCELERATOR) says"
+    behave(qemu, "exit 134")
+    with pytest.raises(SetupMissing, match=r"but the test guest failed under KVM \(exit code 134\): set it to auto or tcg"):
+        described(home)
 
 
 def test_kvm_is_doubted_until_a_machine_has_come_up(qemu: Path, home: QemuHome) -> None:
