@@ -14,7 +14,7 @@ from programs.exits import ExitCode
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Variables, render
 from server.catalog.flavors import read_flavors
-from server.catalog.forms import filled
+from server.catalog.forms import completed, filled
 from server.catalog.model import App
 from server.catalog.values import check_settings, input_files
 from server.commands.console import FORM, TEXT, read_form
@@ -78,13 +78,14 @@ def check(folder: Path | None, as_json: bool) -> None:
 @click.option("--cpus", type=click.IntRange(1, 4096), help="CPUs of the machine; default: the default flavor's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
-    """Print the command and the config file that APP makes of a form's settings (- for standard input)."""
+    """Print the command and the config file that APP makes of a form's settings (- for standard input), defaults filled in."""
     settings = load_settings()
-    values = read_form(form)
     known = Catalog(settings.apps).get(app)
+    given = read_form(form)
     folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output", "config_file": f"{WORK_DIR}/{CONFIG_NAME}"}
     variables = Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders)
     try:
+        values = completed(known, given)
         rendered = render(known, values, variables)
     except InvalidInput as error:
         raise labelled(known, error) from None
