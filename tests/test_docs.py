@@ -5,10 +5,12 @@ import re
 import pytest
 
 from server.cli import main
+from server.commands.apps import apps
 from server.settings import CHECKOUT, Settings
 from server.states import Reason
 
 OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
+APPS = (CHECKOUT / "docs" / "apps.md").read_text()
 README = (CHECKOUT / "README.md").read_text()
 
 
@@ -31,6 +33,11 @@ def test_no_reason_is_documented_that_does_not_exist() -> None:
 def test_every_command_is_documented() -> None:
     text = OPERATIONS + README
     assert [name for name in main.commands if name not in text] == []
+
+
+def test_every_command_about_apps_is_documented() -> None:
+    text = OPERATIONS + APPS
+    assert [name for name in apps.commands if f"cumulus apps {name}" not in text] == []
 
 
 def test_every_make_target_that_is_documented_exists() -> None:

@@ -9,7 +9,6 @@ from xml.sax.saxutils import quoteattr
 from server.catalog.model import App
 from server.catalog.xml import change_root
 
-IN_PROGRESS = "__work_in_progress__"  # a category that the client hides, as it does what has the attribute `hidden`
 NOT_OFFERED = "No longer offered"
 
 
@@ -25,7 +24,7 @@ def offered(
         app = apps.get(app_id)
         if app_id not in texts:
             found[app_id] = _stand_in(app_id)
-        elif app and (app.hidden or app.category == IN_PROGRESS or app_id in not_installed):
+        elif app and (app.is_hidden or app_id in not_installed):
             found[app_id] = _shown(texts[app_id], app)
     return found
 

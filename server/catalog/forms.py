@@ -1,6 +1,8 @@
-"""A form as its page would send it: defaults where nothing was given, unknown names and missing files refused.
+"""From what was given for a form to the form that runs: the one way, whoever gave it.
 
-Owns what is filled in. What one control accepts is its own matter, which ones count :mod:`server.catalog.values` decides.
+Fields that were not given get their defaults, as on the desktop client's page. Unknown names, missing files and values that
+are not accepted are refused. Owns what is filled in; what a control accepts is its own matter, and which ones count is
+decided in :mod:`server.catalog.values`.
 """
 
 import json
@@ -8,54 +10,91 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from server.catalog.controls import Checkbox, Checklist, shown
+from server.catalog.controls import Checkbox, Checklist, Note, shown
 from server.catalog.files import FileList
-from server.catalog.model import AnyControl, App
+from server.catalog.model import AnyControl, App, Conditional, Item
 from server.catalog.numbers import KeyValues, Range
-from server.catalog.values import counting
+from server.catalog.values import check_settings, counting, taken
 from server.errors import InvalidInput
 
 # What a page sends beside the parameters; the first says that it was a page.
 BESIDE = frozenset({"app_id", "advanced_parameters_visible", "workflow_id"})
 FROM_A_PAGE = "app_id"
-# Their empty values are not sent by any page: what is missing in its form was emptied by somebody.
+# Their empty values are not sent by any page: one that is missing in a page's form was emptied by somebody.
 LEFT_OUT_IF_EMPTY = (Checklist, KeyValues, Range, FileList)
+MAX_NAME = 100  # characters of an unknown name that are repeated
+
+
+class UnknownName(InvalidInput):
+    """A name that no field of a form has; ``field`` is the name."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message, field=name[:MAX_NAME].encode(errors="replace").decode())
+
+
+class MissingFiles(InvalidInput):
+    """Fields that cannot be left empty are: ``names`` are their keys, ``field`` the first of them."""
+
+    def __init__(self, controls: Iterable[FileList]) -> None:
+        titles = {control.name: control.title for control in controls}
+        self.names = tuple(titles)
+        super().__init__(missing(titles.values()), field=self.names[0])
+
+
+def missing(titles: Iterable[str]) -> str:
+    """The sentence that says which fields of files have none."""
+    *others, last = titles
+    if not others:
+        return f"{last} is missing: a file has to be given"
+    return f"{', '.join(others)} and {last} are missing: a file has to be given for each"
+
+
+def completed(app: App, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The form that a job runs with, complete and checked. Completing it again changes nothing.
+
+    Raises InvalidInput whose message names the field by its label and whose ``field`` is the parameter's key: for an unknown
+    name, a required field without a file, and a value that is not accepted.
+    """
+    form = filled(app, given)
+    require_files(app, form)
+    check_settings(app, form)
+    return form
 
 
 def filled(app: App, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the defaults of all parameters that count and were not given.
+    """What was given, with the defaults of all parameters that count and were not given. Files may still be missing.
 
     Raises InvalidInput for a name that no parameter has, and for a deciding value that is not accepted.
     """
     require_names(app, given)
     form = {name: value for name, value in given.items() if value is not None}
-    for control in counting(app, form):
-        for key, value in _defaults(control, given).items():
-            form.setdefault(key, value)
+    items = [item for section in app.sections for item in section.items]
+    _fill(items, form, given, from_page=FROM_A_PAGE in given and _was_shown(items, given))
     return form
 
 
 def require_files(app: App, form: Mapping[str, Any]) -> None:
-    """Raises InvalidInput for the first field of files that counts, is required and has none."""
-    for control in counting(app, form):
-        if isinstance(control, FileList) and control.required and control.read(form) is None:
-            control.refuse("is missing: a file has to be given")
+    """Raises MissingFiles where fields of files count, are required and have none; it names all of them."""
+    files = [control for control in counting(app, form) if isinstance(control, FileList) and control.required]
+    if empty := [control for control in files if control.read(form) is None]:
+        raise MissingFiles(empty)
 
 
 def require_names(app: App, names: Iterable[str]) -> None:
-    """Raises InvalidInput for the first name that the app has no parameter of, with the one that may be meant."""
-    known = [key for control in app.controls() for key in control.keys]
+    """Raises UnknownName for the first name that the app has no parameter of, with the one that may be meant."""
+    labels = {key: control.label for control in app.controls() for key in control.keys}
+    notes = {control.name for control in app.controls() if isinstance(control, Note)}  # without a value, whatever is sent
     for name in names:
-        if name not in known and name not in BESIDE:
-            refuse_name(app.name, name, known)
+        if name not in labels and name not in BESIDE and name not in notes:
+            refuse_name(app.name, name, labels)
 
 
-def refuse_name(whose: str, name: str, known: Iterable[str]) -> NoReturn:
-    """Raise InvalidInput for a name that is none of the known ones."""
-    names = list(dict.fromkeys(known))
-    close = get_close_matches(name, names, n=1)
-    advice = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
-    raise InvalidInput(f"{whose} has no field {shown(name)}; {advice}")
+def refuse_name(whose: str, name: str, labels: Mapping[str, str]) -> NoReturn:
+    """Raise UnknownName for a name that is none of the known ones; ``labels``: the known names with what people call them."""
+    meant = {**{label.lower(): key for key, label in labels.items()}, **{key.lower(): key for key in labels}}
+    close = get_close_matches(name[:MAX_NAME].lower(), meant, n=1)
+    advice = f"did you mean {meant[close[0]]}?" if close else f"it has {', '.join(labels) or 'none at all'}"
+    raise UnknownName(f"{whose} has no field {shown(name)}; {advice}", name)
 
 
 def control_of(app: App, key: str) -> AnyControl | None:
@@ -75,8 +114,33 @@ def from_text(control: AnyControl, text: str) -> object:
     return text
 
 
-def _defaults(control: AnyControl, given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _fill(items: Iterable[Item], form: dict[str, Any], given: Mapping[str, Any], *, from_page: bool) -> None:
+    """Put into the form what is missing of these items, and of the branches that count once the deciding values are there."""
+    for item in items:
+        for key, value in _defaults(_control(item), from_page=from_page).items():
+            form.setdefault(key, value)
+        if isinstance(item, Conditional):
+            for branch in taken(item, form):
+                _fill(branch.items, form, given, from_page=from_page and _was_shown(branch.items, given))
+
+
+def _defaults(control: AnyControl, *, from_page: bool) -> Mapping[str, Any]:
     if not isinstance(control, LEFT_OUT_IF_EMPTY):
         return control.defaults
     is_empty = any(value in ("", []) for value in control.defaults.values())
-    return {} if is_empty or FROM_A_PAGE in given else control.defaults
+    return {} if is_empty or from_page else control.defaults
+
+
+def _was_shown(items: Iterable[Item], given: Mapping[str, Any]) -> bool:
+    """Whether a page that sent this form showed these items: it sends each of them that is no list, even untouched.
+
+    A few may be missing all the same, where the app has gained fields since the page was drawn. Items of branches within
+    are not looked at.
+    """
+    controls = [control for control in map(_control, items) if not isinstance(control, LEFT_OUT_IF_EMPTY)]
+    sent = [key in given for control in controls for key in control.keys]
+    return 2 * sum(sent) >= len(sent)
+
+
+def _control(item: Item) -> AnyControl:
+    return item.decider if isinstance(item, Conditional) else item

@@ -9,6 +9,7 @@ from server.catalog.patterns import Pattern
 from server.catalog.quoting import ShellText
 
 ConfigFormat = Literal["json", "yaml"]
+IN_PROGRESS = "__work_in_progress__"  # a category that the desktop client hides, as it does what has the attribute `hidden`
 AnyControl = Control[Any]
 
 
@@ -68,6 +69,11 @@ class App:
     program: str
     licence: str
     sections: tuple[Section, ...]
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the desktop client leaves it out of its list."""
+        return self.hidden or self.category == IN_PROGRESS
 
     def controls(self) -> Iterator[AnyControl]:
         """All parameters of the form, those of every branch among them, in the order of the XML."""

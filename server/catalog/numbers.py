@@ -6,7 +6,7 @@ Numbers arrive as text and stay text on the command line, so that 0.1 is not 0.1
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from enum import StrEnum
 
 from server.catalog.controls import Control, Texts, V, shown
@@ -31,15 +31,13 @@ def parse_number(value: object) -> Decimal | None:
 
 @dataclass(frozen=True)
 class Limits:
-    """Which numbers a field accepts: between ``least`` and ``most``, in steps from one of ``bases``; ``step`` None: any.
+    """Which numbers a field accepts: between ``least`` and ``most``, both included; None: no limit on that side.
 
     ``fractional``: it is a float in a config file, even where it happens to be whole.
     """
 
     least: Decimal | None = None
     most: Decimal | None = None
-    step: Decimal | None = None
-    bases: tuple[Decimal, ...] = (Decimal(0),)
     fractional: bool = False
 
     def problem(self, number: Decimal) -> str | None:
@@ -48,33 +46,22 @@ class Limits:
             return f"is {number}, less than {self.least}"
         if self.most is not None and number > self.most:
             return f"is {number}, more than {self.most}"
-        if self.step is not None and not self._is_on_step(number, self.step):
-            whole = self.step == 1 and all(base == base.to_integral_value() for base in self.bases)
-            start = " or ".join(str(base) for base in self.bases)
-            return f"is {number}, not a whole number" if whole else f"is {number}, not in steps of {self.step} from {start}"
         return None
 
-    def _is_on_step(self, number: Decimal, step: Decimal) -> bool:
-        with localcontext(prec=4 * MAX_EXPONENT):
-            return any((number - base) % step == 0 for base in self.bases)
 
+def read_limits(least: str, most: str, step: str) -> Limits:
+    """The limits that a field's attributes (numbers, or "") say. ``step`` is a hint for who fills in the form, and no limit.
 
-def read_limits(least: str, most: str, step: str, defaults: tuple[str, ...]) -> Limits:
-    """The limits that a field's attributes (numbers, or "") say, as HTML has them: without a step whole numbers.
-
-    More lenient in two ways, for apps that are in use: steps count from the minimum or from a default, and without a step any
-    number goes if the minimum, the maximum or a default has a dot. Raises ValueError where the attributes contradict each other.
+    The desktop client sends any decimal whatever the step. Raises ValueError where the attributes contradict each other.
     """
     low, high = parse_number(least), parse_number(most)
     if low is not None and high is not None and low > high:
         raise ValueError(f"min {least} is more than max {most}")
-    has_fractions = any("." in text for text in (least, most, *defaults))
-    interval = Decimal(1) if not step and not has_fractions else parse_number(step)
+    interval = parse_number(step)
     if interval is not None and interval <= 0:
         raise ValueError(f"step {step} is not more than 0")
-    bases = tuple(dict.fromkeys(number for text in (least, *defaults) if (number := parse_number(text)) is not None))
     fractional = "." in step or step == "any" or (interval is not None and interval != interval.to_integral_value())
-    return Limits(low, high, interval, bases or (Decimal(0),), fractional)
+    return Limits(low, high, fractional)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,9 +216,8 @@ def _selected(options: Iterable[Option]) -> list[str]:
 
 
 def _limits(element: etree._Element) -> Limits:
-    defaults = tuple(text for name in ("value", "value2") if (text := element.get(name, "")))
     try:
-        return read_limits(element.get("min", ""), element.get("max", ""), element.get("step", ""), defaults)
+        return read_limits(element.get("min", ""), element.get("max", ""), element.get("step", ""))
     except ValueError as error:
         raise BadXml((_line(element), str(error))) from None
 

@@ -10,11 +10,11 @@ from typing import Any
 from server.catalog.config import build_config
 from server.catalog.controls import shown
 from server.catalog.files import FileList, InputFile
-from server.catalog.model import AnyControl, App, Conditional, Item
+from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.variables import Variables
 from server.errors import InvalidInput
 
-__all__ = ["Answer", "InputFile", "answers", "check_settings", "counting", "input_files"]
+__all__ = ["Answer", "InputFile", "answers", "check_settings", "counting", "input_files", "taken"]
 
 _NOWHERE = Variables(1, "/input", "/output", "/config")
 
@@ -61,16 +61,8 @@ def input_files(app: App, settings: object) -> list[InputFile]:
     return list(files.values())
 
 
-def _counting(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[AnyControl]:
-    for item in items:
-        if isinstance(item, Conditional):
-            yield item.decider
-            yield from _decided(item, settings)
-        else:
-            yield item
-
-
-def _decided(conditional: Conditional, settings: Mapping[str, object]) -> Iterator[AnyControl]:
+def taken(conditional: Conditional, settings: Mapping[str, object]) -> Iterator[Branch]:
+    """The branches that count for the deciding parameter's value; none where it has none. Raises InvalidInput."""
     decider = conditional.decider
     value = decider.read(settings)
     if value is None:
@@ -81,7 +73,17 @@ def _decided(conditional: Conditional, settings: Mapping[str, object]) -> Iterat
         except InvalidInput as error:
             decider.refuse(f"is {error.message}")
         if counts:
-            yield from _counting(branch.items, settings)
+            yield branch
+
+
+def _counting(items: Iterable[Item], settings: Mapping[str, object]) -> Iterator[AnyControl]:
+    for item in items:
+        if isinstance(item, Conditional):
+            yield item.decider
+            for branch in taken(item, settings):
+                yield from _counting(branch.items, settings)
+        else:
+            yield item
 
 
 def _files(given: Iterable[Answer]) -> list[InputFile]:

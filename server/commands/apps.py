@@ -1,8 +1,9 @@
-"""``cumulus apps``: for who writes an app. Works on files, without a controller."""
+"""``cumulus apps``: for who looks for an app, and for who writes one. Works on files, without a controller."""
 
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -13,11 +14,12 @@ from programs.errors import explained
 from programs.exits import ExitCode
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Variables, render
+from server.catalog.descriptions import FieldDescription, accepted_files, describe
 from server.catalog.flavors import read_flavors
-from server.catalog.forms import filled
+from server.catalog.forms import completed, filled
 from server.catalog.model import App
 from server.catalog.values import check_settings, input_files
-from server.commands.console import FORM, TEXT, read_form
+from server.commands.console import FORM, TEXT, printable, read_form, show_table
 from server.commands.inputs import labelled, read_typed, require_counting
 from server.errors import InvalidInput, NotFound
 from server.settings import Settings, load_settings
@@ -49,7 +51,34 @@ SCAFFOLD = """\
 
 @click.group()
 def apps() -> None:
-    """Check, try and begin the XML of apps."""
+    """List apps and their forms; check, try and begin the XML of apps."""
+
+
+@apps.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_apps(as_json: bool) -> None:
+    """List the apps that jobs can run, and the files that each accepts; those that the desktop client hides are marked."""
+    found = list(Catalog(load_settings().apps).apps().values())
+    if as_json:
+        click.echo(json.dumps([_app_as_json(app) for app in found], indent=1))
+        return
+    rows = ((app.id, app.name, app.version, _accepted(app), _described(app)) for app in found)
+    show_table(("app", "name", "version", "accepts", "description"), rows)
+
+
+@apps.command()
+@click.argument("app", type=TEXT)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show(app: str, as_json: bool) -> None:
+    """Show the form of APP: each field with its label, its type, its default and what it accepts."""
+    known = Catalog(load_settings().apps).get(app)
+    fields = describe(known)
+    if as_json:
+        click.echo(json.dumps({**_app_as_json(known), "fields": [asdict(field) for field in fields]}, indent=1))
+        return
+    click.echo(printable(f"{known.name} {known.version}: {_described(known)}"))
+    rows = (("\n".join(field.keys), field.label, field.type, _default(field), _conditions(field)) for field in fields)
+    show_table(("field", "label", "type", "default", "accepts"), rows)
 
 
 @apps.command()
@@ -78,13 +107,14 @@ def check(folder: Path | None, as_json: bool) -> None:
 @click.option("--cpus", type=click.IntRange(1, 4096), help="CPUs of the machine; default: the default flavor's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
-    """Print the command and the config file that APP makes of a form's settings (- for standard input)."""
+    """Print the command and the config file that APP makes of a form's settings (- for standard input), defaults filled in."""
     settings = load_settings()
-    values = read_form(form)
     known = Catalog(settings.apps).get(app)
+    given = read_form(form)
     folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output", "config_file": f"{WORK_DIR}/{CONFIG_NAME}"}
     variables = Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders)
     try:
+        values = completed(known, given)
         rendered = render(known, values, variables)
     except InvalidInput as error:
         raise labelled(known, error) from None
@@ -143,6 +173,42 @@ def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
     except InvalidInput as error:
         raise labelled(known, error) from None
     click.echo(json.dumps(made, indent=1))
+
+
+def _app_as_json(app: App) -> dict[str, Any]:
+    return {
+        "id": app.id,
+        "name": app.name,
+        "version": app.version,
+        "category": app.category,
+        "description": app.description,
+        "hidden": app.is_hidden,
+        "licence": app.licence,
+        "accepts": accepted_files(app),
+    }
+
+
+def _accepted(app: App) -> str:
+    return "\n".join(f"{name}: {' '.join(formats) or 'any'}" for name, formats in accepted_files(app).items())
+
+
+def _described(app: App) -> str:
+    """What an app is for, and what keeps people from using it at once."""
+    marks = ["hidden"] * app.is_hidden + ["needs a licence"] * bool(app.licence)
+    return f"({', '.join(marks)}) {app.description}" if marks else app.description
+
+
+def _default(field: FieldDescription) -> str:
+    return "\n".join(_as_text(value) for value in field.defaults.values())
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _conditions(field: FieldDescription) -> str:
+    when = f"; counts if {' and '.join(field.when)}" if field.when else ""
+    return f"{field.accepts}{'; required' if field.required else ''}{when}"
 
 
 def _default_cpus(settings: Settings) -> int:

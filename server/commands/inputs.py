@@ -10,9 +10,9 @@ from typing import Any
 
 from server.catalog.controls import WrongValue, shown
 from server.catalog.files import FileList, InputFile
-from server.catalog.forms import control_of, filled, from_text, require_files, require_names
+from server.catalog.forms import MissingFiles, completed, control_of, from_text, missing, require_names
 from server.catalog.model import App
-from server.catalog.values import check_settings, counting, input_files
+from server.catalog.values import counting, input_files
 from server.errors import InvalidInput
 from server.storage.data import has
 from server.storage.paths import base_name
@@ -73,10 +73,8 @@ def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str]) -> Typed:
 
 def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Prepared:
     """The form with its defaults, and each file that it names found. Raises InvalidInput whose field is the parameter's name."""
-    form = filled(app, given)
-    require_files(app, form)
+    form = completed(app, given)
     require_counting(app, form, typed.names)
-    check_settings(app, form)
     files = [file for file in input_files(app, form) if file.result is None]
     if strange := sorted(typed.files.keys() - {file.name for file in files}):
         raise InvalidInput(f"{typed.files[strange[0]]}: no field of the form names this file; give --input NAME=PATH")
@@ -100,6 +98,8 @@ def labelled(app: App, error: InvalidInput) -> InvalidInput:
     if control is None or error.field is None:
         return error
     label, title = _label(app, error.field), f"{control.title}: "
+    if isinstance(error, MissingFiles):
+        return InvalidInput(missing(_label(app, name) for name in error.names))
     if isinstance(error, WrongValue):
         return InvalidInput(f"{label} {error.reason}")
     return InvalidInput(f"{label}: {error.message.removeprefix(title)}")

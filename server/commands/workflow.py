@@ -116,8 +116,8 @@ def _assigned(steps: Sequence[_Step], text: str) -> tuple[int, str]:
     names = {number: split(steps[number][0], option)[0] for number in numbers}
     having = [number for number, name in names.items() if control_of(steps[number][0], name)]
     if not having:
-        known = (key for number in numbers for control in steps[number][0].controls() for key in control.keys)
-        refuse_name("the workflow", names[numbers[0]], known)
+        controls = [control for number in numbers for control in steps[number][0].controls()]
+        refuse_name("the workflow", names[numbers[0]], {key: control.label for control in controls for key in control.keys})
     free = [number for number in having if not _is_fixed(steps[number][1], names[number])]
     if not free:
         raise InvalidInput(f"{names[having[0]]} is set by the workflow itself")

@@ -43,7 +43,8 @@ def require_steps(files: Iterable[InputFile], before: Job | None) -> None:
         if file.result.step >= len(steps):
             what = f"the job follows only {len(steps)}" if steps else "the job follows no other"
             raise InvalidInput(
-                f"{file.parameter} is to come from step {file.result.step}, counted from 0, but {what}", field=file.parameter
+                f"{file.title or file.parameter}: the file comes from step {file.result.step}, counted from 0, but {what}",
+                field=file.parameter,
             )
         if steps[file.result.step].state == JobState.ARCHIVED:
             raise InvalidInput(f"the results of job {steps[file.result.step].id} are no longer kept", field=file.parameter)

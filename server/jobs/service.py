@@ -1,8 +1,9 @@
 """What people do with jobs: submit, cancel, fail, find. Owns the rules of who may; leaves the work to the loop."""
 
 import errno
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from uuid import uuid4
 
 from peewee import OperationalError, SqliteDatabase
 
-from server.catalog.apps import Catalog
+from server.catalog.apps import App, Catalog
 from server.catalog.flavors import Flavor, Flavors
-from server.catalog.values import InputFile, check_settings, input_files
+from server.catalog.forms import completed
+from server.catalog.values import InputFile, input_files
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.manifests import Manifests, write_manifest
@@ -94,7 +96,9 @@ class Jobs:
         description = require_description(wish.description)
         flavor = self._flavor(wish.flavor)
         before = self._predecessor(wish.start_after, owner)
-        inputs = self._inputs(wish, before)
+        app = self._app(wish.app)
+        form = completed(app, parse_settings(wish.settings))
+        inputs = self._inputs(app, form, before)
         job = self._stored(
             whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
@@ -102,7 +106,7 @@ class Jobs:
             flavor=flavor.name,
             weight=flavor.weight,
             description=description,
-            settings=wish.settings,
+            settings=json.dumps(form),
             inputs="\n".join(file.name for file in inputs),
             workflow=require_workflow(wish.workflow),
             start_after=None if before is None else before.id,
@@ -208,16 +212,18 @@ class Jobs:
             raise InvalidInput(text, field="strategy")
         return flavor
 
-    def _inputs(self, wish: Submission, before: Job | None) -> list[InputFile]:
-        """The input files, once app and settings are found usable."""
-        app = self._catalog.get(wish.app)
+    def _app(self, app_id: str) -> App:
+        """An app that the machines have. Raises NotFound, InvalidInput."""
+        app = self._catalog.get(app_id)
         if app.program and not self._has_program(app.program):
             text = f"{app.name} {app.version} is not installed on the machines: {app.licence}; ask who runs this installation"
             raise InvalidInput(text, field="app_name")
-        settings = parse_settings(wish.settings)
-        check_settings(app, settings)
-        require_harmless_paths(app, settings)
-        files = input_files(app, settings)
+        return app
+
+    def _inputs(self, app: App, form: Mapping[str, Any], before: Job | None) -> list[InputFile]:
+        """The input files of a complete form, each of them possible. Raises InvalidInput."""
+        require_harmless_paths(app, form)
+        files = input_files(app, form)
         require_steps(files, before)
         for file in files:
             if file.convert:

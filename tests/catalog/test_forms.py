@@ -78,8 +78,13 @@ def test_only_the_branch_that_counts_is_filled_in(given: dict[str, str], default
 def test_lists_that_somebody_has_emptied_on_a_page_stay_empty() -> None:
     """A page does not send an empty list at all; from anybody else, a missing one is an untouched one."""
     made = app(PAIRS.format('<option key="C" value="57"/>') + '<number name="n" label="N" value="1"/>')
-    assert filled(made, {"app_id": "app_1"}) == {"app_id": "app_1", "n": "1"}
+    assert filled(made, {"app_id": "app_1", "n": "1"}) == {"app_id": "app_1", "n": "1"}
     assert filled(made, {"k": []}) == {"k": [], "n": "1"}
+
+
+def test_a_form_with_an_app_s_id_but_few_fields_comes_from_no_page() -> None:
+    made = app(PAIRS.format('<option key="C" value="57"/>') + '<number name="n" label="N" value="1"/>')
+    assert filled(made, {"app_id": "app_1"}) == {"app_id": "app_1", "n": "1", "k": [["C", "57"]]}
 
 
 def test_a_required_file_is_missing_only_where_it_counts() -> None:

@@ -8,6 +8,8 @@ from click.testing import CliRunner, Result
 
 from server.catalog.apps import Catalog
 from server.cli import main
+from server.settings import CHECKOUT
+from tests.catalog.building import tool
 from tests.conftest import FLAVORS, TEST_APPS
 
 FORM = {"text": "it's", "seconds": "1", "outcome": "ok", "inputs": ["C:\\data\\a b.txt"]}
@@ -127,3 +129,63 @@ def test_what_is_there_is_not_written_over(installation: Path) -> None:
 def test_a_name_that_is_no_id_is_refused(installation: Path, name: str) -> None:
     assert run("new", name).exit_code == 1
     assert [path.name for path in installation.iterdir()] == ["probe_1.0.xml"]
+
+
+SHIPPED = CHECKOUT / "apps"
+
+
+def test_apps_are_listed_with_the_files_that_they_accept_and_hidden_ones_are_marked(installation: Path) -> None:
+    hidden = tool(id="later_1", name="Later", category="__work_in_progress__", description="Not yet")
+    (installation / "later.xml").write_text(hidden)
+    told = run("list")
+    assert told.exit_code == 0
+    rows = {line.split()[0]: " ".join(line.split()) for line in told.output.splitlines()}
+    assert rows["probe_1.0"] == "probe_1.0 Probe 1.0 inputs: any Waits, prints, writes one file, ends as asked"
+    assert rows["later_1"] == "later_1 Later 1 (hidden) Not yet"
+    found = {app["id"]: app for app in json.loads(run("list", "--json").output)}
+    assert found["probe_1.0"]["accepts"] == {"inputs": []}
+    assert {app: found[app]["hidden"] for app in found} == {"probe_1.0": False, "later_1": True}
+
+
+def test_the_shipped_apps_say_what_they_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUMULUS_APPS", str(SHIPPED))
+    found = {app["id"]: app for app in json.loads(run("list", "--json").output)}
+    assert list(found) == list(Catalog(SHIPPED).apps())
+    assert found["comet_2019.015"]["accepts"]["database"] == ["fasta", "fa", "faa", "fas"]
+    assert "(needs a licence)" in run("list").output
+    for app in found:
+        assert run("show", app).exit_code == 0
+
+
+def test_a_form_is_shown_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUMULUS_APPS", str(SHIPPED))
+    lines = [" ".join(line.split()) for line in run("show", "xtandem_2017.2.1.4").output.splitlines()]
+    assert lines[0].startswith("X! Tandem 2017.2.1.4: Searches tandem mass spectra")
+    for line in (
+        "spectra Spectrum files filelist files ending with .mzML .mzML.gz .mzXML .mgf .raw; required",
+        "precursor_plus Precursor mass tolerance, above number 10.0 a number from 0 to 10000",
+        "precursor_unit Unit of the precursor tolerances select ppm one of ppm, da",
+        'fixed_modifications Fixed modifications keyvalues [["C", "57.021464"]] pairs of a key and a number',
+        "refine_expect E-value of the proteins, at most number 0.01 a number from 0 to 1000; counts if refine is true",
+    ):
+        assert line in lines
+    fields = {field["keys"][0]: field for field in json.loads(run("show", "comet_2019.015", "--json").output)["fields"]}
+    assert fields["spectra"]["required"]
+    assert fields["digest_mass-min"]["keys"] == ["digest_mass-min", "digest_mass-max"]
+    assert (fields["precursor_tolerance"]["minimum"], fields["precursor_tolerance"]["maximum"]) == ("0", "10000")
+    assert fields["enzyme"]["choices"]["trypsin"] == "Trypsin"
+
+
+def test_a_form_of_an_app_that_is_not_there_cannot_be_shown() -> None:
+    told = run("show", "none_1")
+    assert told.exit_code == 1
+    assert "there is no app" in told.output
+
+
+def test_what_is_shown_as_default_is_what_the_form_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUMULUS_APPS", str(SHIPPED))
+    for app in Catalog(SHIPPED).apps():
+        shown = [field for field in json.loads(run("show", app, "--json").output)["fields"] if not field["when"]]
+        form = json.loads(run("form", app).output)
+        defaults = {key: value for field in shown for key, value in field["defaults"].items() if set(field["keys"]) <= set(form)}
+        assert {key: form.get(key) for key in defaults} == defaults
