@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -164,14 +166,20 @@ with open(sys.argv[1], "r+") as file:
 """
 
 
-def hold(state: Path, seconds: float) -> "subprocess.Popen[str]":
-    """A process that locks the state as terraform does, and says who it is."""
+@contextmanager
+def hold(state: Path, seconds: float) -> Iterator["subprocess.Popen[str]"]:
+    """A process that locks the state as terraform does, and says who it is; ended with the block."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(state), str(seconds)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     note = {"ID": "f7a1", "Operation": "OperationTypeApply", "Who": "an earlier one", "Path": str(state)}
     (state.parent / f".{state.name}.lock.info").write_text(json.dumps(note))
-    return holder
+    try:
+        yield holder
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
 
 
 def test_a_state_that_a_living_terraform_has_locked_is_waited_for(module: Module) -> None:
