@@ -18,7 +18,7 @@ from server.models import Change, Job, Worker
 from server.settings import Settings
 from server.states import JobState, Reason
 from server.workers.clouds.local import LocalCloud
-from tests.conftest import eventually, state_of, submission
+from tests.conftest import eventually, state_of, submission, turning
 
 LIMIT, PAUSE_S = 3, 60.0
 
@@ -147,10 +147,10 @@ def test_an_outage_fails_no_job_once_it_is_known(running: Controller, cloud: Out
     eventually(lambda: Worker.select().where(Worker.state != "deleted").count() == 0)
 
 
-def test_an_open_breaker_stays_open_over_a_restart(running: Controller, cloud: Outage, settings: Settings) -> None:
-    begin(running, 8)
-    eventually(lambda: read_breaker().is_open)
-    running.loop.stop(grace_s=15)
+def test_an_open_breaker_stays_open_over_a_restart(controller: Controller, cloud: Outage, settings: Settings) -> None:
+    with turning(controller):
+        begin(controller, 8)
+        eventually(lambda: read_breaker().is_open)
     settings.breaker_pause_s = 3600.0
     before = read_breaker()
     again = make_controller(settings, cloud)
