@@ -54,8 +54,8 @@ def run(behaviour: str) -> None:
         os.abort()
     ssh = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, args=(ssh, lambda connection: connection.sendall(b"SSH-2.0-x\r\n")), daemon=True).start()
-    serve("qmp", qmp(ssh.getsockname()[1]))
     serve("identity", (lambda _: None) if behaviour == "hang" else identity)
+    serve("qmp", qmp(ssh.getsockname()[1]))  # the last: who finds it takes all else for granted, as with QEMU
     time.sleep(600)
 
 
