@@ -4,7 +4,6 @@ Owns ``demo.lock``, held while a demonstration runs, and ``demo.json``: who it i
 submitted. The lock ends with its process, however that ends; a record without its lock is what was left behind.
 """
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from programs.interruption import shielded
 from scripts.children import Child, Process, end, start
+from server.installation import try_lock
 
 LOOK_S = 0.1
 END_LIMIT_S = 90.0
@@ -147,18 +147,10 @@ def read_record(home: Path) -> Record | None:
 def _turn(home: Path, say: Say) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "demo.lock").open("a") as lock:
-        if not _take(lock):
+        if not try_lock(lock):
             other = read_record(home)
             who = f" ({other.described()})" if other else ""
             say(f"a demonstration runs here already{who}: waiting for its end (Ctrl-C ends the waiting)")
-            while not _take(lock):
+            while not try_lock(lock):
                 time.sleep(LOOK_S)
         yield
-
-
-def _take(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import psutil
 
@@ -96,7 +96,7 @@ def only_controller(home: Path) -> Iterator[None]:
     """Hold the installation while the controller runs. Raises AlreadyRunning, HomeUnusable; a killed controller holds nothing."""
     with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
-        while not _take(lock, fcntl.LOCK_EX):
+        while not try_lock(lock):
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
             time.sleep(LOOK_S)
@@ -106,7 +106,7 @@ def only_controller(home: Path) -> Iterator[None]:
         yield
 
 
-def _lock_file(home: Path) -> TextIO:
+def _lock_file(home: Path) -> IO[str]:
     make_home(home)
     try:
         return (home / "controller.lock").open("a")
@@ -118,12 +118,13 @@ def is_held(home: Path) -> bool:
     """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
     try:
         with (home / "controller.lock").open() as lock:
-            return not _take(lock, fcntl.LOCK_SH)
+            return not try_lock(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _take(lock: TextIO, how: int) -> bool:
+def try_lock(lock: IO[str], how: int = fcntl.LOCK_EX) -> bool:
+    """Lock the open file, shared or alone, unless somebody else has; whether it is locked. The lock ends with the process."""
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
