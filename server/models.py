@@ -56,6 +56,7 @@ class Job(Stateful):
     """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each.
 
     ``spared``: attempts that a trouble of the site, or an administrator, ended; they do not count.
+    ``warning``: what a job that is done warns of, a line each; ``figures``: what its app says it found, as JSON text.
     """
 
     owner = TextField()
@@ -73,6 +74,8 @@ class Job(Stateful):
     message = TextField(default="")
     attempt = IntegerField(default=0)
     spared = IntegerField(default=0)
+    warning = TextField(default="")
+    figures = TextField(default="")
     priority = IntegerField(default=0)
     started = FloatField(null=True)
 

@@ -131,6 +131,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     INPUT_MISSING = "input_missing"
     INPUT_INCOMPLETE = "input_incomplete"
+    INPUT_FAULTY = "input_faulty"
     STEP_BEFORE_FAILED = "step_before_failed"
     UPLOAD_FAILED = "upload_failed"
     UPLOAD_TIMEOUT = "upload_timeout"
@@ -236,6 +237,11 @@ _POLICIES = {
         Blame.USER,
         "An input file is not as it was sent.",
         "Look who changed it in the storage, or which later job sent another one of its name; submit the job again.",
+    ),
+    Reason.INPUT_FAULTY: _Policy(
+        Blame.USER,
+        "An input file is damaged, or not what its name says.",
+        "Look at the file where it comes from; send it again, or without what is wrong with it.",
     ),
     Reason.STEP_BEFORE_FAILED: _Policy(
         Blame.USER, "The job that it starts after did not succeed.", "Look at the job before; submit both again."

@@ -21,7 +21,16 @@ from server.workers.clouds.local import LocalCloud
 from tests.conftest import eventually, state_of
 
 NEWEST = len(migrations.STEPS)
-RELEASED = ("59980f514cb6", "0169daaac80d", "b3c92f2840e2", "3c0239e711f4", "32d58f932b39", "39c7daa28120", "3b0e5b134f40")
+RELEASED = (
+    "59980f514cb6",
+    "0169daaac80d",
+    "b3c92f2840e2",
+    "3c0239e711f4",
+    "32d58f932b39",
+    "39c7daa28120",
+    "3b0e5b134f40",
+    "e77978a0df2d",
+)
 ROW = {
     "owner": "ada",
     "app": "probe_1.0",

@@ -1,5 +1,7 @@
 """How an attempt of a job ends: done, failed, or tried again on another machine. Owns that decision and its words."""
 
+import json
+
 import structlog
 
 from server.jobs.manifests import Manifests
@@ -7,12 +9,18 @@ from server.models import Change, Job, move
 from server.settings import Settings
 from server.states import JOB_TRANSITIONS, JobState, Reason
 from server.storage.folders import RunResult
+from server.storage.report import RunReport
 
 MAX_BACKOFF_S = 600.0
 log = structlog.get_logger()
 
 STOPPED = "stopped"  # a stage of the runner's result
-_STAGES = {"input": Reason.INPUT_MISSING, "convert": Reason.CONVERSION_FAILED, "results": Reason.RESULTS_NOT_SAVED}
+_STAGES = {
+    "input": Reason.INPUT_MISSING,
+    "inspect": Reason.INPUT_FAULTY,
+    "convert": Reason.CONVERSION_FAILED,
+    "results": Reason.RESULTS_NOT_SAVED,
+}
 
 
 def backoff_s(first_s: float, failures: int) -> float:
@@ -28,7 +36,7 @@ class Endings:
         self._max_attempts = settings.max_attempts
         self._retry_delay_s = settings.retry_delay_s
 
-    def finish(self, job: Job, result: RunResult, now: float) -> None:
+    def finish(self, job: Job, result: RunResult, report: RunReport | None, now: float) -> None:
         """Judge what the runner left behind. The results are in the storage: the runner writes its word after them."""
         state = JobState(job.state)
         if result.stage == STOPPED:
@@ -37,7 +45,7 @@ class Endings:
             return
         job.state = JobState.FINISHING
         if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
-            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": ""}
+            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": "", **_told(report)}
             if move(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields):
                 self._manifests.write(job.id)
         else:
@@ -92,3 +100,10 @@ class Endings:
         if move(Job, job.id, state, JobState.FAILED, Change(now, reason=reason, text=text), fields):
             self._manifests.write(job.id)
             log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)
+
+
+def _told(report: RunReport | None) -> dict[str, str]:
+    """What a run that is done told its owner."""
+    if report is None:
+        return {}
+    return {"warning": "\n".join(report.warnings), "figures": json.dumps(report.figures) if report.figures else ""}

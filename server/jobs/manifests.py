@@ -35,6 +35,8 @@ class Manifest(BaseModel):
     reason: str = ""
     message: str = ""
     attempt: int = 0
+    warning: str = ""
+    figures: str = ""
     priority: int = 0
     created: float
     started: float | None = None

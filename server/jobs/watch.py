@@ -62,7 +62,7 @@ class Watch:
         result = folder.result(job.attempt)
         self._reuse.publish(job, folder)
         if result is not None:
-            return self._endings.finish(job, result, now)
+            return self._endings.finish(job, result, folder.report(job.attempt), now)
         self._leases.renew(folder)
         quiet_s = self._quiet_s(job, folder)
         if folder.has_unreadable_result():  # never to be taken for a lost machine: the app has run
@@ -92,7 +92,7 @@ class Watch:
         if job.state != JobState.LOST:
             return
         if result is not None:
-            self._endings.finish(job, result, now)
+            self._endings.finish(job, result, folder.report(job.attempt), now)
         elif verdict and not folder.has_unreadable_result():
             self._endings.retry_or_fail(job, Reason.MACHINE_LOST, verdict, now)
         else:

@@ -16,6 +16,7 @@ from server.migrations import (
     m0005_scheduling,
     m0006_hold,
     m0007_waiting,
+    m0008_warnings,
 )
 
 STEPS = (
@@ -26,6 +27,7 @@ STEPS = (
     m0005_scheduling.STATEMENTS,
     m0006_hold.STATEMENTS,
     m0007_waiting.STATEMENTS,
+    m0008_warnings.STATEMENTS,
 )
 OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes
 

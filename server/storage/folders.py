@@ -19,12 +19,13 @@ from server.errors import CumulusError, NotFound
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_regular
+from server.storage.report import RunReport
 
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 # What appears in a job's folder when its sender or its runner has done all it had to do.
 ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
-ARCHIVE = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|failure\.[0-9]{1,9})")
+ARCHIVE = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -188,6 +189,14 @@ class JobFolder:
         except (OSError, ValidationError):
             return None
         return result if result.attempt == attempt else None
+
+    def report(self, attempt: int) -> RunReport | None:
+        """What the runner told of this attempt beside its result; None where it told nothing, or garbage."""
+        try:
+            report = RunReport.model_validate_json(read_regular(self._private("report"), MAX_PRIVATE_BYTES))
+        except (OSError, ValidationError):
+            return None
+        return report if report.attempt == attempt else None
 
     def has_unreadable_result(self) -> bool:
         """Whether something lies in the result's place that is none: an app may have run here, and nobody knows how it ended."""

@@ -89,23 +89,24 @@ class JobFolder:
             with suppress(OSError):
                 os.unlink(f"{name}.part")
 
-    def conclude(self, result: Result) -> None:
-        """Write the result, on disk when this returns; tries for ten minutes where the storage is full or away."""
+    def conclude(self, result: Result, report: str) -> None:
+        """Write the report, then the result, on disk when this returns; tries for ten minutes if the storage is full or away."""
         deadline = time.monotonic() + RESULT_LIMIT_S
         while time.monotonic() < deadline:
             with suppress(OSError):
-                return self._conclude(json.dumps(asdict(result)) + "\n")
+                return self._conclude(json.dumps(asdict(result)) + "\n", report)
             time.sleep(RESULT_RETRY_S)
             with suppress(OSError):
                 self.beat(time.time())
 
-    def _conclude(self, text: str) -> None:
-        beside = self.private("result.new")
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(beside, self.private("result"))
+    def _conclude(self, result: str, report: str) -> None:
+        for name, text in (("report", report), ("result", result)):
+            beside = self.private(f"{name}.new")
+            with open(beside, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(beside, self.private(name))
         sync_folder(self.path)
 
     def _write(self, name: str, text: str) -> None:

@@ -21,6 +21,7 @@ from cumulus_runner.link import StorageLink
 from cumulus_runner.meter import Meter
 from cumulus_runner.orders import Places, Plan, read_plan
 from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
+from cumulus_runner.report import Report
 from cumulus_runner.results import Results
 
 QUOTED_LINES = 3
@@ -61,6 +62,7 @@ class Job:
         self._now = now
         self._folder = JobFolder(places.job)
         self._stop = StopRequest()
+        self._report = Report(plan.attempt)
         self._started = now()
         lease = Lease(places.job, plan.lease_s, places.lease)
         self._link = StorageLink(self._folder, places.log, lease, self._stop.make, now)
@@ -86,7 +88,7 @@ class Job:
                 result.stage, result.exit_code, f"{result.message} (the log is not complete: no room in the storage)".strip()
             )
         self._journal.close()
-        self._folder.conclude(result)
+        self._folder.conclude(result, self._report.to_text())
         return result
 
     def _stages(self) -> Result:
