@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     )
     provisioning_timeout_s: float = Field(900, ge=0, description="Seconds that one attempt may wait for its machine; 0: no limit")
     starting_timeout_s: float = Field(600, ge=0, description="Seconds from the machine to the app's start; 0: no limit")
+    results_wait_s: float = Field(
+        24 * 3600,
+        ge=0,
+        description="Seconds that the results of a run wait on its machine for room in a full storage",
+    )
+    log_limit_mb: PositiveFloat = Field(512, description="MB of an app's lines that a job's log takes; its last ones are added")
     run_timeout_s: float = Field(14 * 24 * 3600, ge=0, description="Seconds that an app may run; 0: no limit")
     lost_timeout_s: float = Field(
         3600,
@@ -133,7 +139,11 @@ class Settings(BaseSettings):
     )
     parallel_steps: PositiveInt = Field(8, description="Terraform and Ansible children at once")
     threads: PositiveInt = Field(16, description="Threads that answer requests")
-    min_free_gb: float = Field(1, ge=0, description="Free GB on the storage under which new jobs are refused")
+    min_free_gb: float = Field(
+        1,
+        ge=0,
+        description="Free GB on the storage under which new jobs are refused, and logs do not grow (or 1 % if that is less)",
+    )
     data_max_age_days: PositiveInt = Field(90, description="Days that unused data is kept; told to the client")
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
 

@@ -257,7 +257,9 @@ _POLICIES = {
     ),
     Reason.APP_FAILED: _Policy(Blame.APP, "The app failed.", "Read the job's log; the app's author may have to correct its XML."),
     Reason.RESULTS_NOT_SAVED: _Policy(
-        Blame.ADMIN, "The results could not be saved in the storage.", "Make room in the storage, then submit the job again."
+        Blame.ADMIN,
+        "Not all results could be saved in the storage.",
+        "The job's message names them; those in `output/` are whole. Make room, or mend what it says, and submit the job again.",
     ),
     Reason.SETTINGS_UNUSABLE: _Policy(
         Blame.USER, "The settings do not fit the app.", "Compare the form with `cumulus apps preview`; the app may have changed."

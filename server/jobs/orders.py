@@ -10,24 +10,34 @@ from server.catalog.values import InputFile, input_files
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
+from server.settings import Settings
 from server.storage.folders import JobFolder, Plan, PlannedInput
 from server.workers.clouds.base import Layout
 
+MB, GB = 1_000_000, 1_000_000_000
+
 
 def write_orders(
-    job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder, reuse: Reuse, lease_s: float
+    job: Job,
+    worker: str,
+    flavor: Flavor,
+    layout: Layout,
+    catalog: Catalog,
+    folder: JobFolder,
+    reuse: Reuse,
+    settings: Settings,
 ) -> None:
-    """Render the job for the machine it got, for a lease of ``lease_s`` seconds.
+    """Render the job for the machine it got, within the limits of the installation's settings.
 
     Raises InvalidInput, NotFound where app or settings do not serve any more.
     """
     app = catalog.get(job.app)
-    settings = parse_settings(job.settings)
+    form = parse_settings(job.settings)
     variables = variables_for(flavor, layout)
-    rendered = render(app, settings, variables)
+    rendered = render(app, form, variables)
     config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
-    inputs = reuse.plan(job.id, input_files(app, settings), folder)
-    folder.write_plan(_plan(job, worker, flavor, app, inputs, lease_s), rendered.command, config)
+    inputs = reuse.plan(job.id, input_files(app, form), folder)
+    folder.write_plan(_plan(job, worker, flavor, app, inputs, settings), rendered.command, config)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:
@@ -46,7 +56,7 @@ def missing_inputs(files: Iterable[InputFile], data: Path, folder: JobFolder) ->
     return [file.name for file in files if not (roots[file.shared] / file.name).exists()]
 
 
-def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], lease_s: float) -> Plan:
+def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], settings: Settings) -> Plan:
     return Plan(
         job_id=job.id,
         attempt=job.attempt,
@@ -55,5 +65,8 @@ def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[Planned
         inputs=inputs,
         end_tag=app.end_tag or None,
         end_tag_location=app.end_tag_location or None,
-        lease_s=lease_s,
+        lease_s=settings.lease_s,
+        results_wait_s=settings.results_wait_s,
+        log_limit=int(settings.log_limit_mb * MB),
+        reserve=int(settings.min_free_gb * GB),
     )

@@ -18,7 +18,7 @@ from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.chains import bring_results
-from server.jobs.deadlines import deadlines
+from server.jobs.deadlines import Deadline, deadlines
 from server.jobs.endings import Endings, backoff_s
 from server.jobs.manifests import Manifests
 from server.jobs.orders import missing_inputs, write_orders
@@ -153,9 +153,14 @@ class Steps:
     def expire(self, job: Job, now: float) -> None:
         """Any state: end the attempt of a job that has been where it is for too long."""
         deadline = self._deadlines.get(JobState(job.state))
-        if deadline and deadline.is_over(job.state_since, now):
+        if deadline and deadline.is_over(job.state_since, now) and not self._may_wait(job, deadline, now):
             text = f"It was {job.state} for longer than {deadline.limit_s:.0f} s."
             self._endings.retry_or_fail(job, deadline.reason, text, now)
+
+    def _may_wait(self, job: Job, deadline: Deadline, now: float) -> bool:
+        """Whether the app has ended in time, and only room in the storage is waited for, which has a limit of its own."""
+        waits = job.state == JobState.RUNNING and self._storage.folder(job.folder).results_wait()
+        return waits and not deadline.is_over(job.state_since + self._settings.results_wait_s, now)
 
     def look_failed(self, job: Job, problem: Exception, now: float) -> None:
         """A look at the job failed unexpectedly: said once, and the job is given up where that lasts.
@@ -277,7 +282,7 @@ class Steps:
             if not folder.has_started(job.attempt):
                 folder.require_own_files()
                 folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
+                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():

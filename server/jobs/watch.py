@@ -14,6 +14,7 @@ from server.jobs.endings import Endings
 from server.jobs.leases import Leases
 from server.jobs.pulse import Pulse
 from server.jobs.reuse import Reuse
+from server.jobs.waiting import tell_waiting
 from server.models import Change, Job, Worker, move
 from server.settings import Settings
 from server.states import JobState, Reason
@@ -64,6 +65,7 @@ class Watch:
         if result is not None:
             return self._endings.finish(job, result, folder.report(job.attempt), now)
         self._leases.renew(folder)
+        tell_waiting(job, folder, now)
         quiet_s = self._quiet_s(job, folder)
         if folder.has_unreadable_result():  # never to be taken for a lost machine: the app has run
             if quiet_s > UNREADABLE_DOUBT_S:

@@ -60,7 +60,9 @@ class PlannedInput:
 class Plan:
     """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``.
 
-    ``lease_s``: seconds that the machine may go on without a word from the controller.
+    ``lease_s``: seconds that the machine may go on without a word from the controller. ``results_wait_s``: how long its end waits
+    for room in a full storage. ``log_limit``: bytes of the app's lines in the log. ``reserve``: bytes of a disk that a growing
+    log leaves free.
     """
 
     job_id: int
@@ -72,6 +74,9 @@ class Plan:
     end_tag: str | None = None
     end_tag_location: str | None = None
     lease_s: float = 0.0
+    results_wait_s: float = 0.0
+    log_limit: int = 512_000_000
+    reserve: int = 0
 
 
 class RunResult(BaseModel):
@@ -232,16 +237,28 @@ class JobFolder:
             return []
 
     def renew_lease(self) -> None:
-        """Tell the runner that the controller still wants its machine."""
+        """Tell the runner that the controller still wants its machine. Needs no room once the file is there."""
+        lease = self._private("lease")
         with suppress(OSError):  # the next renewal may succeed
-            self._private("lease").unlink(missing_ok=True)  # a link would lead elsewhere
-            self._private("lease").touch(exist_ok=False)
+            if _is_regular(lease):
+                os.utime(lease, follow_symlinks=False)
+                return
+            lease.unlink(missing_ok=True)  # a link would lead elsewhere
+            lease.touch(exist_ok=False)
 
     def ask_to_stop(self) -> None:
         """Tell a runner that may be at work to end the app; harmless where there is none, or no way to tell it."""
         with suppress(OSError):  # its machine is removed anyway
             if self.path.is_dir():
                 self._private("stop").touch()
+
+    def results_wait(self) -> bool:
+        """Whether the run has ended and what it leaves waits on its machine for room in the storage."""
+        return self._private("full.results").exists()
+
+    def log_waits(self) -> bool:
+        """Whether the log grows on the machine alone, since the storage has too little room."""
+        return self._private("full.log").exists()
 
     def outputs(self) -> list[tuple[str, int]]:
         """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
@@ -354,6 +371,14 @@ class Storage:
     def free_bytes(self) -> int:
         """Bytes that new files may take."""
         return shutil.disk_usage(self.root).free
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a regular file lies there; False for anything else."""
+    try:
+        return is_regular(path)
+    except OSError:
+        return False
 
 
 def _symlinks(folder: str, names: list[str]) -> list[str]:

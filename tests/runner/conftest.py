@@ -61,6 +61,11 @@ class Worker:
         return found
 
     @property
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.job / ".cumulus.report").read_text())
+        return found
+
+    @property
     def log(self) -> str:
         path = self.job / ".cumulus.log"
         return path.read_text() if path.exists() else ""

@@ -147,13 +147,13 @@ def test_a_second_attempt_goes_on_in_the_same_log(worker: Worker) -> None:
 
 
 def test_a_hanging_storage_does_not_hold_up_the_app(worker: Worker) -> None:
-    alive = worker.job / ".cumulus.alive"
-    os.mkfifo(alive)  # who opens it for writing hangs until somebody reads
+    host = worker.job / ".cumulus.host"
+    os.mkfifo(host)  # who opens it for writing hangs until somebody reads
     worker.order("echo said; touch finished")
     worker.start()
     wait_until((worker.work / "output" / "finished").exists)
     assert not (worker.job / ".cumulus.result").exists()
-    reader = threading.Thread(target=alive.read_bytes, daemon=True)
+    reader = threading.Thread(target=host.read_bytes, daemon=True)
     reader.start()
     wait_until((worker.job / ".cumulus.result").exists)
     reader.join(5)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from cumulus_runner import journal as journals
 from cumulus_runner import meter as meters
 from cumulus_runner.journal import Journal
 from cumulus_runner.meter import Meter, memory_usage, processor_times, usage
 
+from tests.disks import fill, needs_root, small_disk
 from tests.runner.conftest import wait_until
 
 
@@ -21,9 +21,8 @@ def test_lines_have_the_time_in_utc(journal: Journal) -> None:
     assert Path(journal.path).read_text() == "[SERVER] 1970-01-01 00:00:00 UTC - two\ufffdlines\n"
 
 
-def test_an_app_gone_mad_does_not_fill_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "MAX_BYTES", 1000)
-    journal = Journal(str(tmp_path / "log"), now=lambda: 0.0)
+def test_an_app_gone_mad_does_not_fill_the_storage(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "log"), now=lambda: 0.0, limit=1000)
     for number in range(5000):
         journal.program(f"line {number}")
     journal.finish_program()
@@ -32,6 +31,31 @@ def test_an_app_gone_mad_does_not_fill_the_storage(tmp_path: Path, monkeypatch: 
     assert text.startswith("line 0\n")
     assert text.endswith("line 4999\n")
     assert "lines left out" in text
+
+
+@needs_root
+def test_the_log_leaves_the_machine_s_disk_its_last_bytes_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "work", "1m"):
+        log = tmp_path / "work" / "log"
+        journal = Journal(str(log), now=lambda: 0.0, reserve=10**9)
+        journal.program("one")
+        (tmp_path / "work" / "others").write_bytes(bytes(1_036_000))
+        journal._space.look_again()
+        for number in range(50):
+            journal.program(f"lost {number}")
+        fill(tmp_path / "work" / "rest")
+        journal.server("x" * 5000)
+        (tmp_path / "work" / "others").unlink()
+        journal._space.look_again()
+        journal.program("two")
+        lines = [line for line in log.read_text().splitlines() if not line.endswith("xxx")]
+        assert [line.partition(" - ")[2] or line for line in lines] == [
+            "one",
+            "this machine's disk is nearly full: lines of the app are left out of the log until there is room",
+            "50 lines of the app are left out here: this machine's disk was nearly full",
+            "two",
+        ]
+        assert log.read_text().count("x" * 5000) == 1
 
 
 def test_a_closed_log_takes_no_lines_and_no_harm(journal: Journal) -> None:

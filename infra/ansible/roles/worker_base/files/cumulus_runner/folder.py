@@ -11,14 +11,12 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Callable
 
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 
-RESULT_LIMIT_S = 600.0
-RESULT_RETRY_S = 5.0
 CHUNK = 1024 * 1024
 
 
@@ -55,7 +53,7 @@ class JobFolder:
             raise AlreadyStarted(f"attempt {attempt} was started before") from None
         except OSError as problem:
             raise RunnerError(f"the job's folder cannot be written: {problem.strerror}: {self.path}") from None
-        with os.fdopen(handle, "w") as file:
+        with suppress(OSError), os.fdopen(handle, "w") as file:  # the name is what counts, and a full storage takes no more
             file.write(f"{worker} {time.time():.3f}\n")
 
     def release(self, attempt: int) -> None:
@@ -69,8 +67,20 @@ class JobFolder:
         self._write("host", socket.gethostname() + "\n")
 
     def beat(self, now: float) -> None:
-        """Say that the runner is alive; the file's time is the storage's own."""
-        self._write("alive", f"{now:.0f}\n")
+        """Say that the runner is alive; the file's time is the storage's own. Needs no room once the file is there."""
+        try:
+            os.utime(self.private("alive"))
+        except FileNotFoundError:
+            self._write("alive", f"{now:.0f}\n")
+
+    def show_waiting(self, what: str, *, waits: bool) -> None:
+        """Let the controller see that something waits for room in the storage, or no longer does."""
+        path = self.private(f"full.{what}")
+        with suppress(OSError):
+            if waits:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            else:
+                os.unlink(path)
 
     def must_stop(self) -> bool:
         """Whether the controller asks the job to end."""
@@ -89,24 +99,37 @@ class JobFolder:
             with suppress(OSError):
                 os.unlink(f"{name}.part")
 
-    def conclude(self, result: Result, report: str) -> None:
-        """Write the report, then the result, on disk when this returns; tries for ten minutes if the storage is full or away."""
-        deadline = time.monotonic() + RESULT_LIMIT_S
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                return self._conclude(json.dumps(asdict(result)) + "\n", report)
-            time.sleep(RESULT_RETRY_S)
-            with suppress(OSError):
-                self.beat(time.time())
+    def conclude(self, result: Result, report: str, wait: Callable[[OSError], bool]) -> None:
+        """Write the report, then the result, on disk when this returns.
 
-    def _conclude(self, result: str, report: str) -> None:
-        for name, text in (("report", report), ("result", result)):
+        ``wait`` is called where the storage is full or away, and says whether to try again; at last the result alone is tried.
+        """
+        text = json.dumps(asdict(result)) + "\n"
+        while problem := self._not_concluded(report=report, result=text):
+            if not wait(problem):
+                self._not_concluded(result=text)
+                return
+
+    def _not_concluded(self, **texts: str) -> OSError | None:
+        try:
+            self._write_synced(texts)
+        except OSError as problem:
+            return problem
+        return None
+
+    def _write_synced(self, texts: dict[str, str]) -> None:
+        for name, text in texts.items():
             beside = self.private(f"{name}.new")
-            with open(beside, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(beside, self.private(name))
+            try:
+                with open(beside, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(beside, self.private(name))
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(beside)
+                raise
         sync_folder(self.path)
 
     def _write(self, name: str, text: str) -> None:

@@ -23,6 +23,7 @@ from cumulus_runner.orders import Places, Plan, read_plan
 from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
 from cumulus_runner.report import Report
 from cumulus_runner.results import Results
+from cumulus_runner.room import Room
 
 QUOTED_LINES = 3
 STOPPED = "stopped"  # the stage of a run that had to end: the controller may try it again, and knows whether it wanted that
@@ -65,8 +66,9 @@ class Job:
         self._report = Report(plan.attempt)
         self._started = now()
         lease = Lease(places.job, plan.lease_s, places.lease)
-        self._link = StorageLink(self._folder, places.log, lease, self._stop.make, now)
-        self._journal = Journal(places.log, self._link.tell, now)
+        self._room = Room(self._folder, plan.reserve, plan.results_wait_s, self._stop, self._say)
+        self._link = StorageLink(self._folder, places.log, lease, self._room, self._stop.make, now)
+        self._journal = Journal(places.log, self._link.tell, now, plan.log_limit, plan.reserve)
         self._meter = Meter(self._journal, now)
         self._kills = memory_kills()
 
@@ -88,8 +90,13 @@ class Job:
                 result.stage, result.exit_code, f"{result.message} (the log is not complete: no room in the storage)".strip()
             )
         self._journal.close()
-        self._folder.conclude(result, self._report.to_text())
+        begin = time.monotonic()
+        self._folder.conclude(result, self._report.to_text(), lambda problem: self._link.await_storage(problem, begin))
+        self._room.close()
         return result
+
+    def _say(self, text: str) -> None:
+        self._journal.server(text)
 
     def _stages(self) -> Result:
         stage = "input"
@@ -141,8 +148,10 @@ class Job:
             stage, broken = "app", str(failure)
         message = "; ".join(part for part in (self._explain(code, seen), broken) if part)
         try:
-            stored = Results(self._places, self._journal, self._stop).store()
+            stored = Results(self._places, self._journal, self._stop, self._room).store()
             self._journal.server(f"stored {stored.files} result files, {stored.size} bytes")
+            self._report.results = stored.entries
+            stored.require_all()
         except StageFailed as failure:
             stage, message = ("results" if code == 0 else stage), f"{message}; {failure}" if message else str(failure)
         except Stopped as stopped:

@@ -5,6 +5,7 @@ A thread of its own, since the storage may hang for minutes and the app must not
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -12,26 +13,32 @@ from typing import Callable
 
 from cumulus_runner.folder import JobFolder, is_full
 from cumulus_runner.lease import Lease
+from cumulus_runner.room import Room
 
 PAUSES_S = (0.02, 0.2)  # between two copies of a growing log: its first lines are waited for, an endless one is not
 LOOK_S = 1.0
 HEARTBEAT_S = 15.0
 CHUNK = 1024 * 1024
-LAST_COPY_LIMIT_S = 600.0
-FULL_LIMIT_S = 30.0
+AWAY_LIMIT_S = 600.0  # a storage that does not answer at the end, and one that does not even take the result
+FULL_LIMIT_S = 30.0  # the log's end, where no longer wait is allowed
+STOPPED_LIMIT_S = 3.0
+RETRY_S = 1.0
 
 
 class StorageLink(threading.Thread):
     """Copies the log at ``log`` into the folder, from the end of what an earlier attempt left there.
 
-    ``stop`` is called once, with the reason where it is not the controller's wish.
+    ``stop`` is called once, with the reason where it is not the controller's wish. ``room``: the storage's, for the log.
     """
 
-    def __init__(self, folder: JobFolder, log: str, lease: Lease, stop: Callable[[str], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: JobFolder, log: str, lease: Lease, room: Room, stop: Callable[[str], None], now: Callable[[], float]
+    ) -> None:
         super().__init__(name="storage", daemon=True)
         self._folder = folder
         self._log = log
         self._lease = lease
+        self._room = room
         self._ask: Callable[[str], None] | None = stop  # Thread has a _stop of its own
         self._now = now
         self._news = threading.Event()
@@ -98,14 +105,33 @@ class StorageLink(threading.Thread):
             self._ask("the machine's lease is over: the controller has not been heard of for too long")
             self._ask = None
 
+    def await_storage(self, problem: OSError, since: float, full_limit_s: float = AWAY_LIMIT_S) -> bool:
+        """Wait a moment for a storage that does not take what the run leaves; False once it has been waited for long enough.
+
+        ``since``: when that began, by the monotonic clock. Heartbeats and the controller's wishes pass meanwhile.
+        """
+        limit_s = AWAY_LIMIT_S
+        if is_full(problem):
+            limit_s = full_limit_s if self._room.left_s() <= 0 else float("inf")
+        if time.monotonic() - since > (STOPPED_LIMIT_S if self._room.is_stopped else limit_s):
+            return False
+        time.sleep(RETRY_S)
+        self._room.look_again()
+        self._try(self._introduce, self._beat, self._look)
+        self._check_lease()
+        return True
+
     def _copy(self) -> None:
-        """Bring the copy up to date. Closed each time, which is what sends it over NFS."""
+        self._copy_while(self._room.is_for_log)
+
+    def _copy_while(self, has_room: Callable[[int], bool]) -> None:
+        """Bring the copy up to date, as far as there is room. Closed each time, which is what sends it over NFS."""
         if os.path.getsize(self._log) == self._copied:
             return
         copied = self._copied
         with open(self._log, "rb", buffering=0) as source, open(self._folder.private("log"), "r+b", opener=_create) as target:
             start = self._beginning(target.fileno())
-            while chunk := os.pread(source.fileno(), CHUNK, copied):
+            while (chunk := os.pread(source.fileno(), CHUNK, copied)) and has_room(len(chunk)):
                 copied += os.pwrite(target.fileno(), chunk, start + copied)
         self._copied = copied  # whether there was room for it, NFS says when the file is closed
 
@@ -120,13 +146,16 @@ class StorageLink(threading.Thread):
 
     def _copy_rest(self) -> None:
         begin = time.monotonic()
-        while failure := self._try(self._copy):
-            limit_s = FULL_LIMIT_S if is_full(failure) else LAST_COPY_LIMIT_S
-            if time.monotonic() - begin > limit_s:
+        while failure := self._try(self._copy_end):
+            if not self.await_storage(failure, begin, FULL_LIMIT_S):
                 return
-            time.sleep(1)
-            self._try(self._beat)
-        self.complete = True
+        self._room.over()
+        self.complete = self._try(self._copy_end) is None  # that it is over is a line of the log, too
+
+    def _copy_end(self) -> None:
+        self._copy_while(self._room.fits)
+        if self._copied < os.path.getsize(self._log):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _create(path: str, flags: int) -> int:

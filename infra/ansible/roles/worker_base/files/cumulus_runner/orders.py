@@ -9,6 +9,8 @@ from typing import Any
 
 from cumulus_runner.errors import RunnerError
 
+LOG_LIMIT = 512 * 1024 * 1024  # bytes
+
 
 @dataclass(frozen=True)
 class Input:
@@ -30,7 +32,9 @@ class Input:
 class Plan:
     """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file.
 
-    ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit.
+    ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit. ``results_wait_s``: how long
+    its end waits for room in a full storage. ``log_limit``: bytes of the app's lines in the log. ``reserve``: bytes of a disk
+    that a growing log leaves free, or a hundredth of it if that is less.
     """
 
     job_id: int
@@ -42,6 +46,9 @@ class Plan:
     end_tag: str | None
     end_tag_location: str | None
     lease_s: float = 0.0
+    results_wait_s: float = 0.0
+    log_limit: int = LOG_LIMIT
+    reserve: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,9 @@ def _plan(values: dict[str, Any]) -> Plan:
         end_tag=values.get("end_tag") or None,
         end_tag_location=values.get("end_tag_location") or None,
         lease_s=max(0.0, float(values.get("lease_s", 0.0))),
+        results_wait_s=max(0.0, float(values.get("results_wait_s", 0.0))),
+        log_limit=max(0, int(values.get("log_limit", LOG_LIMIT))),
+        reserve=max(0, int(values.get("reserve", 0))),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 VERSION = 1
 MAX_WARNINGS = 200
 MAX_WARNING = 1000  # characters
+MAX_TEXT = 48_000_000  # characters; the controller reads no larger file
 
 
 @dataclass
@@ -45,6 +46,10 @@ class Report:
                 self.warnings.append(text)
 
     def to_text(self) -> str:
-        """The file's content."""
+        """The file's content; without the list of results where that is longer than the controller reads."""
         with self._lock:
-            return json.dumps(asdict(self), indent=1) + "\n"
+            text = json.dumps(asdict(self), indent=1) + "\n"
+            if len(text) <= MAX_TEXT:
+                return text
+            rest = {**asdict(self), "results": [], "results_left_out": len(self.results)}
+            return json.dumps(rest, indent=1) + "\n"

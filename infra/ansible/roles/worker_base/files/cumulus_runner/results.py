@@ -1,165 +1,360 @@
 """The way back: everything that the app left in output/ is copied into the job's folder, flushed there and compared.
 
+It is gathered in a folder of our own beside ``output/``, which takes its place when all is there: nobody sees a half of it, and
+no name of ours hangs on a result's own. What cannot be stored is told by name and keeps nothing else from being stored.
+
 Only files and folders are taken, and links to files within the work folder: what a link elsewhere shows is not the app's result.
 Nothing of the app runs any more when this begins.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
-import zlib
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Callable, TypeVar, cast
 
+from cumulus_runner import names
+from cumulus_runner.copying import copy, make_folder, open_result
 from cumulus_runner.errors import StageFailed, Stopped
 from cumulus_runner.folder import is_full, sync_folder
 from cumulus_runner.journal import Journal
 from cumulus_runner.orders import Places
 from cumulus_runner.programs import StopRequest
+from cumulus_runner.room import Room
 
-CHUNK = 1024 * 1024
-READ_BACK = 64 * CHUNK  # larger files are compared by their size only
-PART = ".cumulus.part"
+HELPERS = 3  # threads beside the first: each file costs the storage a few answers, which are awaited at once
+FEW = 8  # files for which no helpers are called
+TOLD = 20  # names in one message
+TOLD_LETTERS = 200  # of each
+GATHERED = ".cumulus.results"
+FULL = "the storage is full"
+T = TypeVar("T")
 
 
 @dataclass
 class Stored:
-    """What was copied."""
+    """What was copied, and what was not. ``missing``: names and why; ``entries``: as they stand in the run's report."""
 
     files: int = 0
     size: int = 0
     skipped: list[str] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def require_all(self) -> None:
+        """Raises StageFailed where a result is not in the storage, with what the job's owner has to know."""
+        which = _listed([f"{shown(name)} ({reason})" for name, reason in self.missing])
+        if self.missing and not self.files:
+            raise StageFailed(f"no result could be stored: {which}")
+        if self.missing:
+            count = len(self.missing)
+            raise StageFailed(f"{count} of the results could not be stored: {which}; the others are there ({self.files})")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file: its path in the app's output, the folder that it goes to in the storage's, and its name there."""
+
+    source: str
+    folder: str
+    name: str
+
+
+class NoRoom(OSError):
+    """A file that is larger than what is free."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Taken:
+    """An iterator that several threads take from. ``broken``: the exception at which it ended."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+        self.broken: Exception | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        with self._lock:
+            try:
+                return next(self._items)
+            except StopIteration:
+                raise
+            except Exception as problem:  # noqa: BLE001 - passed on to who waits for the end
+                self.broken = problem
+                raise StopIteration from None
 
 
 class Results:
     """Copies one job's results."""
 
-    def __init__(self, places: Places, journal: Journal, stop: StopRequest) -> None:
+    def __init__(self, places: Places, journal: Journal, stop: StopRequest, room: Room) -> None:
         self._source = places.output
         self._inside = os.path.realpath(places.work) + os.sep
         self._target = os.path.join(places.job, "output")
+        self._gathered = os.path.join(places.job, GATHERED)
         self._journal = journal
         self._stop = stop
+        self._room = room
+        self._lock = threading.Lock()
+        self._stored = Stored()
+        self._folders: list[str] = []
+        self._renamed: dict[str, str] = {}
+        self._list = names.LIST
+        self._late: list[Item] = []  # there was no room for them yet
+        self._failed: list[tuple[Item, str]] = []
+        self._tried = False  # whether there seemed to be room
 
     def store(self) -> Stored:
-        """Copy all; on disk when this returns. Raises StageFailed naming the file, Stopped."""
-        stored = Stored()
+        """Copy all that can be copied; on disk and in its place when this returns. Raises StageFailed, Stopped."""
         try:
-            self._forget_earlier()
-            for folder, names in self._folders():
-                self._store_folder(folder, names, stored)
+            self._with_room(self._forget_earlier)
+            self._gather()
+            self._with_room(self._publish)
         except OSError as problem:
-            raise StageFailed(f"results could not be stored: {_why(problem)}: {problem.filename or self._target}") from None
-        if stored.skipped:
-            self._journal.server(f"not stored, since they are no files of this job: {', '.join(stored.skipped[:20])}")
-        return stored
+            raise StageFailed(f"the results could not be stored: {why(problem)}: {problem.filename or self._target}") from None
+        finally:
+            shutil.rmtree(self._gathered, ignore_errors=True)  # on a full storage its room is needed to say so
+        self._stored.entries.sort(key=lambda entry: str(entry["path"]))
+        if self._stored.skipped:
+            skipped = _listed([shown(name) for name in sorted(self._stored.skipped)])
+            self._journal.server(f"not stored, since they are no files of this job: {skipped}")
+        if self._renamed:
+            self._journal.server(f"results that have another name in the storage: {len(self._renamed)}; {self._list} lists them")
+        return self._stored
+
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """Do it, where need be when there is room. Raises OSError, StageFailed, Stopped."""
+        done, problem = _attempt(work)
+        while problem:
+            if not is_full(problem) or not self._room.wait(tried=True):
+                raise problem
+            done, problem = _attempt(work)
+        return cast("T", done)
 
     def _forget_earlier(self) -> None:
         """What an attempt that broke off here has left is not this one's result. Raises StageFailed, OSError."""
-        if os.path.islink(self._target):  # all that it leads to would be removed
-            raise StageFailed("results could not be stored: the job's output folder is a link")
-        os.makedirs(self._target, exist_ok=True)
-        for entry in os.scandir(self._target):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
+        for folder in (self._target, self._gathered):
+            if os.path.islink(folder):  # all that it leads to would be removed
+                raise StageFailed(f"the results could not be stored: {folder} is a link")
+            _clear(folder)
+        found = os.stat(self._target)
+        os.chmod(self._gathered, stat.S_IMODE(found.st_mode))
+        with suppress(OSError):  # whose folder it was may clean it up later
+            os.chown(self._gathered, found.st_uid, found.st_gid)
+
+    def _gather(self) -> None:
+        """Copy all, once more what failed, and wait for room where there is none. Raises Stopped."""
+        self._copy_all(self._items())
+        failed, self._failed = self._failed, []
+        self._copy_all(iter([item for item, _ in failed]))
+        self._await_room()
+        self._stored.missing += [(item.source, reason) for item, reason in self._failed]
+        if self._renamed:
+            self._store_list()
+        for folder in self._folders:
+            self._sync(folder)
+
+    def _await_room(self) -> None:
+        while self._late:
+            if not self._room.wait(tried=self._tried):
+                self._failed += [(item, FULL) for item in self._late]
+                return
+            late, self._late, self._tried = self._late, [], False
+            self._copy_all(iter(late))
+        self._room.over()
+
+    def _sync(self, folder: str) -> None:
+        try:
+            sync_folder(os.path.join(self._gathered, folder))
+        except OSError as problem:
+            self._stored.missing.append((f"{folder}/", why(problem)))
+
+    def _publish(self) -> None:
+        """Put what was gathered in the place of ``output/``."""
+        try:
+            os.rename(self._gathered, self._target)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _clear(self._target)  # somebody has put something there meanwhile
+            os.rename(self._gathered, self._target)
+        sync_folder(os.path.dirname(self._target))
+
+    def _items(self) -> Iterator[Item]:
+        """All files of the app's output; their folders are made on the way."""
+        folders = [("", "")]
+        while folders:
+            source, target = folders.pop()
+            try:
+                entries = self._entries(source)
+                target = self._make_folder(source, target)
+            except OSError as problem:
+                self._stored.missing.append((f"{source}/" if source else "the output folder", why(problem)))
+                continue
+            inner = []
+            for (name, is_folder), kept in zip(entries, self._kept_names(source, target, [name for name, _ in entries])):
+                if is_folder:
+                    inner.append((os.path.join(source, name), os.path.join(target, kept)))
+                else:
+                    yield Item(os.path.join(source, name), target, kept)
+            folders += reversed(inner)
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """The names in a folder, and whether each is a folder."""
+        with os.scandir(os.path.join(self._source, folder)) as found:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+
+    def _kept_names(self, source: str, target: str, found: list[str]) -> Iterator[str]:
+        """What each is called in the storage; the list of those whose name changes gets a name that none has."""
+        taken = set(found)
+        if not source:
+            self._list = names.free(self._list, taken)
+            taken.add(self._list)
+        for name in found:
+            kept = name if names.is_plain(name) else names.plain(name, taken)
+            if kept != name:
+                taken.add(kept)
+                self._note_renamed(os.path.join(target, kept), os.path.join(source, name))
+            yield kept
+
+    def _note_renamed(self, new: str, old: str) -> None:
+        with self._lock:
+            self._renamed[new] = old
+
+    def _make_folder(self, source: str, folder: str) -> str:
+        """Make a folder in the storage; returns its path there, under another name where need be. Raises OSError, Stopped."""
+        if folder:
+            above, name = os.path.split(folder)
+            kept = self._with_room(lambda: make_folder(os.path.join(self._gathered, above), name))
+            folder = os.path.join(above, kept)
+            if kept != name:
+                self._note_renamed(folder, source)
+        self._folders.append(folder)
+        return folder
+
+    def _copy_all(self, items: Iterator[Item]) -> None:
+        """Copy them, by several threads where there are many. Raises Stopped."""
+        taken = Taken(items)
+        self._copy_some(islice(taken, FEW))
+        following = next(taken, None)
+        if following is not None:
+            helpers = [threading.Thread(target=self._copy_some, args=(taken,), daemon=True) for _ in range(HELPERS)]
+            for helper in helpers:
+                helper.start()
+            self._copy_some(iter([following]))
+            self._copy_some(taken)
+            for helper in helpers:
+                helper.join()
+        if taken.broken:
+            raise taken.broken
+        if self._stop.made:
+            raise Stopped
+
+    def _copy_some(self, items: Iterator[Item]) -> None:
+        for item in items:
+            try:
+                self._copy(item)
+            except Stopped:
+                return
+            except Exception as problem:  # noqa: BLE001 - whatever it is, it costs this file only, and is told
+                self._note_failed(item, problem)
+            if self._stop.made:
+                return
+
+    def _note_failed(self, item: Item, problem: Exception) -> None:
+        with self._lock:
+            if isinstance(problem, OSError) and is_full(problem):
+                self._tried |= not isinstance(problem, NoRoom)
+                self._late.append(item)
             else:
-                os.unlink(entry.path)
+                self._failed.append((item, why(problem)))
 
-    def _folders(self) -> Iterator[tuple[str, list[str]]]:
-        """All folders below output/ with what they hold beside folders, relative."""
-        for folder, inner, names in os.walk(self._source, onerror=_raise):
-            inner.sort()
-            links = [name for name in inner if os.path.islink(os.path.join(folder, name))]
-            inside = os.path.relpath(folder, self._source)
-            yield "" if inside == "." else inside, sorted([*names, *links])
-
-    def _store_folder(self, folder: str, names: list[str], stored: Stored) -> None:
-        target = os.path.join(self._target, folder)
-        os.makedirs(target, exist_ok=True)
-        for name in names:
-            self._store_file(os.path.join(folder, name), stored)
-        sync_folder(target)
-
-    def _store_file(self, name: str, stored: Stored) -> None:
-        source = self._open(os.path.join(self._source, name))
+    def _copy(self, item: Item) -> None:
+        source = open_result(os.path.join(self._source, item.source), self._inside)
         if source is None:
-            stored.skipped.append(name)
+            with self._lock:
+                self._stored.skipped.append(item.source)
+                self._renamed.pop(os.path.join(item.folder, item.name), None)
             return
         try:
-            stored.size += self._copy(source, os.path.join(self._target, name))
-            stored.files += 1
-        except OSError as problem:
-            raise StageFailed(f"result {name} could not be stored: {_why(problem)}") from None
+            self._copy_open(source, item)
         finally:
             os.close(source)
 
-    def _open(self, path: str) -> int | None:
-        """The file, or what a link within the work folder leads to; None for anything else."""
-        real = os.path.realpath(path)
-        if not real.startswith(self._inside):
-            return None
+    def _copy_open(self, source: int, item: Item) -> None:
+        """Copy an open file; flushed and compared when this returns. Raises OSError, StageFailed, Stopped."""
+        size = os.fstat(source).st_size
+        if not self._room.fits(size):
+            raise NoRoom
         try:
-            handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            copied = copy(source, os.path.join(self._gathered, item.folder), item.name, self._stop)
         except OSError:
-            if os.path.islink(path) or not os.path.isfile(path):
-                return None
+            self._room.look_again()
             raise
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return handle
-        os.close(handle)
-        return None
+        path = os.path.join(item.folder, copied.name)
+        with self._lock:
+            self._stored.files += 1
+            self._stored.size += copied.size
+            self._stored.entries.append({"path": path, "size": copied.size, "sha256": copied.sha256})
+        if copied.name != item.name:
+            self._note_renamed(path, item.source)
 
-    def _copy(self, source: int, target: str) -> int:
-        """Copy an open file, beside and renamed; returns its size."""
-        part = target + PART
+    def _store_list(self) -> None:
+        """Say in a file beside them what the renamed results were called."""
+        source = os.memfd_create("renamed")
         try:
-            with open(part, "wb", buffering=0) as file:
-                size, checksum = self._pour(source, file.fileno())
-                os.fsync(file.fileno())
-            _compare(part, target, size, checksum)
-            os.rename(part, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)  # on a full storage its room is needed to say so
-            raise
-        return size
-
-    def _pour(self, source: int, target: int) -> tuple[int, int]:
-        size = checksum = 0
-        while chunk := os.read(source, CHUNK):
-            if self._stop.made:
-                raise Stopped
-            checksum = zlib.crc32(chunk, checksum)
-            size += len(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(target, view) :]
-        return size, checksum
+            with open(source, "wb", closefd=False) as file:
+                file.write(names.listing(self._renamed))
+            self._with_room(lambda: self._copy_open(source, Item(self._list, "", self._list)))
+        except (OSError, StageFailed) as problem:
+            self._stored.missing.append((self._list, why(problem)))
+        finally:
+            os.close(source)
 
 
-def _compare(part: str, target: str, size: int, checksum: int) -> None:
-    """Read back what the storage has now, not what this machine remembers of it. Raises StageFailed."""
-    handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+def _attempt(work: Callable[[], T]) -> tuple[T | None, OSError | None]:
     try:
-        same = os.fstat(handle).st_size == size
-        if same and size <= READ_BACK:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-            found = 0
-            while chunk := os.read(handle, CHUNK):
-                found = zlib.crc32(chunk, found)
-            same = found == checksum
-    finally:
-        os.close(handle)
-    if not same:
-        raise StageFailed(f"result {os.path.basename(target)} is not the same in the storage as on the machine")
+        return work(), None
+    except OSError as problem:
+        return None, problem
 
 
-def _why(problem: OSError) -> str:
-    return "the storage is full" if is_full(problem) else problem.strerror or str(problem)
+def shown(name: str) -> str:
+    """A result's name in a message."""
+    text = names.quoted(name)
+    return text if len(text) <= TOLD_LETTERS else f"{text[:TOLD_LETTERS]}…"
 
 
-def _raise(problem: OSError) -> None:
-    raise problem
+def why(problem: Exception) -> str:
+    """Why a file could not be stored."""
+    if isinstance(problem, OSError):
+        return FULL if is_full(problem) else problem.strerror or str(problem)
+    return str(problem) if isinstance(problem, StageFailed) else f"fault in the runner: {type(problem).__name__}: {problem}"
+
+
+def _listed(found: list[str]) -> str:
+    return ", ".join(found[:TOLD]) + (f" and {len(found) - TOLD} more" if len(found) > TOLD else "")
+
+
+def _clear(folder: str) -> None:
+    """An empty folder, whatever was in it."""
+    os.makedirs(folder, exist_ok=True)
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
