@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table
@@ -29,6 +29,7 @@ PHASES = {
 }
 FINAL = frozenset({"DONE", "FAILED", "CANCELLED"})
 LOOK_S = 0.25
+NEAR = 3  # lines among which one that was shown before is looked for
 
 
 @dataclass
@@ -65,17 +66,24 @@ class Following:
 class Log:
     """Which lines of a log were shown."""
 
-    shown: int = 0
+    shown: list[str] = field(default_factory=list)
 
     def new(self, text: str, *, ended: bool) -> Iterator[str]:
-        """The lines that were not yet; the last one only when it is whole, or nothing can be added. A log may begin anew."""
+        """The lines that were not yet; the last one only when it is whole, or nothing can be added.
+
+        The controller adds lines between those of the machine, and takes one back that is no longer so. A log may begin anew.
+        """
         lines = text.split("\n")
         if not ended or not lines[-1]:
             lines = lines[:-1]
-        if len(lines) < self.shown:
-            self.shown = 0
-        yield from lines[self.shown :]
-        self.shown = len(lines)
+        known = 0
+        for line in lines:
+            near = self.shown[known : known + NEAR]
+            if line in near:
+                known += near.index(line) + 1
+            else:
+                yield line
+        self.shown = lines
 
 
 def show_log_line(progress: Progress, line: str) -> None:

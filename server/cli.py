@@ -16,7 +16,7 @@ from server import app as parts
 from server.catalog.apps import Catalog
 from server.commands import machines, queue
 from server.commands.apps import apps
-from server.commands.connection import client, follow
+from server.commands.connection import client, follow, print_log
 from server.commands.console import (
     JOB,
     PATIENCE_S,
@@ -152,11 +152,11 @@ def show(job_id: int, as_json: bool) -> None:
 @click.argument("job_id", type=JOB)
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
 def logs(job_id: int, is_followed: bool) -> None:
-    """Print a job's log."""
+    """Print all of a job's log, from its submission on."""
     settings = open_rows()
     job = find_job(job_id)
     if not is_followed:
-        click.echo(Storage(settings.storage).folder(job.folder).log(), nl=False)
+        print_log(settings, job)
     elif not follow(settings, job_id):
         sys.exit(ExitCode.JOB_FAILED)
 

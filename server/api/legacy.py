@@ -6,10 +6,9 @@ The client shows nothing of an HTTP error, so what there is to say is said with 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 import structlog
@@ -25,6 +24,7 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.client import REFUSED
 from server.errors import CumulusError, InvalidInput
+from server.jobs.phases import last_word, remarks
 from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number, parse_settings
@@ -93,6 +93,7 @@ class Legacy:
             ("/delete/<owner>/<job_id>", self.delete),
             ("/getresults/<owner>/<job_id>/<path:path>", self.getresults),
             ("/getfile/<owner>/<path:path>", self.getfile),
+            ("/log/<owner>/<job_id>", self.log),
         )
         post = {START: self.start, "/search": self.search, "/getfilecontent": self.getfilecontent, "/fail": self.fail}
         for rule, view in get:
@@ -214,6 +215,23 @@ class Legacy:
         """One shared file, streamed. Raises as :meth:`getresults`."""
         return _download(inside(self._storage.data, path))
 
+    def log(self, owner: str, job_id: str) -> Response:
+        """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
+        job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
+        found = self._logs.whole(self._jobs.folder(job).log_path, remarks(job, self._flavors.max_weight), last_word(job))
+        response = send_file(
+            cast("IO[bytes]", found),
+            mimetype="text/plain",
+            as_attachment=True,
+            download_name=f"job-{job.id}.log",
+            conditional=False,
+            etag=False,
+        )
+        response.content_length = found.size
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return _ranged(response)
+
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""
         names = _names(request.form.get("names", ""))
@@ -265,8 +283,8 @@ class Legacy:
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(self._logs.text(folder.log_path) + _last_word(full)),
-            "files": folder.outputs(),
+            "log": harmless(self._logs.text(folder.log_path, remarks(full, self._flavors.max_weight)) + last_word(full)),
+            "files": [(path, size) for path, size in folder.outputs() if _can_be_fetched(path)],
         }
 
 
@@ -318,6 +336,11 @@ def _download(file: Path) -> Response:
     response = send_file(
         file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=False
     )
+    return _ranged(response)
+
+
+def _ranged(response: Response) -> Response:
+    """An answer made from a file, or the part of it that is asked for. Raises RequestedRangeNotSatisfiable."""
     wanted = request.range
     response.headers["Accept-Ranges"] = "bytes"
     if wanted and wanted.units == "bytes" and len(wanted.ranges) == 1 and "If-Range" not in request.headers:
@@ -344,15 +367,6 @@ def _shorten(response: Response, wanted: Range) -> None:
     response.content_range = wanted.make_content_range(size)
 
 
-def _last_word(job: Job) -> str:
-    """Why a job failed or waits for another machine, as a line of its log; what follows in a message passes for no such line."""
-    if not job.message:
-        return ""
-    when = datetime.fromtimestamp(job.ended or job.state_since, UTC)
-    message = "\n ".join(job.message.splitlines())
-    return f"[SERVER] {when:%Y-%m-%d %H:%M:%S} UTC - {message}\n"
-
-
 def _settings_object(text: str) -> dict[str, Any]:
     """What the client fills its form with; it cannot bear null, which means the same as nothing there."""
     try:
@@ -360,6 +374,11 @@ def _settings_object(text: str) -> dict[str, Any]:
     except InvalidInput:
         return {}
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _can_be_fetched(path: str) -> bool:
+    """Whether a result can be asked for. The runner stores no others, as earlier versions did; `cumulus get` copies all."""
+    return not any(ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 or 0xD800 <= ord(letter) < 0xE000 for letter in path)
 
 
 def _seconds(time: float | None) -> int | None:

@@ -1,5 +1,6 @@
 """The controller that runs on this installation, and a job's log while it runs."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,20 +10,24 @@ from functools import partial
 
 import click
 
+from server.catalog.flavors import read_flavors
 from server.client import Client, Submitted, Unreachable
 from server.commands.console import PATIENCE_S, find_job, printable, progress_on_stderr
 from server.commands.inputs import Prepared
 from server.errors import CumulusError
 from server.installation import running_controller
+from server.jobs.phases import last_word, remarks
 from server.models import Job, open_database
 from server.progress import Counter, Step
 from server.settings import Settings
 from server.states import JobState
 from server.storage.delivery import deliver
 from server.storage.folders import Storage
+from server.storage.logs import Log
 from server.terminal import progress_on
 
 POLL_S = 0.5
+COPIED = 1024 * 1024  # bytes at once
 
 
 def client(settings: Settings) -> Client:
@@ -57,12 +62,22 @@ def follow(settings: Settings, job_id: int) -> bool:
     """Print the log as it grows until the job ends; True if it is done. Raises InvalidInput where there is no such job."""
     open_database(settings.database)
     with _watched(job_id) as (write, step):
-        for text in _growth(lambda: _noted(find_job(job_id), step), Storage(settings.storage)):
+        max_weight = read_flavors(settings.flavors).max_weight
+        for text in _growth(lambda: _noted(find_job(job_id), step), Storage(settings.storage), max_weight):
             write(text)
     job = find_job(job_id)
     if job.message:
         click.echo(job.message, err=True)
     return JobState.DONE in (job.state, job.outcome)  # of one that is archived since
+
+
+def print_log(settings: Settings, job: Job) -> None:
+    """Print all of a job's log, however long, with what happened beside its run."""
+    log = Log(Storage(settings.storage).folder(job.folder).log_path)
+    out = sys.stdout.buffer
+    with log.whole(remarks(job, read_flavors(settings.flavors).max_weight), last_word(job)) as whole:
+        shutil.copyfileobj(whole, out, COPIED)
+    out.flush()
 
 
 @contextmanager
@@ -103,14 +118,16 @@ def _noted(job: Job, step: Step) -> Job:
     return job
 
 
-def _growth(look: Callable[[], Job], storage: Storage) -> Iterator[str]:
-    """What a job's log gains until the job has ended."""
-    position = 0
+def _growth(look: Callable[[], Job], storage: Storage, max_weight: int) -> Iterator[str]:
+    """What a job's log gains until the job has ended, and what happens beside its run when it does."""
+    position, told = 0, set[str]()
     while True:
         job = look()
+        happened = [line for line in (one.line().decode() for one in remarks(job, max_weight)) if line not in told]
+        told.update(happened)
         text, position = storage.folder(job.folder).log_from(position)
-        if text:
-            yield text
+        if happened or text:
+            yield "".join(happened) + text
         elif JobState(job.state).is_final:
             return
         else:

@@ -3,17 +3,24 @@
 Owns which part of a very long log is shown, and what is remembered between two looks. Writing is the runner's matter.
 """
 
+import io
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from server.storage.logindex import Insertion, LogIndex, Remark, merged
 from server.storage.regular import open_regular
+from server.storage.spliced import Spliced
 
 LOG_HEAD_BYTES = 64 * 1024
-LOG_TAIL_BYTES = 1024 * 1024
+LOG_TAIL_BYTES = 1024 * 1024  # of which the measures take a part where something is left out
+POINTS_BYTES = 200 * 1024
 MAX_BYTES = 8 * 1024 * 1024
+CHUNK = 1024 * 1024
+MAX_SCANNED = 2 * 1024**3  # a longer log is not the runner's work
 
 
 class Stamp(NamedTuple):
@@ -44,54 +51,108 @@ def shortened(text: str) -> str:
 
 
 class Log:
-    """One log file as far as it was read: its beginning and its end. A look reads what came since the last one."""
+    """One log file as far as it was read: its beginning, its end, and where things stand between. A look reads what is new."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._known = NOTHING
-        self._head = b""
-        self._tail = b""
+        self._index = LogIndex()
+        self._head = self._tail = b""
+        self._has_ends = True
 
     @property
     def kept_bytes(self) -> int:
         """The memory that it takes, roughly."""
-        return len(self._head) + len(self._tail) + 1000
+        return len(self._head) + len(self._tail) + self._index.kept_bytes + 1000
 
-    def text(self) -> str:
-        """The log; of a very long one the beginning and the end; "" where there is none."""
-        with self._lock:
-            try:
-                with open_regular(self._path) as file:
-                    self._read(file.fileno())
-            except OSError:
-                self._forget()
-            text = self._shown()
+    def text(self, remarks: Sequence[Remark] = ()) -> str:
+        """The log with the remarks in it; of a very long one the beginning, the measures and the end; "" where there is none."""
+        with self.lock:
+            self._look()
+            text = merged(*self._shown(remarks)).decode(errors="replace")
             if "\0" in text:  # over NFS, a hole that an earlier write has yet to fill
-                self._forget()
+                self.forget_ends()
             return text
+
+    def whole(self, remarks: Sequence[Remark] = (), end: str = "") -> Spliced:
+        """All of the log, with the remarks in it and a text at its end, as a file to read from; empty where there is none."""
+        with self.lock:
+            self._look()
+            file, size = self._open()
+            added = self._index.place(remarks, size)
+            return Spliced(file, size, [*added, (size, end.encode(errors="replace"))])
+
+    def _open(self) -> tuple[BinaryIO, int]:
+        """The file, and how much of it is known."""
+        try:
+            file = open_regular(self._path)
+        except OSError:
+            return io.BytesIO(), 0
+        return file, min(self._known.size, os.fstat(file.fileno()).st_size)
+
+    def forget_ends(self) -> None:
+        """Keep only what costs most to be read again."""
+        self._head = self._tail = b""
+        self._has_ends = False
+
+    def _look(self) -> None:
+        try:
+            with open_regular(self._path) as file:
+                self._read(file.fileno())
+        except OSError:
+            self._forget()
 
     def _read(self, handle: int) -> None:
         found = _stamp(os.fstat(handle))
+        if found != self._known and (found.inode != self._known.inode or found.size <= self._known.size):
+            self._forget()  # another file, or written over
+        if not self._has_ends:
+            self._read_ends(handle, min(self._known.size, found.size))
         if found == self._known:
             return
-        if found.inode != self._known.inode or found.size <= self._known.size:  # another file, or written over
-            self._forget()
-        if len(self._head) < LOG_HEAD_BYTES:
-            self._head += os.pread(handle, min(found.size, LOG_HEAD_BYTES) - len(self._head), len(self._head))
-        begin = max(self._known.size, LOG_HEAD_BYTES, found.size - LOG_TAIL_BYTES)
-        if begin < found.size:
-            self._tail = (self._tail + os.pread(handle, found.size - begin, begin))[-LOG_TAIL_BYTES:]
-        self._known = found
+        position = self._known.size
+        if found.size - position > MAX_SCANNED:
+            self._take(os.pread(handle, LOG_HEAD_BYTES, position))
+            position = found.size - MAX_SCANNED
+            self._index.skip_to(position)
+        while position < found.size and (data := os.pread(handle, min(CHUNK, found.size - position), position)):
+            self._take(data)
+            position += len(data)
+        self._known = Stamp(found.inode, position, found.changed)
 
-    def _shown(self) -> str:
-        between = self._known.size - LOG_HEAD_BYTES - LOG_TAIL_BYTES
-        left_out = f"\n[SERVER] … {between} bytes left out …\n".encode() if between > 0 else b""
-        return (self._head + left_out + self._tail).decode(errors="replace")
+    def _take(self, data: bytes) -> None:
+        missing = LOG_HEAD_BYTES - len(self._head)
+        self._head += data[:missing]
+        self._tail = (self._tail + data[missing:])[-LOG_TAIL_BYTES:]
+        self._index.feed(data)
+
+    def _read_ends(self, handle: int, size: int) -> None:
+        self._head = os.pread(handle, min(size, LOG_HEAD_BYTES), 0)
+        begin = max(LOG_HEAD_BYTES, size - LOG_TAIL_BYTES)
+        self._tail = os.pread(handle, size - begin, begin) if begin < size else b""
+        self._has_ends = True
+
+    def _shown(self, remarks: Sequence[Remark]) -> tuple[list[Insertion], list[Insertion]]:
+        """What is shown of the file, and what is inserted into it."""
+        size = self._known.size
+        placed = self._index.place(remarks, size)
+        if size <= LOG_HEAD_BYTES + LOG_TAIL_BYTES:
+            return [(0, self._head + self._tail)], placed
+        head, tail = _ended(self._head), _begun(self._tail[POINTS_BYTES:])
+        begin = size - len(tail)
+        points = self._index.points(len(head), begin)
+        between = begin - len(head) - sum(len(line) for _, line in points)
+        left_out = f"[SERVER] … {between} bytes left out: `cumulus logs` prints all …\n".encode()
+        if not head.endswith(b"\n"):
+            left_out = b"\n" + left_out
+        return [(0, head), *points, (begin, tail)], sorted([(len(head), left_out), *placed], key=lambda one: one[0])
 
     def _forget(self) -> None:
         self._known = NOTHING
+        self._index = LogIndex()
         self._head = self._tail = b""
+        self._has_ends = True
 
 
 class Logs:
@@ -102,16 +163,58 @@ class Logs:
         self._lock = threading.Lock()
         self._logs: OrderedDict[Path, Log] = OrderedDict()
 
-    def text(self, path: Path) -> str:
+    def text(self, path: Path, remarks: Sequence[Remark] = ()) -> str:
         """:meth:`Log.text` of the log at ``path``."""
+        log = self._log(path)
+        text = log.text(remarks)
+        self._make_room(log)
+        return text
+
+    def whole(self, path: Path, remarks: Sequence[Remark] = (), end: str = "") -> Spliced:
+        """:meth:`Log.whole` of the log at ``path``."""
+        log = self._log(path)
+        whole = log.whole(remarks, end)
+        self._make_room(log)
+        return whole
+
+    def _log(self, path: Path) -> Log:
         with self._lock:
             log = self._logs.setdefault(path, Log(path))
             self._logs.move_to_end(path)
-        text = log.text()
+            return log
+
+    def _make_room(self, latest: Log) -> None:
+        """Forget the ends of the oldest first: what stands between them takes longest to be read."""
         with self._lock:
-            while len(self._logs) > 1 and sum(log.kept_bytes for log in self._logs.values()) > self._max_bytes:
-                self._logs.popitem(last=False)
-        return text
+            kept = {path: log.kept_bytes for path, log in self._logs.items()}
+            size = sum(kept.values())
+            for forget in (self._forget_ends, self._logs.pop):
+                for path in list(self._logs):
+                    if size <= self._max_bytes or self._logs[path] is latest:
+                        break
+                    forget(path)
+                    size -= kept[path] - (left := self._logs[path].kept_bytes if path in self._logs else 0)
+                    kept[path] = left
+
+    def _forget_ends(self, path: Path) -> None:
+        log = self._logs[path]
+        if log.lock.acquire(blocking=False):  # who is read now is not the oldest for long
+            try:
+                log.forget_ends()
+            finally:
+                log.lock.release()
+
+
+def _ended(head: bytes) -> bytes:
+    """Cut at the end of a line, unless that line takes up nearly all."""
+    end = head.rfind(b"\n") + 1
+    return head[:end] if end > len(head) // 8 else head
+
+
+def _begun(tail: bytes) -> bytes:
+    """Cut at the beginning of a line, as :func:`_ended`."""
+    begin = tail.find(b"\n") + 1
+    return tail[begin:] if begin < len(tail) * 7 // 8 else tail
 
 
 def _stamp(found: os.stat_result) -> Stamp:

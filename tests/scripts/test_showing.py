@@ -85,6 +85,13 @@ def test_the_log_of_another_attempt_is_shown_from_its_begin() -> None:
     assert list(log.new("again\n", ended=False)) == ["again"]
 
 
+def test_a_line_that_is_added_between_others_is_shown_alone() -> None:
+    log = Log()
+    assert list(log.new("submitted\nit waits\n", ended=False)) == ["submitted", "it waits"]
+    assert list(log.new("submitted\nit is made\nfirst\nsame\nsame\n", ended=False)) == ["it is made", "first", "same", "same"]
+    assert list(log.new("submitted\nit is made\nit begins\nfirst\nsame\nsame\nsame\n", ended=False)) == ["it begins", "same"]
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), st.data())
 def test_however_a_log_grows_each_line_is_shown_once(lines: list[str], data: st.DataObject) -> None:
     text, log, shown = "".join(f"{line}\n" for line in lines), Log(), list[str]()
