@@ -88,8 +88,10 @@ def test_a_name_that_the_storage_does_not_take_becomes_a_short_one(tmp_path: Pat
     (tmp_path / "source").write_text("content")
     stop = StopRequest()
     handle = os.open(tmp_path / "source", os.O_RDONLY)
-    copied = copying.copy(handle, str(tmp_path), "n" * 200 + ".tsv", stop)
-    again = copying.copy(handle, str(tmp_path), "n" * 201 + ".tsv", stop)
+    copied, again = (copying.Copy(str(tmp_path), "n" * length + ".tsv") for length in (200, 201))
+    for copy in (copied, again):
+        copy.fill(handle, stop)
+        copy.finish()
     folder = copying.make_folder(str(tmp_path), "ö" * 90)
     os.close(handle)
     stop.close()

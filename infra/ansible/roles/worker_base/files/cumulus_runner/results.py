@@ -21,20 +21,21 @@ from itertools import islice
 from typing import Any, Callable, TypeVar, cast
 
 from cumulus_runner import names
-from cumulus_runner.copying import copy, make_folder, open_result
+from cumulus_runner.copying import FULL, Copy, open_result, why
 from cumulus_runner.errors import StageFailed, Stopped
 from cumulus_runner.folder import is_full, sync_folder
 from cumulus_runner.journal import Journal
 from cumulus_runner.orders import Places
+from cumulus_runner.outputs import Item, Outputs, Taken
 from cumulus_runner.programs import StopRequest
 from cumulus_runner.room import Room
 
 HELPERS = 3  # threads beside the first: each file costs the storage a few answers, which are awaited at once
+BATCH, BATCH_BYTES = 64, 16 * 1024 * 1024  # files that are flushed together, and their bytes
 FEW = 8  # files for which no helpers are called
 TOLD = 20  # names in one message
 TOLD_LETTERS = 200  # of each
 GATHERED = ".cumulus.results"
-FULL = "the storage is full"
 T = TypeVar("T")
 
 
@@ -58,42 +59,11 @@ class Stored:
             raise StageFailed(f"{count} of the results could not be stored: {which}; the others are there ({self.files})")
 
 
-@dataclass(frozen=True)
-class Item:
-    """One file: its path in the app's output, the folder that it goes to in the storage's, and its name there."""
-
-    source: str
-    folder: str
-    name: str
-
-
 class NoRoom(OSError):
     """A file that is larger than what is free."""
 
     def __init__(self) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class Taken:
-    """An iterator that several threads take from. ``broken``: the exception at which it ended."""
-
-    def __init__(self, items: Iterator[Item]) -> None:
-        self._items = items
-        self._lock = threading.Lock()
-        self.broken: Exception | None = None
-
-    def __iter__(self) -> Iterator[Item]:
-        return self
-
-    def __next__(self) -> Item:
-        with self._lock:
-            try:
-                return next(self._items)
-            except StopIteration:
-                raise
-            except Exception as problem:  # noqa: BLE001 - passed on to who waits for the end
-                self.broken = problem
-                raise StopIteration from None
 
 
 class Results:
@@ -109,9 +79,7 @@ class Results:
         self._room = room
         self._lock = threading.Lock()
         self._stored = Stored()
-        self._folders: list[str] = []
-        self._renamed: dict[str, str] = {}
-        self._list = names.LIST
+        self._outputs = Outputs(places.output, self._gathered, self._with_room)
         self._late: list[Item] = []  # there was no room for them yet
         self._failed: list[tuple[Item, str]] = []
         self._tried = False  # whether there seemed to be room
@@ -130,8 +98,8 @@ class Results:
         if self._stored.skipped:
             skipped = _listed([shown(name) for name in sorted(self._stored.skipped)])
             self._journal.server(f"not stored, since they are no files of this job: {skipped}")
-        if self._renamed:
-            self._journal.server(f"results that have another name in the storage: {len(self._renamed)}; {self._list} lists them")
+        if renamed := len(self._outputs.renamed):
+            self._journal.server(f"results with another name in the storage: {renamed}; {self._outputs.list_name} lists them")
         return self._stored
 
     def _with_room(self, work: Callable[[], T]) -> T:
@@ -156,14 +124,14 @@ class Results:
 
     def _gather(self) -> None:
         """Copy all, once more what failed, and wait for room where there is none. Raises Stopped."""
-        self._copy_all(self._items())
+        self._copy_all(self._outputs.items())
         failed, self._failed = self._failed, []
         self._copy_all(iter([item for item, _ in failed]))
         self._await_room()
-        self._stored.missing += [(item.source, reason) for item, reason in self._failed]
-        if self._renamed:
+        self._stored.missing += [*self._outputs.missing, *((item.source, reason) for item, reason in self._failed)]
+        if self._outputs.renamed:
             self._store_list()
-        for folder in self._folders:
+        for folder in self._outputs.folders:
             self._sync(folder)
 
     def _await_room(self) -> None:
@@ -192,58 +160,6 @@ class Results:
             os.rename(self._gathered, self._target)
         sync_folder(os.path.dirname(self._target))
 
-    def _items(self) -> Iterator[Item]:
-        """All files of the app's output; their folders are made on the way."""
-        folders = [("", "")]
-        while folders:
-            source, target = folders.pop()
-            try:
-                entries = self._entries(source)
-                target = self._make_folder(source, target)
-            except OSError as problem:
-                self._stored.missing.append((f"{source}/" if source else "the output folder", why(problem)))
-                continue
-            inner = []
-            for (name, is_folder), kept in zip(entries, self._kept_names(source, target, [name for name, _ in entries])):
-                if is_folder:
-                    inner.append((os.path.join(source, name), os.path.join(target, kept)))
-                else:
-                    yield Item(os.path.join(source, name), target, kept)
-            folders += reversed(inner)
-
-    def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """The names in a folder, and whether each is a folder."""
-        with os.scandir(os.path.join(self._source, folder)) as found:
-            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
-
-    def _kept_names(self, source: str, target: str, found: list[str]) -> Iterator[str]:
-        """What each is called in the storage; the list of those whose name changes gets a name that none has."""
-        taken = set(found)
-        if not source:
-            self._list = names.free(self._list, taken)
-            taken.add(self._list)
-        for name in found:
-            kept = name if names.is_plain(name) else names.plain(name, taken)
-            if kept != name:
-                taken.add(kept)
-                self._note_renamed(os.path.join(target, kept), os.path.join(source, name))
-            yield kept
-
-    def _note_renamed(self, new: str, old: str) -> None:
-        with self._lock:
-            self._renamed[new] = old
-
-    def _make_folder(self, source: str, folder: str) -> str:
-        """Make a folder in the storage; returns its path there, under another name where need be. Raises OSError, Stopped."""
-        if folder:
-            above, name = os.path.split(folder)
-            kept = self._with_room(lambda: make_folder(os.path.join(self._gathered, above), name))
-            folder = os.path.join(above, kept)
-            if kept != name:
-                self._note_renamed(folder, source)
-        self._folders.append(folder)
-        return folder
-
     def _copy_all(self, items: Iterator[Item]) -> None:
         """Copy them, by several threads where there are many. Raises Stopped."""
         taken = Taken(items)
@@ -263,17 +179,54 @@ class Results:
             raise Stopped
 
     def _copy_some(self, items: Iterator[Item]) -> None:
+        batch: list[tuple[Item, Copy]] = []
         for item in items:
-            try:
-                self._copy(item)
-            except Stopped:
-                return
-            except Exception as problem:  # noqa: BLE001 - whatever it is, it costs this file only, and is told
-                self._note_failed(item, problem)
+            if copy := self._copied(item):
+                batch.append((item, copy))
+            if len(batch) >= BATCH or sum(copy.size for _, copy in batch) >= BATCH_BYTES:
+                self._finish(batch)
+                batch = []
             if self._stop.made:
-                return
+                break
+        self._finish(batch)
+
+    def _copied(self, item: Item) -> Copy | None:
+        """A copy that has to be finished; None where the file is none of the results, or there can be no copy now."""
+        try:
+            return self._copy(item)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it costs this file only, and is told
+            self._note_failed(item, problem)
+        return None
+
+    def _finish(self, batch: list[tuple[Item, Copy]]) -> None:
+        if len(batch) > 1:
+            for _, copy in batch:
+                copy.begin_flush()
+        for item, copy in batch:
+            self._finish_one(item, copy)
+
+    def _finish_one(self, item: Item, copy: Copy) -> None:
+        if self._stop.made:
+            return copy.discard()
+        try:
+            copy.finish()
+        except Exception as problem:  # noqa: BLE001 - as above
+            return self._note_failed(item, problem)
+        self._note_stored(item, copy)
+
+    def _note_stored(self, item: Item, copy: Copy) -> None:
+        path = os.path.join(item.folder, copy.name)
+        with self._lock:
+            self._stored.files += 1
+            self._stored.size += copy.size
+            self._stored.entries.append({"path": path, "size": copy.size, "sha256": copy.sha256})
+        if copy.name != item.name:
+            self._outputs.note_renamed(path, item.source)
 
     def _note_failed(self, item: Item, problem: Exception) -> None:
+        if isinstance(problem, Stopped):
+            return
+        self._room.look_again()
         with self._lock:
             if isinstance(problem, OSError) and is_full(problem):
                 self._tried |= not isinstance(problem, NoRoom)
@@ -281,45 +234,38 @@ class Results:
             else:
                 self._failed.append((item, why(problem)))
 
-    def _copy(self, item: Item) -> None:
+    def _copy(self, item: Item) -> Copy | None:
         source = open_result(os.path.join(self._source, item.source), self._inside)
         if source is None:
             with self._lock:
                 self._stored.skipped.append(item.source)
-                self._renamed.pop(os.path.join(item.folder, item.name), None)
-            return
+            self._outputs.forget(item)
+            return None
         try:
-            self._copy_open(source, item)
+            return self._copy_open(source, item)
         finally:
             os.close(source)
 
-    def _copy_open(self, source: int, item: Item) -> None:
-        """Copy an open file; flushed and compared when this returns. Raises OSError, StageFailed, Stopped."""
-        size = os.fstat(source).st_size
-        if not self._room.fits(size):
+    def _copy_open(self, source: int, item: Item) -> Copy:
+        """A copy of an open file, to be finished. Raises OSError, Stopped."""
+        if not self._room.fits(os.fstat(source).st_size):
             raise NoRoom
-        try:
-            copied = copy(source, os.path.join(self._gathered, item.folder), item.name, self._stop)
-        except OSError:
-            self._room.look_again()
-            raise
-        path = os.path.join(item.folder, copied.name)
-        with self._lock:
-            self._stored.files += 1
-            self._stored.size += copied.size
-            self._stored.entries.append({"path": path, "size": copied.size, "sha256": copied.sha256})
-        if copied.name != item.name:
-            self._note_renamed(path, item.source)
+        copy = Copy(os.path.join(self._gathered, item.folder), item.name)
+        copy.fill(source, self._stop)
+        return copy
 
     def _store_list(self) -> None:
         """Say in a file beside them what the renamed results were called."""
         source = os.memfd_create("renamed")
         try:
             with open(source, "wb", closefd=False) as file:
-                file.write(names.listing(self._renamed))
-            self._with_room(lambda: self._copy_open(source, Item(self._list, "", self._list)))
+                file.write(names.listing(self._outputs.renamed))
+            item = Item(self._outputs.list_name, "", self._outputs.list_name)
+            copy = self._with_room(lambda: self._copy_open(source, item))
+            copy.finish()
+            self._note_stored(item, copy)
         except (OSError, StageFailed) as problem:
-            self._stored.missing.append((self._list, why(problem)))
+            self._stored.missing.append((self._outputs.list_name, why(problem)))
         finally:
             os.close(source)
 
@@ -335,13 +281,6 @@ def shown(name: str) -> str:
     """A result's name in a message."""
     text = names.quoted(name)
     return text if len(text) <= TOLD_LETTERS else f"{text[:TOLD_LETTERS]}…"
-
-
-def why(problem: Exception) -> str:
-    """Why a file could not be stored."""
-    if isinstance(problem, OSError):
-        return FULL if is_full(problem) else problem.strerror or str(problem)
-    return str(problem) if isinstance(problem, StageFailed) else f"fault in the runner: {type(problem).__name__}: {problem}"
 
 
 def _listed(found: list[str]) -> str:
