@@ -7,6 +7,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import click
 
@@ -41,7 +42,7 @@ def backup(file: Path | None) -> None:
         raise InvalidInput(f"there is no database at {settings.database}", field="database")
     if target.exists():
         raise InvalidInput(f"{target} exists already", field="file")
-    beside = target.with_name(f"{target.name}.part")
+    beside = target.with_name(f".cumulus-{uuid4().hex}")
     progress = progress_on_stderr(PATIENCE_S)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,18 @@ def test_a_growing_log_leaves_the_reserve_and_goes_on_when_there_is_room(worker:
         wait_until((worker.job / ".cumulus.result").exists)
 
 
+def test_what_an_earlier_attempt_waited_for_is_forgotten(worker: Worker) -> None:
+    signs = [worker.job / f".cumulus.full.{what}" for what in ("log", "results")]
+    for sign in signs:
+        sign.touch()
+    worker.order("while [ ! -e end ]; do sleep 0.02; done", attempt=2)
+    worker.start()
+    wait_until(lambda: not any(sign.exists() for sign in signs))
+    assert not (worker.job / ".cumulus.result").exists()
+    (worker.work / "output" / "end").touch()
+    wait_until((worker.job / ".cumulus.result").exists)
+
+
 @needs_root
 def test_the_end_of_the_log_waits_for_room_and_comes_whole(worker: Worker) -> None:
     with small_disk(worker.job, "10m"):

@@ -88,6 +88,7 @@ class StorageLink(threading.Thread):
     def _introduce(self) -> None:
         if not self._introduced:
             self._folder.introduce(os.getpid())
+            self._room.close()
             self._introduced = True
 
     def _beat(self) -> None:

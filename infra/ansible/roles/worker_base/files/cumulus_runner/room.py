@@ -129,8 +129,8 @@ class Room:
         self._is_over(RESULTS, "there is room in the storage again")
 
     def close(self) -> None:
-        """Leave no sign of waiting behind."""
-        for what in self._waiting:
+        """Leave no sign of waiting, also none of an earlier attempt's."""
+        for what in (LOG, RESULTS):
             self._folder.show_waiting(what, waits=False)
 
     def _show(self, what: str, text: str) -> None:
