@@ -99,3 +99,15 @@ def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
     (folder.path / ".cumulus.full.log").unlink()
     tell_waiting(Job.get_by_id(job.id), folder, 1002.0)
     assert (Job.get_by_id(job.id).message, told(job.id)) == ("", [f"{LOG}.", f"{OVER}."])
+
+
+def test_a_run_that_waits_for_ever_is_ended_all_the_same(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    folder = controller.storage.folder(job.folder)
+    Job.update(state=JobState.RUNNING, attempt=1, state_since=1000.0).where(Job.id == job.id).execute()
+    (folder.path / ".cumulus.full.results").touch()
+    limit_s = controller.settings.run_timeout_s
+    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
+    assert state_of(job.id) is JobState.RUNNING
+    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
+    assert (state_of(job.id), Job.get_by_id(job.id).reason) == (JobState.FAILED, "run_timeout")

@@ -132,12 +132,13 @@ def test_results_of_a_failed_app_come_back_too(worker: Worker) -> None:
 
 def test_links_elsewhere_and_devices_are_left_out(worker: Worker) -> None:
     (worker.data / "secret").write_text("S")
-    links = f"ln -s {worker.data}/secret out; ln -s /etc etc; ln -s nowhere gone; mkfifo pipe"
-    worker.run(f"{links}; echo 1 > real; ln -s real inside")
-    assert found_below(worker.job / "output") == {"real", "inside"}
+    links = f"ln -s {worker.data}/secret out; ln -s /etc etc; ln -s nowhere gone; mkfifo pipe; ln -s round round"
+    socket = "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"sock\")'"
+    worker.run(f"{links}; {socket}; echo 1 > real; ln -s real inside; mkdir dir; ln -s dir todir")
+    assert found_below(worker.job / "output") == {"real", "inside", "dir"}
     assert (worker.job / "output" / "inside").read_text() == "1\n"
     assert not (worker.job / "output" / "inside").is_symlink()
-    assert "not stored" in worker.log
+    assert "not stored, since they are no files of this job: etc, gone, out, pipe, round, sock, todir" in worker.log
 
 
 def test_what_an_earlier_attempt_left_is_not_a_result(worker: Worker) -> None:
