@@ -3,6 +3,7 @@
 Owns which part of a very long log is shown, and what is remembered between two looks. Writing is the runner's matter.
 """
 
+import errno
 import io
 import os
 import threading
@@ -111,21 +112,34 @@ class Log:
             self._read_ends(handle, min(self._known.size, found.size))
         if found == self._known:
             return
-        position = self._known.size
-        if found.size - position > MAX_SCANNED:
-            self._take(os.pread(handle, LOG_HEAD_BYTES, position))
-            position = found.size - MAX_SCANNED
-            self._index.skip_to(position)
-        while position < found.size and (data := os.pread(handle, min(CHUNK, found.size - position), position)):
-            self._take(data)
-            position += len(data)
+        position = self._scan(handle, self._known.size, found.size)
+        if position - self._known.size > CHUNK:
+            self._read_ends(handle, position)
         self._known = Stamp(found.inode, position, found.changed)
 
-    def _take(self, data: bytes) -> None:
-        missing = LOG_HEAD_BYTES - len(self._head)
-        self._head += data[:missing]
-        self._tail = (self._tail + data[missing:])[-LOG_TAIL_BYTES:]
-        self._index.feed(data)
+    def _scan(self, handle: int, begin: int, size: int) -> int:
+        """Give the index what is new, and keep the ends where that is little; returns up to where there was something."""
+        position = self._first_to_scan(handle, begin, size)
+        if position > begin:
+            self._index.skip_to(position)
+        while position < size and (data := os.pread(handle, min(CHUNK, size - position), position)):
+            self._index.feed(data)
+            position += len(data)
+            if position - begin <= CHUNK:
+                missing = LOG_HEAD_BYTES - len(self._head)
+                self._head += data[:missing]
+                self._tail = (self._tail + data[missing:])[-LOG_TAIL_BYTES:]
+        return position
+
+    def _first_to_scan(self, handle: int, begin: int, size: int) -> int:
+        """Nothing before a hole that is as large as a log, or of more than the runner ever writes."""
+        position = max(begin, size - MAX_SCANNED)
+        if size - begin <= CHUNK:
+            return position
+        try:
+            return max(position, os.lseek(handle, position, os.SEEK_DATA))
+        except OSError as problem:  # there is none, or the file system does not tell
+            return size if problem.errno == errno.ENXIO else position
 
     def _read_ends(self, handle: int, size: int) -> None:
         self._head = os.pread(handle, min(size, LOG_HEAD_BYTES), 0)

@@ -66,7 +66,7 @@ def test_a_very_long_log_is_read_once_and_then_only_the_new(path: Path, read: Ca
     line = b"x" * 99 + b"\n"
     path.write_bytes(b"first\n" + line * 40_000)
     assert log.text() == Log(path).text()
-    assert read() == 2 * 4_000_006
+    assert read() == 2 * (4_000_006 + LOG_HEAD_BYTES + LOG_TAIL_BYTES)
     append(path, b"last\n")
     text = log.text()
     assert read() == 5
@@ -121,6 +121,21 @@ def test_300_mb_are_shown_in_time_and_memory(path: Path) -> None:
     begin = time.monotonic()
     assert log.text().endswith("last\n")
     assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("content", [b"", b"begin\n"])
+def test_a_hole_of_gigabytes_is_not_read(path: Path, read: Callable[[], int], content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(5_000_000_000)
+        file.seek(0, 2)
+        file.write(content)
+    log = Log(path)
+    assert len(log.text()) <= LOG_HEAD_BYTES + LOG_TAIL_BYTES
+    assert read() < 2_200_000_000
+    append(path, point(1))
+    assert log.text().endswith(point(1).decode())
+    assert read() < 3_000_000
 
 
 @pytest.mark.parametrize("size", [0, 3, 64, 1000, 5000])
