@@ -20,6 +20,7 @@ from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
 from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
+from server.jobs.intake import Intake
 from server.jobs.loop import Loop
 from server.jobs.manifests import Manifests
 from server.jobs.pool import Pool
@@ -134,11 +135,13 @@ def make_controller(
     circuit = Circuit(settings, clock)
     pool = Pool(settings, flavors, fleet, circuit, clock)
     steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
+    intake = Intake(settings, catalog, storage, endings, reuse, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
     warmer = Warmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
-    loop = Loop(settings, storage, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, clock, steady, turns.observe)
+    times = clock, steady, turns.observe
+    loop = Loop(settings, storage, intake, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, *times)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,

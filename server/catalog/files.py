@@ -37,7 +37,8 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``path``: where the
+    client has it, in one spelling.
     """
 
     name: str
@@ -48,6 +49,7 @@ class InputFile:
     parameter: str
     result: StepResult | None = None
     title: str = field(default="", compare=False)
+    path: str = field(default="", compare=False)
 
     @property
     def target(self) -> str:
@@ -83,6 +85,14 @@ def base_name(path: str) -> str:
     return name
 
 
+def one_spelling(path: str) -> str:
+    r"""The path as it is compared with others: ``C:\x\y.raw`` and ``c:/x/y.raw`` are the same file of the same computer."""
+    if _POSIX.match(path):
+        return path.rstrip("/")
+    plain = path.replace("\\", "/").rstrip("/")
+    return plain[:1].upper() + plain[1:] if _DRIVE.match(plain) else plain
+
+
 def _name_problem(name: str) -> str | None:
     if name in ("", ".", ".."):
         return "does not name a file"
@@ -116,9 +126,12 @@ class FileList(Control[tuple[InputFile, ...]]):
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:
         paths = ([value] if value else []) if isinstance(value, str) else self.require_list(value)
-        if len(paths) > 1 and not self.multiple:
-            self.refuse(f"has {len(paths)} files, only one is possible")
-        return tuple(self._file(path) for path in paths) or None
+        distinct: dict[object, object] = {}  # the client may send a path twice
+        for path in paths:
+            distinct.setdefault(one_spelling(path) if isinstance(path, str) else id(path), path)
+        if len(distinct) > 1 and not self.multiple:
+            self.refuse(f"has {len(distinct)} files, only one is possible")
+        return tuple(map(self._file, distinct.values())) or None
 
     def _file(self, path: object) -> InputFile:
         if not isinstance(path, str):
@@ -131,7 +144,8 @@ class FileList(Control[tuple[InputFile, ...]]):
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title)
+        spelt = "" if result else one_spelling(path)
+        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, spelt)
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

@@ -1,7 +1,7 @@
 """The steps of a job's life beside its run. Each may be entered again after a crash: it looks at what is there before it acts.
 
-The quick ones (receive, assign, expire) run in the loop; launch and remove block and run on its pool. What happens between the
-app's start and its end is in ``watch``.
+The quick ones (assign, expire) run in the loop; launch and remove block and run on its pool. What happens before a job is queued
+is in ``intake``, what between the app's start and its end in ``watch``.
 """
 
 import errno
@@ -14,24 +14,22 @@ from peewee import OperationalError
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
-from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.breaker import LAUNCHING, Circuit
-from server.jobs.chains import bring_results
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
+from server.jobs.intake import reason_for
 from server.jobs.manifests import Manifests
-from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.orders import write_orders
 from server.jobs.pool import Pool
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
-from server.jobs.submission import parse_settings
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
 from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note, worker_name
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
-from server.storage.arrivals import incomplete
 from server.storage.folders import FolderGone, JobFolder, Storage
+from server.storage.pins import InputProblem, Pins
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
@@ -69,6 +67,7 @@ class Steps:
         self._manifests = manifests
         self._clock = clock
         self._deadlines = deadlines(settings)
+        self._pins = Pins(storage)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
         self._troubles = Troubles()
@@ -89,19 +88,6 @@ class Steps:
             log.warning("what is no longer kept could not be removed", detail=problem.message)
         except Exception:
             log.exception("what is no longer kept could not be removed")
-
-    def receive(self, job: Job, now: float) -> None:
-        """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
-        folder = self._storage.folder(job.folder)
-        folder.require()
-        before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
-        if before in (JobState.FAILED, JobState.CANCELLED):
-            self._endings.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
-        elif not folder.has_arrived():
-            if now - job.state_since > self._settings.upload_timeout_s:
-                self._endings.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
-        elif before == JobState.DONE:
-            self._queue_complete(job, folder, now)
 
     def must_wait(self, job: Queued, now: float) -> bool:
         """QUEUED: whether the job had better wait for a conversion that another one is at."""
@@ -137,9 +123,8 @@ class Steps:
         folder = self._storage.folder(job.folder)
         try:
             self._launch(job, worker, folder)
-        except (InvalidInput, NotFound) as error:
-            reason = Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE
-            self._endings.fail(job, reason, error.message, self._clock())
+        except (InvalidInput, NotFound, InputProblem) as error:
+            self._endings.fail(job, reason_for(error), error.message, self._clock())
         except CumulusError as error:
             self._not_launched(job_id, worker, folder, error)
         except _BadFolder as bad:
@@ -230,26 +215,6 @@ class Steps:
     def _folder_of(self, worker: Worker, job: Job | None) -> JobFolder:
         return self._storage.folder(job.folder if job else worker.name)
 
-    def _queue_complete(self, job: Job, folder: JobFolder, now: float) -> None:
-        try:
-            files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
-            missing = bring_results(job, files, self._storage) or missing_inputs(files, self._storage.data, folder)
-        except NotFound as error:
-            return self._endings.fail(job, Reason.APP_GONE, error.message, now)
-        except InvalidInput as error:
-            return self._endings.fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
-        if not missing and (different := incomplete(folder, self._storage.root)):
-            return self._endings.fail(job, Reason.INPUT_INCOMPLETE, "; ".join(different[:20]), now)
-        if missing:
-            return self._endings.fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
-        self._reuse.note_needs(job.id, files)
-        move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
-
-    def _outcome(self, job_id: int) -> str:
-        """How a job ended, "" while it has not; one that is gone did not succeed."""
-        row = Job.select(Job.outcome).where(Job.id == job_id).first()
-        return JobState.FAILED if row is None else str(row.outcome)
-
     def _launch(self, job: Job, worker: Worker, folder: JobFolder) -> None:
         flavor = self._flavors.get(job.flavor)
         if flavor is None:
@@ -277,7 +242,8 @@ class Steps:
             if not folder.has_started(job.attempt):
                 folder.require_own_files()
                 folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
+                parts = self._catalog, folder, self._pins, self._reuse
+                write_orders(job, worker.name, flavor, layout, *parts, self._settings.lease_s)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():

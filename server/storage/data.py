@@ -3,9 +3,11 @@
 Nothing here follows a symbolic link. What is removed is renamed first, so that it goes in one step for everybody else.
 """
 
+import errno
 import os
 import shutil
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +61,31 @@ def files_behind(folder: Path, name: str) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in found if _can_be_sent(file, folder))
 
 
-def has(folder: Path, name: str) -> bool:
-    """Whether the shared data has a file or folder of this name."""
-    return not (folder / name).is_symlink() and (folder / name).exists()
+def find(folder: Path, name: str) -> Path | None:
+    """What a folder has under a name, also where it is spelt in another Unicode form there (NFC, NFD); None for nothing.
+
+    It may be a link. Raises OSError where the folder cannot be looked at.
+    """
+    spellings = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    found = next((folder / spelt for spelt in spellings if _is_there(folder / spelt)), None)
+    if found or name.isascii() or not _is_there(folder):
+        return found
+    return next((folder / other for other in os.listdir(folder) if same_name(other, name)), None)  # noqa: PTH208
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are one for people: the same letters, in whatever Unicode form."""
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return False
+        raise
+    return True
 
 
 def usage(root: Path) -> tuple[int, int, int]:

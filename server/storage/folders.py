@@ -45,7 +45,8 @@ class StorageUnusable(CumulusError):
 class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
-    ``keep``: what was made of it is left in the folder for other jobs.
+    ``shared``: in the data folder, as only jobs planned before 2.4 have any. ``keep``: what was made of it is left in the folder
+    for other jobs. ``expected``: the checksum that the file must have (``sha256:…``).
     """
 
     name: str
@@ -54,6 +55,7 @@ class PlannedInput:
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
     keep: bool = False
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
