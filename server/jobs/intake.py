@@ -81,7 +81,6 @@ class Intake:
         try:
             if job.state == JobState.UPLOADING:
                 self._get_ready(job, self._storage.folder(job.folder), Allowance(unwanted=lambda: self._is_unwanted(job_id)))
-                self._troubles.over(job_id)
         except OperationalError:
             raise
         except Exception as problem:  # noqa: BLE001  # whatever it is: the job must not stay here for ever
@@ -95,6 +94,7 @@ class Intake:
         try:
             files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
             self._queue_complete(job, files, folder, allowance)
+            self._troubles.over(job.id)
         except TakesLong:
             return True
         except Unwanted:

@@ -42,6 +42,11 @@ class Converted:
     def __init__(self, root: Path) -> None:
         self._folder = root / "converted"
 
+    @property
+    def folder(self) -> Path:
+        """Where the results lie, each under its key."""
+        return self._folder
+
     def find(self, key: str) -> Path | None:
         """The result with this key; None where there is none."""
         path = self._folder / key

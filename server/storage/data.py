@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,7 @@ REMOVING = ".cumulus.removing-"
 class Entry:
     """One name at the top of a folder: a file or a folder with all below it.
 
-    ``changed``: when the newest of it arrived or was written, Unix seconds (a copy may carry its source's modification time, so
-    the inode's own counts, too); ``known``: of a kind that Cumulus itself puts there.
+    ``changed``: when the newest of it arrived or was written, Unix seconds; ``known``: of a kind that Cumulus itself puts there.
     """
 
     name: str
@@ -88,6 +88,32 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+class Freeing:
+    """The bytes that removals give back, in the order in which they are asked about.
+
+    What jobs have pinned has several names, and is gone with the last of them.
+    """
+
+    def __init__(self) -> None:
+        self._gone: Counter[tuple[int, int]] = Counter()
+
+    def by(self, path: Path) -> int:
+        """What the removal of a file or folder gives back, after those before."""
+        try:
+            found = path.lstat()
+        except OSError:
+            return 0
+        return sum(map(self._by_one, _files(path) if stat.S_ISDIR(found.st_mode) else (found,)))
+
+    def _by_one(self, found: os.stat_result) -> int:
+        if found.st_nlink > 1:
+            inode = found.st_dev, found.st_ino
+            self._gone[inode] += 1
+            if self._gone[inode] < found.st_nlink:
+                return 0
+        return found.st_size
+
+
 def usage(root: Path) -> tuple[int, int, int]:
     """Bytes of the storage: in all, used, free."""
     found = shutil.disk_usage(root)
@@ -144,4 +170,8 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
 
 
 def _changed(found: os.stat_result) -> float:
-    return max(found.st_mtime, found.st_ctime)
+    """A copy may carry its source's modification time, so the inode's own counts, too; but of what jobs have pinned (and nobody
+    may write since), that is when the last of them took or left it.
+    """
+    is_pinned = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o222
+    return found.st_mtime if is_pinned else max(found.st_mtime, found.st_ctime)
