@@ -236,7 +236,7 @@ _POLICIES = {
     Reason.INPUT_INCOMPLETE: _Policy(
         Blame.USER,
         "An input file is not as it was sent.",
-        "Look who changed it in the storage, or which later job sent another one of its name; submit the job again.",
+        "Look who changed it in the storage; submit the job again.",
     ),
     Reason.INPUT_FAULTY: _Policy(
         Blame.USER,

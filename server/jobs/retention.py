@@ -24,7 +24,6 @@ from server.storage.folders import Storage
 DAY_S = 24 * 3600
 DELETED = "deleted by its owner"  # what the event of an archived job says, of which nothing is kept
 BROKEN_UPLOAD_DAYS = 14  # nobody goes on with a file after that
-BROKEN_DELIVERY_DAYS = 1  # with what a command on this computer has left, nobody does
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 log = structlog.get_logger()
 
@@ -70,7 +69,7 @@ class Retention:
         for folder in (self._storage.jobs, self._storage.data):
             for left in set_aside_before(folder):
                 _discard(left)
-        for left in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S, now - BROKEN_DELIVERY_DAYS * DAY_S):
+        for left in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S):
             _discard(left)
         return done
 

@@ -77,17 +77,18 @@ def write_sent(folder: JobFolder, sent: Sent) -> None:
     folder.keep("manifest", json.dumps(told, indent=0) + "\n")
 
 
-def left_over(data: Path, before: float, uploads_before: float | None = None) -> Iterator[Path]:
-    """What uploads that broke off for good have left in the shared data, untouched since ``before`` (Unix seconds).
-
-    ``uploads_before``: for deliveries on this computer, which nobody goes on with; default: the same.
-    """
+def left_over(data: Path, before: float) -> Iterator[Path]:
+    """What uploads that broke off for good have left in the shared data, untouched since ``before`` (Unix seconds)."""
     for path in (*data.glob(f"{PARTIAL}/*"), *data.glob(".*")):
         with suppress(OSError):  # gone meanwhile
-            found = path.lstat()
-            limit = before if uploads_before is None or not path.name.startswith(UPLOAD) else uploads_before
-            if _is_of_an_upload(path, found.st_mode) and found.st_ctime < limit:
+            if _is_of_an_upload(path, path.lstat().st_mode) and _touched(path) < before:
                 yield path
+
+
+def _touched(path: Path) -> float:
+    """When something in it was last written; a folder's own time says nothing of what is below."""
+    below: Iterable[Path] = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(float(one.lstat().st_ctime) for one in (path, *below))
 
 
 def left_in(own: Path) -> Iterable[Path]:

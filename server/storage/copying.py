@@ -1,7 +1,8 @@
 """Reading a file or folder of this computer from beginning to end: to copy it, or to compare it with what the storage has.
 
-Owns what is read of a folder: files, however deep. Links, devices, pipes, and what a database has not written back yet
-(``*-wal``) are left out and named. Nothing in a folder is opened through a link, also where one is put there meanwhile.
+Owns what is read of a folder: files, however deep, as the agent does (``agent/skipping.py`` says why). Left out and named are
+links, devices, pipes, what SQLite keeps beside a database, and names of Cumulus' own. Nothing in a folder is opened through a
+link, also where one is put there meanwhile.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from server.storage.regular import open_regular
 
 CHUNK_BYTES = 1024 * 1024
 SHA256 = "sha256:"
-LEFT_OUT = "-wal"
+SIDE_FILES = ("-wal", "-shm")
 T = TypeVar("T")
 Heard = Callable[[int], None]  # is told of each number of bytes that was read
 
@@ -134,8 +135,10 @@ class Source:
         for here, folders, names, handle in os.fwalk(self.path.resolve(), onerror=_refuse):
             prefix = Path(here).relative_to(self.path.resolve())
             for name in sorted(folders):
-                if stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                is_link = stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode)
+                if is_link or name.startswith(PRIVATE_PREFIX):
                     self._left_out.append((prefix / name).as_posix())
+                    folders.remove(name)
                 else:
                     yield _Entry((prefix / name).as_posix(), None)
             for name in sorted(names):
@@ -188,7 +191,7 @@ def _opened(name: str, folder: int) -> BinaryIO:
 
 
 def _is_sent(name: str, status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode) and not name.endswith(LEFT_OUT) and not name.startswith(PRIVATE_PREFIX)
+    return stat.S_ISREG(status.st_mode) and not name.lower().endswith(SIDE_FILES) and not name.startswith(PRIVATE_PREFIX)
 
 
 def _names(top: Path) -> tuple[set[str], frozenset[str]]:

@@ -19,7 +19,7 @@ from server.storage.copying import SHA256, Contents, Source, SourceChanged
 from server.storage.data import find, remove
 from server.storage.folders import JobFolder, Storage
 from server.storage.paths import base_name
-from server.storage.pins import APART
+from server.storage.pins import APART, LEFT_OUT
 from server.storage.placing import publish, replace
 
 TRIES = 3  # for a source that is written meanwhile, or a name that somebody else takes meanwhile
@@ -145,7 +145,7 @@ class _Deliverer:
             self._done.arrivals.append(Arrival(f"{place}/{below}", one.size, modified_ns, f"{SHA256}{one.sha256}"))
         for left in contents.left_out:
             self._done.skipped.append(f"{name}/{left}")
-            self._done.words.append(f"{name}/{left} is left out: links and files that end with -wal are not sent")
+            self._done.words.append(f"{name}/{left} is left out: {LEFT_OUT}")
 
     def _heard(self, size: int) -> None:
         self._read += size / MB

@@ -29,6 +29,7 @@ VERSION = 1
 MANIFEST_FILE_BYTES = 100  # of a manifest there are at least so many for each file
 CHUNK_BYTES = 1024 * 1024
 NAMED = 20  # in one message
+LEFT_OUT = "links are not followed, and files that SQLite keeps beside a database are not sent"
 APART = "the storage has another file of that name; this job uses the one that was sent, which is kept with the job"
 
 
@@ -182,7 +183,7 @@ class Pins:
                 content = _content(source.told)
                 yield f"{name}: not sent, the storage's file is used{f' ({content})' if content else ''}"
         if sent and sent.skipped:
-            yield f"left out, since links and files that end with -wal are not sent: {_few(sent.skipped)}"
+            yield f"left out of folders: {_few(sent.skipped)} ({LEFT_OUT})"
 
 
 def is_as_pinned(path: Path, pin: Pin) -> bool:

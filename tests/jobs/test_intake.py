@@ -21,7 +21,7 @@ from server.states import JobState, Reason
 from server.storage import placing
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder
-from server.storage.pins import APART
+from server.storage.pins import APART, LEFT_OUT
 from tests.conftest import eventually, state_of, submission, turning
 
 pytestmark = pytest.mark.system
@@ -109,7 +109,7 @@ def test_the_agent_s_list_says_which_of_two_files_is_meant(running: Controller) 
     path = f"jobs/{job.folder}/input/a.raw"
     arrive(running, job, {"files": [{"path": path, "size": 4, "checksum": "xxh128:ab"}], "skipped": ["x.d/link"]})
     assert read(running, job) == "sent"
-    assert told(job) == [f"a.raw: {APART}", "left out, since links and files that end with -wal are not sent: x.d/link"]
+    assert told(job) == [f"a.raw: {APART}", f"left out of folders: x.d/link ({LEFT_OUT})"]
 
 
 def test_a_file_that_is_not_in_the_list_was_not_sent_though_the_storage_has_one(running: Controller) -> None:

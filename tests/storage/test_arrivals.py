@@ -92,12 +92,16 @@ def test_what_a_broken_upload_left_is_found_when_it_is_old_and_nothing_else(stor
     assert list(left_over(storage.data, now - 10)) == []
 
 
-def test_what_a_killed_delivery_left_need_not_become_as_old(storage: Storage) -> None:
-    killed, partial = storage.data / ".upload.0a1b2c", storage.data / ".b.raw.Xy12Zz"
-    for path in (killed, partial):
-        path.write_text("x")
-    now = killed.stat().st_ctime
-    assert list(left_over(storage.data, now - 10, now + 10)) == [killed]
+def test_an_upload_into_whose_folders_somebody_still_writes_is_not_left_over(storage: Storage) -> None:
+    upload = storage.data / ".upload.0123456789abcdef.0a1b2c"
+    (upload / "run.d").mkdir(parents=True)
+    began = upload.stat().st_ctime
+    later = began
+    while later < began + 0.02:  # the system's clock for files goes in steps
+        (upload / "run.d" / "analysis.tdf_bin").write_text("x")
+        later = (upload / "run.d" / "analysis.tdf_bin").stat().st_ctime
+    assert list(left_over(storage.data, began + 0.01)) == []
+    assert list(left_over(storage.data, later + 1)) == [upload]
 
 
 def test_in_a_job_s_own_input_only_what_is_no_file_of_anybody_s_is_left_over(folder: JobFolder) -> None:

@@ -129,14 +129,18 @@ def test_links_in_a_folder_are_left_out_and_named_whatever_they_lead_to(
     storage: Storage, folder: JobFolder, tmp_path: Path
 ) -> None:
     source = run_d(tmp_path, a="a", analysis__tdf="t")
-    (source / "analysis" / "tdf-wal").write_text("not written back yet")
+    for name in ("tdf-wal", "tdf-SHM", ".cumulus.x"):
+        (source / "analysis" / name).write_text("of no other computer")
+    (source / ".cumulus.partial").mkdir()
+    (source / ".cumulus.partial" / "half").touch()
     (source / "secret").symlink_to("/etc/passwd")
     (source / "lost").symlink_to("nowhere")
     (source / "up").symlink_to(tmp_path, target_is_directory=True)
     os.mkfifo(source / "pipe")
     done = deliver(storage, folder, [source])
     assert content(storage.data / "run.d") == {"a": "a", "analysis/tdf": "t"}
-    names = ["run.d/analysis/tdf-wal", "run.d/lost", "run.d/pipe", "run.d/secret", "run.d/up"]
+    own = ["run.d/.cumulus.partial", "run.d/analysis/.cumulus.x"]
+    names = [*own, "run.d/analysis/tdf-SHM", "run.d/analysis/tdf-wal", "run.d/lost", "run.d/pipe", "run.d/secret", "run.d/up"]
     assert sorted(done.skipped) == names
     assert [text.split(" ")[0] for text in sorted(done.words)] == names
     assert deliver(storage, folder, [source]).words == done.words  # the same folder, so shared

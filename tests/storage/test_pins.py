@@ -157,7 +157,7 @@ def test_what_was_left_out_and_what_is_the_storage_s_is_told(storage: Storage, f
     sent(folder, Arrival("data/a", 1, checksum="sha256:ab"), skipped=many, stored=("a",))
     notes = pins.pin(folder, [file("a")], ENDLESS).notes
     assert notes[0] == "a: not sent, the storage's file is used (sha256:ab)"
-    assert notes[1].endswith("x.d/18, x.d/19 and 5 more")
+    assert "x.d/18, x.d/19 and 5 more (" in notes[1]
 
 
 def test_of_a_folder_exactly_the_files_that_were_sent_are_read(
