@@ -114,13 +114,10 @@ class Pins:
         if found := self.known(folder):
             return found
         sent = _read(folder, allowance)
-        sources = self._sources(folder, [file for file in files if file.result is None], sent)
-        for source in sources:
-            self._put(source, folder, allowance)
-        pinned = Pinned(
-            tuple(_pin(source, folder.input / source.file.name, allowance) for source in sources),
-            tuple(self._notes(sources, sent)),
-        )
+        sources = self._sources(folder, [file for file in files if file.result is None], sent, allowance)
+        links = [name for source in sources for name in self._put(source, folder, allowance)]
+        pins = tuple(_pin(source, folder.input / source.file.name, allowance) for source in sources)
+        pinned = Pinned(pins, tuple(self._notes(sources, sent, links)))
         for path in (*left_in(folder.input), *set_aside_before(folder.input), folder.input / PART):
             remove(path)
         told = {"version": VERSION, "pins": [asdict(pin) for pin in pinned.pins], "notes": pinned.notes}
@@ -134,18 +131,21 @@ class Pins:
             words = [f"{name} was changed in place after the job had taken it" for name in changed]
             raise InputProblem(Reason.INPUT_INCOMPLETE, words)
 
-    def _sources(self, folder: JobFolder, files: Sequence[InputFile], sent: Sent | None) -> list[_Source]:
-        told = None if sent is None else _by_name(sent, folder)
-        found = [(file, self._believed(file, folder) if told is None else self._told(file, folder, told)) for file in files]
+    def _sources(self, folder: JobFolder, files: Sequence[InputFile], sent: Sent | None, allowance: Allowance) -> list[_Source]:
+        if sent is None:
+            found = [(file, self._believed(file, folder, allowance)) for file in files]
+        else:
+            told = _by_name(sent, folder)
+            found = [(file, self._told(file, folder, told)) for file in files]
         if missing := [file.name for file, source in found if source is None]:
             what = "Missing" if sent is None else "Not sent"
             raise InputProblem(Reason.INPUT_MISSING, [f"{what}: {', '.join(missing[:NAMED])}"])
         return [source for _, source in found if source is not None]
 
-    def _believed(self, file: InputFile, folder: JobFolder) -> _Source | None:
+    def _believed(self, file: InputFile, folder: JobFolder, allowance: Allowance) -> _Source | None:
         """Where nobody says what was sent: what is in the job's own input, else what is in the shared data."""
         own, shared = find(folder.input, file.name), find(self._data, file.name) if file.shared else None
-        if own and not (shared and is_linked(shared, own, Allowance())):  # or a pin, made before a crash
+        if own and not (shared and is_linked(shared, own, allowance)):  # or a pin, made before a crash
             return _Source(file, own, False, None)
         return _Source(file, shared, True, None) if shared else None
 
@@ -156,8 +156,11 @@ class Pins:
                 return _Source(file, find(place, name) or place / name, shared, found[name])
         return None
 
-    def _put(self, source: _Source, folder: JobFolder, allowance: Allowance) -> None:
-        """Raises InputProblem where what lies there is not what was sent."""
+    def _put(self, source: _Source, folder: JobFolder, allowance: Allowance) -> list[str]:
+        """Put it into its place; returns the links in a folder, which are left out.
+
+        Raises InputProblem where what lies there is not what was sent.
+        """
         name, told, pinned = source.file.name, source.told, folder.input / source.file.name
         is_there = os.path.lexists(source.path)
         if source.path.is_symlink():
@@ -169,21 +172,21 @@ class Pins:
         elif not source.shared and is_there and source.path != pinned:
             replace(source.path, pinned)
         _require_as_told(source, pinned, allowance)
-        if not source.shared and wanted is not None and pinned.is_dir():
+        links = _links(source.path if source.shared and is_there else pinned, allowance)
+        if not source.shared and pinned.is_dir():
             _prune(pinned, wanted, allowance)
+        return [f"{name}/{path}" for path in links]
 
-    def _notes(self, sources: Sequence[_Source], sent: Sent | None) -> Iterable[str]:
+    def _notes(self, sources: Sequence[_Source], sent: Sent | None, links: Sequence[str]) -> Iterable[str]:
         for source in sources:
             name = source.file.name
             if source.file.shared and not source.shared and find(self._data, name):
                 yield f"{name}: {APART}"
-            if source.shared and source.told is None and (links := _links(source.path)):
-                yield f"left out of {name}, since links are not followed: {_few(links)}"
             if sent and any(same_name(name, stored) for stored in sent.stored):
                 content = _content(source.told)
                 yield f"{name}: not sent, the storage's file is used{f' ({content})' if content else ''}"
-        if sent and sent.skipped:
-            yield f"left out of folders: {_few(sent.skipped)} ({LEFT_OUT})"
+        if left_out := [*(sent.skipped if sent else ()), *(() if sent else links)]:
+            yield f"left out of folders: {_few(left_out)} ({LEFT_OUT})"
 
 
 def is_as_pinned(path: Path, pin: Pin) -> bool:
@@ -265,14 +268,14 @@ def _compare(top: Path, where: str, below: str, told: Arrival, allowance: Allowa
     return ""
 
 
-def _links(top: Path) -> list[str]:
-    return [] if not top.is_dir() else [one.path for one in files_in(top) if not one.is_regular]
+def _links(top: Path, allowance: Allowance) -> list[str]:
+    return [one.path for one in files_in(top, allowance) if not one.is_regular] if top.is_dir() else []
 
 
-def _prune(top: Path, wanted: frozenset[str], allowance: Allowance) -> None:
-    """What an earlier transfer has left in a folder of the job's own is none of its input."""
+def _prune(top: Path, wanted: frozenset[str] | None, allowance: Allowance) -> None:
+    """What an earlier transfer has left in a folder of the job's own is none of its input; nor are links."""
     for one in list(files_in(top, allowance)):
-        if one.path not in wanted:
+        if not one.is_regular or (wanted is not None and one.path not in wanted):
             (top / one.path).unlink(missing_ok=True)
 
 

@@ -13,10 +13,12 @@ import pytest
 from server.errors import InvalidInput
 from server.progress import MB
 from server.storage import copying, delivery, placing
-from server.storage.arrivals import read_sent
+from server.storage.arrivals import left_over, read_sent
+from server.storage.data import remove
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
 from server.storage.pins import APART
+from tests.storage.killing import killed_at
 
 
 def paths(folder: JobFolder) -> list[str]:
@@ -235,6 +237,32 @@ def test_a_source_that_is_written_meanwhile_is_sent_again_and_at_last_refused(
     with pytest.raises(InvalidInput, match="was changed while it was sent, each of 3 times: wait until it is complete"):
         deliver(storage, folder, [source], advance=write(100))
     assert [path.name for path in (*storage.data.iterdir(), *folder.input.iterdir()) if path.name != "a"] == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_who_is_killed_at_any_point_leaves_nothing_half_under_a_name(tmp_path: Path, known: bool) -> None:
+    source = run_d(tmp_path, inner__a="a", b="b")
+    (tmp_path / "c").write_text("c")
+    for point in range(200):
+        storage = Storage(tmp_path / f"storage{point}")
+        storage.prepare()
+        folder = storage.folder("Job_1_ada_comet_0")
+        folder.create("{}")
+        if known:
+            (storage.data / "c").write_text("C")
+        survived = killed_at(point, lambda storage=storage, folder=folder: deliver(storage, folder, [source, tmp_path / "c"]))
+        there = {path.name: path for path in storage.data.iterdir() if not path.name.startswith(".upload.")}
+        assert "run.d" not in there or content(there["run.d"]) == {"inner/a": "a", "b": "b"}
+        assert "c" not in there or there["c"].read_text() == ("C" if known else "c")
+        assert survived or not folder.has_arrived()
+        deliver(storage, folder, [source, tmp_path / "c"])
+        assert (folder.input / "c").exists() is known
+        for left in left_over(storage.data, 2e10):
+            remove(left)
+        assert sorted(path.name for path in storage.data.iterdir()) == ["c", "run.d"]
+        if survived:
+            break
+    assert 8 < point < 199
 
 
 def test_a_name_in_another_unicode_form_is_the_same_name(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,9 @@ from server.storage import placing
 from server.storage.arrivals import Arrival, Sent, write_sent
 from server.storage.data import REMOVING
 from server.storage.folders import JobFolder, Storage
-from server.storage.pins import APART, InputProblem, Pinned, Pins, is_as_pinned
+from server.storage.pins import APART, InputProblem, Pins, is_as_pinned
 from server.storage.placing import PART, Allowance, TakesLong, Unwanted
+from tests.storage.killing import killed_at
 
 ENDLESS = Allowance()
 
@@ -92,8 +92,18 @@ def test_a_pinned_folder_is_a_tree_of_links_without_what_links_lead_to(
     shutil.rmtree(run_d)
     assert content(folder.input / "run.d") == {"analysis.tdf": "analysis", "inner/a": "a"}
     assert [path.name for path in folder.input.iterdir()] == ["run.d"]
-    assert [note.partition(": ")[0] for note in pinned.notes] == ["left out of run.d, since links are not followed"]
-    assert "secret" in pinned.notes[0]
+    (note,) = pinned.notes
+    assert note.startswith("left out of folders: ")
+    assert all(name in note for name in ("run.d/secret", "run.d/inner/up"))
+
+
+def test_links_in_a_folder_that_came_for_this_job_alone_are_left_out_too(folder: JobFolder, pins: Pins) -> None:
+    (folder.input / "own.d").mkdir()
+    (folder.input / "own.d" / "a").write_text("a")
+    (folder.input / "own.d" / "secret").symlink_to("/etc/passwd")
+    (note,) = pins.pin(folder, [file("own.d", shared=False, folder=True)], ENDLESS).notes
+    assert [path.name for path in (folder.input / "own.d").iterdir()] == ["a"]
+    assert "own.d/secret" in note
 
 
 def test_no_name_of_a_pinned_file_is_for_writing(storage: Storage, folder: JobFolder, pins: Pins) -> None:
@@ -284,9 +294,6 @@ def test_copying_ends_when_nobody_waits_for_it(
     assert list(folder.input.iterdir()) == []
 
 
-CALLS = ("link", "rename", "mkdir", "unlink", "utime")
-
-
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("told", [True, False])
 def test_whoever_is_killed_at_any_point_of_it_is_followed_by_one_who_ends_it(
@@ -305,7 +312,7 @@ def test_whoever_is_killed_at_any_point_of_it_is_followed_by_one_who_ends_it(
         if told:
             shared = [Arrival("data/a", 6), *(Arrival(f"data/run.d/{path}", len(text)) for path, text in content(run_d).items())]
             sent(folder, *shared, Arrival(own(folder, "own"), 3))
-        survived = _killed_at(point, lambda folder=folder: pins.pin(folder, files, Allowance()))
+        survived = killed_at(point, lambda folder=folder: pins.pin(folder, files, Allowance()))
         pinned = pins.pin(folder, files, Allowance())
         assert content(folder.input) == {"a": "chosen", "own": "own", **{f"run.d/{k}": v for k, v in content(run_d).items()}}
         assert sorted(path.name for path in folder.input.iterdir()) == ["a", "own", "run.d"]
@@ -315,31 +322,6 @@ def test_whoever_is_killed_at_any_point_of_it_is_followed_by_one_who_ends_it(
             break
         point += 1
     assert point > 8, "it was hardly ever killed"
-
-
-def _killed_at(point: int, work: Callable[[], Pinned]) -> bool:
-    """Do the work in a child that is killed at its n-th point; True if there was none."""
-    child = os.fork()
-    if child == 0:
-        left = point
-
-        def counted(call: Callable[..., object]) -> Callable[..., object]:
-            def called(*arguments: object, **named: object) -> object:
-                nonlocal left
-                for step in (lambda: None, lambda: call(*arguments, **named)):
-                    result = step()
-                    if left == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    left -= 1
-                return result
-
-            return called
-
-        for name in CALLS:
-            setattr(os, name, counted(getattr(os, name)))
-        work()
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def test_whoever_follows_does_not_need_what_went_meanwhile(storage: Storage, folder: JobFolder, pins: Pins) -> None:
