@@ -17,6 +17,7 @@ MZML = ".mzML"
 # What can be made into mzML, by the end of the name in lower case; the longer one first.
 CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
+OWN_PREFIXES = (PRIVATE_PREFIX, ".upload.")  # the second: what is on its way into the storage, and not whole yet
 MAX_NAME_BYTES = 255
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -100,8 +101,8 @@ def _name_problem(name: str) -> str | None:
         return "has a backslash in the file's name"
     if any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u2029" for char in name):
         return "has control characters in the file's name"
-    if name.startswith(PRIVATE_PREFIX):
-        return f"begins with {PRIVATE_PREFIX}, which names of Cumulus' own do"
+    if own := next((prefix for prefix in OWN_PREFIXES if name.startswith(prefix)), None):
+        return f"begins with {own}, which names of Cumulus' own do"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"has a name of more than {MAX_NAME_BYTES} bytes"
     return None

@@ -97,7 +97,7 @@ class Source:
 
     def compare(self, target: Path, heard: Heard) -> Contents | None:
         """Its contents, if ``target`` has the same; None if not. Raises OSError, SourceChanged."""
-        if target.is_symlink() or target.is_dir() != self.path.is_dir() or not target.exists():
+        if target.is_symlink() or not (target.is_dir() if self.path.is_dir() else target.is_file()):
             return None
         return self._unchanged(lambda: self._compared(target, heard))
 

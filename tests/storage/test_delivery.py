@@ -166,11 +166,17 @@ def test_a_link_that_is_put_in_a_file_s_place_is_not_followed(
     assert list(storage.data.iterdir()) == []
 
 
-def test_a_file_and_a_folder_of_one_name_are_kept_apart(storage: Storage, folder: JobFolder, tmp_path: Path) -> None:
-    (storage.data / "a").mkdir()
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")], ids=["dir", "pipe", "link"]
+)
+def test_whatever_has_a_file_s_name_is_left_there(
+    storage: Storage, folder: JobFolder, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(storage.data / "a")
+    before = (storage.data / "a").lstat()
     (tmp_path / "a").write_text("x")
     assert deliver(storage, folder, [tmp_path / "a"]).words == [f"a: {APART}"]
-    assert (storage.data / "a").is_dir()
+    assert (storage.data / "a").lstat().st_ino == before.st_ino
     assert (folder.input / "a").read_text() == "x"
 
 
