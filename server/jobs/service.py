@@ -17,6 +17,7 @@ from server.catalog.forms import completed
 from server.catalog.values import InputFile, input_files
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
+from server.jobs.installed import Installed
 from server.jobs.manifests import Manifests, write_manifest
 from server.jobs.retention import DELETED, Retention, needed_steps
 from server.jobs.submission import (
@@ -74,6 +75,7 @@ class Jobs:
         manifests: Manifests,
         *,
         has_program: Callable[[str], bool],
+        installed: Installed,
         min_free_gb: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
@@ -83,6 +85,7 @@ class Jobs:
         self._flavors = flavors
         self._storage = storage
         self._has_program = has_program
+        self._installed = installed
         self._min_free_gb = min_free_gb
         self._clock = clock
         self._wake = wake
@@ -152,11 +155,8 @@ class Jobs:
         return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
 
     def not_installed(self) -> frozenset[str]:
-        """The apps that the machines lack, since somebody has to agree to a licence first; all such apps where there are none."""
-        try:
-            return frozenset(app for app, program in self._catalog.optional_programs().items() if not self._has_program(program))
-        except CumulusError:
-            return frozenset(self._catalog.optional_programs())
+        """The apps that the machines lack: not tried on their snapshot, or somebody has to agree to a licence first."""
+        return frozenset(self._installed.missing())
 
     def awaited(self) -> list[str]:
         """Names of the shared files that jobs still wait for."""
@@ -215,9 +215,7 @@ class Jobs:
     def _app(self, app_id: str) -> App:
         """An app that the machines have. Raises NotFound, InvalidInput."""
         app = self._catalog.get(app_id)
-        if app.program and not self._has_program(app.program):
-            text = f"{app.name} {app.version} is not installed on the machines: {app.licence}; ask who runs this installation"
-            raise InvalidInput(text, field="app_name")
+        self._installed.require(app)
         return app
 
     def _inputs(self, app: App, form: Mapping[str, Any], before: Job | None) -> list[InputFile]:

@@ -20,6 +20,7 @@ from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.chains import bring_results
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
+from server.jobs.installed import Installed
 from server.jobs.manifests import Manifests
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.pool import Pool
@@ -55,6 +56,7 @@ class Steps:
         circuit: Circuit,
         pool: Pool,
         manifests: Manifests,
+        installed: Installed,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -67,6 +69,7 @@ class Steps:
         self._circuit = circuit
         self._pool = pool
         self._manifests = manifests
+        self._installed = installed
         self._clock = clock
         self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
@@ -275,6 +278,8 @@ class Steps:
         try:
             folder.require()
             if not folder.has_started(job.attempt):
+                made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+                self._installed.require_on(self._catalog.get(job.app), made_of)
                 folder.require_own_files()
                 folder.forget_unreadable_result()
                 write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
@@ -294,8 +299,8 @@ class Steps:
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
         text = fault or error.message
-        # Where only machines of this size cannot be made, those of others are made on.
-        outage = reason.retryable and not reason.is_of_one_size and self._circuit.failed(job.id, text, reason).is_open
+        # Where only machines of this size cannot be made, or none has this app, others are made on.
+        outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:

@@ -31,6 +31,7 @@ from server.workers.clouds.openstack.template import Making, OpenstackTemplate, 
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.tried import TriedApps
 from server.workers.playbooks import Playbooks
 from server.workers.terraform import Module, terraform_binary
 
@@ -83,6 +84,10 @@ class OpenstackCloud:
             return self._snapshots.current(remembered=True).has_program(name)
         except (TemplateMissing, CloudError):
             return True
+
+    def tried_apps(self, snapshot: str = "") -> TriedApps:
+        """What the promoted one, or another one, remembers of its trial, at the last look. Raises TemplateMissing, CloudError."""
+        return self._snapshots.find(snapshot).tried_apps
 
     def problems(self) -> list[str]:
         """Programs and settings that are missing; the cloud is not asked."""
