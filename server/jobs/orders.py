@@ -7,6 +7,7 @@ from server.catalog.apps import App, Catalog
 from server.catalog.command import Variables, render
 from server.catalog.flavors import Flavor
 from server.catalog.values import InputFile, input_files
+from server.jobs.recording import Learned
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
@@ -16,8 +17,8 @@ from server.workers.clouds.base import Layout
 
 def write_orders(
     job: Job, worker: str, flavor: Flavor, layout: Layout, catalog: Catalog, folder: JobFolder, reuse: Reuse, lease_s: float
-) -> None:
-    """Render the job for the machine it got, for a lease of ``lease_s`` seconds.
+) -> Learned:
+    """Render the job for the machine it got, for a lease of ``lease_s`` seconds; returns what its record has to say of that.
 
     Raises InvalidInput, NotFound where app or settings do not serve any more.
     """
@@ -26,8 +27,10 @@ def write_orders(
     variables = variables_for(flavor, layout)
     rendered = render(app, settings, variables)
     config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
-    inputs = reuse.plan(job.id, input_files(app, settings), folder)
+    files = input_files(app, settings)
+    inputs = reuse.plan(job.id, files, folder)
     folder.write_plan(_plan(job, worker, flavor, app, inputs, lease_s), rendered.command, config)
+    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=rendered.command)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:

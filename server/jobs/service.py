@@ -19,6 +19,7 @@ from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.installed import Installed
 from server.jobs.manifests import Manifests, write_manifest
+from server.jobs.recording import Learned
 from server.jobs.retention import DELETED, Retention, needed_steps
 from server.jobs.submission import (
     parse_number,
@@ -103,6 +104,7 @@ class Jobs:
         form = completed(app, parse_settings(wish.settings))
         inputs = self._inputs(app, form, before)
         job = self._stored(
+            Learned(app, self._catalog.checksum(app.id), inputs),
             whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
             app=wish.app,
@@ -248,16 +250,16 @@ class Jobs:
         found: Job = before
         return found
 
-    def _stored(self, *, whole: bool, **fields: Any) -> Job:
+    def _stored(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
         """The job's row, with its folder. Raises StorageFull where there is no room for either, and leaves nothing then."""
         try:
-            return self._store(whole=whole, **fields)
+            return self._store(learned, whole=whole, **fields)
         except OperationalError as problem:
             if "disk is full" in str(problem):
                 raise StorageFull(FULL) from None
             raise
 
-    def _store(self, *, whole: bool, **fields: Any) -> Job:
+    def _store(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
         """Row and folder together: the row counts only once the folder is there. ``whole``: nobody sends any file of it."""
         now = self._clock()
         with self._database.atomic("IMMEDIATE"):
@@ -265,15 +267,15 @@ class Jobs:
             job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
             job.folder = folder_name(job.id, job.owner, job.app, now)
             job.save(only=[Job.folder])
-            self._make_folder(job, whole=whole)
+            self._make_folder(job, learned, whole=whole)
         return job
 
-    def _make_folder(self, job: Job, *, whole: bool) -> None:
+    def _make_folder(self, job: Job, learned: Learned, *, whole: bool) -> None:
         """All of the job's folder, or nothing. Raises StorageFull, OSError."""
         folder = self._storage.folder(job.folder)
         try:
             folder.create(job.settings)
-            write_manifest(job, folder)
+            write_manifest(job, folder, learned)
             if whole:
                 folder.mark_arrived()
         except OSError as problem:

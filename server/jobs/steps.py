@@ -7,6 +7,7 @@ app's start and its end is in ``watch``.
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -24,6 +25,7 @@ from server.jobs.installed import Installed
 from server.jobs.manifests import Manifests
 from server.jobs.orders import missing_inputs, write_orders
 from server.jobs.pool import Pool
+from server.jobs.recording import Learned
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
@@ -84,6 +86,8 @@ class Steps:
         """Remove what is kept only for a while."""
         try:
             self._reuse.forget_finished()
+            if mended := self._manifests.mend():
+                log.info("records of jobs lacked their end, and are whole now", jobs=mended[:20])
             self._fleet.forget_old_plays(now)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
@@ -197,6 +201,8 @@ class Steps:
             return
         if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
             self._circuit.has_room()
+            if job is not None and job.outcome in (JobState.FAILED, JobState.CANCELLED):
+                self._manifests.write(job.id)  # its runner may have told more after the end
 
     def _is_held(self, worker: Worker, state: WorkerState, job: Job | None) -> bool:
         """Whether the machine of a failed attempt stays for inspection; held only where its app has certainly ended."""
@@ -258,9 +264,11 @@ class Steps:
         if flavor is None:
             return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
-        self._write_orders(job, worker, flavor, layout, folder)
+        learned = self._write_orders(job, worker, flavor, layout, folder)
 
         def on_machine(address: Address) -> None:
+            if learned:
+                self._record(job, worker, learned)
             self._has_machine(job, worker, address)
 
         def unwanted() -> bool:
@@ -273,21 +281,28 @@ class Steps:
             self._fleet.launch(worker.name, flavor, layout, on_machine=on_machine, unwanted=unwanted)
         self._has_started(job, worker)
 
-    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> None:
+    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned | None:
         """Leave the orders for an attempt that was not taken up yet. Raises _BadFolder where this folder alone is at fault."""
         try:
             folder.require()
-            if not folder.has_started(job.attempt):
-                made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
-                self._installed.require_on(self._catalog.get(job.app), made_of)
-                folder.require_own_files()
-                folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
+            if folder.has_started(job.attempt):
+                return None
+            made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+            self._installed.require_on(self._catalog.get(job.app), made_of)
+            folder.require_own_files()
+            folder.forget_unreadable_result()
+            return write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():
                 raise InfrastructureError(f"the orders cannot be written: {_words(problem)}") from problem
             raise _BadFolder(problem) from problem
+
+    def _record(self, job: Job, worker: Worker, learned: Learned) -> None:
+        """Before the app starts: what is run, and on what. The machine was made of the snapshot that its variables name."""
+        snapshot = self._fleet.snapshot_of(worker.name)
+        program = self._installed.version(learned.app, snapshot) or ""
+        self._manifests.write(job.id, replace(learned, cloud=str(self._settings.cloud), snapshot=snapshot, program=program))
 
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
         job = Job.get_by_id(job_id)
