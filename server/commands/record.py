@@ -81,14 +81,13 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
     A file is taken from the job's own input, else from the shared data, and only with the checksum that was recorded.
     """
     settings = open_rows()
-    job, storage = find_job(job_id), Storage(settings.storage)
+    controller, job, storage = client(settings), find_job(job_id), Storage(settings.storage)
     before = _record_of(job, settings)
     catalog = Catalog(settings.apps)
     app = _app(catalog, before)
     made = _again(app, before, job, storage)
     size = flavor or before.flavor.name
     now = _as_of_today(before, app, catalog, made, _flavor(size, settings), settings)
-    controller = client(settings)
     now = now.model_copy(update={"controller": RecordedController(version=str(controller.health().get("version", "")))})
     for text in (*made.remarks, *map(str, differences(before, now))):
         click.echo(printable(text), err=True)

@@ -36,10 +36,12 @@ class Installed:
         if self.version(app) is None:
             raise AppNotInstalled(f"{not_installed(app)}. {Blame.ADMIN.phrase}", field="app_name")
 
-    def require_on(self, app: App, snapshot: str = "") -> None:
-        """Raises CloudError, for which a job waits, where machines of that snapshot (default: the promoted one) lack the app."""
-        if self.version(app, snapshot) is None:
+    def require_version(self, app: App, snapshot: str = "") -> str:
+        """As :meth:`version`, but raises CloudError, for which a job waits, where machines of that snapshot lack the app."""
+        version = self.version(app, snapshot)
+        if version is None:
             raise CloudError(f"{not_installed(app)}.", Reason.APP_NOT_INSTALLED)
+        return version
 
     def version(self, app: App, snapshot: str = "") -> str | None:
         """What the app's version command printed on a machine of that snapshot (default: the promoted one).

@@ -157,8 +157,13 @@ class Jobs:
         return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
 
     def not_installed(self) -> frozenset[str]:
-        """The apps that the machines lack: not tried on their snapshot, or somebody has to agree to a licence first."""
-        return frozenset(self._installed.missing())
+        """The apps that the machines lack, and the workflows with a step of one.
+
+        They were not tried on the snapshot, or somebody has to agree to a licence first.
+        """
+        missing = self._installed.missing()
+        steps = {found.id: {step.app for step in found.steps} for found in self._catalog.workflows().values()}
+        return frozenset(missing) | {workflow for workflow, apps in steps.items() if apps & missing.keys()}
 
     def awaited(self) -> list[str]:
         """Names of the shared files that jobs still wait for."""

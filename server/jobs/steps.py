@@ -288,7 +288,7 @@ class Steps:
             if folder.has_started(job.attempt):
                 return None
             made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
-            self._installed.require_on(self._catalog.get(job.app), made_of)
+            self._installed.require_version(self._catalog.get(job.app), made_of)
             folder.require_own_files()
             folder.forget_unreadable_result()
             return write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
@@ -299,9 +299,12 @@ class Steps:
             raise _BadFolder(problem) from problem
 
     def _record(self, job: Job, worker: Worker, learned: Learned) -> None:
-        """Before the app starts: what is run, and on what. The machine was made of the snapshot that its variables name."""
+        """Before the app starts: what is run, and on what. The machine was made of the snapshot that its variables name.
+
+        Raises CloudError where another one was promoted meanwhile, and lacks the app.
+        """
         snapshot = self._fleet.snapshot_of(worker.name)
-        program = self._installed.version(learned.app, snapshot) or ""
+        program = self._installed.require_version(learned.app, snapshot)
         self._manifests.write(job.id, replace(learned, cloud=str(self._settings.cloud), snapshot=snapshot, program=program))
 
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:

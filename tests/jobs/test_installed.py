@@ -1,7 +1,7 @@
 """An app that the machines lack is refused by every way in, waits where it was taken before, and is shown as lacking."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,13 @@ class SnapshotCloud(LocalCloud):
     """The local cloud with the memory of a snapshot to order; an error is raised as one."""
 
     tried: TriedApps | CumulusError = UnknownApps()
+    tried_by_name: Mapping[str, TriedApps] = {}
 
     def tried_apps(self, snapshot: str = "") -> TriedApps:
         """As the test says."""
         if isinstance(self.tried, CumulusError):
             raise self.tried
-        return self.tried
+        return self.tried_by_name.get(snapshot, self.tried)
 
 
 @pytest.fixture
@@ -148,6 +149,28 @@ def test_a_job_that_was_taken_waits_while_its_app_is_gone_and_holds_up_no_other(
         assert "app_not_installed" in {event.reason for event in Event.select().where(Event.subject_id == gone.id)}
         cloud.tried = SnapshotApps(ONE)
         eventually(lambda: state_of(gone.id) is JobState.DONE)
+
+
+def test_a_machine_that_was_made_of_another_snapshot_meanwhile_does_not_start_the_app(
+    controller: Controller, cloud: SnapshotCloud
+) -> None:
+    job = controller.jobs.submit(submission(app="one_1", settings="{}"))
+    controller.storage.folder(job.folder).mark_arrived()
+    cloud.tried, cloud.tried_by_name = SnapshotApps(ONE), {"local": SnapshotApps({})}
+    with turning(controller):
+        eventually(lambda: "not installed" in Job.get_by_id(job.id).message)
+        cloud.tried_by_name = {}
+        eventually(lambda: state_of(job.id) is JobState.DONE)
+    assert [path.name for path in controller.storage.folder(job.folder).path.glob(".cumulus.attempt.*")] == [
+        f".cumulus.attempt.{Job.get_by_id(job.id).attempt}"
+    ]
+
+
+def test_a_workflow_with_such_an_app_is_hidden_too(controller: Controller, cloud: SnapshotCloud, settings: Settings) -> None:
+    for name, app in (("a", "one_1"), ("b", "plain_1")):
+        (settings.apps / f"{name}.xml").write_text(f'<workflow id="w{name}_1" name="W" version="1"><tool id="{app}"/></workflow>')
+    cloud.tried = SnapshotApps({})
+    assert controller.jobs.not_installed() == {"one_1", "wa_1"}
 
 
 def test_where_jobs_run_on_this_computer_an_app_is_tried_once_when_it_is_first_wanted(

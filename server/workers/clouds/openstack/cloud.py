@@ -22,6 +22,7 @@ from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
@@ -86,8 +87,8 @@ class OpenstackCloud:
             return True
 
     def tried_apps(self, snapshot: str = "") -> TriedApps:
-        """What the promoted one, or another one, remembers of its trial, at the last look. Raises TemplateMissing, CloudError."""
-        return self._snapshots.find(snapshot).tried_apps
+        """What the promoted one, or another one, remembers of its trial. Raises TemplateMissing, CloudError."""
+        return self._snapshots.find(snapshot).tried_apps if snapshot else PromotedApps(self._snapshots)
 
     def problems(self) -> list[str]:
         """Programs and settings that are missing; the cloud is not asked."""
