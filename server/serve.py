@@ -100,10 +100,11 @@ def require_setup(cloud: Cloud) -> None:
 
 
 def _say_what_is_missing(controller: Controller) -> None:
-    """Which apps jobs cannot use; it changes with the next snapshot, and keeps no controller from starting."""
-    installed = Installed(controller.catalog, controller.cloud)
+    """Which apps jobs cannot use that wait for no licence; it changes with the next snapshot, and keeps nobody from starting."""
+    installed, optional = Installed(controller.catalog, controller.cloud), controller.catalog.optional_programs()
     for app, why in installed.missing().items():
-        log.info("an app cannot be used yet", app=app, reason=why)
+        if app not in optional:
+            log.warning("an app cannot be used yet", app=app, reason=why)
     with suppress(TemplateMissing, CloudError):
         if hint := installed.hint():
             log.warning("old snapshot", hint=hint)

@@ -236,7 +236,7 @@ def _machine(found: JobRecord) -> Iterator[str]:
 
 def _tables(found: JobRecord) -> None:
     _table("figures", ("figure", "value", "file"), ((one.label or one.name, one.value, one.file) for one in found.figures))
-    _table("settings", ("field", "value"), found.settings.items())
+    _table("settings", ("field", "value"), ((name, _shown(value)) for name, value in found.settings.items()))
     inputs = ((one.name, _origin(one.origin, one.job), one.size, one.sha256[:DIGITS], one.spectra) for one in found.inputs)
     _table("inputs", ("input", "came from", "bytes", "SHA-256", "spectra"), inputs)
     conversions = ((one.source, one.target, one.version, one.command) for one in found.conversions)
@@ -263,6 +263,10 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
     if cells:
         click.echo(f"\n{title}")
         show_table(columns, cells)
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _time(at: float | None) -> str:

@@ -1,5 +1,6 @@
 """What is different between two records of runs: what went in, what ran, and what came out. Pure."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -112,7 +113,7 @@ def _settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Dif
 
 
 def _value(value: Any) -> str:
-    return repr(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _inputs(before: Iterable[RecordedInput], now: Iterable[RecordedInput]) -> Iterator[Difference]:

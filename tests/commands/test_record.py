@@ -169,9 +169,9 @@ def test_what_differs_today_is_said_before_it_runs_and_what_came_out_after_it(
         "XML of the app: ",
         "program: copy 1.0 → copy 2.0",
         "machine size: m1.4xlarge (1 CPUs, 1 GB) → m1.8xlarge (2 CPUs, 2 GB)",
-        "setting text: 'hello' → none",
-        "setting words: none → 'hello'",
-        "setting dice: none → 'x'",
+        'setting text: "hello" → none',
+        'setting words: none → "hello"',
+        'setting dice: none → "x"',
         "of the results, 1 differ (result.txt)",
     ):
         assert words in again.stderr

@@ -48,8 +48,8 @@ def told(**changes: Any) -> list[str]:
             {"flavor": RecordedFlavor(name="m1", cpus=8, memory_gb=8)},
             ["machine size: m1 (4 CPUs, 8 GB) → m1 (8 CPUs, 8 GB)"],
         ),
-        ({"settings": {"a": "1"}}, ["setting b: ['x'] → none"]),
-        ({"settings": {"a": "2", "b": ["x"], "c": ""}}, ["setting a: '1' → '2'", "setting c: none → ''"]),
+        ({"settings": {"a": "1"}}, ['setting b: ["x"] → none']),
+        ({"settings": {"a": "2", "b": ["x"], "c": ""}}, ['setting a: "1" → "2"', 'setting c: none → ""']),
         (
             {"inputs": (RecordedInput(name="a.raw", sha256="b" * 64), BEFORE.inputs[1])},
             ["content of a.raw: aaaaaaaaaaaa → bbbbbbbbbbbb"],

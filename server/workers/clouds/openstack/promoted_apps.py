@@ -1,4 +1,4 @@
-"""The apps of the promoted snapshot, which is remembered between two looks at the cloud. Owns when one is too old to refuse by."""
+"""The apps of the promoted snapshot, which is remembered between two looks at the cloud. Owns what a refusal needs to know."""
 
 from contextlib import suppress
 
