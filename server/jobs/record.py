@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from server.storage.folders import JobFolder
 
@@ -199,8 +200,11 @@ def write_record(record: JobRecord, folder: JobFolder) -> None:
 
 def to_text(record: JobRecord) -> str:
     """The file's content: UTF-8 JSON, whatever characters a file's name is made of."""
-    text = json.dumps(record.model_dump(mode="python"), indent=1, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode("utf-8") + "\n"
+    try:
+        return record.model_dump_json(indent=1) + "\n"
+    except PydanticSerializationError:  # half of a character, as settings may have
+        text = json.dumps(record.model_dump(mode="python"), indent=1, ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
 def parts_of(kind: type[Entry], entries: Iterable[Any]) -> tuple[Entry, ...]:

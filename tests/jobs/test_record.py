@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from server.app import Controller, rebuild_database
 from server.jobs.manifests import Manifests
-from server.jobs.record import JobRecord, RecordedInput, parts_of, read_record, recorded_state, to_text
+from server.jobs.record import (
+    JobRecord,
+    RecordedApp,
+    RecordedFlavor,
+    RecordedInput,
+    parts_of,
+    read_record,
+    recorded_state,
+    to_text,
+    write_record,
+)
 from server.jobs.recording import assembled, controller_version
 from server.jobs.retention import DAY_S, Retention
 from server.models import Change, Job, move, open_database
@@ -313,3 +323,16 @@ def test_the_sum_of_a_folder_is_that_of_its_files_and_their_names(tmp_path: Path
 def test_whatever_a_run_tells_of_its_inputs_makes_parts_or_nothing(entry: Any) -> None:
     found = parts_of(RecordedInput, [entry, {"name": "a"}])
     assert found[-1] == RecordedInput(name="a")
+
+
+@pytest.mark.parametrize("text", ["plain", "Größe 😀", "half \ud83d of one", "line\nfeed"])
+def test_a_record_is_text_whatever_the_settings_are(text: str, tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    found = JobRecord(
+        id=1, owner="ada", app=RecordedApp(id="x"), flavor=RecordedFlavor(name="m"), created=1.5, settings={"a": text, "n": None}
+    )
+    write_record(found, folder)
+    again = read_record(folder)
+    assert again is not None
+    assert again.settings == {"a": text.encode("utf-8", "replace").decode(), "n": None}
+    assert again.created == 1.5
