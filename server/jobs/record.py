@@ -7,6 +7,7 @@ thousands of results, and which people may copy and change.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +17,8 @@ from pydantic_core import PydanticSerializationError
 from server.storage.folders import JobFolder
 
 FORMAT = 1
+HEAD_BYTES = 1024
+_HEAD = re.compile(r'\{\s*"version":\s*[0-9]+,\s*"id":\s*[0-9]+,\s*"state":\s*"(?P<state>[a-z]*)"')
 Origin = Literal["sent", "shared", "result", "converted"]
 Entry = TypeVar("Entry", bound="Part")
 
@@ -139,13 +142,14 @@ class JobRecord(Part):
     ran.
     """
 
+    # These three first and in this order: see recorded_state.
     version: int = FORMAT
     id: int
+    state: str = ""
     owner: str
     description: str = ""
     workflow: str = ""
     start_after: int | None = None
-    state: str = ""
     outcome: str = ""
     reason: str = ""
     message: str = ""
@@ -171,12 +175,6 @@ class JobRecord(Part):
     attempts: tuple[RecordedAttempt, ...] = ()
 
 
-class _State(Part):
-    """As much of a record as says whether it is of now."""
-
-    state: str
-
-
 def read_record(folder: JobFolder) -> JobRecord | None:
     """The record in a job's folder; None where there is none, or something else."""
     try:
@@ -186,11 +184,12 @@ def read_record(folder: JobFolder) -> JobRecord | None:
 
 
 def recorded_state(folder: JobFolder) -> str:
-    """The job's state when the record was written; "" where there is none."""
+    """The job's state when the record was written; "" where there is none. Reads only where that stands."""
     try:
-        return _State.model_validate_json(folder.record_text()).state
-    except (OSError, ValidationError, ValueError):
+        found = _HEAD.match(folder.record_text(HEAD_BYTES))
+    except OSError:
         return ""
+    return found["state"] if found else ""
 
 
 def write_record(record: JobRecord, folder: JobFolder) -> None:

@@ -286,9 +286,12 @@ class JobFolder:
         if self.path.is_dir():
             self._replace("record", text, self.path / RECORD)
 
-    def record_text(self) -> str:
-        """The record of the run. Raises OSError."""
-        return read_regular(self.path / RECORD, MAX_PRIVATE_BYTES).decode(errors="replace")
+    def record_text(self, limit: int | None = None) -> str:
+        """The record of the run, or its first ``limit`` bytes. Raises OSError."""
+        if limit is None:
+            return read_regular(self.path / RECORD, MAX_PRIVATE_BYTES).decode(errors="replace")
+        with open_regular(self.path / RECORD) as file:
+            return file.read(limit).decode(errors="replace")
 
     def last_attempt(self) -> int:
         """The number of the last attempt that a runner took up; 0: none."""
