@@ -20,6 +20,7 @@ from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
 from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
+from server.jobs.installed import Installed
 from server.jobs.intake import Intake
 from server.jobs.loop import Loop
 from server.jobs.manifests import Manifests
@@ -134,7 +135,8 @@ def make_controller(
     reuse = Reuse(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
     pool = Pool(settings, flavors, fleet, circuit, clock)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
+    installed = Installed(catalog, cloud)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, installed, clock)
     intake = Intake(settings, catalog, storage, endings, reuse, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
@@ -151,6 +153,7 @@ def make_controller(
         retention,
         manifests,
         has_program=cloud.has_program,
+        installed=installed,
         min_free_gb=settings.min_free_gb,
         clock=clock,
         wake=loop.wake,

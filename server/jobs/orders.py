@@ -4,6 +4,7 @@ from server.catalog.apps import App, Catalog
 from server.catalog.command import Variables, render
 from server.catalog.flavors import Flavor
 from server.catalog.values import input_files
+from server.jobs.recording import Learned
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
@@ -23,8 +24,8 @@ def write_orders(
     pins: Pins,
     reuse: Reuse,
     lease_s: float,
-) -> None:
-    """Render the job for the machine it got, for a lease of ``lease_s`` seconds.
+) -> Learned:
+    """Render the job for the machine it got, for a lease of ``lease_s`` seconds; returns what its record has to say of that.
 
     Raises InvalidInput, NotFound where app or settings do not serve any more, InputProblem where a pinned file was changed.
     """
@@ -38,6 +39,7 @@ def write_orders(
     pins.require_unchanged(folder, pinned)
     inputs = reuse.plan(job.id, files, folder, pinned)
     folder.write_plan(_plan(job, worker, flavor, app, inputs, lease_s), rendered.command, config)
+    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=rendered.command)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:

@@ -7,6 +7,7 @@ is in ``intake``, what between the app's start and its end in ``watch``.
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -18,10 +19,12 @@ from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFo
 from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
+from server.jobs.installed import Installed
 from server.jobs.intake import reason_for
 from server.jobs.manifests import Manifests
 from server.jobs.orders import write_orders
 from server.jobs.pool import Pool
+from server.jobs.recording import Learned
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
@@ -53,6 +56,7 @@ class Steps:
         circuit: Circuit,
         pool: Pool,
         manifests: Manifests,
+        installed: Installed,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -65,6 +69,7 @@ class Steps:
         self._circuit = circuit
         self._pool = pool
         self._manifests = manifests
+        self._installed = installed
         self._clock = clock
         self._deadlines = deadlines(settings)
         self._pins = Pins(storage)
@@ -80,6 +85,8 @@ class Steps:
         """Remove what is kept only for a while."""
         try:
             self._reuse.forget_finished()
+            if mended := self._manifests.mend():
+                log.info("records of jobs lacked their end, and are whole now", jobs=mended[:20])
             self._fleet.forget_old_plays(now)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
@@ -179,6 +186,8 @@ class Steps:
             return
         if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
             self._circuit.has_room()
+            if job is not None and job.outcome in (JobState.FAILED, JobState.CANCELLED):
+                self._manifests.write(job.id)  # its runner may have told more after the end
 
     def _is_held(self, worker: Worker, state: WorkerState, job: Job | None) -> bool:
         """Whether the machine of a failed attempt stays for inspection; held only where its app has certainly ended."""
@@ -220,9 +229,11 @@ class Steps:
         if flavor is None:
             return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
-        self._write_orders(job, worker, flavor, layout, folder)
+        learned = self._write_orders(job, worker, flavor, layout, folder)
 
         def on_machine(address: Address) -> None:
+            if learned:
+                self._record(job, worker, learned)
             self._has_machine(job, worker, address)
 
         def unwanted() -> bool:
@@ -235,20 +246,32 @@ class Steps:
             self._fleet.launch(worker.name, flavor, layout, on_machine=on_machine, unwanted=unwanted)
         self._has_started(job, worker)
 
-    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> None:
+    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned | None:
         """Leave the orders for an attempt that was not taken up yet. Raises _BadFolder where this folder alone is at fault."""
         try:
             folder.require()
-            if not folder.has_started(job.attempt):
-                folder.require_own_files()
-                folder.forget_unreadable_result()
-                parts = self._catalog, folder, self._pins, self._reuse
-                write_orders(job, worker.name, flavor, layout, *parts, self._settings.lease_s)
+            if folder.has_started(job.attempt):
+                return None
+            made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+            self._installed.require_version(self._catalog.get(job.app), made_of)
+            folder.require_own_files()
+            folder.forget_unreadable_result()
+            parts = self._catalog, folder, self._pins, self._reuse
+            return write_orders(job, worker.name, flavor, layout, *parts, self._settings.lease_s)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():
                 raise InfrastructureError(f"the orders cannot be written: {_words(problem)}") from problem
             raise _BadFolder(problem) from problem
+
+    def _record(self, job: Job, worker: Worker, learned: Learned) -> None:
+        """Before the app starts: what is run, and on what. The machine was made of the snapshot that its variables name.
+
+        Raises CloudError where another one was promoted meanwhile, and lacks the app.
+        """
+        snapshot = self._fleet.snapshot_of(worker.name)
+        program = self._installed.require_version(learned.app, snapshot)
+        self._manifests.write(job.id, replace(learned, cloud=str(self._settings.cloud), snapshot=snapshot, program=program))
 
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
         job = Job.get_by_id(job_id)
@@ -260,8 +283,8 @@ class Steps:
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
         text = fault or error.message
-        # Where only machines of this size cannot be made, those of others are made on.
-        outage = reason.retryable and not reason.is_of_one_size and self._circuit.failed(job.id, text, reason).is_open
+        # Where only machines of this size cannot be made, or none has this app, others are made on.
+        outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:

@@ -52,7 +52,7 @@ def test_an_old_job_loses_its_content_and_keeps_its_row_with_its_outcome(
     assert [(one.kind, one.name, one.bytes > 4) for one in gone] == [("job", job.folder, True)]
     row = Job.get_by_id(job.id)
     assert (row.state, row.outcome) == (JobState.ARCHIVED, state)
-    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings", "job.json"]
     assert Event.select().where(Event.new == "archived").count() == 1
     assert rules.clean(later(job, AGE + 2)) == []
 
@@ -69,7 +69,7 @@ def test_an_archived_job_keeps_its_log_and_why_it_failed_and_nothing_large(contr
     (here / "temp").mkdir()
     assert len(rules.clean(later(job, AGE + 1))) == 1
     kept = sorted(path.name.removeprefix(".cumulus.") for path in here.iterdir())
-    assert kept == ["failure.1", "job", "log", "result", "settings"]
+    assert kept == ["failure.1", "job", "job.json", "log", "result", "settings"]
     shown = controller.jobs.folder(job).log()
     assert shown == (here / ".cumulus.log").read_text()
     assert len(shown) < 1_200_000
@@ -85,7 +85,7 @@ def test_an_archiving_that_was_interrupted_is_ended_by_the_next_cleaning(control
     left = folder(controller, job) / ".cumulus.removing-1"
     (left / "deep").mkdir(parents=True)
     assert [one.reason for one in rules.clean(later(job, 1))] == ["it is archived"]
-    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings", "job.json"]
 
 
 def test_an_owner_can_delete_what_the_archive_has_kept(controller: Controller, rules: Retention) -> None:
