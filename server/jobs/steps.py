@@ -109,6 +109,7 @@ class Steps:
             job = Job.get_by_id(waiting.id)
             if job.state != JobState.QUEUED:
                 return
+            now = max(now, job.state_since)  # it may have been queued since this turn of the loop began
             attempt = job.attempt + 1
             if not self._pool.take(waiting, attempt, now) and not self._request(job, attempt, now):
                 return
