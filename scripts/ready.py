@@ -9,6 +9,7 @@ from server.app import make_cloud, make_trial
 from server.catalog.apps import Catalog
 from server.entry import guarded
 from server.errors import SetupMissing, TemplateMissing
+from server.jobs.installed import Installed
 from server.progress import Progress
 from server.settings import Settings, load_settings
 from server.terminal import progress_on
@@ -21,6 +22,9 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
         if hint := cloud.check_snapshot():
+            progress.say(f"Note: {hint}")
+        installed, optional = Installed(catalog, cloud), catalog.optional_programs()
+        for hint in filter(None, (installed.hint(), *(why for app, why in installed.missing().items() if app not in optional))):
             progress.say(f"Note: {hint}")
     except TemplateMissing:
         maker = cloud.template()

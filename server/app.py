@@ -20,6 +20,8 @@ from server.errors import CumulusError, InvalidInput, NotFound
 from server.installation import installation_id
 from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
+from server.jobs.installed import Installed
+from server.jobs.intake import Intake
 from server.jobs.loop import Loop
 from server.jobs.manifests import Manifests
 from server.jobs.pool import Pool
@@ -133,12 +135,15 @@ def make_controller(
     reuse = Reuse(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
     pool = Pool(settings, flavors, fleet, circuit, clock)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, clock)
+    installed = Installed(catalog, cloud)
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, installed, clock)
+    intake = Intake(settings, catalog, storage, endings, reuse, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
     warmer = Warmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
-    loop = Loop(settings, storage, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, clock, steady, turns.observe)
+    times = clock, steady, turns.observe
+    loop = Loop(settings, storage, intake, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, *times)
     retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,
@@ -148,6 +153,7 @@ def make_controller(
         retention,
         manifests,
         has_program=cloud.has_program,
+        installed=installed,
         min_free_gb=settings.min_free_gb,
         clock=clock,
         wake=loop.wake,

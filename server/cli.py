@@ -30,6 +30,7 @@ from server.commands.console import (
 )
 from server.commands.db import db
 from server.commands.flavors import flavors
+from server.commands.record import record, rerun
 from server.commands.results import get
 from server.commands.state import state
 from server.commands.storage import storage as storage_group
@@ -78,6 +79,8 @@ for command in (
     submit,
     workflow,
     get,
+    record,
+    rerun,
     apps,
     db,
     storage_group,

@@ -13,6 +13,7 @@ from server.catalog.flavors import read_flavors
 from server.computer import THIS, Computer
 from server.errors import CumulusError
 from server.installation import running_controller
+from server.jobs.installed import Installed
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
@@ -47,6 +48,16 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     return findings + list(_once(_cloud(settings)))
 
 
+def _apps(settings: Settings, cloud: Cloud) -> Iterator[Finding]:
+    """The apps that the machines lack; one whose licence nobody has agreed to is no trouble."""
+    catalog = Catalog(settings.apps)
+    installed, optional = Installed(catalog, cloud), catalog.optional_programs()
+    found = [Finding("app", app in optional, f"{app}: {why}") for app, why in installed.missing(tries=True).items()]
+    yield from found
+    if not any(not one.ok for one in found):
+        yield _run("apps", lambda: installed.hint() or "the machines have those that were tried on their snapshot")
+
+
 def _run(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())
@@ -72,6 +83,7 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
         yield _run("accelerator", lambda: described(QemuHome(settings.home, settings.accelerator)))
     yield from _quota(cloud)
     yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
+    yield from _apps(settings, cloud)
 
 
 def _quota(cloud: Cloud) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from waitress import create_server
@@ -16,8 +17,9 @@ from programs.interruption import until_a_signal
 from server.api.unread import Channel
 from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
-from server.errors import CumulusError, SetupMissing
+from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, announced, only_controller
+from server.jobs.installed import Installed
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
 from server.settings import Settings
@@ -60,6 +62,7 @@ def serve(settings: Settings) -> None:
             url = f"http://{settings.host}:{server.effective_port}"
             controller.catalog.problems()  # looked at now, so that the log tells of them
             controller.cloud.start()
+            _say_what_is_missing(controller)
             try:
                 with announced(settings.home, url):
                     finished = _run(controller, server, url, supervisor)
@@ -93,6 +96,17 @@ def require_setup(cloud: Cloud) -> None:
         log.warning("the snapshot could not be looked at", detail=problem.message)
     else:
         if hint:
+            log.warning("old snapshot", hint=hint)
+
+
+def _say_what_is_missing(controller: Controller) -> None:
+    """Which apps jobs cannot use that wait for no licence; it changes with the next snapshot, and keeps nobody from starting."""
+    installed, optional = Installed(controller.catalog, controller.cloud), controller.catalog.optional_programs()
+    for app, why in installed.missing().items():
+        if app not in optional:
+            log.warning("an app cannot be used yet", app=app, reason=why)
+    with suppress(TemplateMissing, CloudError):
+        if hint := installed.hint():
             log.warning("old snapshot", hint=hint)
 
 

@@ -140,6 +140,7 @@ class Reason(StrEnum):
     RESULTS_NOT_SAVED = "results_not_saved"
     SETTINGS_UNUSABLE = "settings_unusable"
     APP_GONE = "app_gone"
+    APP_NOT_INSTALLED = "app_not_installed"
     FLAVOR_GONE = "flavor_gone"
     MACHINE_NOT_CREATED = "machine_not_created"
     APP_NOT_STARTED = "app_not_started"
@@ -192,9 +193,9 @@ class Reason(StrEnum):
         return _POLICIES[self].waits
 
     @property
-    def is_of_one_size(self) -> bool:
-        """Whether machines of other sizes can be made all the same."""
-        return self is Reason.FLAVOR_UNKNOWN_TO_CLOUD
+    def is_of_some(self) -> bool:
+        """Whether it holds up some jobs only, those of one machine size or of one app, and others can start all the same."""
+        return self in (Reason.FLAVOR_UNKNOWN_TO_CLOUD, Reason.APP_NOT_INSTALLED)
 
     @property
     def passes_with_room(self) -> bool:
@@ -236,7 +237,7 @@ _POLICIES = {
     Reason.INPUT_INCOMPLETE: _Policy(
         Blame.USER,
         "An input file is not as it was sent.",
-        "Look who changed it in the storage, or which later job sent another one of its name; submit the job again.",
+        "Look who changed it in the storage; submit the job again.",
     ),
     Reason.INPUT_FAULTY: _Policy(
         Blame.USER,
@@ -265,6 +266,11 @@ _POLICIES = {
         Blame.USER, "The settings do not fit the app.", "Compare the form with `cumulus apps preview`; the app may have changed."
     ),
     Reason.APP_GONE: _Policy(Blame.ADMIN, "The app is no longer offered.", "Put the app's XML back, or tell its users."),
+    Reason.APP_NOT_INSTALLED: _wait(
+        Blame.ADMIN,
+        "The app is not installed on the machines.",
+        "Make a snapshot that has it with `make snapshot`, or go back to one by `cumulus snapshot rollback`.",
+    ),
     Reason.FLAVOR_GONE: _Policy(
         Blame.ADMIN, "The machine size is no longer offered.", "Put the size back into flavors.tsv, or tell its users."
     ),

@@ -4,12 +4,13 @@ Owns which files count and which problems they have. A broken file is reported a
 """
 
 import errno
+import hashlib
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.catalog.model import App, Workflow
@@ -47,6 +48,7 @@ class _File:
     entry: App | Workflow | None
     text: str
     problems: tuple[CatalogProblem, ...]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Contents:
     apps: dict[str, App]
     workflows: dict[str, Workflow]
     texts: dict[str, str]
+    checksums: dict[str, str]
     problems: tuple[CatalogProblem, ...]
 
 
@@ -75,7 +78,7 @@ class Catalog:
         self._schemas = Schemas(schemas)
         self._lock = threading.Lock()
         self._files: dict[Path, _File] = {}
-        self._contents = _Contents({}, {}, {}, ())
+        self._contents = _Contents({}, {}, {}, {}, ())
         self._looked: float | None = None
 
     def apps(self) -> dict[str, App]:
@@ -96,6 +99,10 @@ class Catalog:
     def texts(self) -> dict[str, str]:
         """The XML of all apps and workflows by id, each beginning with its root element."""
         return dict(self._current().texts)
+
+    def checksum(self, app_id: str) -> str:
+        """SHA-256 of the app's file, in hex, as ``sha256sum`` prints it; "" where there is no such app."""
+        return self._current().checksums.get(app_id, "")
 
     def problems(self) -> list[CatalogProblem]:
         """All that is wrong with files of the folder."""
@@ -138,7 +145,7 @@ class Catalog:
         except OSError as error:
             self._files = {}
             problem = CatalogProblem(self._folder, 0, f"the folder of apps cannot be read: {error.strerror}")
-            self._contents = _Contents({}, {}, {}, (problem,))
+            self._contents = _Contents({}, {}, {}, {}, (problem,))
             return
         self._files = {path: self._file(path, stamp) for path, stamp in sorted(stamps.items())}
         self._contents = _collect(self._files)
@@ -148,13 +155,14 @@ class Catalog:
         if known is not None and known.stamp == stamp:
             return known
         try:
-            document = read_document(_content(path), self._schemas)
+            content = _content(path)
+            document = read_document(content, self._schemas)
             entry = read_app(document.root) if document.root.tag == "tool" else read_workflow(document.root)
         except OSError as error:
             return _File(stamp, None, "", (CatalogProblem(path, 0, f"cannot be read: {error.strerror}"),))
         except BadXml as error:
             return _File(stamp, None, "", tuple(CatalogProblem(path, line, reason) for line, reason in error.problems))
-        return _File(stamp, entry, document.text, ())
+        return _File(stamp, entry, document.text, (), hashlib.sha256(content).hexdigest())
 
 
 def _content(path: Path) -> bytes:
@@ -182,7 +190,7 @@ def _stamp(entry: "os.DirEntry[str]") -> _Stamp:
 
 def _collect(files: dict[Path, _File]) -> _Contents:
     """The files put together: the first of two with one id counts, workflows of known apps only."""
-    contents = _Contents({}, {}, {}, ())
+    contents = _Contents({}, {}, {}, {}, ())
     problems = [problem for file in files.values() for problem in file.problems]
     first: dict[str, Path] = {}
     for path, file in _apps_first(files.items()):
@@ -193,11 +201,12 @@ def _collect(files: dict[Path, _File]) -> _Contents:
             continue
         first[file.entry.id] = path
         contents.texts[file.entry.id] = file.text
+        contents.checksums[file.entry.id] = file.sha256
         if isinstance(file.entry, App):
             contents.apps[file.entry.id] = file.entry
         else:
             contents.workflows[file.entry.id] = file.entry
-    return _Contents(contents.apps, contents.workflows, contents.texts, tuple(sorted(problems, key=lambda p: (p.file, p.line))))
+    return replace(contents, problems=tuple(sorted(problems, key=lambda p: (p.file, p.line))))
 
 
 def _apps_first(files: Iterable[tuple[Path, _File]]) -> list[tuple[Path, _File]]:

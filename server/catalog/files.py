@@ -17,6 +17,7 @@ MZML = ".mzML"
 # What can be made into mzML, by the end of the name in lower case; the longer one first.
 CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
+OWN_PREFIXES = (PRIVATE_PREFIX, ".upload.")  # the second: what is on its way into the storage, and not whole yet
 MAX_NAME_BYTES = 255
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -37,7 +38,8 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``path``: where the
+    client has it, in one spelling.
     """
 
     name: str
@@ -48,6 +50,7 @@ class InputFile:
     parameter: str
     result: StepResult | None = None
     title: str = field(default="", compare=False)
+    path: str = field(default="", compare=False)
 
     @property
     def target(self) -> str:
@@ -83,6 +86,14 @@ def base_name(path: str) -> str:
     return name
 
 
+def one_spelling(path: str) -> str:
+    r"""The path as it is compared with others: ``C:\x\y.raw`` and ``c:/x/y.raw`` are the same file of the same computer."""
+    if _POSIX.match(path):
+        return path.rstrip("/")
+    plain = path.replace("\\", "/").rstrip("/")
+    return plain[:1].upper() + plain[1:] if _DRIVE.match(plain) else plain
+
+
 def _name_problem(name: str) -> str | None:
     if name in ("", ".", ".."):
         return "does not name a file"
@@ -90,8 +101,8 @@ def _name_problem(name: str) -> str | None:
         return "has a backslash in the file's name"
     if any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u2029" for char in name):
         return "has control characters in the file's name"
-    if name.startswith(PRIVATE_PREFIX):
-        return f"begins with {PRIVATE_PREFIX}, which names of Cumulus' own do"
+    if own := next((prefix for prefix in OWN_PREFIXES if name.startswith(prefix)), None):
+        return f"begins with {own}, which names of Cumulus' own do"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"has a name of more than {MAX_NAME_BYTES} bytes"
     return None
@@ -116,9 +127,12 @@ class FileList(Control[tuple[InputFile, ...]]):
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:
         paths = ([value] if value else []) if isinstance(value, str) else self.require_list(value)
-        if len(paths) > 1 and not self.multiple:
-            self.refuse(f"has {len(paths)} files, only one is possible")
-        return tuple(self._file(path) for path in paths) or None
+        distinct: dict[object, object] = {}  # the client may send a path twice
+        for path in paths:
+            distinct.setdefault(one_spelling(path) if isinstance(path, str) else id(path), path)
+        if len(distinct) > 1 and not self.multiple:
+            self.refuse(f"has {len(distinct)} files, only one is possible")
+        return tuple(map(self._file, distinct.values())) or None
 
     def _file(self, path: object) -> InputFile:
         if not isinstance(path, str):
@@ -131,7 +145,8 @@ class FileList(Control[tuple[InputFile, ...]]):
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title)
+        spelt = "" if result else one_spelling(path)
+        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, spelt)
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

@@ -82,11 +82,16 @@ def require_files(app: App, form: Mapping[str, Any]) -> None:
 
 def require_names(app: App, names: Iterable[str]) -> None:
     """Raises UnknownName for the first name that the app has no parameter of, with the one that may be meant."""
-    labels = {key: control.label for control in app.controls() for key in control.keys}
-    notes = {control.name for control in app.controls() if isinstance(control, Note)}  # without a value, whatever is sent
+    known = known_names(app)
     for name in names:
-        if name not in labels and name not in BESIDE and name not in notes:
-            refuse_name(app.name, name, labels)
+        if name not in known:
+            refuse_name(app.name, name, {key: control.label for control in app.controls() for key in control.keys})
+
+
+def known_names(app: App) -> frozenset[str]:
+    """All names that a form of the app may have: its fields, its notes (without a value, whatever is sent), what pages add."""
+    notes = {control.name for control in app.controls() if isinstance(control, Note)}
+    return BESIDE | notes | {key for control in app.controls() for key in control.keys}
 
 
 def refuse_name(whose: str, name: str, labels: Mapping[str, str]) -> NoReturn:

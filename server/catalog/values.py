@@ -3,9 +3,10 @@
 Owns the way through sections and conditionals. What one control accepts is its own matter.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from server.catalog.config import build_config
 from server.catalog.controls import shown
@@ -92,17 +93,30 @@ def _files(given: Iterable[Answer]) -> list[InputFile]:
 
 def _origin(file: InputFile) -> object:
     """What two mentions of one file have in common."""
-    return file.name, file.shared, file.convert, file.result
+    return file.name, file.shared, file.convert, file.result, file.path
 
 
 def _check_files(files: Iterable[InputFile]) -> None:
-    """All input files of a job lie in one folder: no two may have the same name there."""
-    taken: dict[str, InputFile] = {}
+    """All input files of a job lie in one folder: no two may have the same name there, before or after they are converted.
+
+    Two spellings of a name in Unicode are one name: what finds files by one finds them by the other.
+    """
+    names: dict[str, InputFile] = {}
+    targets: dict[str, InputFile] = {}
     for file in files:
-        other = taken.setdefault(file.target, file)
+        other = names.setdefault(_plain(file.name), file)
+        if (other.path, other.result) != (file.path, file.result):
+            _refuse(file, other, f"{shown(file.path or file.name)} and {shown(other.path or other.name)}", "have the same name")
+        other = targets.setdefault(_plain(file.target), file)
         if _origin(other) != _origin(file):
-            which = f"{shown(file.name)} and {shown(other.name)} of {other.title or other.parameter}"
-            file_name = shown(file.target)
-            raise InvalidInput(
-                f"{file.title or file.parameter}: {which} would both be {file_name} for the app", field=file.parameter
-            )
+            _refuse(file, other, f"{shown(file.name)} and {shown(other.name)}", f"would both be {shown(file.target)} for the app")
+
+
+def _refuse(file: InputFile, other: InputFile, which: str, why: str) -> NoReturn:
+    whose = other.title or other.parameter
+    text = f"{file.title or file.parameter}: {which} of {whose} {why}: rename one of them"
+    raise InvalidInput(text, field=file.parameter)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

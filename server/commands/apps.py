@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 
 from programs.errors import explained
 from programs.exits import ExitCode
+from server.app import make_cloud
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Variables, render
 from server.catalog.descriptions import FieldDescription, accepted_files, describe
@@ -19,9 +21,10 @@ from server.catalog.flavors import read_flavors
 from server.catalog.forms import completed, filled
 from server.catalog.model import App
 from server.catalog.values import check_settings, input_files
-from server.commands.console import FORM, TEXT, printable, read_form, show_table
+from server.commands.console import FORM, TEXT, asking_the_cloud, printable, read_form, show_table
 from server.commands.inputs import labelled, read_typed, require_counting
 from server.errors import InvalidInput, NotFound
+from server.jobs.installed import Installed
 from server.settings import Settings, load_settings
 
 APP_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,97})_([A-Za-z0-9.+-]+)")
@@ -57,12 +60,14 @@ def apps() -> None:
 @apps.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_apps(as_json: bool) -> None:
-    """List the apps that jobs can run, and the files that each accepts; those that the desktop client hides are marked."""
-    found = list(Catalog(load_settings().apps).apps().values())
+    """List the apps and the files that each accepts; those that the desktop client hides or the machines lack are marked."""
+    settings = load_settings()
+    catalog = Catalog(settings.apps)
+    found, missing = list(catalog.apps().values()), _missing(settings, catalog)
     if as_json:
-        click.echo(json.dumps([_app_as_json(app) for app in found], indent=1))
+        click.echo(json.dumps([_app_as_json(app, missing) for app in found], indent=1))
         return
-    rows = ((app.id, app.name, app.version, _accepted(app), _described(app)) for app in found)
+    rows = ((app.id, app.name, app.version, _accepted(app), _described(app, missing)) for app in found)
     show_table(("app", "name", "version", "accepts", "description"), rows)
 
 
@@ -71,12 +76,16 @@ def list_apps(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def show(app: str, as_json: bool) -> None:
     """Show the form of APP: each field with its label, its type, its default and what it accepts."""
-    known = Catalog(load_settings().apps).get(app)
-    fields = describe(known)
+    settings = load_settings()
+    catalog = Catalog(settings.apps)
+    known = catalog.get(app)
+    fields, missing = describe(known), _missing(settings, catalog)
     if as_json:
-        click.echo(json.dumps({**_app_as_json(known), "fields": [asdict(field) for field in fields]}, indent=1))
+        click.echo(json.dumps({**_app_as_json(known, missing), "fields": [asdict(field) for field in fields]}, indent=1))
         return
-    click.echo(printable(f"{known.name} {known.version}: {_described(known)}"))
+    click.echo(printable(f"{known.name} {known.version}: {_described(known, missing)}"))
+    if known.id in missing:
+        click.echo(printable(missing[known.id]))
     rows = (("\n".join(field.keys), field.label, field.type, _default(field), _conditions(field)) for field in fields)
     show_table(("field", "label", "type", "default", "accepts"), rows)
 
@@ -175,7 +184,15 @@ def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
     click.echo(json.dumps(made, indent=1))
 
 
-def _app_as_json(app: App) -> dict[str, Any]:
+def _missing(settings: Settings, catalog: Catalog) -> Mapping[str, str]:
+    """The apps that the machines lack, by id, and why; none where there is no installation that could have machines."""
+    if not settings.home.is_dir():
+        return {}
+    with asking_the_cloud():
+        return Installed(catalog, make_cloud(settings)).missing(tries=True)
+
+
+def _app_as_json(app: App, missing: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": app.id,
         "name": app.name,
@@ -184,6 +201,7 @@ def _app_as_json(app: App) -> dict[str, Any]:
         "description": app.description,
         "hidden": app.is_hidden,
         "licence": app.licence,
+        "installed": app.id not in missing,
         "accepts": accepted_files(app),
     }
 
@@ -192,9 +210,10 @@ def _accepted(app: App) -> str:
     return "\n".join(f"{name}: {' '.join(formats) or 'any'}" for name, formats in accepted_files(app).items())
 
 
-def _described(app: App) -> str:
+def _described(app: App, missing: Container[str]) -> str:
     """What an app is for, and what keeps people from using it at once."""
     marks = ["hidden"] * app.is_hidden + ["needs a licence"] * bool(app.licence)
+    marks += ["not on the machines"] * (app.id in missing)
     return f"({', '.join(marks)}) {app.description}" if marks else app.description
 
 

@@ -51,11 +51,14 @@ def cancelled_on_failure(controller: Client, owner: str, started: Submitted) -> 
 
 
 def send(storage: Storage, started: Submitted, prepared: Prepared) -> None:
-    """Put a job's files into the storage. Raises InvalidInput."""
-    names = [path.name for path in (*prepared.shared, *prepared.local)]
+    """Put a job's files into the storage, and say what has become of them. Raises InvalidInput."""
+    names = [*(path.name for path in (*prepared.shared, *prepared.local)), *prepared.stored]
     what = printable(names[0]) if len(names) == 1 else f"{len(names)} files"
     with progress_on_stderr(PATIENCE_S).step(f"Sending {what} for job {started.job_id}", "MB") as step:
-        deliver(storage, storage.folder(started.folder), prepared.shared, prepared.local, step.advance)
+        folder = storage.folder(started.folder)
+        done = deliver(storage, folder, prepared.shared, prepared.local, step.advance, stored=prepared.stored)
+    for text in done.words:
+        click.echo(printable(text), err=True)
 
 
 def follow(settings: Settings, job_id: int) -> bool:

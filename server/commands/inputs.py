@@ -1,8 +1,9 @@
-"""A form and its files from what somebody typed: ``--set NAME=VALUE``, ``--input NAME=PATH``. Nothing is sent here.
+"""A form and its files from what somebody typed: ``--set NAME=VALUE``, ``--input NAME=PATH``, ``--shared NAME=FILE``.
 
-Owns the words on the command line, and that each file that a form names is at hand under a name of its own.
+Nothing is sent here. Owns the words on the command line, and that each file that a form names is at hand under a name of its own.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from server.catalog.forms import MissingFiles, completed, control_of, from_text,
 from server.catalog.model import App
 from server.catalog.values import counting, input_files
 from server.errors import InvalidInput
-from server.storage.data import has
+from server.storage.data import find
 from server.storage.paths import base_name
 
 _RESULT = "%job_dir_"
@@ -22,36 +23,46 @@ _RESULT = "%job_dir_"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job's form, complete, and the files of this computer that go with it: to the shared data, or to the job alone."""
+    """A job's form, complete, and the files of this computer that go with it: to the shared data, or to the job alone.
+
+    ``stored``: names of shared files that are used as the storage has them.
+    """
 
     settings: dict[str, Any]
     shared: tuple[Path, ...]
     local: tuple[Path, ...]
+    stored: tuple[str, ...] = ()
 
 
 @dataclass
 class Typed:
-    """What was typed: values by their key in the form, and files by name. ``names``: the fields that were given."""
+    """What was typed: values by their key in the form, and files by name. ``names``: the fields that were given.
+
+    ``stored``: names of files that are to be taken from the storage.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
 
 
-def prepare(app: App, given: Mapping[str, Any], sets: Iterable[str], inputs: Iterable[str], data: Path) -> Prepared:
+def prepare(
+    app: App, given: Mapping[str, Any], sets: Iterable[str], inputs: Iterable[str], data: Path, stored: Iterable[str] = ()
+) -> Prepared:
     """A form with its files, from a form that was given, ``NAME=VALUE`` and ``NAME=PATH`` (or ``PATH`` of a file it names).
 
-    ``data``: the folder of shared files; what the form names and nobody gives has to be there. Raises InvalidInput that names
-    fields by their labels.
+    ``data``: the folder of shared files; ``stored``: ``NAME=FILE`` (or ``FILE`` that the form names) for those that are taken
+    from there. Raises InvalidInput that names fields by their labels.
     """
-    typed = read_typed(app, sets, inputs)
+    typed = read_typed(app, sets, inputs, stored, data)
     try:
         return complete(app, {**given, **typed.values}, typed, data)
     except InvalidInput as error:
         raise labelled(app, error) from None
 
 
-def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str]) -> Typed:
+def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str], stored: Iterable[str] = (), data: Path = Path()) -> Typed:
     """What was typed, by the fields of the app. Raises InvalidInput."""
     typed = Typed()
     for text in sets:
@@ -68,6 +79,8 @@ def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str]) -> Typed:
             raise InvalidInput(f"--input {text}: {_label(app, name)} is no field of files; use --set")
         else:
             _add_file(typed, text)
+    for text in stored:
+        _add_stored(app, typed, text, data)
     return typed
 
 
@@ -76,13 +89,17 @@ def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Pr
     form = completed(app, given)
     require_counting(app, form, typed.names)
     files = [file for file in input_files(app, form) if file.result is None]
-    if strange := sorted(typed.files.keys() - {file.name for file in files}):
+    names = {file.name for file in files}
+    if strange := sorted(typed.files.keys() - names):
         raise InvalidInput(f"{typed.files[strange[0]]}: no field of the form names this file; give --input NAME=PATH")
+    if strange := sorted(typed.stored - names):
+        raise InvalidInput(f"--shared {strange[0]}: no field of the form names this file; give --shared NAME=FILE")
     for file in files:
         _require_at_hand(file, typed, data)
     sent = {file.name: file for file in files if file.name in typed.files}
     shared = tuple(typed.files[name] for name, file in sent.items() if file.shared)
-    return Prepared(form, shared, tuple(typed.files[name] for name, file in sent.items() if not file.shared))
+    local = tuple(typed.files[name] for name, file in sent.items() if not file.shared)
+    return Prepared(form, shared, local, tuple(sorted(typed.stored)))
 
 
 def split(app: App, text: str) -> tuple[str, bool, str]:
@@ -123,6 +140,33 @@ def _put(app: App, typed: Typed, name: str, text: str) -> None:
         typed.values[name].append(path)
 
 
+def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
+    """Note a file of the storage; its path goes into the form where a field is named. Raises InvalidInput."""
+    name, is_named, file = split(app, text)
+    control = control_of(app, name)
+    if not is_named or not isinstance(control, FileList):
+        if is_named and not _is_stored(data, text):
+            require_names(app, [name])
+            raise InvalidInput(f"--shared {text}: {_label(app, name)} is no field of files; use --set")
+        control, file = None, text
+    if not _is_stored(data, file):
+        raise InvalidInput(f"--shared {text}: the storage has no shared file {shown(file)}; send it by --input")
+    if file in typed.files:
+        raise InvalidInput(f"{file} is given twice, by --input and by --shared")
+    typed.stored.add(file)
+    if control is not None:
+        typed.names.append(name)
+        typed.values.setdefault(name, []).append(str(data / file))
+
+
+def _is_stored(data: Path, name: str) -> bool:
+    try:
+        found = find(data, base_name(name))
+    except InvalidInput:
+        return False
+    return found is not None and not found.is_symlink()
+
+
 def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
     """The absolute path of a file, noted under its name. Raises InvalidInput where it is not there, or the name is taken."""
     if not text:
@@ -138,7 +182,7 @@ def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
 def require_own_name(taken: dict[str, Path], name: str, path: Path) -> None:
     """Note the file under its name. Raises InvalidInput where another one has that already."""
     if (other := taken.setdefault(name, path)) != path:
-        raise InvalidInput(f"{other} and {path} have the same name, and one would replace the other: rename one of them")
+        raise InvalidInput(f"{other} and {path} have the same name: rename one of them")
 
 
 def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -151,14 +195,25 @@ def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) ->
 
 
 def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
-    """Raises InvalidInput where a file that the form names neither was given nor is shared already, or is of the wrong sort."""
+    """Raises InvalidInput where a file that the form names is neither sent nor said to be shared, or is of the wrong sort."""
     given = typed.files.get(file.name)
-    if given is None:
-        if not file.shared or not has(data, file.name):
-            text = f"{shown(file.name)} is not in the storage; give --input {file.parameter}=PATH"
+    if given is None and file.name in typed.stored:
+        if not file.shared:
+            text = f"{shown(file.name)} is the job's own and cannot be shared; send it: --input {file.parameter}=PATH"
             raise InvalidInput(text, field=file.parameter)
-    elif not (given.is_dir() if file.folder else given.is_file()):
+        given = find(data, file.name)
+    if given is None:
+        raise InvalidInput(_not_sent(file, data), field=file.parameter)
+    if not (given.is_dir() if file.folder else given.is_file()):
         raise InvalidInput(f"{given} is no {'folder' if file.folder else 'file'}", field=file.parameter)
+
+
+def _not_sent(file: InputFile, data: Path) -> str:
+    """The ways to say which file is meant: the storage may have one of that name, and be another than this one."""
+    how = f"send it: --input {file.parameter}=PATH"
+    if not file.shared or not _is_stored(data, file.name):
+        return f"{shown(file.name)} is not in the storage; {how}"
+    return f"{shown(file.name)} is not sent; {how}, or use the storage's: --shared {shlex.quote(f'{file.parameter}={file.name}')}"
 
 
 def _label(app: App, name: str) -> str:

@@ -40,7 +40,10 @@ def show_usage(as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def clean(dry_run: bool, as_json: bool) -> None:
-    """Remove finished jobs and shared data that nobody has used for data_max_age_days; what nobody knows is left alone."""
+    """Remove finished jobs and shared data that nobody has used for data_max_age_days; what nobody knows is left alone.
+
+    The figures are what is given back: a shared file that jobs have pinned is gone with the last of them.
+    """
     settings = load_settings()
     open_database(settings.database)
     place = Storage(settings.storage)

@@ -27,6 +27,13 @@ from server.storage.folders import Storage
     help="A file for the field NAME of the form; again for more. PATH alone: a file that the form of --settings names.",
 )
 @click.option(
+    "--shared",
+    "stored",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A file of the storage's shared data, by its name there; FILE alone: one that the form of --settings names.",
+)
+@click.option(
     "--set",
     "sets",
     multiple=True,
@@ -43,6 +50,7 @@ def submit(
     app: str,
     flavor: str | None,
     inputs: tuple[str, ...],
+    stored: tuple[str, ...],
     sets: tuple[str, ...],
     form: Any,
     owner: str,
@@ -58,7 +66,7 @@ def submit(
     settings = load_settings()
     storage = Storage(settings.storage)
     given = read_form(form) if form else {}
-    prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data)
+    prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data, stored)
     controller = client(settings)
     flavor = flavor or settings.default_flavor
     with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes

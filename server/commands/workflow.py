@@ -17,7 +17,7 @@ from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
 from server.commands.connection import cancelled_on_failure, client, follow, send
 from server.commands.console import TEXT
-from server.commands.inputs import Prepared, complete, labelled, read_typed, require_own_name, split
+from server.commands.inputs import Prepared, complete, labelled, read_typed, split
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
 from server.storage.folders import Storage
@@ -36,6 +36,9 @@ def workflow() -> None:
 @click.option("--flavor", type=TEXT, help="Machine size of all steps; default: the installation's.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
 @click.option(
+    "--shared", "stored", multiple=True, metavar="NAME=FILE", help="A file of the storage's shared data; again for more."
+)
+@click.option(
     "--set",
     "sets",
     multiple=True,
@@ -46,7 +49,14 @@ def workflow() -> None:
 @click.option("--description", type=TEXT, default="")
 @click.option("--wait", is_flag=True, help="Show the logs until the last step ends; exit code 3 if one fails.")
 def run(
-    name: str, flavor: str | None, inputs: tuple[str, ...], sets: tuple[str, ...], owner: str, description: str, wait: bool
+    name: str,
+    flavor: str | None,
+    inputs: tuple[str, ...],
+    stored: tuple[str, ...],
+    sets: tuple[str, ...],
+    owner: str,
+    description: str,
+    wait: bool,
 ) -> None:
     """Submit all steps of WORKFLOW with files of this computer; prints the jobs' numbers, the last one's last.
 
@@ -57,7 +67,7 @@ def run(
     found = catalog.workflows().get(name)
     if found is None:
         raise NotFound(f"there is no workflow {name!r}; there are {', '.join(catalog.workflows()) or 'none'}")
-    steps = prepare_steps(found, catalog.apps(), sets, inputs, storage.data)
+    steps = prepare_steps(found, catalog.apps(), sets, inputs, storage.data, stored)
     controller, flavor = client(settings), flavor or settings.default_flavor
 
     def start(number: int, after: int | None = None) -> Submitted:
@@ -78,22 +88,26 @@ def run(
 
 
 def prepare_steps(
-    found: Workflow, apps: Mapping[str, App], sets: Iterable[str], inputs: Iterable[str], data: Path
+    found: Workflow,
+    apps: Mapping[str, App],
+    sets: Iterable[str],
+    inputs: Iterable[str],
+    data: Path,
+    stored: Iterable[str] = (),
 ) -> list[Prepared]:
     """The forms of all steps with their files. Raises InvalidInput where one of them could not run, whichever it is."""
     steps = [(apps[step.app], step.presets) for step in found.steps]
-    own_sets, own_inputs = _by_step(steps, sets), _by_step(steps, inputs)
+    own_sets, own_inputs, own_stored = (_by_step(steps, options) for options in (sets, inputs, stored))
     before: list[FilledStep] = []
     made: list[Prepared] = []
     for number, (app, presets) in enumerate(steps):
-        typed = read_typed(app, own_sets[number], own_inputs[number])
+        typed = read_typed(app, own_sets[number], own_inputs[number], own_stored[number], data)
         try:
             prepared = complete(app, {**preset_values(presets, app, before), **typed.values}, typed, data)
         except InvalidInput as error:
             raise labelled(app, error) from None
         before.append(FilledStep(app, prepared.settings))
         made.append(prepared)
-    _require_distinct(path for prepared in made for path in prepared.shared)
     return made
 
 
@@ -129,10 +143,3 @@ def _assigned(steps: Sequence[_Step], text: str) -> tuple[int, str]:
 
 def _is_fixed(presets: Iterable[Preset], name: str) -> bool:
     return any(one.name == name and (one.from_tool is not None or one.visibility in FIXED) for one in presets)
-
-
-def _require_distinct(paths: Iterable[Path]) -> None:
-    """The shared data has one file of each name. Raises InvalidInput."""
-    taken: dict[str, Path] = {}
-    for path in paths:
-        require_own_name(taken, path.name, path)

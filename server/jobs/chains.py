@@ -3,6 +3,7 @@
 A step names a result of another as ``%job_dir_N%/output/PATH``, N counted from 0 at the first step of its own chain.
 """
 
+import errno
 from collections.abc import Iterable
 
 from server.catalog.values import InputFile
@@ -10,6 +11,7 @@ from server.errors import CumulusError, InvalidInput
 from server.models import Job
 from server.states import JobState
 from server.storage.folders import Storage
+from server.storage.placing import Allowance, put
 
 
 def steps_up_to(job: Job) -> list[Job]:
@@ -50,8 +52,11 @@ def require_steps(files: Iterable[InputFile], before: Job | None) -> None:
             raise InvalidInput(f"the results of job {steps[file.result.step].id} are no longer kept", field=file.parameter)
 
 
-def bring_results(job: Job, files: Iterable[InputFile], storage: Storage) -> list[str]:
-    """Put the results of earlier steps into the job's own input folder, as links; may be repeated. Returns what is missing."""
+def bring_results(job: Job, files: Iterable[InputFile], storage: Storage, allowance: Allowance) -> list[str]:
+    """Pin the results of earlier steps in the job's own input folder; may be repeated. Returns what is missing.
+
+    Raises TakesLong, Unwanted, OSError where the storage is full.
+    """
     steps = steps_up_to(job)[:-1]
     missing = []
     for file in files:
@@ -60,7 +65,9 @@ def bring_results(job: Job, files: Iterable[InputFile], storage: Storage) -> lis
         step = steps[file.result.step]
         try:
             source = storage.folder(step.folder).output_file(file.result.path)
-            storage.folder(job.folder).take(source, file.name)
-        except (CumulusError, OSError):
+            put(source, storage.folder(job.folder).input, file.name, allowance)
+        except (CumulusError, OSError) as problem:
+            if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             missing.append(f"{file.result.path} of job {step.id}")
     return missing

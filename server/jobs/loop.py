@@ -13,6 +13,7 @@ from peewee import OperationalError, PeeweeException
 
 from server.errors import InfrastructureError
 from server.jobs.breaker import LAUNCHING, Circuit
+from server.jobs.intake import Intake
 from server.jobs.pool import Pool, is_being_made, is_waiting
 from server.jobs.scheduler import Rules, admit, rank
 from server.jobs.steps import Steps
@@ -42,6 +43,7 @@ class Loop:
         self,
         settings: Settings,
         storage: Storage,
+        intake: Intake,
         steps: Steps,
         watch: Watch,
         pool: Pool,
@@ -55,6 +57,7 @@ class Loop:
     ) -> None:
         self._settings = settings
         self._storage = storage
+        self._intake = intake
         self._steps = steps
         self._watch = watch
         self._pool = pool
@@ -100,6 +103,7 @@ class Loop:
         self._stopping.set()
         self._wake.set()
         self._steps.abandon()
+        self._intake.abandon()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._notices.close()
         end = threading.Event()
@@ -120,7 +124,7 @@ class Loop:
         self._observe(jobs, workers, now)  # before the others: a step of a workflow goes on when the one before it is done
         for job in jobs:
             if job.state == JobState.UPLOADING:
-                self._apart(job, now, self._steps.receive, job, now)
+                self._apart(job, now, self._receive, job, now)
             else:
                 self._steps.expire(job, now)
         self._pool.give_up_old(workers, now)
@@ -133,6 +137,11 @@ class Loop:
         self._sweep(now)
         self._warm_up(workers)
         return self._delay(workers, jobs, now, hears_all)
+
+    def _receive(self, job: Job, now: float) -> None:
+        key = f"files of job {job.id}"
+        if key not in self._in_flight and self._intake.receive(job, now) and not self._stopping.is_set():
+            self._submit(key, self._intake.prepare, job.id)
 
     def _listen(self, jobs: list[Job]) -> bool:
         """Hear at once where somebody waits for a file; True if that can be relied on."""

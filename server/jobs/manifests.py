@@ -1,18 +1,22 @@
-"""A job's row as a file in its folder, from which it can be rebuilt if the database is lost.
+"""A job's row as a file in its folder, from which it can be rebuilt if the database is lost. The record is written beside it.
 
-Owns its format. The row is written here after it changed; what the folder itself shows (attempts begun, a result) is newer and is
-believed first by :mod:`server.jobs.rebuild`.
+Owns the row's format; that of the record is in :mod:`server.jobs.record`. The row is written here after it changed; what the
+folder itself shows (attempts begun, a result) is newer and is believed first by :mod:`server.jobs.rebuild`.
 """
 
 import json
+import threading
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from server.jobs.record import recorded_state, write_record
+from server.jobs.recording import Learned, assembled
 from server.models import Job
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
+MENDED = 1000  # jobs
 log = structlog.get_logger()
 
 
@@ -44,23 +48,42 @@ class Manifest(BaseModel):
 
 
 class Manifests:
-    """The manifests of one storage."""
+    """The manifests and the records of one storage. Safe to be used from several threads."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._lock = threading.Lock()
 
-    def write(self, job_id: int) -> None:
-        """Write the row as it is now; a folder that takes nothing keeps no step from going on."""
-        job = Job.get_by_id(job_id)
-        try:
-            write_manifest(job, self._storage.folder(job.folder))
-        except OSError as problem:
-            log.warning("a job's manifest could not be written", job_id=job_id, detail=str(problem))
+    def write(self, job_id: int, learned: Learned | None = None) -> None:
+        """Write row and record as they are now; a folder that takes nothing keeps no step from going on."""
+        with self._lock:  # or who has read an older row might be the last to write
+            job = Job.get_by_id(job_id)
+            try:
+                write_manifest(job, self._storage.folder(job.folder), learned)
+            except OSError as problem:
+                log.warning("a job's manifest could not be written", job_id=job_id, detail=str(problem))
+
+    def mend(self) -> list[int]:
+        """Write the records of ended jobs that a killed controller has left without the end; returns the jobs' numbers.
+
+        Looks at the newest only: it leaves no more than it was at work on.
+        """
+        states = [JobState.DONE, JobState.FAILED, JobState.CANCELLED]
+        ended = Job.select(Job.id, Job.state, Job.folder).where(Job.state.in_(states)).order_by(Job.id.desc()).limit(MENDED)
+        left = [row.id for row in ended if self._lacks_its_end(row)]
+        for number in left:
+            self.write(number)
+        return left
+
+    def _lacks_its_end(self, row: Job) -> bool:
+        folder = self._storage.folder(row.folder)
+        return folder.path.is_dir() and recorded_state(folder) != row.state
 
 
-def write_manifest(job: Job, folder: JobFolder) -> None:
-    """Write the row. Raises OSError."""
+def write_manifest(job: Job, folder: JobFolder, learned: Learned | None = None) -> None:
+    """Write row and record. Raises OSError."""
     folder.keep("job", json.dumps({name: getattr(job, name) for name in Manifest.model_fields}, indent=1) + "\n")
+    write_record(assembled(job, folder, learned), folder)
 
 
 def read_manifest(folder: JobFolder) -> Manifest | None:

@@ -1,17 +1,17 @@
 """From a job's settings to the orders that its runner finds in the job folder: command, config file, input plan."""
 
-from collections.abc import Iterable
-from pathlib import Path
-
 from server.catalog.apps import App, Catalog
 from server.catalog.command import Variables, render
 from server.catalog.flavors import Flavor
-from server.catalog.values import InputFile, input_files
+from server.catalog.values import input_files
+from server.jobs.recording import Learned
 from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
 from server.settings import Settings
 from server.storage.folders import JobFolder, Plan, PlannedInput
+from server.storage.pins import Pins
+from server.storage.placing import Allowance
 from server.workers.clouds.base import Layout
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -24,20 +24,25 @@ def write_orders(
     layout: Layout,
     catalog: Catalog,
     folder: JobFolder,
+    pins: Pins,
     reuse: Reuse,
     settings: Settings,
-) -> None:
-    """Render the job for the machine it got, within the limits of the installation's settings.
+) -> Learned:
+    """Render the job for the machine it got, within the installation's limits; returns what its record has to say of that.
 
-    Raises InvalidInput, NotFound where app or settings do not serve any more.
+    Raises InvalidInput, NotFound where app or settings do not serve any more, InputProblem where a pinned file was changed.
     """
     app = catalog.get(job.app)
     form = parse_settings(job.settings)
     variables = variables_for(flavor, layout)
     rendered = render(app, form, variables)
     config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
-    inputs = reuse.plan(job.id, input_files(app, form), folder)
+    files = input_files(app, form)
+    pinned = pins.pin(folder, files, Allowance())  # what was queued by an earlier version is pinned only now
+    pins.require_unchanged(folder, pinned)
+    inputs = reuse.plan(job.id, files, folder, pinned)
     folder.write_plan(_plan(job, worker, flavor, app, inputs, settings), rendered.command, config)
+    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=rendered.command)
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:
@@ -48,12 +53,6 @@ def variables_for(flavor: Flavor, layout: Layout) -> Variables:
         output_dir=f"{layout.work_dir}/output",
         config_file=f"{layout.job_dir}/.cumulus.settings",
     )
-
-
-def missing_inputs(files: Iterable[InputFile], data: Path, folder: JobFolder) -> list[str]:
-    """Names of input files that are not where they should have arrived."""
-    roots = {True: data, False: folder.input}
-    return [file.name for file in files if not (roots[file.shared] / file.name).exists()]
 
 
 def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], settings: Settings) -> Plan:

@@ -3,8 +3,9 @@
 Planning only looks. Acting looks once more, in the transaction that would also let somebody begin to use it.
 """
 
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.arrivals import left_over
 from server.storage.converted import Converted
-from server.storage.data import entries, remove, set_aside, set_aside_before
+from server.storage.data import Freeing, entries, remove, set_aside, set_aside_before
 from server.storage.folders import Storage
 
 DAY_S = 24 * 3600
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Removal:
-    """Something that is no longer kept. ``job_id`` where it is a job's folder."""
+    """Something that is no longer kept. ``bytes``: what that gives back; ``job_id`` where it is a job's folder."""
 
     kind: Literal["job", "data", "converted"]
     name: str
@@ -57,7 +58,8 @@ class Retention:
     def plan(self, now: float, advance: Advance = unheard) -> Plan:
         """Look at everything; change nothing. ``now``: Unix seconds; ``advance``: in entries that were looked at."""
         found = [*self._jobs(now, advance), *self._data(now), *self._converted_files(now)]
-        removals = tuple(one for one in found if isinstance(one, Removal))
+        freeing = Freeing()
+        removals = tuple(self._freeing(one, freeing) for one in found if isinstance(one, Removal))
         return Plan(removals, tuple(one for one in found if isinstance(one, str)))
 
     def clean(self, now: float, planned: Plan | None = None, advance: Advance = unheard) -> list[Removal]:
@@ -70,6 +72,13 @@ class Retention:
         for left in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S):
             _discard(left)
         return done
+
+    def _freeing(self, removal: Removal, freeing: Freeing) -> Removal:
+        """With what it gives back: a file that some job has pinned is there until that job's content goes."""
+        folder = {"job": self._storage.jobs, "data": self._storage.data, "converted": self._converted.folder}[removal.kind]
+        freed = freeing.by(folder / removal.name)
+        kept = removal.kind != "job" and freed < removal.bytes
+        return replace(removal, bytes=freed, reason=removal.reason + "; jobs have it still" * kept)
 
     def forget(self, job: Job, change: Change) -> bool:
         """Remove an ended job's folder, as its owner wishes; False where it has not ended, or there is nothing any more."""
@@ -100,9 +109,9 @@ class Retention:
     def _data(self, now: float) -> Iterator[Removal | str]:
         used = _last_used(now)
         for entry in entries(self._storage.data):
-            if not entry.known or entry.name not in used:
+            if not entry.known or (name := _plain(entry.name)) not in used:
                 yield f"data/{entry.name}"
-            elif self._is_old(last := max(used[entry.name], entry.changed), now):
+            elif self._is_old(last := max(used[name], entry.changed), now):
                 yield Removal("data", entry.name, entry.bytes, f"nobody has used it for {_days(last, now)} days")
 
     def _converted_files(self, now: float) -> Iterator[Removal]:
@@ -138,7 +147,7 @@ class Retention:
 
     def _remove_data(self, name: str) -> bool:
         with Job._meta.database.atomic("IMMEDIATE"):  # nobody can submit a job that names it meanwhile
-            if any(name in job.inputs.split("\n") for job in unfinished_jobs()):
+            if any(_plain(name) in map(_plain, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
             aside = set_aside(self._storage.data / name)
         return aside is not None and _discard(aside)
@@ -185,9 +194,14 @@ def _last_used(now: float) -> dict[str, float]:
     used: dict[str, float] = {}
     for inputs, state, created, ended in Job.select(Job.inputs, Job.state, Job.created, Job.ended).tuples().iterator():
         at = max(created, ended or created) if JobState(state).is_final else now
-        for name in inputs.split("\n"):
+        for name in map(_plain, inputs.split("\n")):
             used[name] = max(at, used.get(name, 0.0))
     return used
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: the storage may have it in another Unicode form."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _days(at: float, now: float) -> int:

@@ -6,6 +6,7 @@ there is making it.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from peewee import chunked
@@ -16,10 +17,13 @@ from server.states import JobState
 from server.storage.conversions import conversion
 from server.storage.converted import Converted, conversion_key, is_indexed
 from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.paths import PRIVATE_PREFIX
+from server.storage.pins import Pin, Pinned, Pins, state_of
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
 _ROWS_AT_ONCE = 1000
+_GIVEN = f"{PRIVATE_PREFIX}converted"  # in a job's input
 log = structlog.get_logger()
 
 
@@ -27,24 +31,26 @@ class Reuse:
     """The conversions of one storage's shared input; ``wait_s``: how long one that runs is waited for."""
 
     def __init__(self, storage: Storage, wait_s: float) -> None:
-        self._data = storage.data
+        self._pins = Pins(storage)
         self._converted = Converted(storage.root)
         self._wait_s = wait_s
 
-    def note_needs(self, job_id: int, files: Sequence[InputFile]) -> None:
+    def note_needs(self, job_id: int, files: Sequence[InputFile], folder: JobFolder, pinned: Pinned) -> None:
         """Record what the job needs converted, before it waits for a machine."""
-        keys = ((number, file.name, self._key(file)) for number, file in enumerate(files))
+        pins = pinned.by_name
+        keys = ((number, file.name, _key(file, folder, pins.get(file.name))) for number, file in enumerate(files))
         self._record(job_id, [(number, name, key) for number, name, key in keys if key])
 
-    def plan(self, job_id: int, files: Sequence[InputFile], folder: JobFolder) -> tuple[PlannedInput, ...]:
+    def plan(self, job_id: int, files: Sequence[InputFile], folder: JobFolder, pinned: Pinned) -> tuple[PlannedInput, ...]:
         """How each file gets to the app: what was converted before is put into the job's own input. Records what is left."""
-        planned, needed = [], []
+        planned, needed, pins = [], [], pinned.by_name
         for number, file in enumerate(files):
-            key = self._key(file)
-            if key and self._converted.give(key, folder, file.target):
-                planned.append(PlannedInput(file.target, False, file.target))
+            pin = pins.get(file.name)
+            key = _key(file, folder, pin)
+            if key and self._converted.give(key, folder, name := _given_name(file, folder)):
+                planned.append(PlannedInput(name, False, file.target))
                 continue
-            planned.append(_planned(file, keep=key is not None))
+            planned.append(_planned(file, pin, keep=key is not None))
             if key:
                 needed.append((number, file.name, key))
         self._record(job_id, needed)
@@ -68,7 +74,10 @@ class Reuse:
 
         def key_of(number: int) -> str | None:
             row = Conversion.get_or_none(Conversion.job_id == job.id, Conversion.number == number)
-            return None if row is None or self._key_now(row.name) != row.key else str(row.key)
+            known = self._pins.known(folder)
+            if row is None or known is None or (pin := known.by_name.get(row.name)) is None:
+                return None
+            return str(row.key) if _key_now(folder, pin) == row.key else None
 
         for key in self._converted.publish(folder, job.attempt, key_of):
             log.info("a converted file is kept for other jobs", job_id=job.id, key=key)
@@ -76,17 +85,6 @@ class Reuse:
     def forget_finished(self) -> None:
         """Drop the records of jobs that are over."""
         Conversion.delete().where(Conversion.job_id.in_(Job.select(Job.id).where(Job.state.in_(_FINAL)))).execute()
-
-    def _key(self, file: InputFile) -> str | None:
-        """The key of the file's result; None where it needs no conversion, or is the job's own."""
-        return self._key_now(file.name) if file.shared and file.convert else None
-
-    def _key_now(self, name: str) -> str | None:
-        how, source = conversion(name), self._data / name
-        with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
-            if how is not None and not (how.unless_indexed and is_indexed(source)):
-                return conversion_key(source, how.command)
-        return None
 
     def _record(self, job_id: int, needs: list[tuple[int, str, str]]) -> None:
         with Conversion._meta.database.atomic("IMMEDIATE"):
@@ -97,8 +95,33 @@ class Reuse:
                 Conversion.insert_many(part).execute()
 
 
-def _planned(file: InputFile, *, keep: bool) -> PlannedInput:
+def _key(file: InputFile, folder: JobFolder, pin: Pin | None) -> str | None:
+    """The key of the file's result; None where it needs no conversion, or is the job's own."""
+    return _key_now(folder, pin) if pin and file.shared and file.convert else None
+
+
+def _key_now(folder: JobFolder, pin: Pin) -> str | None:
+    """None also where nobody could say later what was converted: of a file that no other job has and no checksum is known."""
+    how, source = conversion(pin.name), folder.input / pin.name
+    with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
+        if how is None or not (pin.shared or pin.content) or (how.unless_indexed and is_indexed(source)):
+            return None
+        if state_of(source) == pin.seen:  # nobody has written there since
+            return conversion_key(source, how.command, pin.content)
+    return None
+
+
+def _given_name(file: InputFile, folder: JobFolder) -> str:
+    """Where a result is put in the job's input: beside its source, so under a name of its own."""
+    if file.target != file.name:
+        return file.target
+    Path(folder.input, _GIVEN).mkdir(exist_ok=True)
+    return f"{_GIVEN}/{file.target}"
+
+
+def _planned(file: InputFile, pin: Pin | None, *, keep: bool) -> PlannedInput:
     how = conversion(file.name) if file.convert else None
+    expected = pin.expected if pin else None
     if how is None:
-        return PlannedInput(file.name, file.shared, file.name)
-    return PlannedInput(file.name, file.shared, how.target, how.command, how.unless_indexed, keep)
+        return PlannedInput(file.name, False, file.name, expected=expected)
+    return PlannedInput(file.name, False, how.target, how.command, how.unless_indexed, keep, expected)

@@ -17,7 +17,9 @@ from server.catalog.forms import completed
 from server.catalog.values import InputFile, input_files
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
+from server.jobs.installed import Installed
 from server.jobs.manifests import Manifests, write_manifest
+from server.jobs.recording import Learned
 from server.jobs.retention import DELETED, Retention, needed_steps
 from server.jobs.submission import (
     parse_number,
@@ -74,6 +76,7 @@ class Jobs:
         manifests: Manifests,
         *,
         has_program: Callable[[str], bool],
+        installed: Installed,
         min_free_gb: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
@@ -83,6 +86,7 @@ class Jobs:
         self._flavors = flavors
         self._storage = storage
         self._has_program = has_program
+        self._installed = installed
         self._min_free_gb = min_free_gb
         self._clock = clock
         self._wake = wake
@@ -100,6 +104,7 @@ class Jobs:
         form = completed(app, parse_settings(wish.settings))
         inputs = self._inputs(app, form, before)
         job = self._stored(
+            Learned(app, self._catalog.checksum(app.id), inputs),
             whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
             app=wish.app,
@@ -152,11 +157,13 @@ class Jobs:
         return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
 
     def not_installed(self) -> frozenset[str]:
-        """The apps that the machines lack, since somebody has to agree to a licence first; all such apps where there are none."""
-        try:
-            return frozenset(app for app, program in self._catalog.optional_programs().items() if not self._has_program(program))
-        except CumulusError:
-            return frozenset(self._catalog.optional_programs())
+        """The apps that the machines lack, and the workflows with a step of one.
+
+        They were not tried on the snapshot, or somebody has to agree to a licence first.
+        """
+        missing = self._installed.missing()
+        steps = {found.id: {step.app for step in found.steps} for found in self._catalog.workflows().values()}
+        return frozenset(missing) | {workflow for workflow, apps in steps.items() if apps & missing.keys()}
 
     def awaited(self) -> list[str]:
         """Names of the shared files that jobs still wait for."""
@@ -215,9 +222,7 @@ class Jobs:
     def _app(self, app_id: str) -> App:
         """An app that the machines have. Raises NotFound, InvalidInput."""
         app = self._catalog.get(app_id)
-        if app.program and not self._has_program(app.program):
-            text = f"{app.name} {app.version} is not installed on the machines: {app.licence}; ask who runs this installation"
-            raise InvalidInput(text, field="app_name")
+        self._installed.require(app)
         return app
 
     def _inputs(self, app: App, form: Mapping[str, Any], before: Job | None) -> list[InputFile]:
@@ -250,16 +255,16 @@ class Jobs:
         found: Job = before
         return found
 
-    def _stored(self, *, whole: bool, **fields: Any) -> Job:
+    def _stored(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
         """The job's row, with its folder. Raises StorageFull where there is no room for either, and leaves nothing then."""
         try:
-            return self._store(whole=whole, **fields)
+            return self._store(learned, whole=whole, **fields)
         except OperationalError as problem:
             if "disk is full" in str(problem):
                 raise StorageFull(FULL) from None
             raise
 
-    def _store(self, *, whole: bool, **fields: Any) -> Job:
+    def _store(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
         """Row and folder together: the row counts only once the folder is there. ``whole``: nobody sends any file of it."""
         now = self._clock()
         with self._database.atomic("IMMEDIATE"):
@@ -267,15 +272,15 @@ class Jobs:
             job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
             job.folder = folder_name(job.id, job.owner, job.app, now)
             job.save(only=[Job.folder])
-            self._make_folder(job, whole=whole)
+            self._make_folder(job, learned, whole=whole)
         return job
 
-    def _make_folder(self, job: Job, *, whole: bool) -> None:
+    def _make_folder(self, job: Job, learned: Learned, *, whole: bool) -> None:
         """All of the job's folder, or nothing. Raises StorageFull, OSError."""
         folder = self._storage.folder(job.folder)
         try:
             folder.create(job.settings)
-            write_manifest(job, folder)
+            write_manifest(job, folder, learned)
             if whole:
                 folder.mark_arrived()
         except OSError as problem:

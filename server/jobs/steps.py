@@ -1,12 +1,13 @@
 """The steps of a job's life beside its run. Each may be entered again after a crash: it looks at what is there before it acts.
 
-The quick ones (receive, assign, expire) run in the loop; launch and remove block and run on its pool. What happens between the
-app's start and its end is in ``watch``.
+The quick ones (assign, expire) run in the loop; launch and remove block and run on its pool. What happens before a job is queued
+is in ``intake``, what between the app's start and its end in ``watch``.
 """
 
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -14,24 +15,24 @@ from peewee import OperationalError
 
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
-from server.catalog.values import input_files
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.jobs.breaker import LAUNCHING, Circuit
-from server.jobs.chains import bring_results
 from server.jobs.deadlines import Deadline, deadlines
 from server.jobs.endings import Endings, backoff_s
+from server.jobs.installed import Installed
+from server.jobs.intake import reason_for
 from server.jobs.manifests import Manifests
-from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.orders import write_orders
 from server.jobs.pool import Pool
+from server.jobs.recording import Learned
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
-from server.jobs.submission import parse_settings
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
 from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note, worker_name
 from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
-from server.storage.arrivals import incomplete
 from server.storage.folders import FolderGone, JobFolder, Storage
+from server.storage.pins import InputProblem, Pins
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
@@ -55,6 +56,7 @@ class Steps:
         circuit: Circuit,
         pool: Pool,
         manifests: Manifests,
+        installed: Installed,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -67,8 +69,10 @@ class Steps:
         self._circuit = circuit
         self._pool = pool
         self._manifests = manifests
+        self._installed = installed
         self._clock = clock
         self._deadlines = deadlines(settings)
+        self._pins = Pins(storage)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
         self._troubles = Troubles()
@@ -81,6 +85,8 @@ class Steps:
         """Remove what is kept only for a while."""
         try:
             self._reuse.forget_finished()
+            if mended := self._manifests.mend():
+                log.info("records of jobs lacked their end, and are whole now", jobs=mended[:20])
             self._fleet.forget_old_plays(now)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
@@ -89,19 +95,6 @@ class Steps:
             log.warning("what is no longer kept could not be removed", detail=problem.message)
         except Exception:
             log.exception("what is no longer kept could not be removed")
-
-    def receive(self, job: Job, now: float) -> None:
-        """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be."""
-        folder = self._storage.folder(job.folder)
-        folder.require()
-        before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
-        if before in (JobState.FAILED, JobState.CANCELLED):
-            self._endings.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
-        elif not folder.has_arrived():
-            if now - job.state_since > self._settings.upload_timeout_s:
-                self._endings.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
-        elif before == JobState.DONE:
-            self._queue_complete(job, folder, now)
 
     def must_wait(self, job: Queued, now: float) -> bool:
         """QUEUED: whether the job had better wait for a conversion that another one is at."""
@@ -116,6 +109,7 @@ class Steps:
             job = Job.get_by_id(waiting.id)
             if job.state != JobState.QUEUED:
                 return
+            now = max(now, job.state_since)  # it may have been queued since this turn of the loop began
             attempt = job.attempt + 1
             if not self._pool.take(waiting, attempt, now) and not self._request(job, attempt, now):
                 return
@@ -137,9 +131,8 @@ class Steps:
         folder = self._storage.folder(job.folder)
         try:
             self._launch(job, worker, folder)
-        except (InvalidInput, NotFound) as error:
-            reason = Reason.SETTINGS_UNUSABLE if isinstance(error, InvalidInput) else Reason.APP_GONE
-            self._endings.fail(job, reason, error.message, self._clock())
+        except (InvalidInput, NotFound, InputProblem) as error:
+            self._endings.fail(job, reason_for(error), error.message, self._clock())
         except CumulusError as error:
             self._not_launched(job_id, worker, folder, error)
         except _BadFolder as bad:
@@ -199,6 +192,8 @@ class Steps:
             return
         if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
             self._circuit.has_room()
+            if job is not None and job.outcome in (JobState.FAILED, JobState.CANCELLED):
+                self._manifests.write(job.id)  # its runner may have told more after the end
 
     def _is_held(self, worker: Worker, state: WorkerState, job: Job | None) -> bool:
         """Whether the machine of a failed attempt stays for inspection; held only where its app has certainly ended."""
@@ -235,34 +230,16 @@ class Steps:
     def _folder_of(self, worker: Worker, job: Job | None) -> JobFolder:
         return self._storage.folder(job.folder if job else worker.name)
 
-    def _queue_complete(self, job: Job, folder: JobFolder, now: float) -> None:
-        try:
-            files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
-            missing = bring_results(job, files, self._storage) or missing_inputs(files, self._storage.data, folder)
-        except NotFound as error:
-            return self._endings.fail(job, Reason.APP_GONE, error.message, now)
-        except InvalidInput as error:
-            return self._endings.fail(job, Reason.SETTINGS_UNUSABLE, error.message, now)
-        if not missing and (different := incomplete(folder, self._storage.root)):
-            return self._endings.fail(job, Reason.INPUT_INCOMPLETE, "; ".join(different[:20]), now)
-        if missing:
-            return self._endings.fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
-        self._reuse.note_needs(job.id, files)
-        move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
-
-    def _outcome(self, job_id: int) -> str:
-        """How a job ended, "" while it has not; one that is gone did not succeed."""
-        row = Job.select(Job.outcome).where(Job.id == job_id).first()
-        return JobState.FAILED if row is None else str(row.outcome)
-
     def _launch(self, job: Job, worker: Worker, folder: JobFolder) -> None:
         flavor = self._flavors.get(job.flavor)
         if flavor is None:
             return self._endings.fail(job, Reason.FLAVOR_GONE, f"There is no machine size {job.flavor} any more", self._clock())
         layout = self._fleet.layout(worker.name, folder.path)
-        self._write_orders(job, worker, flavor, layout, folder)
+        learned = self._write_orders(job, worker, flavor, layout, folder)
 
         def on_machine(address: Address) -> None:
+            if learned:
+                self._record(job, worker, learned)
             self._has_machine(job, worker, address)
 
         def unwanted() -> bool:
@@ -275,19 +252,32 @@ class Steps:
             self._fleet.launch(worker.name, flavor, layout, on_machine=on_machine, unwanted=unwanted)
         self._has_started(job, worker)
 
-    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> None:
+    def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned | None:
         """Leave the orders for an attempt that was not taken up yet. Raises _BadFolder where this folder alone is at fault."""
         try:
             folder.require()
-            if not folder.has_started(job.attempt):
-                folder.require_own_files()
-                folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings)
+            if folder.has_started(job.attempt):
+                return None
+            made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+            self._installed.require_version(self._catalog.get(job.app), made_of)
+            folder.require_own_files()
+            folder.forget_unreadable_result()
+            parts = self._catalog, folder, self._pins, self._reuse
+            return write_orders(job, worker.name, flavor, layout, *parts, self._settings)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():
                 raise InfrastructureError(f"the orders cannot be written: {_words(problem)}") from problem
             raise _BadFolder(problem) from problem
+
+    def _record(self, job: Job, worker: Worker, learned: Learned) -> None:
+        """Before the app starts: what is run, and on what. The machine was made of the snapshot that its variables name.
+
+        Raises CloudError where another one was promoted meanwhile, and lacks the app.
+        """
+        snapshot = self._fleet.snapshot_of(worker.name)
+        program = self._installed.require_version(learned.app, snapshot)
+        self._manifests.write(job.id, replace(learned, cloud=str(self._settings.cloud), snapshot=snapshot, program=program))
 
     def _not_launched(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:
         job = Job.get_by_id(job_id)
@@ -299,8 +289,8 @@ class Steps:
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
         text = fault or error.message
-        # Where only machines of this size cannot be made, those of others are made on.
-        outage = reason.retryable and not reason.is_of_one_size and self._circuit.failed(job.id, text, reason).is_open
+        # Where only machines of this size cannot be made, or none has this app, others are made on.
+        outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:

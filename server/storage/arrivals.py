@@ -1,18 +1,23 @@
-"""What the agent says it has sent for a job, compared with what is there, and what broken uploads have left.
+"""What a job's sender says it has sent (``.cumulus.manifest``), and what broken uploads have left.
 
-The agent writes ``.cumulus.manifest`` before the marker: ``{"version": 1, "files": [{"path", "size", …}, …]}``, paths relative to
-the storage. Both rsyncs have compared checksums by then; what can still be wrong is found by looking: a file that is gone, cut
-off, or another one meanwhile. Other senders leave no manifest, and then there is nothing to compare.
+The agent and ``cumulus submit`` write it before the marker: ``{"version": 1, "files": [{"path", "size", "modified_ns",
+"checksum"}, …], "skipped": […], "stored": […]}``. Paths are relative to the storage: ``data/NAME`` for a shared file,
+``jobs/JOB/input/NAME`` for one that is the job's own, also where the storage has another file of a shared one's name. A checksum
+begins with its algorithm (``sha256:…``); agents before 2.4 wrote the bare number. ``skipped``: what was left out of folders;
+``stored``: names of shared files that nobody sent, since the submitter wants those of the storage. Other senders leave no
+manifest, and are believed.
 """
 
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from server.errors import InvalidInput
+from server.errors import CumulusError, InvalidInput
 from server.storage.folders import JobFolder
 from server.storage.paths import require_plain
 
@@ -23,31 +28,76 @@ VERSION = 1
 UNREADABLE = "the list of what was sent cannot be read"
 
 
-def incomplete(folder: JobFolder, storage: Path) -> list[str]:
-    """What is not in the storage as the agent has sent it, in words; empty where all is, or nobody says what there should be."""
+class ManifestUnreadable(CumulusError):
+    """The list of what was sent is not one."""
+
+    code = "manifest_unreadable"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One file that was sent. ``path``: relative to the storage; ``modified_ns``: Unix time, 0 where that is not known."""
+
+    path: str
+    size: int
+    modified_ns: int = 0
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """All that was sent for a job."""
+
+    files: tuple[Arrival, ...]
+    skipped: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+
+
+def read_sent(folder: JobFolder) -> Sent | None:
+    """What the job's sender says; None where it says nothing. Raises ManifestUnreadable."""
     try:
-        text = folder.private_text("manifest")
-    except FileNotFoundError:
-        return []
-    except OSError:
-        return [UNREADABLE]
-    try:
-        found = json.loads(text)
+        found = json.loads(folder.private_text("manifest"))
         if found["version"] != VERSION:
-            return [UNREADABLE]
-        expected = [(str(file["path"]), int(file["size"])) for file in found["files"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return [UNREADABLE]
-    return [problem for path, size in expected if (problem := _compare(folder, storage, path, size))]
+            raise ManifestUnreadable(UNREADABLE)
+        files = tuple(map(_arrival, found["files"]))
+        skipped, stored = (tuple(map(str, found.get(key) or ())) for key in ("skipped", "stored"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ManifestUnreadable(UNREADABLE) from None
+    for file in files:
+        _require_own_or_shared(file.path, folder)
+    return Sent(files, skipped, stored)
+
+
+def write_sent(folder: JobFolder, sent: Sent) -> None:
+    """Say what was sent. Raises OSError."""
+    files = [asdict(file) for file in sent.files]
+    told = {"version": VERSION, "files": files, "skipped": sent.skipped, "stored": sent.stored}
+    folder.keep("manifest", json.dumps(told, indent=0) + "\n")
 
 
 def left_over(data: Path, before: float) -> Iterator[Path]:
     """What uploads that broke off for good have left in the shared data, untouched since ``before`` (Unix seconds)."""
     for path in (*data.glob(f"{PARTIAL}/*"), *data.glob(".*")):
         with suppress(OSError):  # gone meanwhile
-            found = path.lstat()
-            if _is_of_an_upload(path, found.st_mode) and found.st_ctime < before:
+            if _is_of_an_upload(path, path.lstat().st_mode) and _touched(path) < before:
                 yield path
+
+
+def _touched(path: Path) -> float:
+    """When something in it was last written; a folder's own time says nothing of what is below."""
+    below: Iterable[Path] = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(float(one.lstat().st_ctime) for one in (path, *below))
+
+
+def left_in(own: Path) -> Iterable[Path]:
+    """What deliveries and transfers have left in a job's own input folder. They have ended once the marker is there."""
+    return [path for path in own.glob(".*") if path.name == PARTIAL or _is_upload(path)]
+
+
+def _is_upload(path: Path) -> bool:
+    return path.name.startswith(UPLOAD) and _UNNAMED.fullmatch(path.name) is not None
 
 
 def _is_of_an_upload(path: Path, mode: int) -> bool:
@@ -57,19 +107,14 @@ def _is_of_an_upload(path: Path, mode: int) -> bool:
     return is_kind and _UNNAMED.fullmatch(path.name) is not None
 
 
-def _compare(folder: JobFolder, storage: Path, path: str, size: int) -> str:
-    """What is the matter with one file; "" where nothing is."""
-    try:
+def _arrival(file: Any) -> Arrival:
+    return Arrival(str(file["path"]), int(file["size"]), int(file.get("modified_ns") or 0), str(file.get("checksum") or ""))
+
+
+def _require_own_or_shared(path: str, folder: JobFolder) -> None:
+    """Raises ManifestUnreadable for a path that no sender sends to."""
+    with suppress(InvalidInput):
         require_plain(path, "path")
-    except InvalidInput:
-        return f"{path!r} is no file that an agent sends"
-    if not path.startswith(("data/", f"jobs/{folder.name}/input/")):
-        return f"{path!r} is no file that an agent sends"
-    name = path.removeprefix(f"jobs/{folder.name}/")
-    try:
-        found = (storage / path).lstat()
-    except OSError:
-        return f"{name} is gone"
-    if not stat.S_ISREG(found.st_mode):
-        return f"{name} is no file"
-    return "" if found.st_size == size else f"{name} has {found.st_size} bytes, not {size}"
+        if path.startswith(("data/", f"jobs/{folder.name}/input/")):
+            return
+    raise ManifestUnreadable(f"{path!r} is no file that an agent sends")

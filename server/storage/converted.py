@@ -19,12 +19,12 @@ HEAD_BYTES = 4096
 _PART = ".part"
 
 
-def conversion_key(source: Path, command: Sequence[str]) -> str:
-    """What a result is known by: the source's name, size and time (of a folder: of every file in it) and the command.
+def conversion_key(source: Path, command: Sequence[str], content: str = "") -> str:
+    """What a result is known by: the source's name, its content and the command.
 
-    Raises OSError.
+    ``content``: a checksum of it; where there is none, its size and time (of a folder: of every file in it). Raises OSError.
     """
-    identity = [source.name, _files_of(source), list(command)]
+    identity = [source.name, content or _files_of(source), list(command)]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
@@ -41,6 +41,11 @@ class Converted:
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "converted"
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie, each under its key."""
+        return self._folder
 
     def find(self, key: str) -> Path | None:
         """The result with this key; None where there is none."""

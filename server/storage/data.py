@@ -3,9 +3,12 @@
 Nothing here follows a symbolic link. What is removed is renamed first, so that it goes in one step for everybody else.
 """
 
+import errno
 import os
 import shutil
 import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +23,7 @@ REMOVING = ".cumulus.removing-"
 class Entry:
     """One name at the top of a folder: a file or a folder with all below it.
 
-    ``changed``: when the newest of it arrived or was written, Unix seconds (a copy may carry its source's modification time, so
-    the inode's own counts, too); ``known``: of a kind that Cumulus itself puts there.
+    ``changed``: when the newest of it arrived or was written, Unix seconds; ``known``: of a kind that Cumulus itself puts there.
     """
 
     name: str
@@ -59,9 +61,57 @@ def files_behind(folder: Path, name: str) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in found if _can_be_sent(file, folder))
 
 
-def has(folder: Path, name: str) -> bool:
-    """Whether the shared data has a file or folder of this name."""
-    return not (folder / name).is_symlink() and (folder / name).exists()
+def find(folder: Path, name: str) -> Path | None:
+    """What a folder has under a name, also where it is spelt in another Unicode form there (NFC, NFD); None for nothing.
+
+    It may be a link. Raises OSError where the folder cannot be looked at.
+    """
+    spellings = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    found = next((folder / spelt for spelt in spellings if _is_there(folder / spelt)), None)
+    if found or name.isascii() or not _is_there(folder):
+        return found
+    return next((folder / other for other in os.listdir(folder) if same_name(other, name)), None)  # noqa: PTH208
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are one for people: the same letters, in whatever Unicode form."""
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return False
+        raise
+    return True
+
+
+class Freeing:
+    """The bytes that removals give back, in the order in which they are asked about.
+
+    What jobs have pinned has several names, and is gone with the last of them.
+    """
+
+    def __init__(self) -> None:
+        self._gone: Counter[tuple[int, int]] = Counter()
+
+    def by(self, path: Path) -> int:
+        """What the removal of a file or folder gives back, after those before."""
+        try:
+            found = path.lstat()
+        except OSError:
+            return 0
+        return sum(map(self._by_one, _files(path) if stat.S_ISDIR(found.st_mode) else (found,)))
+
+    def _by_one(self, found: os.stat_result) -> int:
+        if found.st_nlink > 1:
+            inode = found.st_dev, found.st_ino
+            self._gone[inode] += 1
+            if self._gone[inode] < found.st_nlink:
+                return 0
+        return found.st_size
 
 
 def usage(root: Path) -> tuple[int, int, int]:
@@ -120,4 +170,8 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
 
 
 def _changed(found: os.stat_result) -> float:
-    return max(found.st_mtime, found.st_ctime)
+    """A copy may carry its source's modification time, so the inode's own counts, too; but of what jobs have pinned (and nobody
+    may write since), that is when the last of them took or left it.
+    """
+    is_pinned = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o222
+    return found.st_mtime if is_pinned else max(found.st_mtime, found.st_ctime)

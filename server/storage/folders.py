@@ -25,7 +25,10 @@ MAX_RESULT_BYTES = 1024 * 1024
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 # What appears in a job's folder when its sender or its runner has done all it had to do.
 ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
-ARCHIVE = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})")
+RECORD = "job.json"  # the record of the run, the only file at the top of the folder that people look for
+ARCHIVE = re.compile(
+    RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})"
+)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -45,7 +48,8 @@ class StorageUnusable(CumulusError):
 class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
-    ``keep``: what was made of it is left in the folder for other jobs.
+    ``shared``: in the data folder, as only jobs planned before 2.4 have any. ``keep``: what was made of it is left in the folder
+    for other jobs. ``expected``: the checksum that the file must have (``sha256:…``).
     """
 
     name: str
@@ -54,6 +58,7 @@ class PlannedInput:
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
     keep: bool = False
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -295,6 +300,18 @@ class JobFolder:
         if self.path.is_dir():
             self._replace(name, text)
 
+    def write_record(self, text: str) -> None:
+        """Put the record of the run in place of the former one, where the folder is there. Raises OSError."""
+        if self.path.is_dir():
+            self._replace("record", text, self.path / RECORD)
+
+    def record_text(self, limit: int | None = None) -> str:
+        """The record of the run, or its first ``limit`` bytes. Raises OSError."""
+        if limit is None:
+            return read_regular(self.path / RECORD, MAX_PRIVATE_BYTES).decode(errors="replace")
+        with open_regular(self.path / RECORD) as file:
+            return file.read(limit).decode(errors="replace")
+
     def last_attempt(self) -> int:
         """The number of the last attempt that a runner took up; 0: none."""
         with suppress(OSError):
@@ -324,12 +341,12 @@ class JobFolder:
     def _private(self, name: str) -> Path:
         return self.path / f"{PRIVATE_PREFIX}{name}"
 
-    def _replace(self, name: str, text: str) -> None:
+    def _replace(self, name: str, text: str, target: Path | None = None) -> None:
         beside = self._private(f"{name}.new")
         beside.unlink(missing_ok=True)  # whatever it is: to open a FIFO would take for ever
         with beside.open("x", errors="replace") as file:
             file.write(text)
-        beside.rename(self._private(name))
+        beside.rename(target or self._private(name))
 
 
 class Storage:

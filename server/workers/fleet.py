@@ -168,6 +168,10 @@ class Fleet:
             return True
         return bool(self._module.variables(worker).get("snapshot") == current)
 
+    def snapshot_of(self, worker: str) -> str:
+        """The snapshot that the machine was made of; "" where nobody knows, or it was not made yet."""
+        return str(self._module.variables(worker).get("snapshot") or "")
+
     def remove(self, worker: str, job_dir: Path, *, at_rest: bool = False, without_terraform: bool = False) -> None:
         """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
 

@@ -145,6 +145,7 @@ def test_a_form_that_comes_in_chunks_is_the_same(wire: Wire) -> None:
         ({"strategy": "m1.heavy"}, "weighs 9"),
         ({"app_name": "none_1"}, "none_1"),
         ({"settings": "{"}, "JSON"),
+        ({"settings": '{"inputs": ["C:/a/b.raw", "C:/b/b.raw"]}'}, "have the same name: rename one of them"),
         ({"username": ""}, "name"),
         ({"start_after_id": "77"}, "77"),
     ],

@@ -52,6 +52,7 @@ from tests.bench.measuring import (
     until,
     write,
 )
+from tests.trial_apps import trial_apps
 
 HOME = HOMES / "home"
 APPS = CHECKOUT / "tests" / "apps"
@@ -140,6 +141,7 @@ def prepare(options: Options, measured: Measured) -> Settings:
     flavors = HOMES / "flavors.tsv"
     if not (options.keep and is_image(QemuHome(HOME).current)):
         shutil.rmtree(HOME, ignore_errors=True)
+        os.environ["CUMULUS_APPS"] = str(trial_apps(HOMES / "apps"))
         build, snapshot = [CUMULUS, "template", "build"], [CUMULUS, "snapshot", "create"]
         measured.others.add("template build", timed(lambda: subprocess.run(build, check=True)))
         measured.others.add("snapshot with canary and memory image", timed(lambda: subprocess.run(snapshot, check=True)))

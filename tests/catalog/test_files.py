@@ -63,6 +63,7 @@ def test_the_last_name_of_a_path_of_any_system_is_found(path: str, name: str) ->
         "/x/.cumulus.cmd",
         "C:\\.cumulus.settings",
         "/x/.cumulus.",
+        "/x/.upload.0a1b2c",
         "/x/" + "a" * 256,
         "/x/" + "é" * 128,
         "/x/\ud800",

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -162,3 +163,56 @@ json_values = st.recursive(
 def test_any_settings_are_accepted_or_refused_with_a_field(settings: dict[str, Any]) -> None:
     fields = {"d", "a", "b", "k", "n", "f", "r-min", "r-max", "v", "l"}
     assert refused_field(everything, json.loads(json.dumps(settings))) in {None, *fields}
+
+
+FILES = '<filelist name="{0}" label="The {0}" multiple="{1}" is_folder="false" is_raw_input="{2}" convert_to_mzml="{3}"/>'
+NFD = unicodedata.normalize("NFD", "größe.txt")
+
+
+@pytest.mark.parametrize(
+    ("paths", "which"),
+    [
+        (["C:/a/b.txt", "C:/b/b.txt"], "'C:/b/b.txt' and 'C:/a/b.txt'"),
+        (["//server/one/b.txt", "/mnt/one/b.txt"], "'/mnt/one/b.txt' and '//server/one/b.txt'"),
+        (["/a/größe.txt", f"/b/{NFD}"], "größe.txt"),
+        (["/a/größe.txt", f"/a/{NFD}"], "größe.txt"),
+        (["/a/b.txt", "%job_dir_0%/output/b.txt"], "'b.txt' and '/a/b.txt'"),
+        (["%job_dir_0%/output/a/b.txt", "%job_dir_0%/output/b.txt"], "'b.txt' and 'b.txt'"),
+    ],
+)
+@pytest.mark.parametrize("fields", [1, 2])
+def test_two_files_of_one_name_are_refused_with_both_paths(paths: list[str], which: str, fields: int) -> None:
+    known = app("".join(FILES.format(name, "true", "true", "false") for name in ("one", "two")))
+    form = {"one": paths} if fields == 1 else {"one": paths[:1], "two": paths[1:]}
+    with pytest.raises(InvalidInput, match="have the same name: rename one of them") as refused:
+        check_settings(known, form)
+    assert which in unicodedata.normalize("NFC", refused.value.message)
+    assert refused.value.field == ("one" if fields == 1 else "two")
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["/a/b.txt", "/a/b.txt"],
+        ["C:/a/b.txt", "C:\\a\\b.txt"],
+        ["C:\\a\\b.txt", "c:\\a\\b.txt"],
+        ["\\\\server\\share\\b.txt", "//server/share/b.txt"],
+    ],
+)
+def test_a_path_that_is_given_twice_is_one_file(paths: list[str]) -> None:
+    known = app(FILES.format("one", "true", "true", "false") + FILES.format("two", "false", "true", "false"))
+    assert [file.name for file in input_files(known, {"one": paths, "two": paths[1:]})] == ["b.txt"]
+    assert [len(answer.value) for answer in answers(known, {"one": paths})] == [1]
+    assert [len(answer.value) for answer in answers(known, {"two": paths})] == [1]
+
+
+def test_names_that_differ_in_case_are_two() -> None:
+    known = app(FILES.format("one", "true", "true", "false"))
+    assert len(input_files(known, {"one": ["/a/b.txt", "/b/B.txt"]})) == 2
+
+
+def test_a_file_may_be_wanted_as_it_is_and_converted() -> None:
+    known = app(FILES.format("one", "true", "true", "true") + FILES.format("two", "true", "true", "false"))
+    assert [file.target for file in input_files(known, {"one": ["/a/b.raw"], "two": ["/a/b.raw"]})] == ["b.mzML", "b.raw"]
+    with pytest.raises(InvalidInput, match="have the same name"):
+        input_files(known, {"one": ["/a/b.raw"], "two": ["/b/b.raw"]})

@@ -189,3 +189,22 @@ def test_what_is_shown_as_default_is_what_the_form_has(monkeypatch: pytest.Monke
         form = json.loads(run("form", app).output)
         defaults = {key: value for field in shown for key, value in field["defaults"].items() if set(field["keys"]) <= set(form)}
         assert {key: form.get(key) for key in defaults} == defaults
+
+
+def test_apps_that_the_machines_lack_are_marked(installation: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUMULUS_CLOUD", "local")
+    (installation / "gone_1.xml").write_text(tool("", id="gone_1", name="Gone", version="1", version_command="no-such-program"))
+    assert "not on the machines" not in run("list").output  # without an installation there are no machines
+    (tmp_path / "home").mkdir()
+    told = run("list").output
+    assert [line.split()[0] for line in told.splitlines() if "not on the machines" in line] == ["gone_1"]
+    assert {app["id"]: app["installed"] for app in json.loads(run("list", "--json").output)} == {
+        "gone_1": False,
+        "probe_1.0": True,
+    }
+    assert "Gone 1 is not installed on the machines yet; run make snapshot" in run("show", "gone_1").output
+    assert "make snapshot" not in run("show", "probe_1.0").output
+    findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert [one["text"] for one in findings if one["name"] == "app" and not one["ok"]] == [
+        "gone_1: Gone 1 is not installed on the machines yet; run make snapshot"
+    ]

@@ -28,8 +28,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def prepared(place: Path, *inputs: str, sets: tuple[str, ...] = (), **given: object) -> Prepared:
-    return prepare(COMET, given, sets, inputs, place / "data")
+def prepared(place: Path, *inputs: str, sets: tuple[str, ...] = (), stored: tuple[str, ...] = (), **given: object) -> Prepared:
+    return prepare(COMET, given, sets, inputs, place / "data", stored)
 
 
 def test_files_go_where_the_app_says_under_the_names_of_its_fields(place: Path) -> None:
@@ -63,9 +63,56 @@ def test_a_form_from_elsewhere_is_sent_with_files_of_its_names(place: Path) -> N
     assert made.shared == (place / "a.mzML", place / "p.fasta")
 
 
-def test_what_is_in_the_storage_need_not_be_sent_again(place: Path) -> None:
+def test_what_is_in_the_storage_is_used_if_somebody_says_so(place: Path) -> None:
     (place / "data" / "p.fasta").write_text("shared")
-    assert prepared(place, "spectra=a.mzML", database="/far/p.fasta").shared == (place / "a.mzML",)
+    made = prepared(place, "spectra=a.mzML", stored=("database=p.fasta",))
+    assert (made.shared, made.stored) == ((place / "a.mzML",), ("p.fasta",))
+    assert made.settings["database"] == [str(place / "data" / "p.fasta")]
+    named = prepared(place, "spectra=a.mzML", stored=("p.fasta",), database="/far/p.fasta")
+    assert (named.shared, named.stored, named.settings["database"]) == ((place / "a.mzML",), ("p.fasta",), "/far/p.fasta")
+
+
+def test_a_file_of_another_name_s_meaning_in_the_storage_is_not_used_by_itself(place: Path) -> None:
+    """It may be another one than the form's."""
+    (place / "data" / "p.fasta").write_text("shared")
+    with pytest.raises(InvalidInput) as refused:
+        prepared(place, "spectra=a.mzML", database="/far/p.fasta")
+    assert refused.value.message == (
+        "Protein database (database): 'p.fasta' is not sent; send it: --input database=PATH, "
+        "or use the storage's: --shared database=p.fasta"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (("database=q.fasta",), "--shared database=q.fasta: the storage has no shared file 'q.fasta'; send it by --input"),
+        (("q.fasta",), "--shared q.fasta: the storage has no shared file 'q.fasta'; send it by --input"),
+        (("database=p.fasta", "b.fasta"), "--shared b.fasta: no field of the form names this file; give --shared NAME=FILE"),
+        (("database=../p.fasta",), "the storage has no shared file '../p.fasta'"),
+        (("databse=p.fasta",), "Comet has no field 'databse'; did you mean database?"),
+        (("enzyme=p.fasta",), "Enzyme (enzyme) is no field of files; use --set"),
+        (("database=p.fasta", "database=b.fasta"), "Protein database (database) has 2 files, only one is possible"),
+        (("database=p.fasta", "spectra=run.mzML"), "run.mzML is no file"),
+        (("spectra=a.mzML",), "a.mzML is given twice, by --input and by --shared"),
+        (("database=link.fasta",), "the storage has no shared file 'link.fasta'"),
+    ],
+)
+def test_what_cannot_be_used_from_the_storage_is_named(place: Path, stored: tuple[str, ...], message: str) -> None:
+    for name in ("p.fasta", "b.fasta", "a.mzML"):
+        (place / "data" / name).write_text("shared")
+    (place / "data" / "run.mzML").mkdir()
+    (place / "data" / "link.fasta").symlink_to("p.fasta")
+    with pytest.raises(InvalidInput) as refused:
+        prepared(place, "spectra=a.mzML", stored=stored)
+    assert message in refused.value.message
+
+
+def test_the_job_s_own_files_are_sent_by_its_submitter(place: Path) -> None:
+    (place / "data" / "x.txt").write_text("shared")
+    own_app = app(LOCAL.format("own", "true", "false"))
+    with pytest.raises(InvalidInput, match=r"'x.txt' is the job's own and cannot be shared; send it: --input own=PATH"):
+        prepare(own_app, {}, [], [], place / "data", ["own=x.txt"])
 
 
 def test_the_home_folder_may_be_written_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +138,7 @@ WELL = ("spectra=a.mzML", "database=p.fasta")
         (("b.mzML", *WELL), (), "--input: there is no file b.mzML"),
         (("note.txt", *WELL), (), "note.txt: no field of the form names this file; give --input NAME=PATH"),
         (("enzyme=a.mzML", *WELL), (), "--input enzyme=a.mzML: Enzyme (enzyme) is no field of files; use --set"),
-        (("spectra=other/a.mzML", *WELL), (), "have the same name, and one would replace the other: rename one of them"),
+        (("spectra=other/a.mzML", *WELL), (), "have the same name: rename one of them"),
         (("spectra=a.mzML", *WELL), (), "Spectrum files (spectra): a.mzML is given twice"),
         (("spectra=a.mgf", *WELL), (), "would both be 'a.mzML' for the app"),
         (
@@ -127,7 +174,7 @@ def test_a_field_of_a_branch_that_is_not_taken_is_refused(place: Path) -> None:
 
 def test_a_file_that_a_form_names_and_nobody_has_is_refused(place: Path) -> None:
     with pytest.raises(
-        InvalidInput, match=r"Protein database \(database\): 'p.fasta' is not in the storage; give --input database=PATH"
+        InvalidInput, match=r"Protein database \(database\): 'p.fasta' is not in the storage; send it: --input database=PATH"
     ):
         prepared(place, "spectra=a.mzML", database="/far/p.fasta")
     own = app(LOCAL.format("own", "true", "false"))

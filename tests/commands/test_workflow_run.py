@@ -7,11 +7,16 @@ from click.testing import CliRunner
 
 from server.catalog.apps import Catalog
 from server.catalog.model import App, Preset, Step, Workflow
+from server.catalog.values import input_files
 from server.cli import main
 from server.commands.inputs import Prepared
 from server.commands.workflow import prepare_steps
 from server.errors import InvalidInput
 from server.settings import CHECKOUT
+from server.storage.delivery import deliver
+from server.storage.folders import Storage
+from server.storage.pins import Pins
+from server.storage.placing import Allowance
 from tests.catalog.building import app
 
 CATALOG = Catalog(CHECKOUT / "apps")
@@ -90,10 +95,24 @@ def test_a_field_of_several_steps_needs_the_step_s_number(place: Path) -> None:
     assert (first.shared, second.shared) == ((place / "x.txt",), (place / "p.fasta",))
 
 
-def test_two_steps_cannot_share_two_files_of_one_name(place: Path) -> None:
-    assert len(two_steps("0:f=x.txt", "1:f=x.txt")) == 2
-    with pytest.raises(InvalidInput, match="have the same name, and one would replace the other"):
-        two_steps("0:f=x.txt", "1:f=other/x.txt")
+def test_two_steps_may_have_two_files_of_one_name_which_are_kept_apart(place: Path, tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "storage")
+    storage.prepare()
+    read = []
+    for number, prepared in enumerate(two_steps("0:f=x.txt", "1:f=other/x.txt")):
+        folder = storage.folder(f"Job_{number}")
+        folder.create("{}")
+        deliver(storage, folder, prepared.shared, prepared.local)
+        Pins(storage).pin(folder, input_files(TWO["one_1"], prepared.settings), Allowance())
+        read.append((folder.input / "x.txt").read_text())
+    assert read == ["x.txt", "other/x.txt"]
+
+
+def test_a_step_may_use_a_file_of_the_storage(place: Path) -> None:
+    (place / "data").mkdir()
+    (place / "data" / "p.fasta").write_text("shared")
+    filtering, search = prepare_steps(SHIPPED, CATALOG.apps(), [], ["spectra=a.mzML.gz"], place / "data", ["database=p.fasta"])
+    assert (filtering.stored, search.stored, search.shared) == ((), ("p.fasta",), ())
 
 
 def test_a_result_that_one_file_is_named_after_cannot_be_several(place: Path) -> None:

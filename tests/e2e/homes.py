@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from server.catalog.apps import Catalog
 from server.settings import CHECKOUT, CloudName
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.images import is_image, read_image
 from server.workers.clouds.qemu.places import QemuHome
 from tests.order import GROUPS
+from tests.trial_apps import trial_apps
 
 FIRST = CHECKOUT / "var" / "e2e"
 BUILT = FIRST / "ready.seconds"  # how long the last build took, with its snapshot
@@ -40,9 +42,15 @@ def home_of(group: str) -> Path:
 
 
 def _is_ready(folder: Path) -> bool:
-    """A template of an older recipe would test what is no longer in the checkout."""
+    """A template of an older recipe would test what is no longer in the checkout; jobs of apps not tried there are refused."""
     home = QemuHome(folder)
-    return is_image(home.template) and read_image(home.template).recipe == recipe() and _promoted(folder) != ""
+    if not is_image(home.template) or read_image(home.template).recipe != recipe() or not _promoted(folder):
+        return False
+    tried, apps = read_image(home.current).tried_apps(), Catalog(trial_apps(folder / "apps"))
+    optional = apps.optional_programs()
+    return tried.are_known and not any(
+        tried.lacks(app, command) for app, command in apps.version_commands() if app not in optional
+    )
 
 
 def _promoted(folder: Path) -> str:
@@ -56,7 +64,8 @@ def _build(folder: Path) -> None:
     home, log, begin = QemuHome(folder), folder / "ready.log", time.monotonic()
     for old in (home.template, home.snapshots):
         shutil.rmtree(old, ignore_errors=True)
-    environment = {**os.environ, "CUMULUS_HOME": str(folder), "CUMULUS_CLOUD": CloudName.QEMU}
+    given = {"CUMULUS_HOME": str(folder), "CUMULUS_CLOUD": CloudName.QEMU, "CUMULUS_APPS": str(trial_apps(folder / "apps"))}
+    environment = {**os.environ, **given}
     with log.open("w") as output:
         command = [sys.executable, "-m", "scripts.ready"]
         done = subprocess.run(

@@ -6,6 +6,7 @@ from itertools import pairwise
 import psutil
 
 from server.installation import installation_id
+from server.jobs.record import recorded_state
 from server.models import Event, Job, Worker
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
@@ -57,6 +58,12 @@ def _weight_was_kept(lab: Lab) -> None:
 def _ended_right(lab: Lab, job: Job) -> None:
     assert JobState(job.state).is_final, f"job {job.id} is {job.state}"
     assert job.ended is not None
+    folder = lab.storage.folder(job.folder)
+    wait(
+        lambda: not folder.path.exists() or recorded_state(folder) == job.state,
+        QUIET_S,
+        lambda: f"the record of job {job.id} says {recorded_state(folder) or 'nothing'}, not {job.state}",
+    )
     result = lab.storage.folder(job.folder).output / "result.txt"
     if job.state == JobState.DONE:
         assert result.read_text() == f"{job.description}\n", f"job {job.id} is done without its result"

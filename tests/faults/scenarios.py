@@ -40,8 +40,17 @@ J, W = JobState, WorkerState
 
 
 def done(lab: Lab) -> None:
-    lab.submit("one")
+    """With a shared file, which is replaced by another one when the job has taken it."""
+    shared = lab.storage.data / "shared.raw"
+    shared.write_text("chosen")
+    lab.submit("one", inputs=["/home/ada/shared.raw"])
+    lab.reach("one", *(state for state in J if state != J.UPLOADING))
+    (shared.parent / "new").write_text("another")
+    (shared.parent / "new").rename(shared)
     assert lab.reach("one") == J.DONE
+    row = lab.job_of("one")
+    assert row is not None
+    assert (lab.storage.folder(row.folder).input / "shared.raw").read_text() == "chosen"
 
 
 def deleted(lab: Lab) -> None:

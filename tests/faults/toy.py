@@ -119,6 +119,10 @@ class ToyFleet:
         machine = self.world.machines.get(worker)
         return machine is None or machine.snapshot == self.world.snapshot
 
+    def snapshot_of(self, worker: str) -> str:
+        """The only one."""
+        return "local"
+
     def _make(self, worker: str, on_machine: Callable[[Address], None]) -> None:
         self._fail("no machine")
         self.world.workspaces.add(worker)

@@ -1,10 +1,13 @@
 """A shared input is converted once for all jobs: real runner, local cloud, a converter that counts its runs."""
 
+import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from server.models import Conversion, Event, Job, Worker
 from server.settings import CHECKOUT, Settings
 from server.states import JobState, Reason
 from server.storage import conversions
+from server.storage.delivery import deliver
 from tests.conftest import eventually, state_of, submission, turning
 
 pytestmark = pytest.mark.system
@@ -255,6 +259,67 @@ def test_a_source_that_changes_during_its_conversion_is_not_kept(running: Contro
     result(running, first)
     assert results_kept(running) == []
     assert result(running, begin(running, "a.raw")) == "converted newer\n"
+
+
+def test_another_file_of_the_same_name_size_and_time_is_converted_for_itself(
+    running: Controller, converter: Converter, raw: Path, tmp_path: Path
+) -> None:
+    """Whoever sends it says what is in it; so does the next who sends the same."""
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    other = tmp_path / "a.raw"
+    for _ in range(2):
+        other.write_text("SPECTRA\n")
+        os.utime(other, ns=(raw.stat().st_atime_ns, raw.stat().st_mtime_ns))
+        form = {"shared": [str(other)], "own": [], "seconds": "0"}
+        job = running.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+        folder = running.storage.folder(job.folder)
+        deliver(running.storage, folder, [other])
+        running.loop.wake()
+        assert result(running, job.id) == "converted SPECTRA\n"
+    assert converter.count() == 2
+
+
+def test_what_came_for_one_job_alone_without_a_word_of_its_content_is_converted_for_it_alone(
+    running: Controller, converter: Converter, raw: Path
+) -> None:
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    for _ in range(2):
+        form = {"shared": ["a.raw"], "own": [], "seconds": "0"}
+        job = running.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+        own = running.storage.folder(job.folder).input / "a.raw"
+        own.write_text("SPECTRA\n")
+        os.utime(own, ns=(raw.stat().st_atime_ns, raw.stat().st_mtime_ns))
+        running.storage.folder(job.folder).mark_arrived()
+        running.loop.wake()
+        assert result(running, job.id) == "converted SPECTRA\n"
+    assert converter.count() == 3
+
+
+def test_a_copy_has_the_key_of_what_it_was_copied_from(
+    running: Controller, converter: Converter, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result(running, begin(running, "a.raw"))
+
+    def across(source: str, *arguments: Any, **named: Any) -> None:
+        if Path(source).parent == raw.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, *arguments, **named)
+
+    link = os.link
+    monkeypatch.setattr(os, "link", across)
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 1
+
+
+def test_a_result_that_is_called_as_its_source_is_taken_too(
+    running: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converter = Converter(tmp_path / "second")
+    monkeypatch.setitem(conversions._CONVERTERS, ".mzml", ("sh", lambda _: converter.command))
+    (running.storage.data / "a.mzML").write_text("<mzML>")
+    for _ in range(2):
+        assert result(running, begin(running, "a.mzML")) == "converted <mzML>\n"
+    assert converter.count() == 1
 
 
 @pytest.mark.usefixtures("raw")

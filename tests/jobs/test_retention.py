@@ -1,6 +1,7 @@
 """What is kept, what goes, and what nobody may touch."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from server.app import Controller
 from server.errors import InvalidInput, NotFound
 from server.jobs.manifests import read_manifest
-from server.jobs.retention import DAY_S, Retention
+from server.jobs.retention import DAY_S, Plan, Retention
 from server.models import Change, Event, Job, Worker, insert
 from server.states import JobState, WorkerState
 from tests.conftest import state_of, submission
@@ -51,7 +52,7 @@ def test_an_old_job_loses_its_content_and_keeps_its_row_with_its_outcome(
     assert [(one.kind, one.name, one.bytes > 4) for one in gone] == [("job", job.folder, True)]
     row = Job.get_by_id(job.id)
     assert (row.state, row.outcome) == (JobState.ARCHIVED, state)
-    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings", "job.json"]
     assert Event.select().where(Event.new == "archived").count() == 1
     assert rules.clean(later(job, AGE + 2)) == []
 
@@ -68,7 +69,7 @@ def test_an_archived_job_keeps_its_log_and_why_it_failed_and_nothing_large(contr
     (here / "temp").mkdir()
     assert len(rules.clean(later(job, AGE + 1))) == 1
     kept = sorted(path.name.removeprefix(".cumulus.") for path in here.iterdir())
-    assert kept == ["failure.1", "job", "log", "result", "settings"]
+    assert kept == ["failure.1", "job", "job.json", "log", "result", "settings"]
     shown = controller.jobs.folder(job).log()
     assert shown == (here / ".cumulus.log").read_text()
     assert len(shown) < 1_200_000
@@ -84,7 +85,7 @@ def test_an_archiving_that_was_interrupted_is_ended_by_the_next_cleaning(control
     left = folder(controller, job) / ".cumulus.removing-1"
     (left / "deep").mkdir(parents=True)
     assert [one.reason for one in rules.clean(later(job, 1))] == ["it is archived"]
-    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings"]
+    assert sorted(path.name for path in folder(controller, job).iterdir()) == [".cumulus.job", ".cumulus.settings", "job.json"]
 
 
 def test_an_owner_can_delete_what_the_archive_has_kept(controller: Controller, rules: Retention) -> None:
@@ -126,6 +127,48 @@ def test_data_goes_when_it_was_used_once_and_nobody_has_for_long(controller: Con
     gone = rules.clean(later(first, AGE + 1))
     assert [(one.kind, one.name, one.bytes) for one in gone if one.kind == "data"] == [("data", "a.raw", 3), ("data", "run.d", 7)]
     assert list(controller.storage.data.iterdir()) == []
+
+
+def test_what_jobs_have_pinned_is_given_back_once_with_the_last_of_its_names(controller: Controller, rules: Retention) -> None:
+    shared = controller.storage.data / "a.raw"
+    shared.write_bytes(b"x" * 100_000)
+    first, second = (ended(controller, settings=with_file("a.raw")) for _ in range(2))
+    for job in (first, second):
+        os.link(shared, folder(controller, job) / "input" / "a.raw")
+    later_job = later(second, 30)
+    Job.update(ended=later_job).where(Job.id == second.id).execute()
+    removals = {one.name: one for one in rules.plan(later(first, AGE + 1)).removals}
+    assert set(removals) == {first.folder}
+    assert removals[first.folder].bytes < 100_000
+    removals = {one.name: one for one in rules.plan(later(first, AGE + 31)).removals}
+    assert sum(one.bytes for one in removals.values()) // 100_000 == 1
+    assert removals["a.raw"].bytes == 100_000  # after both jobs
+    (controller.storage.data / "keep").hardlink_to(shared)
+    gone = next(one for one in rules.clean(later(first, AGE + 31)) if one.name == "a.raw")
+    assert (gone.bytes, gone.reason) == (0, "nobody has used it for 90 days; jobs have it still")
+
+
+def test_a_job_that_leaves_a_pinned_file_does_not_make_it_new(controller: Controller, rules: Retention) -> None:
+    shared = controller.storage.data / "a.raw"
+    shared.write_text("old")
+    job = ended(controller, settings=with_file("a.raw"))
+    pin = folder(controller, job) / "input" / "a.raw"
+    os.link(shared, pin)
+    shared.chmod(0o444)
+    Job.update(created=1.0, ended=1.0).where(Job.id == job.id).execute()
+    os.utime(shared, (1, 1))
+    pin.unlink()  # just now
+    assert [one.name for one in rules.clean(1.0 + (AGE + 1) * DAY_S) if one.kind == "data"] == ["a.raw"]
+
+
+def test_data_whose_name_is_in_another_unicode_form_than_the_jobs_have_it_is_known(
+    controller: Controller, rules: Retention
+) -> None:
+    (controller.storage.data / unicodedata.normalize("NFD", "größe.raw")).write_text("old")
+    waiting = controller.jobs.submit(submission(settings=with_file("größe.raw")))
+    assert rules.plan(later(waiting, AGE + 1)) == Plan((), ())
+    Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=waiting.created).where(Job.id == waiting.id).execute()
+    assert [one.kind for one in rules.clean(later(waiting, AGE + 1))] == ["job", "data"]
 
 
 def test_data_that_arrived_lately_stays_whatever_time_it_carries(controller: Controller, rules: Retention) -> None:

@@ -38,6 +38,7 @@ from server.workers.terraform import terraform_binary
 from tests.e2e.conftest import FINAL, until
 from tests.openstack.installation import CUMULUS, Installation
 from tests.openstack.proxy import apt_proxy
+from tests.trial_apps import trial_apps
 
 MODULE = CHECKOUT / "infra" / "terraform" / "openstack" / "worker"
 FORM = {"text": "hello", "seconds": "0", "outcome": "ok"}
@@ -113,7 +114,7 @@ def installation(
             **site,
             "home": home,
             "cloud": "openstack",
-            "apps": _one_app(home),
+            "apps": trial_apps(home / "apps", APP),
             "flavors": _one_flavor(home / "flavors.tsv", usual_flavor()),
             "default_flavor": usual_flavor(),
             "create_timeout_s": PATIENT["create_timeout_s"],
@@ -134,13 +135,6 @@ def installation(
         finally:
             made.clear()
             nfs.stop()
-
-
-def _one_app(home: Path) -> Path:
-    folder = home / "apps"
-    folder.mkdir()
-    (folder / f"{APP}.xml").write_bytes((CHECKOUT / "apps" / f"{APP}.xml").read_bytes())
-    return folder
 
 
 def _one_flavor(path: Path, name: str, cpus: int = 1) -> Path:

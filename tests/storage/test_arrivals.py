@@ -1,11 +1,21 @@
-"""What an agent says it has sent, and what is there."""
+"""What a sender says it has sent, and what broken uploads have left."""
 
 import json
 
 import pytest
 
 from agent.manifest import Arrived, manifest, to_text
-from server.storage.arrivals import PARTIAL, UNREADABLE, incomplete, left_over
+from server.storage.arrivals import (
+    PARTIAL,
+    UNREADABLE,
+    Arrival,
+    ManifestUnreadable,
+    Sent,
+    left_in,
+    left_over,
+    read_sent,
+    write_sent,
+)
 from server.storage.folders import JobFolder, Storage
 
 NAME = "Job_7_ada_probe_1.0_1700000007"
@@ -18,56 +28,55 @@ def folder(storage: Storage) -> JobFolder:
     return made
 
 
-def sent(folder: JobFolder, *files: tuple[str, str, int]) -> None:
-    """The manifest that an agent leaves for files (place, path, size)."""
-    text = manifest((place, to_text([Arrived(path, size, 0, "ab")])) for place, path, size in files)
-    (folder.path / ".cumulus.manifest").write_text(text)
+def test_what_an_agent_writes_is_read(folder: JobFolder) -> None:
+    parts = [("data", to_text([Arrived('x.d/é\n"q', 5, 7, "ab")])), (f"jobs/{NAME}/input", to_text([Arrived("l.txt", 1, 8)]))]
+    (folder.path / ".cumulus.manifest").write_text(manifest(parts))
+    assert read_sent(folder) == Sent((Arrival('data/x.d/é\n"q', 5, 7, "ab"), Arrival(f"jobs/{NAME}/input/l.txt", 1, 8)))
 
 
-def test_all_is_there_as_it_was_sent(storage: Storage, folder: JobFolder) -> None:
-    (storage.data / "x.d").mkdir()
-    (storage.data / "x.d" / 'é\n"q').write_text("12345")
-    (folder.input / "l.txt").write_text("1")
-    sent(folder, ("data", 'x.d/é\n"q', 5), (f"jobs/{NAME}/input", "l.txt", 1))
-    assert incomplete(folder, storage.root) == []
+def test_what_is_written_here_is_read_again(folder: JobFolder) -> None:
+    sent = Sent((Arrival("data/a", 1, 2, "sha256:ab"),), ("x.d/link",), ("a",))
+    write_sent(folder, sent)
+    assert read_sent(folder) == sent
 
 
-def test_who_leaves_no_manifest_is_believed(storage: Storage, folder: JobFolder) -> None:
-    assert incomplete(folder, storage.root) == []
-
-
-def test_what_is_cut_off_gone_or_something_else_is_named(storage: Storage, folder: JobFolder) -> None:
-    (storage.data / "cut.raw").write_text("123")
-    (storage.data / "folder.raw").mkdir()
-    (storage.data / "link.raw").symlink_to(folder.path / ".cumulus.settings")
-    sent(folder, *(("data", f"{name}.raw", 5) for name in ("cut", "folder", "link", "gone")))
-    assert incomplete(folder, storage.root) == [
-        "data/cut.raw has 3 bytes, not 5",
-        "data/folder.raw is no file",
-        "data/link.raw is no file",
-        "data/gone.raw is gone",
-    ]
+def test_who_leaves_no_manifest_has_said_nothing(folder: JobFolder) -> None:
+    assert read_sent(folder) is None
 
 
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "data/../x", "../x", "jobs/Job_8_a_b_1/input/x", f"jobs/{NAME}/output/x", "", "data", "data//x"]
 )
-def test_a_path_that_no_agent_sends_is_not_looked_at(storage: Storage, folder: JobFolder, path: str) -> None:
+def test_a_path_that_no_agent_sends_is_not_looked_at(folder: JobFolder, path: str) -> None:
     (folder.path / ".cumulus.manifest").write_text(json.dumps({"version": 1, "files": [{"path": path, "size": 1}]}))
-    assert "is no file that an agent sends" in incomplete(folder, storage.root)[0]
+    with pytest.raises(ManifestUnreadable, match="is no file that an agent sends"):
+        read_sent(folder)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", "null", '{"version": 2, "files": []}', '{"version": 1, "files": [{"path": "data/a"}]}', "[" * 100_000]
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        "null",
+        '{"version": 2, "files": []}',
+        '{"version": 1, "files": [{"path": "data/a"}]}',
+        '{"version": 1, "files": [1]}',
+        '{"version": 1, "files": [], "skipped": 1}',
+        "[" * 100_000,
+    ],
 )
-def test_a_manifest_that_is_none_is_said_so(storage: Storage, folder: JobFolder, text: str) -> None:
+def test_a_manifest_that_is_none_is_said_so(folder: JobFolder, text: str) -> None:
     (folder.path / ".cumulus.manifest").write_text(text)
-    assert incomplete(folder, storage.root) == [UNREADABLE]
+    with pytest.raises(ManifestUnreadable, match=UNREADABLE):
+        read_sent(folder)
 
 
-def test_a_manifest_that_is_no_file_is_said_so(storage: Storage, folder: JobFolder) -> None:
+def test_a_manifest_that_is_no_file_is_said_so(folder: JobFolder) -> None:
     (folder.path / ".cumulus.manifest").mkdir()
-    assert incomplete(folder, storage.root) == [UNREADABLE]
+    with pytest.raises(ManifestUnreadable, match=UNREADABLE):
+        read_sent(folder)
 
 
 def test_what_a_broken_upload_left_is_found_when_it_is_old_and_nothing_else(storage: Storage) -> None:
@@ -81,3 +90,22 @@ def test_what_a_broken_upload_left_is_found_when_it_is_old_and_nothing_else(stor
     now = left[0].stat().st_ctime
     assert sorted(left_over(storage.data, now + 10)) == sorted(left)
     assert list(left_over(storage.data, now - 10)) == []
+
+
+def test_an_upload_into_whose_folders_somebody_still_writes_is_not_left_over(storage: Storage) -> None:
+    upload = storage.data / ".upload.0123456789abcdef.0a1b2c"
+    (upload / "run.d").mkdir(parents=True)
+    began = upload.stat().st_ctime
+    later = began
+    while later < began + 0.02:  # the system's clock for files goes in steps
+        (upload / "run.d" / "analysis.tdf_bin").write_text("x")
+        later = (upload / "run.d" / "analysis.tdf_bin").stat().st_ctime
+    assert list(left_over(storage.data, began + 0.01)) == []
+    assert list(left_over(storage.data, later + 1)) == [upload]
+
+
+def test_in_a_job_s_own_input_only_what_is_no_file_of_anybody_s_is_left_over(folder: JobFolder) -> None:
+    (folder.input / PARTIAL).mkdir()
+    for name in (".upload.0a1b2c", ".upload.mine", ".hidden", "a.raw"):
+        (folder.input / name).write_text("x")
+    assert sorted(path.name for path in left_in(folder.input)) == [PARTIAL, ".upload.0a1b2c"]

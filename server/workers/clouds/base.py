@@ -10,6 +10,7 @@ from server.errors import InfrastructureError
 from server.progress import Progress
 from server.settings import CloudName
 from server.states import Reason
+from server.workers.clouds.tried import TriedApps
 from server.workers.reach import Connection
 
 
@@ -96,7 +97,8 @@ class Trial:
     """What is tried on a machine of a new snapshot before it counts.
 
     ``versions``: (app id, shell text) pairs, each must succeed there; ``programs``: names that are looked for and may be absent;
-    ``optional``: app id -> the one of those without which it need not succeed.
+    ``optional``: app id -> the one of those without which it need not succeed. What is found is remembered with the snapshot,
+    unless no programs are looked for: such a machine is made only for its memory.
     """
 
     versions: Sequence[tuple[str, str]] = ()
@@ -179,6 +181,9 @@ class Cloud(Protocol):
 
     def has_program(self, name: str) -> bool:
         """Whether workers made now have the program; True where that is not known."""
+
+    def tried_apps(self, snapshot: str = "") -> TriedApps:
+        """What is known of the apps on machines made now, or of the snapshot of that name. Raises TemplateMissing, CloudError."""
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy; empty: all is there. Starts nothing."""

@@ -18,6 +18,8 @@ from server.catalog.flavors import Flavor
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
+from server.workers.clouds.own_apps import OwnApps
+from server.workers.clouds.tried import TriedApps
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -67,6 +69,7 @@ class LocalCloud:
     def __init__(self, settings: Settings, server_id: str) -> None:
         self._settings = settings
         self._server_id = server_id
+        self._own_apps = OwnApps()
 
     @property
     def ssh_key(self) -> Path:
@@ -93,6 +96,10 @@ class LocalCloud:
     def has_program(self, name: str) -> bool:
         """Whether this computer has it."""
         return shutil.which(name) is not None
+
+    def tried_apps(self, snapshot: str = "") -> TriedApps:  # noqa: ARG002
+        """Each is tried here when it is first asked for."""
+        return self._own_apps
 
     def problems(self) -> list[str]:
         """It needs nothing but this Python."""

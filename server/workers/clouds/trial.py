@@ -4,12 +4,14 @@ Also how a script there waits until the machine is as a job finds it.
 """
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from server.errors import InfrastructureError
 from server.progress import Progress, plain
 from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
+from server.workers.clouds.tried import MAX_VERSION, TriedApp, short
 
 # Runs a shell script on the machine and returns what it prints; raises CommandFailed.
 Ask = Callable[[str], str]
@@ -17,17 +19,31 @@ ANSWERS = "/run/cumulus-job/answers"  # the pipe that the service cumulus-job ma
 SERVICE_LIMIT_S = 60
 
 
-def try_apps(ask: Ask, trial: Trial, progress: Progress) -> list[str]:
-    """Let every app say its version; returns which of the trial's programs there are. Raises InfrastructureError."""
+@dataclass(frozen=True)
+class Found:
+    """What a machine has: those of the trial's programs, and the apps whose version command succeeded, by id."""
+
+    programs: Sequence[str]
+    apps: Mapping[str, TriedApp]
+
+
+def try_apps(ask: Ask, trial: Trial, progress: Progress) -> Found:
+    """Let every app say its version. Raises InfrastructureError for one that should and does not."""
+    apps: dict[str, TriedApp] = {}
     with progress.step("Trying the apps", "apps") as step:
-        found = _found(ask, trial.programs)
+        programs = _found(ask, trial.programs)
         for number, (app, command) in enumerate(trial.versions):
             step.advance(number, len(trial.versions))
             step.note(app)
             program = trial.optional.get(app)
-            progress.say(f"{app}: {_version(ask, app, command) if program is None or program in found else 'not installed'}")
+            if program is None or program in programs:
+                version = _version(ask, app, command)
+                apps[app] = TriedApp(short(command), version)
+                progress.say(f"{app}: {version or 'it runs'}")
+            else:
+                progress.say(f"{app}: not installed")
         step.advance(len(trial.versions))
-    return found
+    return Found(programs, apps)
 
 
 def once_ready(script: str, answers: str = ANSWERS, limit_s: int = SERVICE_LIMIT_S) -> str:
@@ -44,11 +60,12 @@ done
 
 
 def _version(ask: Ask, app: str, command: str) -> str:
+    """The first line that the app prints, "" where it prints none."""
     try:
         lines = ask(command).strip().splitlines()
     except CommandFailed as problem:
         raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
-    return plain(lines[0]) if lines else "it runs"
+    return plain(lines[0])[:MAX_VERSION] if lines else ""
 
 
 def _found(ask: Ask, programs: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a new snapshot is tried with on a machine of it; this computer's shell stands for the machine's."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from server.settings import CHECKOUT
 from server.workers.clouds.base import Trial
 from server.workers.clouds.ssh import CommandFailed
 from server.workers.clouds.trial import ANSWERS, once_ready, try_apps
+from server.workers.clouds.tried import MAX_VERSION, from_json, to_json
 
 
 def ask(script: str) -> str:
@@ -25,9 +27,28 @@ def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_th
     told: list[str] = []
     versions = [("paid_1", "no-such-program --version"), ("free_1", "echo 1.0"), ("bought_1", "echo 2.0; cat /dev/null")]
     optional = {"paid_1": "no-such-program", "bought_1": "cat"}
-    assert try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append)) == ["sh", "cat"]
+    found = try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append))
+    assert found.programs == ["sh", "cat"]
+    assert {app: tried.version for app, tried in found.apps.items()} == {"free_1": "1.0", "bought_1": "2.0"}
     assert told[:-1] == ["Trying the apps …", "paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
     assert told[-1].endswith("(3 apps)")
+
+
+def test_what_succeeded_is_remembered_by_its_command_also_where_it_prints_nothing_or_too_much() -> None:
+    long = f"printf '%s' {'x' * 500}"
+    found = try_apps(ask, Trial([("quiet_1", "true"), ("long_1", long)], ["sh"]), Lines(lambda _: None))
+    apps = from_json(json.loads(json.dumps(to_json(found.apps))))
+    assert apps.version("quiet_1", "true") == ""
+    assert apps.version("long_1", long) == "x" * MAX_VERSION
+    assert apps.version("quiet_1", "true ") is None
+    assert apps.version("long_1", "true") is None
+    assert apps.version("other_1", "true") is None
+
+
+@pytest.mark.parametrize("garbage", [[], 1, None, {"a": 1}, {"a": {}}, {"a": {"command": "x"}}])
+def test_what_is_no_memory_of_apps_is_refused(garbage: object) -> None:
+    with pytest.raises(ValueError, match="no apps"):
+        from_json(garbage)
 
 
 def test_what_an_app_says_of_itself_cannot_move_the_cursor() -> None:

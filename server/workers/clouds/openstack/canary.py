@@ -14,7 +14,7 @@ from server.workers.clouds.openstack.guest import CHECK_LIMIT_S, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.snapshots import Kept, number_in
 from server.workers.clouds.ssh import CommandFailed, Login
-from server.workers.clouds.trial import try_apps
+from server.workers.clouds.trial import Found, try_apps
 from server.workers.terraform import Module, TerraformError
 
 CANARY = "canary-"
@@ -31,8 +31,8 @@ class Canaries:
     create_limit_s: float
     delete_limit_s: float
 
-    def try_snapshot(self, one: Kept, flavor: Flavor, trial: Trial, progress: Progress) -> list[str]:
-        """Which of the trial's programs a machine of the snapshot has. Nothing of it is left, whatever happens.
+    def try_snapshot(self, one: Kept, flavor: Flavor, trial: Trial, progress: Progress) -> Found:
+        """What a machine of the snapshot has. Nothing of it is left, whatever happens.
 
         Raises CumulusError where it cannot be made, or an app does not run there.
         """
@@ -61,7 +61,7 @@ class Canaries:
             fault = self.holdings.fault(worker)
             raise InfrastructureError(f"{problem.message}{f' ({fault})' if fault else ''}") from problem
 
-    def _try(self, login: Login, trial: Trial, progress: Progress) -> list[str]:
+    def _try(self, login: Login, trial: Trial, progress: Progress) -> Found:
         try:
             with progress.step("Mounting the storage there"):
                 self.guests.mount(login)

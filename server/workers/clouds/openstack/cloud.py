@@ -22,6 +22,7 @@ from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.holdings import Holdings
 from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
@@ -31,6 +32,7 @@ from server.workers.clouds.openstack.template import Making, OpenstackTemplate, 
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.tried import TriedApps
 from server.workers.playbooks import Playbooks
 from server.workers.terraform import Module, terraform_binary
 
@@ -83,6 +85,10 @@ class OpenstackCloud:
             return self._snapshots.current(remembered=True).has_program(name)
         except (TemplateMissing, CloudError):
             return True
+
+    def tried_apps(self, snapshot: str = "") -> TriedApps:
+        """What the promoted one, or another one, remembers of its trial. Raises TemplateMissing, CloudError."""
+        return self._snapshots.find(snapshot).tried_apps if snapshot else PromotedApps(self._snapshots)
 
     def problems(self) -> list[str]:
         """Programs and settings that are missing; the cloud is not asked."""

@@ -7,7 +7,7 @@ not tried to its end: the next attempt of the installation that made it, ``cumul
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -17,6 +17,8 @@ from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.trial import Found
+from server.workers.clouds.tried import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 SERVER_ID, TEMPLATE = "cumulus_server", "cumulus_template"
 PROMOTED, RECIPE, PROGRAMS = "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
+# How many apps ran, and what each of them said: its command's digest and its version, under the digest of its id.
+APPS, APP = "cumulus_apps", "cumulus_app_"
 READY = "available"
 GOING = frozenset({"deleting", "error_deleting"})
 ON_ITS_WAY = frozenset({"creating", "deleting", "backing-up", "unmanaging", "restoring"})
@@ -59,6 +63,14 @@ class Kept:
         programs = self.metadata.get(PROGRAMS)
         return programs is None or name in programs.split(",")
 
+    @property
+    def tried_apps(self) -> TriedApps:
+        """Whose version command succeeded on a machine of it."""
+        if APPS not in self.metadata:
+            return UnknownApps()
+        told = {name.removeprefix(APP): text.partition(" ") for name, text in self.metadata.items() if name.startswith(APP)}
+        return SnapshotApps({app: TriedApp(command, version) for app, (command, _, version) in told.items()})
+
 
 class Snapshots:
     """The snapshots of one template. What was seen last is remembered: the loop asks for it at each turn."""
@@ -90,6 +102,17 @@ class Snapshots:
             )
         return found
 
+    def find(self, name: str = "") -> Kept:
+        """The one of that name, or the promoted one, as it was at the last look. Raises TemplateMissing, CloudError."""
+        with self._lock:
+            seen = self._seen
+        if not name:
+            return self.current(remembered=True)
+        for one in seen if seen is not None else self.look():
+            if one.name == name:
+                return one
+        raise TemplateMissing(f"the cloud has no snapshot {name}")
+
     def make(self, volume_id: str, server_id: str, recipe: str) -> Kept:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
@@ -108,11 +131,11 @@ class Snapshots:
         self._write(one, {PROMOTED: f"{max(now, latest + 1):.0f}"})
         self.look()
 
-    def write_programs(self, one: Kept, programs: Sequence[str]) -> None:
-        """Write down which of the programs that were looked for a machine of it has."""
-        text = ",".join(programs)
-        if len(text) <= METADATA_LIMIT:
-            self._write(one, {PROGRAMS: text})
+    def write_found(self, one: Kept, found: Found) -> None:
+        """Write down which of the programs that were looked for a machine of it has, and which apps ran there. One request."""
+        apps = {f"{APP}{short(app)}": _brief(tried) for app, tried in found.apps.items()}
+        programs = {PROGRAMS: text} if len(text := ",".join(found.programs)) <= METADATA_LIMIT else {}
+        self._write(one, {**programs, APPS: str(len(apps)), **apps})
 
     def older(self) -> list[Kept]:
         """Those that one can go back to, oldest first: made before the promoted one, and promoted once themselves."""
@@ -215,6 +238,12 @@ def _order(one: Kept) -> tuple[float, int, str]:
 
 def _next_number(found: list[Kept]) -> int:
     return max((number_in(one.name) for one in found), default=0) + 1
+
+
+def _brief(tried: TriedApp) -> str:
+    """An app's answer as a value of metadata; plain ASCII, since not every cloud's database takes more."""
+    version = tried.version.encode("ascii", "backslashreplace").decode()
+    return f"{tried.command} {version}"[:METADATA_LIMIT]
 
 
 def _kept(one: "CinderSnapshot") -> Kept:

@@ -122,7 +122,7 @@ class OpenstackTemplate:
             try:
                 found = making.canaries.try_snapshot(one, flavor, trial, progress)
                 if trial.programs:
-                    self.copies.write_programs(one, found)
+                    self.copies.write_found(one, found)
             except BaseException:
                 with progress.step(f"Removing the snapshot {one.name}"):
                     self._remove(one, progress)

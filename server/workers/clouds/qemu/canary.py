@@ -94,7 +94,8 @@ class Canaries:
         login = Login(machine.port, self.home.key, machine.host_key)
         found = try_apps(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
         if trial.programs:
-            image.write_programs(found)
+            image.write_programs(found.programs)
+            image.write_apps(found.apps)
         script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))
         with progress.step("Mounting the storage there once"):
             run_over_ssh(login, script, WARM_LIMIT_S)

@@ -32,6 +32,7 @@ from server.workers.clouds.qemu.shared import SharedProvider
 from server.workers.clouds.qemu.snapshot import half_made, remove_half_made
 from server.workers.clouds.qemu.template import QemuTemplate
 from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
+from server.workers.clouds.tried import TriedApps
 
 OUTDATED = (
     "the snapshot was made by another version of Cumulus than this one: `cumulus template build --fresh` (what was installed on "
@@ -77,6 +78,10 @@ class QemuCloud:
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
         return read_image(self._home.current).has_program(name)
+
+    def tried_apps(self, snapshot: str = "") -> TriedApps:
+        """What the promoted snapshot remembers of its trial, or another one. Raises TemplateMissing."""
+        return read_image(self._home.snapshots / snapshot if snapshot else self._home.current).tried_apps()
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""

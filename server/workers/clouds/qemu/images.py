@@ -5,14 +5,16 @@ Owns the folder's format, for the template and for its snapshots alike; who make
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import InfrastructureError, TemplateMissing
+from server.workers.clouds.tried import TriedApp, TriedApps, UnknownApps, from_json, to_json
 
 DESCRIPTION = "image.json"
 PROGRAMS = "programs.json"
+APPS = "apps.json"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,19 @@ class Image:
             return name in json.loads((self.folder / PROGRAMS).read_text())
         except (OSError, ValueError, TypeError):
             return True
+
+    def write_apps(self, apps: Mapping[str, TriedApp]) -> None:
+        """Write down whose version command succeeded on a machine of this image."""
+        beside = self.folder / f"{APPS}.new"
+        beside.write_text(json.dumps(to_json(apps), indent=1) + "\n")
+        beside.rename(self.folder / APPS)
+
+    def tried_apps(self) -> TriedApps:
+        """What was written down; nothing is known of an image whose trial was before version 2.4."""
+        try:
+            return from_json(json.loads((self.folder / APPS).read_text()))
+        except (OSError, ValueError):
+            return UnknownApps()
 
     @property
     def memory(self) -> Path:

@@ -5,6 +5,7 @@ look, and what is deleted is gone at the second look, as on a cloud that takes i
 lets tokens expire, and makes any request fail or wait.
 """
 
+import re
 import threading
 import time
 import uuid
@@ -23,6 +24,7 @@ NOVA, CINDER, NEUTRON, KEYSTONE = "/compute/v2.1", f"/volume/v3/{PROJECT}", "/ne
 OURS = "c0ffee"
 REMOVABLE = frozenset({"available", "error", "error_restoring", "error_extending", "error_managing"})
 UNAUTHORIZED = {"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}
+METADATA_KEY, METADATA_LIMIT = r"[a-zA-Z0-9\-_:. ]{1,255}", 255  # Cinder's schema of a snapshot's metadata
 ATTACHED = "os-extended-volumes:volumes_attached"
 Record = dict[str, Any]
 COMPUTE = {
@@ -334,7 +336,10 @@ def _cinder(double: Double) -> Blueprint:
     @app.post("/<any(volumes, snapshots):kind>/<one>/metadata")
     def marked(kind: str, one: str) -> Response:
         record = getattr(double, kind).get(one) or abort(404)
-        record["metadata"].update(request.json["metadata"])
+        given = request.json["metadata"]
+        if any(not re.fullmatch(METADATA_KEY, name) or len(text) > METADATA_LIMIT for name, text in given.items()):
+            abort(400, "Invalid input for field/attribute metadata.")
+        record["metadata"].update(given)
         return jsonify({"metadata": record["metadata"]})
 
     @app.post("/snapshots")

@@ -18,6 +18,7 @@ from server.workers.clouds.openstack.access import terraform_environment
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.openstack.troubles import is_of_the_cloud
 from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.tried import short
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import CINDER, OURS, Double
 
@@ -314,6 +315,18 @@ def test_what_programs_a_machine_has_is_said_by_the_snapshot_and_nothing_is_refu
     api.add_snapshot("first", metadata={**PROMOTED, "cumulus_programs": "msconvert,comet-ms"})
     cloud.resources()
     assert [name for name in ("msconvert", "diann") if cloud.has_program(name)] == ["msconvert"]
+
+
+def test_an_app_is_refused_only_where_the_cloud_says_so_now(cloud: OpenstackCloud, api: Double) -> None:
+    one = api.add_snapshot("first", metadata={**PROMOTED, "cumulus_apps": "0"})
+    assert cloud.tried_apps().version("new_1", "new -V") is None
+    api.snapshots[one]["metadata"] |= {"cumulus_apps": "1", f"cumulus_app_{short('new_1')}": f"{short('new -V')} new 1.0"}
+    assert cloud.tried_apps().lacks("new_1", "new -V")  # clients ask for that every few seconds
+    assert cloud.tried_apps().version("new_1", "new -V") == "new 1.0"
+    api.failing["/snapshots"] = (503, "")
+    assert cloud.tried_apps().version("new_1", "new -V") == "new 1.0"
+    assert cloud.tried_apps().version("other_1", "other -V") is None
+    assert cloud.tried_apps("first").version("new_1", "new -V") == "new 1.0"
 
 
 def test_a_snapshot_of_another_version_is_worth_a_hint(cloud: OpenstackCloud, api: Double) -> None:

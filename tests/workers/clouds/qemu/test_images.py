@@ -6,6 +6,7 @@ import pytest
 
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.qemu.images import describe_image, read_image, virtual_size
+from server.workers.clouds.tried import TriedApp, short
 from tests.workers.clouds.qemu.building import make_image
 
 
@@ -50,3 +51,21 @@ def test_the_programs_that_were_found_are_known_and_others_are_not_where_nobody_
     image.write_programs(["msconvert"])
     assert image.has_program("msconvert")
     assert not image.has_program("ThermoRawFileParser")
+
+
+def test_the_apps_that_ran_are_known_and_all_are_taken_where_nobody_wrote_it_down(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    assert not image.tried_apps().are_known
+    assert image.tried_apps().version("comet_1", "comet -V") == ""
+    image.write_apps({"comet_1": TriedApp(short("comet -V"), "Comet 1")})
+    assert image.tried_apps().version("comet_1", "comet -V") == "Comet 1"
+    assert image.tried_apps().version("comet_1", "comet --version") is None
+    assert image.tried_apps().lacks("other_1", "true")
+    assert not (tmp_path / "image" / "apps.json.new").exists()
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": {"command": 1}}'])
+def test_a_memory_of_apps_that_cannot_be_read_holds_nothing_against_them(tmp_path: Path, garbage: bytes) -> None:
+    image = make_image(tmp_path / "image")
+    (tmp_path / "image" / "apps.json").write_bytes(garbage)
+    assert image.tried_apps().version("comet_1", "comet -V") == ""

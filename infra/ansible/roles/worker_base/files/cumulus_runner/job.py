@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Callable
 
-from cumulus_runner import processes
+from cumulus_runner import machine, processes
 from cumulus_runner.endtag import find_end_tag
 from cumulus_runner.errors import RunnerError, StageFailed, Stopped
 from cumulus_runner.folder import JobFolder, Result, is_full
@@ -63,7 +63,7 @@ class Job:
         self._now = now
         self._folder = JobFolder(places.job)
         self._stop = StopRequest()
-        self._report = Report(plan.attempt)
+        self._report = Report(plan.attempt, machine=machine.describe())
         self._started = now()
         lease = Lease(places.job, plan.lease_s, places.lease)
         self._room = Room(self._folder, plan.reserve, plan.results_wait_s, self._stop, self._say)

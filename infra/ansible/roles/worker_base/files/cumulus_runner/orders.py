@@ -18,6 +18,7 @@ class Input:
 
     ``convert``: a command with ``{source}``, ``{folder}`` and ``{name}`` that makes folder/name of the source.
     ``unless_indexed``: not needed where the source is indexed mzML already. ``keep``: other jobs may want the result, too.
+    ``expected``: the checksum that the source must have, ``sha256:…``; None where nobody knows.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Input:
     convert: tuple[str, ...] | None
     unless_indexed: bool
     keep: bool
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _input(values: dict[str, Any]) -> Input:
         convert=tuple(str(word) for word in convert) if convert else None,
         unless_indexed=bool(values.get("unless_indexed", False)),
         keep=bool(values.get("keep", False)),
+        expected=str(values["expected"]) if values.get("expected") else None,
     )
 
 
