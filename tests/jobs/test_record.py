@@ -268,6 +268,15 @@ def test_something_else_in_its_place_holds_nobody_up(controller: Controller) -> 
     assert record(controller, job.id).state == "cancelled"
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000], ids=["nothing", "a half", "a list", "too deep"])
+def test_settings_that_are_none_keep_no_job_from_its_end(controller: Controller, text: str) -> None:
+    job = controller.jobs.submit(submission())
+    Job.update(settings=text).where(Job.id == job.id).execute()
+    walk(job, JobState.CANCELLED)
+    Manifests(controller.storage).write(job.id)
+    assert (record(controller, job.id).state, record(controller, job.id).settings) == ("cancelled", {})
+
+
 def test_another_job_s_record_is_not_believed(controller: Controller) -> None:
     first = controller.jobs.submit(submission(description="first"))
     second = controller.jobs.submit(submission())
