@@ -62,6 +62,8 @@ class Manifests:
                 write_manifest(job, self._storage.folder(job.folder), learned)
             except OSError as problem:
                 log.warning("a job's manifest could not be written", job_id=job_id, detail=str(problem))
+            except Exception:  # what is wrong with a record keeps no job from its end; it is mended later
+                log.exception("a job's record could not be written", job_id=job_id)
 
     def mend(self) -> list[int]:
         """Write the records of ended jobs that a killed controller has left without the end; returns the jobs' numbers.

@@ -89,7 +89,7 @@ def _of_the_row(job: Job) -> dict[str, Any]:
     same = ("owner", "description", "workflow", "start_after", "state", "outcome", "reason", "message")
     times = ("created", "started", "ended")
     settings: Any = {}
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):  # a row from a folder may hold anything
         settings = json.loads(job.settings)
     return {
         **{name: getattr(job, name) for name in (*same, *times)},

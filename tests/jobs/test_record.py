@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tests.conftest import TEST_APPS, eventually, state_of, submission, turning
 
 CONTENT = b"content\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+A_TURN_S = 30.0  # what a turn of the loop does is written down with the time of its beginning
 
 
 @pytest.fixture
@@ -118,7 +120,8 @@ def test_a_job_that_is_done_has_all_of_it(running: Controller) -> None:
     assert [(one.path, one.size) for one in found.results] == [("result.txt", 8)]
     (attempt,) = found.attempts
     assert (attempt.number, attempt.worker, attempt.snapshot, attempt.outcome) == (1, f"job-{job.id}", "local", "done")
-    assert found.created <= (found.queued or 0) <= (attempt.began or 0) <= (attempt.started or 0) <= (found.ended or 0)
+    times = [found.created, found.queued or 0, attempt.began or 0, attempt.started or 0, found.ended or 0]
+    assert all(later > earlier - A_TURN_S for earlier, later in pairwise(times))
     assert (found.started, found.ended) == (row.started, row.ended)
     assert not found.app.changed
 
@@ -263,6 +266,15 @@ def test_something_else_in_its_place_holds_nobody_up(controller: Controller) -> 
     walk(job, JobState.CANCELLED)
     Manifests(controller.storage).write(job.id)
     assert record(controller, job.id).state == "cancelled"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000], ids=["nothing", "a half", "a list", "too deep"])
+def test_settings_that_are_none_keep_no_job_from_its_end(controller: Controller, text: str) -> None:
+    job = controller.jobs.submit(submission())
+    Job.update(settings=text).where(Job.id == job.id).execute()
+    walk(job, JobState.CANCELLED)
+    Manifests(controller.storage).write(job.id)
+    assert (record(controller, job.id).state, record(controller, job.id).settings) == ("cancelled", {})
 
 
 def test_another_job_s_record_is_not_believed(controller: Controller) -> None:
