@@ -38,13 +38,14 @@ class Prepared:
 class Typed:
     """What was typed: values by their key in the form, and files by name. ``names``: the fields that were given.
 
-    ``stored``: names of files that are to be taken from the storage.
+    ``stored``: names of files that are to be taken from the storage, ``offered``: those that may be, if the form names them.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
+    offered: set[str] = field(default_factory=set)
 
 
 def prepare(
@@ -94,6 +95,7 @@ def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Pr
         raise InvalidInput(f"{typed.files[strange[0]]}: no field of the form names this file; give --input NAME=PATH")
     if strange := sorted(typed.stored - names):
         raise InvalidInput(f"--shared {strange[0]}: no field of the form names this file; give --shared NAME=FILE")
+    typed.stored |= typed.offered & names - typed.files.keys()
     for file in files:
         _require_at_hand(file, typed, data)
     sent = {file.name: file for file in files if file.name in typed.files}
@@ -157,6 +159,18 @@ def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
     if control is not None:
         typed.names.append(name)
         typed.values.setdefault(name, []).append(str(data / file))
+
+
+def take_stored(app: App, presets: Mapping[str, Any], typed: Typed, data: Path) -> None:
+    """Files that a workflow's author names, and nobody replaces by others, are those that the storage has."""
+    for control in app.controls():
+        given = presets.get(control.name)
+        if not isinstance(control, FileList) or given is None or control.name in typed.values:
+            continue
+        for path in [given] if isinstance(given, str) else given:
+            name = Path(str(path).replace("\\", "/")).name
+            if not str(path).startswith(_RESULT) and _is_stored(data, name):
+                typed.offered.add(name)
 
 
 def _is_stored(data: Path, name: str) -> bool:

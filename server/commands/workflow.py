@@ -17,7 +17,7 @@ from server.catalog.workflows import FilledStep, preset_values
 from server.client import Submitted
 from server.commands.connection import cancelled_on_failure, client, follow, send
 from server.commands.console import TEXT
-from server.commands.inputs import Prepared, complete, labelled, read_typed, split
+from server.commands.inputs import Prepared, complete, labelled, read_typed, split, take_stored
 from server.errors import InvalidInput, NotFound
 from server.settings import load_settings
 from server.storage.folders import Storage
@@ -103,7 +103,9 @@ def prepare_steps(
     for number, (app, presets) in enumerate(steps):
         typed = read_typed(app, own_sets[number], own_inputs[number], own_stored[number], data)
         try:
-            prepared = complete(app, {**preset_values(presets, app, before), **typed.values}, typed, data)
+            given = preset_values(presets, app, before)
+            take_stored(app, given, typed, data)
+            prepared = complete(app, {**given, **typed.values}, typed, data)
         except InvalidInput as error:
             raise labelled(app, error) from None
         before.append(FilledStep(app, prepared.settings))

@@ -118,7 +118,8 @@ def test_rest_stores_the_form_that_runs(wire: Wire, controller: Controller, give
 
 
 def submitted(catalog: Catalog, data: Path, given: dict[str, Any]) -> dict[str, Any]:
-    return prepare(catalog.get(APP), given, [], [], data).settings
+    stored = [name for name in ("a.mzML", "p.fasta", "e") if f'/far/{name}"' in json.dumps(given)]
+    return prepare(catalog.get(APP), given, [], [], data, stored).settings
 
 
 @pytest.mark.parametrize(("given", "form"), ACCEPTED)

@@ -108,6 +108,19 @@ def test_two_steps_may_have_two_files_of_one_name_which_are_kept_apart(place: Pa
     assert read == ["x.txt", "other/x.txt"]
 
 
+def test_a_file_that_the_workflow_names_is_the_storage_s(place: Path) -> None:
+    (place / "data").mkdir()
+    (place / "data" / "p.fasta").write_text("shared")
+    preset = Preset("f", "/lab/p.fasta", None, "", "hidden", 1)
+    assert [one.stored for one in two_steps("0:f=x.txt", presets=(preset,))] == [(), ("p.fasta",)]
+    other = Preset("f", "/lab/q.fasta", None, "", "hidden", 1)
+    (place / "data" / "q.fasta").write_text("of a preset that another one replaces")
+    assert [one.stored for one in two_steps("0:f=x.txt", presets=(other, preset))] == [(), ("p.fasta",)]
+    (place / "data" / "p.fasta").unlink()
+    with pytest.raises(InvalidInput, match="is not in the storage"):
+        two_steps("0:f=x.txt", presets=(preset,))
+
+
 def test_a_step_may_use_a_file_of_the_storage(place: Path) -> None:
     (place / "data").mkdir()
     (place / "data" / "p.fasta").write_text("shared")
@@ -127,3 +140,12 @@ def test_an_unknown_workflow_is_named_with_those_that_there_are(place: Path) -> 
     refused = CliRunner().invoke(main, ["workflow", "run", "nothing_1"])
     assert refused.exit_code == 1
     assert "there is no workflow 'nothing_1'; there are filter_and_search_1.0.0" in refused.stderr
+
+
+def test_a_file_of_a_preset_that_does_not_count_is_left_alone(place: Path) -> None:
+    (place / "data").mkdir()
+    (place / "data" / "p.fasta").write_text("shared")
+    branch = '<conditional name="c"><checkbox name="more" label="More" value="false"/><when value="true">{}</when></conditional>'
+    apps = {**TWO, "two_1": app(branch.format(FILES), id="two_1", name="Two")}
+    presets = (Preset("f", "/lab/p.fasta", None, "", "hidden", 1),)
+    assert [one.stored for one in two_steps("0:f=x.txt", presets=presets, apps=apps)] == [(), ()]
