@@ -13,9 +13,10 @@ from peewee import chunked
 from server.catalog.values import InputFile
 from server.models import Conversion, Job
 from server.states import JobState
-from server.storage.conversions import conversion
-from server.storage.converted import Converted, conversion_key, is_indexed
+from server.storage.conversions import commands, conversion
+from server.storage.converted import Converted, conversion_key
 from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.inspection import is_read
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
@@ -42,9 +43,9 @@ class Reuse:
         for number, file in enumerate(files):
             key = self._key(file)
             if key and self._converted.give(key, folder, file.target):
-                planned.append(PlannedInput(file.target, False, file.target))
+                planned.append(planned_input(file, given=True))
                 continue
-            planned.append(_planned(file, keep=key is not None))
+            planned.append(planned_input(file, keep=key is not None))
             if key:
                 needed.append((number, file.name, key))
         self._record(job_id, needed)
@@ -68,7 +69,7 @@ class Reuse:
 
         def key_of(number: int) -> str | None:
             row = Conversion.get_or_none(Conversion.job_id == job.id, Conversion.number == number)
-            return None if row is None or self._key_now(row.name) != row.key else str(row.key)
+            return None if row is None or row.key not in self._keys_now(row.name) else str(row.key)
 
         for key in self._converted.publish(folder, job.attempt, key_of):
             log.info("a converted file is kept for other jobs", job_id=job.id, key=key)
@@ -79,14 +80,19 @@ class Reuse:
 
     def _key(self, file: InputFile) -> str | None:
         """The key of the file's result; None where it needs no conversion, or is the job's own."""
-        return self._key_now(file.name) if file.shared and file.convert else None
-
-    def _key_now(self, name: str) -> str | None:
-        how, source = conversion(name), self._data / name
+        if not (file.shared and file.convert):
+            return None
+        how, source = conversion(file.name, file.accepts), self._data / file.name
         with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
-            if how is not None and not (how.unless_indexed and is_indexed(source)):
+            if how is not None and not (how.unless_indexed and is_read(source, file.accepts)):
                 return conversion_key(source, how.command)
         return None
+
+    def _keys_now(self, name: str) -> set[str]:
+        """All keys that what is made of a file may have."""
+        with suppress(OSError):
+            return {conversion_key(self._data / name, command) for command in commands(name)}
+        return set()
 
     def _record(self, job_id: int, needs: list[tuple[int, str, str]]) -> None:
         with Conversion._meta.database.atomic("IMMEDIATE"):
@@ -97,8 +103,14 @@ class Reuse:
                 Conversion.insert_many(part).execute()
 
 
-def _planned(file: InputFile, *, keep: bool) -> PlannedInput:
-    how = conversion(file.name) if file.convert else None
+def planned_input(file: InputFile, *, keep: bool = False, given: bool = False) -> PlannedInput:
+    """``given``: what was made of the file before lies in the job's own input; it is converted where this app does not read it."""
+    name = file.target if given else file.name
+    wanted = file.convert or (file.accepts is not None and name.lower().endswith(".mzml"))
+    how = conversion(name, file.accepts) if wanted else None
+    shared = file.shared and not given
     if how is None:
-        return PlannedInput(file.name, file.shared, file.name)
-    return PlannedInput(file.name, file.shared, how.target, how.command, how.unless_indexed, keep)
+        return PlannedInput(name, shared, name, accepts=file.accepts, alone=file.alone, group=file.parameter)
+    return PlannedInput(
+        name, shared, how.target, how.command, how.unless_indexed, keep, file.accepts, how.rewrite, file.alone, file.parameter
+    )

@@ -5,11 +5,12 @@ file, the folder that the result goes to and the result's name in it. What the r
 :mod:`server.catalog.files`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from server.catalog.files import convertible_ending, mzml_name
 
+ZLIB = "zlib"
 MSCONVERT, THERMO, BRUKER = CONVERTERS = ("msconvert", "ThermoRawFileParser", "tdf2mzml")
 # msconvert takes its arguments for patterns of file names, and puts _ in place of some characters of the name that it writes.
 # A list of files on standard input, and a name of our own choice, are taken as they are.
@@ -23,39 +24,54 @@ printf '%s\\n' "$1" | msconvert --filelist /dev/stdin --mzML --outfile "$made" -
 @dataclass(frozen=True)
 class Conversion:
     """``target``: the result's name; ``program``: what does it, by its name on the machine; ``unless_indexed``: not needed where
-    the source is indexed mzML already.
+    the source is mzML that the app reads as it is; ``rewrite``: how a result that it does not read is made into one that it does.
     """
 
     target: str
     program: str
     command: tuple[str, ...]
     unless_indexed: bool = False
+    rewrite: tuple[str, ...] = ()
 
 
-def conversion(name: str) -> Conversion | None:
-    """How a file or folder of this name becomes mzML; None where nothing here can do it. The ending counts in any case."""
+def conversion(name: str, accepts: Collection[str] | None = None) -> Conversion | None:
+    """How a file or folder of this name becomes mzML for an app that ``accepts`` this (None: what most read).
+
+    None where nothing here can do it. The ending counts in any case.
+    """
     ending = convertible_ending(name)
     if ending is None:
         return None
     program, command = _CONVERTERS[ending]
-    return Conversion(mzml_name(name), program, command(name), unless_indexed=ending == ".mzml")
+    target, reads_zlib = mzml_name(name), accepts is None or ZLIB in accepts
+    rewrite = _msconvert(target, reads_zlib)
+    return Conversion(target, program, command(name, reads_zlib), ending == ".mzml", rewrite)
 
 
-def _msconvert(name: str) -> tuple[str, ...]:
+def commands(name: str) -> set[tuple[str, ...]]:
+    """All by which a file of this name is converted, for whatever app."""
+    made = (conversion(name, accepts) for accepts in ((), (ZLIB,)))
+    return {one.command for one in made if one is not None}
+
+
+def _msconvert(name: str, _reads_zlib: bool) -> tuple[str, ...]:
+    """Without compression, which every app reads."""
     if _PATTERN_CHARACTERS & set(name):
         return "sh", "-c", _ANY_NAME, "msconvert", "{source}", "{folder}", "{name}"
     return MSCONVERT, "{source}", "--mzML", "--outfile", "{name}", "-o", "{folder}"
 
 
-def _thermo(_name: str) -> tuple[str, ...]:
-    return THERMO, "-i", "{source}", "-b", "{folder}/{name}", "-f", "2"  # 2: indexed mzML
+def _thermo(_name: str, reads_zlib: bool) -> tuple[str, ...]:
+    command = (THERMO, "-i", "{source}", "-b", "{folder}/{name}", "-f", "2")  # 2: indexed mzML
+    return command if reads_zlib else (*command, "-z")  # -z: no zlib
 
 
-def _bruker(_name: str) -> tuple[str, ...]:
-    return BRUKER, "-i", "{source}", "-o", "{folder}/{name}"
+def _bruker(_name: str, reads_zlib: bool) -> tuple[str, ...]:
+    command = (BRUKER, "-i", "{source}", "-o", "{folder}/{name}")
+    return command if reads_zlib else (*command, "--compression", "none")
 
 
-_CONVERTERS: dict[str, tuple[str, Callable[[str], tuple[str, ...]]]] = {
+_CONVERTERS: dict[str, tuple[str, Callable[[str, bool], tuple[str, ...]]]] = {
     ".mzml.gz": (MSCONVERT, _msconvert),
     ".mzml": (MSCONVERT, _msconvert),
     ".mzxml": (MSCONVERT, _msconvert),

@@ -61,7 +61,7 @@ class MzmlCheck(SpectraCheck):
         self._chromatograms_said: int | None = None
 
     def _look(self, tags: bytes, begin: int) -> None:
-        if begin and b"<spectrum" not in tags and b"<chromatogram" not in tags:  # between the arrays of one spectrum
+        if self.spectra and b"<spectrum" not in tags and b"<chromatogram" not in tags:  # between the arrays of one spectrum
             return
         for found in _TAG.finditer(tags):
             name, inside = found[1], found[2]

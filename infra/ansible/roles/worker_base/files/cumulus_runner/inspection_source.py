@@ -14,6 +14,7 @@ from typing import Callable
 
 CHUNK = 1024 * 1024
 MAX_OUTPUT = 4 * CHUNK  # of one step of decompression
+HEAD = 64 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
 UTF8_MARK = codecs.BOM_UTF8
 GZIP, MEMBERS, BOM, UTF16, CR = "gzip", "gzip-members", "bom", "utf-16", "cr"
@@ -73,7 +74,7 @@ class Source:
     def text(self) -> Iterator[bytes]:
         """Its content as UTF-8 (or whatever an XML declaration says), without a mark of its encoding."""
         chunks = self.content()
-        first = next(chunks, b"")
+        first = _beginning(chunks)
         if encoding := utf16_encoding(first):
             self.features.add(UTF16)
             yield from _recoded(_with(first, chunks), encoding)
@@ -85,9 +86,13 @@ class Source:
         yield from _with(first, chunks)
 
     def lines(self) -> Iterator[bytes]:
-        """Its text with a line feed at each line's end; carriage returns alone count as ends of lines."""
-        held = b""
+        """Its text with a line feed at each line's end; carriage returns alone count as ends of lines. No text has zero bytes."""
+        held, done = b"", self.start
         for chunk in self.text():
+            if (hole := chunk.find(0)) >= 0:
+                size = len(chunk) - hole - len(chunk[hole:].lstrip(b"\0"))
+                raise Fault(f"it is damaged: a hole of {size} zero bytes{' or more' * (hole + size == len(chunk))} at byte {done + hole}")
+            done += len(chunk)
             chunk = held + chunk
             held = b"\r" if chunk.endswith(b"\r") else b""
             yield self._with_line_feeds(chunk[: len(chunk) - len(held)])
@@ -145,6 +150,16 @@ def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError:
         raise Fault("it is damaged: it begins as UTF-16 and does not go on so") from None
+
+
+def _beginning(chunks: Iterator[bytes]) -> bytes:
+    """As much of it as tells what it is, however small the pieces are."""
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= HEAD:
+            break
+    return first
 
 
 def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from cumulus_runner.inspection_source import UTF16, Fault, Source
 AT_ONCE = 256 * 1024  # bytes of tags for the parser
 MAX_PIECE = 1 << 30
 ATTRIBUTES = rb"""((?:[^>"']|"[^"]*"|'[^']*')*)"""
-_ROOT = re.compile(rb"\A\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<([^\s>/!?]+)", re.DOTALL)
+_ROOT = re.compile(rb"\A\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>\s*)*<([^\s>/!?]+)", re.DOTALL)
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _SPACE = b" \t\r\n"
 Piece = tuple[bytes, int, "bytes | None"]  # tags, where they begin in the text, the base64 that follows them
@@ -105,8 +105,8 @@ def decoded(text: bytes) -> bytes:
     except Base64Error as problem:
         if b"\0" in text:
             raise ValueError(f"it has a hole of {text.count(0)} zero bytes") from None
-        if any(byte in _SPACE for byte in text[:1] + text[-1:]) or len(text.split(None, 1)) > 1:
-            return decoded(text.translate(None, _SPACE))
+        if len(together := text.translate(None, _SPACE)) < len(text):
+            return decoded(together)
         raise ValueError(f"no base64: {str(problem)[:1].lower()}{str(problem)[1:]}") from None
 
 
