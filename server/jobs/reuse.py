@@ -16,7 +16,7 @@ from server.states import JobState
 from server.storage.conversions import commands, conversion
 from server.storage.converted import Converted, conversion_key
 from server.storage.folders import JobFolder, PlannedInput, Storage
-from server.storage.inspection import is_read
+from server.storage.inspection import is_mzml, is_read
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
@@ -104,13 +104,11 @@ class Reuse:
 
 
 def planned_input(file: InputFile, *, keep: bool = False, given: bool = False) -> PlannedInput:
-    """``given``: what was made of the file before lies in the job's own input; it is converted where this app does not read it."""
-    name = file.target if given else file.name
-    wanted = file.convert or (file.accepts is not None and name.lower().endswith(".mzml"))
-    how = conversion(name, file.accepts) if wanted else None
-    shared = file.shared and not given
-    if how is None:
-        return PlannedInput(name, shared, name, accepts=file.accepts, alone=file.alone, group=file.parameter)
-    return PlannedInput(
-        name, shared, how.target, how.command, how.unless_indexed, keep, file.accepts, how.rewrite, file.alone, file.parameter
-    )
+    """``given``: what was made of the file before lies in the job's own input."""
+    source = file.target if given else file.name
+    how = conversion(source, file.accepts) if file.convert or (file.accepts is not None and is_mzml(source)) else None
+    target, shared = (how.target if how else source), file.shared and not given
+    common = {"accepts": file.accepts, "rewrite": how.rewrite if how else None, "alone": file.alone, "group": file.parameter}
+    if how is None or given or not file.convert:
+        return PlannedInput(source, shared, target, **common)
+    return PlannedInput(source, shared, target, how.command, how.unless_indexed, keep, **common)

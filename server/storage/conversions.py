@@ -43,9 +43,9 @@ def conversion(name: str, accepts: Collection[str] | None = None) -> Conversion 
     if ending is None:
         return None
     program, command = _CONVERTERS[ending]
-    target, reads_zlib = mzml_name(name), accepts is None or ZLIB in accepts
-    rewrite = _msconvert(target, reads_zlib)
-    return Conversion(target, program, command(name, reads_zlib), ending == ".mzml", rewrite)
+    words = command(name) if accepts is None or ZLIB in accepts else (*command(name), *_WITHOUT_ZLIB.get(program, ()))
+    target = mzml_name(name)
+    return Conversion(target, program, words, unless_indexed=ending == ".mzml", rewrite=_msconvert(target))
 
 
 def commands(name: str) -> set[tuple[str, ...]]:
@@ -54,24 +54,24 @@ def commands(name: str) -> set[tuple[str, ...]]:
     return {one.command for one in made if one is not None}
 
 
-def _msconvert(name: str, _reads_zlib: bool) -> tuple[str, ...]:
+def _msconvert(name: str) -> tuple[str, ...]:
     """Without compression, which every app reads."""
     if _PATTERN_CHARACTERS & set(name):
         return "sh", "-c", _ANY_NAME, "msconvert", "{source}", "{folder}", "{name}"
     return MSCONVERT, "{source}", "--mzML", "--outfile", "{name}", "-o", "{folder}"
 
 
-def _thermo(_name: str, reads_zlib: bool) -> tuple[str, ...]:
-    command = (THERMO, "-i", "{source}", "-b", "{folder}/{name}", "-f", "2")  # 2: indexed mzML
-    return command if reads_zlib else (*command, "-z")  # -z: no zlib
+def _thermo(_name: str) -> tuple[str, ...]:
+    return THERMO, "-i", "{source}", "-b", "{folder}/{name}", "-f", "2"  # 2: indexed mzML
 
 
-def _bruker(_name: str, reads_zlib: bool) -> tuple[str, ...]:
-    command = (BRUKER, "-i", "{source}", "-o", "{folder}/{name}")
-    return command if reads_zlib else (*command, "--compression", "none")
+def _bruker(_name: str) -> tuple[str, ...]:
+    return BRUKER, "-i", "{source}", "-o", "{folder}/{name}"
 
 
-_CONVERTERS: dict[str, tuple[str, Callable[[str, bool], tuple[str, ...]]]] = {
+# What is added for an app that does not read zlib. msconvert uses none by itself.
+_WITHOUT_ZLIB = {THERMO: ("-z",), BRUKER: ("--compression", "none")}
+_CONVERTERS: dict[str, tuple[str, Callable[[str], tuple[str, ...]]]] = {
     ".mzml.gz": (MSCONVERT, _msconvert),
     ".mzml": (MSCONVERT, _msconvert),
     ".mzxml": (MSCONVERT, _msconvert),

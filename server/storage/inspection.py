@@ -77,6 +77,11 @@ def problem_of(name: str, path: Path) -> str | None:
         return _problem(lower, _ends(file, size))
 
 
+def is_mzml(name: str) -> bool:
+    """Whether a file is mzML, uncompressed, by its name."""
+    return name.lower().endswith(".mzml")
+
+
 def is_read(source: Path, accepts: Collection[str] | None) -> bool:
     """Whether an app reads a file of mzML as it is, as far as its ends tell. Raises OSError."""
     if source.is_dir():

@@ -146,3 +146,9 @@ def merged(number: int) -> str:
 def with_wrong_offsets(text: bytes) -> bytes:
     """The same with an index that leads forty bytes too far."""
     return re.sub(rb'(<offset [^>]*>)(\d+)', lambda found: found[1] + str(int(found[2]) + 40).encode(), text)
+
+
+def blank(text: str = "") -> str:
+    """The smallest mzML that is whole: one spectrum without a peak. ``text``: a note in it."""
+    spectrum = '<spectrum index="0" id="scan=1" defaultArrayLength="0"/>'
+    return f'<mzML><!-- {text} --><run><spectrumList count="1">{spectrum}</spectrumList></run></mzML>\n'

@@ -79,7 +79,7 @@ class Converter:
 
     def _make(self, number: int, one: Input, source: str, finding: Finding) -> tuple[str, Finding]:
         """What was made, where it lies and what it is."""
-        command = one.convert or ()
+        command = one.convert or one.rewrite or ()
         for _ in range(2):  # what a converter makes may need another one
             self._clear(number)
             prepared = self._prepared(number, one, source, finding)
@@ -179,9 +179,9 @@ class Converter:
             self._journal.server(f"{one.target} could not be kept for other jobs: {problem.strerror}")
 
     def _tell(self, one: Input, target: str, product: Finding) -> None:
-        command = (one.convert or ("",))[0]
-        entry = {"source": one.name, "target": one.target, "command": " ".join(one.convert or ()), "version": ""}
-        entry["version"] = _writer(target) if product.kind != OTHER else command
+        command = one.convert or one.rewrite or ()
+        entry = {"source": one.name, "target": one.target, "command": " ".join(command)}
+        entry["version"] = _writer(target) if product.kind != OTHER else command[0]
         self._report.conversions.append(entry if product.spectra is None else {**entry, "spectra": product.spectra})
 
     def _log(self, number: int) -> str:

@@ -110,8 +110,10 @@ class Inputs:
 
     def _must_convert(self, number: int) -> bool:
         one, finding = self._plan.inputs[number], self._findings[number]
-        if one.convert is None or not one.unless_indexed:
-            return one.convert is not None
+        if one.convert and not one.unless_indexed:
+            return True
+        if not (one.convert or one.rewrite):
+            return False
         if words := unread(one, finding):
             self._journal.server(f"{one.name} is converted for the app ({', '.join(sorted(words))})")
         return bool(words) or finding.kind != MZML

@@ -53,7 +53,7 @@ def look_at(one: Input, path: str, journal: Journal, stop: StopRequest, report: 
     report.inputs.append(_entry(one, finding))
     if one.expected and not os.path.isdir(path) and one.expected != f"sha256:{finding.sha256}":
         raise Fault(f"{one.name} is not the file that was sent: its content has changed since")
-    if finding.kind == MZML and one.convert is None and "wrong-index" in finding.features:
+    if finding.kind == MZML and not (one.convert or one.rewrite) and "wrong-index" in finding.features:
         report.warn(f"{one.name}: its index does not fit; a program that believes it may not find all spectra")
     for warning in finding.warnings:
         report.warn(f"{one.name}: {warning}")
