@@ -39,8 +39,8 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``accepts``: what the app
-    reads of what files may have, None where its XML does not say; ``alone``: the app takes such files one by one.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``accepts``: what the
+    app reads of what files may have, None where its XML does not say; ``alone``: the app takes such files one by one.
     """
 
     name: str
@@ -118,8 +118,8 @@ def read_formats(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
-    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one. ``accepts``: what it reads of
-    what files may have.
+    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one. ``accepts``: what it reads
+    of what files may have.
     """
 
     multiple: bool

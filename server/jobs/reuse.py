@@ -6,6 +6,7 @@ there is making it.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from peewee import chunked
@@ -108,7 +109,8 @@ def planned_input(file: InputFile, *, keep: bool = False, given: bool = False) -
     source = file.target if given else file.name
     how = conversion(source, file.accepts) if file.convert or (file.accepts is not None and is_mzml(source)) else None
     target, shared = (how.target if how else source), file.shared and not given
-    common = {"accepts": file.accepts, "rewrite": how.rewrite if how else None, "alone": file.alone, "group": file.parameter}
+    rewrite = how.rewrite if how else None
+    common = PlannedInput(source, shared, target, accepts=file.accepts, rewrite=rewrite, alone=file.alone, group=file.parameter)
     if how is None or given or not file.convert:
-        return PlannedInput(source, shared, target, **common)
-    return PlannedInput(source, shared, target, how.command, how.unless_indexed, keep, **common)
+        return common
+    return replace(common, convert=how.command, unless_indexed=how.unless_indexed, keep=keep)

@@ -42,8 +42,8 @@ def is_whole(path: Path) -> bool:
 class Converted:
     """The converted files of one storage. Each is there as a whole or not at all, and is never replaced.
 
-    What a runner leaves was judged there. What a former version of Cumulus has left was not: it is read once (``is_whole``) before a
-    job gets it. That a result was judged is an empty file with its key in ``.cumulus.checked``.
+    What a runner leaves was judged there. What a former version has left was not: it is read once (``is_whole``) before a job
+    gets it. That a result was judged is an empty file with its key in ``.cumulus.checked``.
     """
 
     def __init__(self, root: Path, is_whole: Callable[[Path], bool] = is_whole) -> None:

@@ -45,9 +45,9 @@ class StorageUnusable(CumulusError):
 class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
-    ``keep``: what was made of it is left in the folder for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what most
-    do; ``rewrite``: how mzML that it does not read is made into one that it does. ``alone``: where the file cannot be used, the job goes
-    on with the others of its ``group``, the field that names them.
+    ``keep``: what was made of it is left in the folder for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what
+    most do; ``rewrite``: how mzML that it does not read is made into one that it does. ``alone``: where the file cannot be used,
+    the job goes on with the others of its ``group``, the field that names them.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A first look at input files, at their beginning and end: is it what its name says, and all of it?
 
-Owns what costs no more than a few blocks of each file. All of it is read on the worker (``cumulus_runner/inspection.py``). A kind of
-file that is not known here is never refused.
+Owns what costs no more than a few blocks of each file. All of it is read on the worker (``cumulus_runner/inspection.py``). A kind
+of file that is not known here is never refused.
 """
 
 import re
@@ -106,7 +106,9 @@ def _folder_problem(name: str, path: Path) -> str | None:
     there = [one for one in _BRUKER if (path / one).is_file()]
     if not there:
         bruker = any((path / one).exists() for one in _BRUKER) or not any(path.iterdir())
-        return f"it has none of {', '.join(_BRUKER)}: it is no folder of a Bruker instrument, or not all of it" if bruker else None
+        return (
+            f"it has none of {', '.join(_BRUKER)}: it is no folder of a Bruker instrument, or not all of it" if bruker else None
+        )
     for one in there:
         with open_regular(path / one) as file:
             if not file.read(len(_BRUKER[one])).startswith(_BRUKER[one]) or not file.seek(0, 2):

@@ -23,10 +23,10 @@ APP = """\
 <tool id="join_1.0" name="Join" version="1.0" category="Tests" description="Joins mzML files"
       command="true;" end_tag="" version_command="echo 1.0">
   <section name="what" title="What to do" expanded="true">
-    <filelist name="shared" label="Spectra" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true" accepts="index-free"
-              repeated_command="%READ%"/>
-    <filelist name="own" label="Own spectra" multiple="true" is_folder="false" is_raw_input="false" convert_to_mzml="true" accepts="index-free"
-              repeated_command="%READ%"/>
+    <filelist name="shared" label="Spectra" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true"
+              accepts="index-free" repeated_command="%READ%"/>
+    <filelist name="own" label="Own spectra" multiple="true" is_folder="false" is_raw_input="false" convert_to_mzml="true"
+              accepts="index-free" repeated_command="%READ%"/>
     <number name="seconds" label="Seconds to wait" value="0" min="0" max="3600" step="0.1" command="sleep %value%;"/>
   </section>
 </tool>

@@ -15,7 +15,16 @@ MASSES = {
     "D": 115.02694, "Q": 128.05858, "K": 128.09496, "E": 129.04259, "M": 131.04049, "H": 137.05891, "F": 147.06841,
     "R": 156.10111, "Y": 163.06333, "W": 186.07931,
 }  # fmt: skip
-PEPTIDES = ("SAVELDTFGNK", "LTYDEAPWVQR", "GFNSTEHLAAK", "VDWPLEYTGSR", "AEQFTNLHVGK", "YLSDPETVWAR", "NGTAFEVLDHK", "QLPSVYTEWDR")
+PEPTIDES = (
+    "SAVELDTFGNK",
+    "LTYDEAPWVQR",
+    "GFNSTEHLAAK",
+    "VDWPLEYTGSR",
+    "AEQFTNLHVGK",
+    "YLSDPETVWAR",
+    "NGTAFEVLDHK",
+    "QLPSVYTEWDR",
+)
 OTHERS = ("MTESLGVDAYK", "FEHNTALWPSR", "DLVQSGTEYAK")
 FASTA = f">sp|X00001|ONE_TEST one\nMKR{''.join(PEPTIDES)}\n>sp|X00002|TWO_TEST two\nMKR{''.join(OTHERS)}\n".encode()
 PROTON, WATER = 1.00728, 18.01056
@@ -96,7 +105,8 @@ def mzml(form: Form | None = None) -> bytes:
     form = form or Form()
     text = '<?xml version="1.0" encoding="utf-8"?>\n'
     text += '<indexedmzML xmlns="http://psi.hupo.org/ms/mzml">\n' * form.index + _HEAD
-    text += f'<run id="run" defaultInstrumentConfigurationRef="ic"><spectrumList count="{len(form.peptides)}" defaultDataProcessingRef="dp">\n'
+    text += f'<run id="run" defaultInstrumentConfigurationRef="ic"><spectrumList count="{len(form.peptides)}" '
+    text += 'defaultDataProcessingRef="dp">\n'
     places = []
     for number, peptide in enumerate(form.peptides):
         places.append(len(text))
@@ -121,7 +131,8 @@ def mzxml(*, compressed: bool = False, peptides: Sequence[str] = PEPTIDES) -> by
         places.append(len(text))
         text += f'<scan num="{number}" msLevel="2" centroided="1" peaksCount="{len(peaks)}" retentionTime="PT{9 + number}S">'
         text += f'<precursorMz precursorCharge="2" precursorIntensity="0">{precursor(peptide):.5f}</precursorMz>'
-        text += f'<peaks {how} precision="64" byteOrder="network" contentType="m/z-int">{base64.b64encode(packed).decode()}</peaks></scan>\n'
+        text += f'<peaks {how} precision="64" byteOrder="network" contentType="m/z-int">'
+        text += f"{base64.b64encode(packed).decode()}</peaks></scan>\n"
     text += "</msRun>\n"
     offsets = "".join(f'<offset id="{number}">{place}</offset>' for number, place in enumerate(places, 1))
     text += f'<index name="scan">{offsets}</index>\n<indexOffset>{len(text)}</indexOffset>\n<sha1>0</sha1></mzXML>\n'
@@ -145,7 +156,7 @@ def merged(number: int) -> str:
 
 def with_wrong_offsets(text: bytes) -> bytes:
     """The same with an index that leads forty bytes too far."""
-    return re.sub(rb'(<offset [^>]*>)(\d+)', lambda found: found[1] + str(int(found[2]) + 40).encode(), text)
+    return re.sub(rb"(<offset [^>]*>)(\d+)", lambda found: found[1] + str(int(found[2]) + 40).encode(), text)
 
 
 def blank(text: str = "") -> str:

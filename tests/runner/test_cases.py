@@ -108,7 +108,7 @@ def laboratory(worker: Worker) -> Laboratory:
         ("old.mzXML", mzxml()),
         ("zlib.mzXML", with_wrong_offsets(mzxml(compressed=True))),
         ("c.mzML", OK),
-        ("it's \"x\" [1].mzML", PLAIN),
+        ('it\'s "x" [1].mzML', PLAIN),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
@@ -119,12 +119,15 @@ def test_what_can_be_read_gives_the_same_hits(laboratory: Laboratory, app: str, 
 @pytest.mark.parametrize("app", SEARCHES)
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a" * 240 + ".mzML", OK), ("b" * 250 + ".mzML", PLAIN), ("ö" * 125 + ".mgf", mgf()), ("c" * 240 + ".mzML.gz", gzip.compress(OK))],
+    [
+        ("a" * 240 + ".mzML", OK),
+        ("b" * 250 + ".mzML", PLAIN),
+        ("ö" * 125 + ".mgf", mgf()),
+        ("c" * 240 + ".mzML.gz", gzip.compress(OK)),
+    ],
     ids=["240", "255", "254 of umlauts", "248 compressed"],
 )
-def test_names_as_long_as_the_file_system_takes_are_searched(
-    laboratory: Laboratory, app: str, name: str, content: bytes
-) -> None:
+def test_names_as_long_as_the_file_system_takes_are_searched(laboratory: Laboratory, app: str, name: str, content: bytes) -> None:
     laboratory.search(app, name, content)
     assert laboratory.hits() == "8 hits"
 
@@ -176,7 +179,9 @@ def test_sequences_are_found_however_they_are_written(laboratory: Laboratory, ap
     assert laboratory.search(app, "ok.mzML", OK, database) == outcome
 
 
-@pytest.mark.parametrize("how", ["--zlib", "--numpressLinear", "--numpressSlof", "--numpressAll", "--numpressAll --zlib", "--32", "--noindex"])
+@pytest.mark.parametrize(
+    "how", ["--zlib", "--numpressLinear", "--numpressSlof", "--numpressAll", "--numpressAll --zlib", "--32", "--noindex"]
+)
 @pytest.mark.parametrize("app", SEARCHES)
 def test_whatever_msconvert_writes_gives_the_same_hits(laboratory: Laboratory, tmp_path: Path, app: str, how: str) -> None:
     import subprocess

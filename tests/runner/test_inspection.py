@@ -17,8 +17,8 @@ from tests.runner.cases import FASTA, PEPTIDES, Form, merged, mgf, mzml, mzxml, 
 from tests.runner.conftest import FILES
 
 sys.path.insert(0, str(FILES))
-from cumulus_runner.inspection import Fault, Finding, inspect, kind_of  # noqa: E402
-from cumulus_runner.rewriting import rewrite  # noqa: E402
+from cumulus_runner.inspection import Fault, Finding, inspect, kind_of
+from cumulus_runner.rewriting import rewrite
 
 OK, ZLIB, PLAIN = mzml(), mzml(Form(compressed=True)), mzml(Form(index=False))
 
@@ -130,6 +130,7 @@ ARRAY = OK.index(b"<binary>", OK.index(b'<spectrum index="5"')) + 20
         (OK + b"<more/>", "junk after document element"),
         (OK + bytes(100), "hole of 100 zero bytes"),
         (mzml(Form(peptides=())), "it has no spectra"),
+        (re.sub(rb"<binary>[^<]*</binary>", b"<binary/>", OK), "damaged in spectrum 1, at byte"),
         (replaced(OK, b"<indexedmzML", b"<!DOCTYPE x [<!ENTITY a 'b'>]><indexedmzML"), "document type"),
         (gzip.compress(OK)[:-5], "cut off: its compressed data end in the middle"),
         (gzip.compress(OK)[:900], "cut off"),
@@ -242,12 +243,21 @@ def test_a_wrong_checksum_of_its_own_is_a_warning(look: Look) -> None:
 
 
 def test_groups_of_terms_say_how_arrays_are_written(look: Look) -> None:
-    terms = b'<cvParam cvRef="MS" accession="MS:1000523" name="64-bit float"/><cvParam cvRef="MS" accession="MS:1000574" name="zlib compression"/>'
+    terms = b'<cvParam cvRef="MS" accession="MS:1000523" name="64-bit float"/>'
+    terms += b'<cvParam cvRef="MS" accession="MS:1000574" name="zlib compression"/>'
     group = b'<referenceableParamGroupList count="1"><referenceableParamGroup id="g">' + terms
     group += b"</referenceableParamGroup></referenceableParamGroupList><softwareList"
-    text = mzml(Form(compressed=True, index=False)).replace(terms, b'<referenceableParamGroupRef ref="g"/>').replace(b"<softwareList", group)
+    text = (
+        mzml(Form(compressed=True, index=False))
+        .replace(terms, b'<referenceableParamGroupRef ref="g"/>')
+        .replace(b"<softwareList", group)
+    )
     assert look("a.mzML", text).features == {"zlib", "index-free"}
     assert "damaged in spectrum 1" in look.fault("a.mzML", flipped(text, text.index(b"<binary>") + 40))
+
+
+def test_what_stands_in_a_comment_is_no_spectrum(look: Look) -> None:
+    assert look("a.mzML", PLAIN.replace(b"<spectrum ", b'<!-- <spectrum id="scan=1"> --><spectrum ')).spectra == 8
 
 
 def test_arrays_in_lines_and_empty_ones_are_read(look: Look) -> None:
@@ -302,7 +312,11 @@ def test_how_a_file_is_cut_into_chunks_does_not_matter(
 ) -> None:
     """The parts of a gzip file are pieces of the reading, however small."""
     folder = tmp_path_factory.mktemp("chunks")
-    for name, text in (("a.mzML", mzml(Form(peptides=peptides))), ("a.mzXML", mzxml(peptides=peptides)), ("a.mgf", mgf(peptides))):
+    for name, text in (
+        ("a.mzML", mzml(Form(peptides=peptides))),
+        ("a.mzXML", mzxml(peptides=peptides)),
+        ("a.mgf", mgf(peptides)),
+    ):
         parts = b"".join(gzip.compress(text[start : start + size * 9]) for start in range(0, len(text), size * 9))
         found = Look(folder)(name, parts)
         assert (found.spectra, found.features - {"gzip", "gzip-members"}) == (len(peptides), frozenset())

@@ -1,7 +1,6 @@
 """The first look at input files, when they have arrived."""
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,11 +90,11 @@ def test_what_is_not_as_its_name_says_is_told(tmp_path: Path, name: str, content
 
 
 @pytest.fixture
-def bruker(tmp_path: Path) -> Iterator[Path]:
+def bruker(tmp_path: Path) -> Path:
     folder = tmp_path / "a.d"
     folder.mkdir()
     (folder / "analysis.tdf").write_bytes(b"SQLite format 3\0and more")
-    yield folder
+    return folder
 
 
 def test_a_bruker_folder_has_a_database(bruker: Path) -> None:

@@ -1,4 +1,7 @@
-"""One input becomes what the app can read: by a converter, or by our own rewriting. What was made is judged before anybody gets it."""
+"""One input becomes what the app can read: by a converter, or by our own rewriting.
+
+Owns that whatever was made is judged before anybody gets it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ LOGGED_LINES = 20
 QUOTED_LINES = 3
 GZ = ".gz"
 # What an app is taken to read where its XML does not say. An index that does not fit is never good for anything.
-USUALLY_READ = {MZML: frozenset({"zlib", "any-ids"}), FASTA: frozenset({"lower-case"}), MGF: frozenset({"empty-charge", "comments"})}
+USUALLY_READ = {
+    MZML: frozenset({"zlib", "any-ids"}),
+    FASTA: frozenset({"lower-case"}),
+    MGF: frozenset({"empty-charge", "comments"}),
+}
 _SOFTWARE = re.compile(rb"<software\b([^>]*)>")
 
 
@@ -150,9 +157,7 @@ class Converter:
         """What was made, if it is whole and has all spectra of its source."""
         log = self._log(number)
         try:
-            if os.path.isdir(made):
-                raise Fault("it is a folder")
-            finding = inspect(made, one.target, Progress(one.target, size_of(made), self._journal, self._stop))
+            finding = _inspect_file(made, one.target, Progress(one.target, size_of(made), self._journal, self._stop))
         except Fault as fault:
             raise ConversionFailed(self._explain(one, log, 0, f"what was made of it is not whole: {fault}")) from None
         if None not in (spectra, finding.spectra) and spectra != finding.spectra:
@@ -189,8 +194,18 @@ class Converter:
         return os.path.join(self._places.work, f"convert-{number}.log")
 
     def _clear(self, number: int) -> None:
-        for folder in (os.path.join(self._places.temp, f"convert-{number}"), os.path.join(self._places.work, f"prepare-{number}")):
+        for folder in (
+            os.path.join(self._places.temp, f"convert-{number}"),
+            os.path.join(self._places.work, f"prepare-{number}"),
+        ):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _inspect_file(path: str, name: str, progress: Progress) -> Finding:
+    """Raises Fault."""
+    if os.path.isdir(path):
+        raise Fault("it is a folder")
+    return inspect(path, name, progress)
 
 
 def make_own(folder: str, user: Account | None) -> None:

@@ -25,7 +25,7 @@ PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
 LEASE = "/run/cumulus-lease"
 MAX_ANSWER = 4000  # bytes
-# What a job imports when it meets a file of that kind: here it is imported before there is a job, and so part of a memory snapshot.
+# What a job imports for a file of that kind: here it is imported before there is a job, and so part of a memory snapshot.
 KINDS = ("fasta", "mgf", "mzml", "mzxml")
 NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")

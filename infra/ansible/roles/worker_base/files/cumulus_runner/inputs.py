@@ -1,5 +1,6 @@
-"""The app's input: each file inspected, then linked, copied, rewritten or converted into the work folder, under its final name only
-when it is whole. Owns which file takes which way, and which is left out.
+"""The app's input: each file inspected, then linked, copied, rewritten or converted into the work folder.
+
+It is there under its final name only when it is whole. Owns which file takes which way, and which is left out.
 """
 
 from __future__ import annotations

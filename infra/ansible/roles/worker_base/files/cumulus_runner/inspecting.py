@@ -1,4 +1,7 @@
-"""The stage before all others: each input is read to its end and looked at, and compared with what was sent. Owns what is told of it."""
+"""The stage before all others: each input is read to its end, looked at, and compared with what was sent.
+
+Owns what is told of it, in the log and in the report.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ __all__ = ["Fault", "Finding", "inspect", "kind_of"]
 class Finding:
     """What a file is. ``features``: what not every program can read of it; ``spectra``: how many, None where nobody counted.
 
-    ``size`` in bytes and ``sha256`` are the file's; of a folder: of all files in it, by their names and sums. ``warnings``: what is odd.
+    ``size`` in bytes and ``sha256`` are the file's; of a folder: of all files in it, by their names and sums. ``warnings``: what
+    is odd.
     """
 
     kind: str

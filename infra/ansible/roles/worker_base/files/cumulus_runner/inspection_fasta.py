@@ -41,7 +41,9 @@ class FastaCheck:
         if not self._residues:
             raise Fault(f"it has no protein sequences: there is nothing behind the names of its {self.records} records")
         if self._empty:
-            self.warnings.append(f"{len(self._empty)} of its {self.records} records have no sequence, the first is {self._empty[0]}")
+            self.warnings.append(
+                f"{len(self._empty)} of its {self.records} records have no sequence, the first is {self._empty[0]}"
+            )
 
     def _check_beginning(self, text: bytes) -> None:
         if text.lstrip()[:1] == b"<":
@@ -58,7 +60,9 @@ class FastaCheck:
         residues = len(sequence) - sequence.count(b"\n")
         self._residues += residues
         if not residues:
-            self._empty.append(head[1:].split(None, 1)[0].decode("utf-8", "replace") if head[1:].split() else "one without a name")
+            self._empty.append(
+                head[1:].split(None, 1)[0].decode("utf-8", "replace") if head[1:].split() else "one without a name"
+            )
 
     def _odd(self, rest: bytes, sequence: bytes) -> bytes:
         if rest.isalpha() and rest.isascii():

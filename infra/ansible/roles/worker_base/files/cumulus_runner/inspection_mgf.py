@@ -22,7 +22,21 @@ _COMMENT = re.compile(rb"^[ \t]*[#;!/]", re.MULTILINE)
 _HEAD = re.compile(rb"[ \t]*(?:[A-Za-z_][^=\n]*=.*|[#;!/].*)?")
 _PEAK = re.compile(rb"[ \t]*[+]?" + _NUMBER + rb"[ \t]+[-+]?" + _NUMBER + rb"(?:[ \t]+\S+)*[ \t]*")
 _PLAIN = re.compile(rb"(?:\.?(?:[eE][-+]?)? \.?(?:[eE][-+]?)?(?: \.?[-+]?)?)?")  # the same without digits
-_ODD = (b"\n ", b" \n", b"  ", b" .\n", b"\n. ", b".e", b".E", b"e\n", b"E\n", b"e ", b"E ", b"+\n", b"-\n")  # where there may be no digits at all
+_ODD = (
+    b"\n ",
+    b" \n",
+    b"  ",
+    b" .\n",
+    b"\n. ",
+    b".e",
+    b".E",
+    b"e\n",
+    b"E\n",
+    b"e ",
+    b"E ",
+    b"+\n",
+    b"-\n",
+)  # where there may be no digits at all
 _USUAL = re.compile(
     rb"BEGIN IONS\n(?:(PEPMASS=[0-9]+(?:\.[0-9]+)?(?: [0-9.]+)*)\n|CHARGE=[0-9]{1,2}[-+]?\n|(?!PEPMASS|CHARGE)[A-Z]+=[^\n]*\n)*"
 )
@@ -68,7 +82,9 @@ class MgfCheck:
             raise Fault(f"no spectrum has a charge: CHARGE= is empty in all {self.spectra}")
         self.features.add(EMPTY_CHARGE)
         which = ", ".join(str(one) for one in self._without_charge[:5]) + (", …" if missing > 5 else "")
-        self.warnings.append(f"CHARGE= is empty in {missing} of {self.spectra} spectra ({which}): these are read as without a charge")
+        self.warnings.append(
+            f"CHARGE= is empty in {missing} of {self.spectra} spectra ({which}): these are read as without a charge"
+        )
 
     def _spectrum(self, block: bytes) -> None:
         self.spectra += 1
@@ -76,7 +92,9 @@ class MgfCheck:
         if not end:
             raise Fault(f"it is cut off or damaged: spectrum {self.spectra}, which begins in line {self._line}, has no END IONS")
         usual = _USUAL.match(body)
-        peaks_at = usual.end() if usual and usual[1] and body[usual.end() : usual.end() + 1].isdigit() else self._look_closely(body)
+        peaks_at = (
+            usual.end() if usual and usual[1] and body[usual.end() : usual.end() + 1].isdigit() else self._look_closely(body)
+        )
         if rest != b"\n" and rest.strip():
             self._check_heads(block, len(body) + 1 + len(END), f"after spectrum {self.spectra}")
         self._waiting.append((body, peaks_at, self._line, self.spectra))

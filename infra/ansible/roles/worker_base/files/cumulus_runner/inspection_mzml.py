@@ -6,6 +6,7 @@ Follows the schema mzML 1.1 and the terms of PSI-MS. The index is only compared:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cumulus_runner.inspection_source import Fault, Source
@@ -15,7 +16,7 @@ from cumulus_runner.inspection_xml import ATTRIBUTES, attribute, number
 NUMPRESS, NUMPRESS_ZLIB, ANY_IDS = "numpress", "numpress-zlib", "any-ids"
 MAX_KINDS = 1000  # of arrays that are remembered
 _TAG = re.compile(
-    rb"<(spectrum|chromatogram|spectrumList|chromatogramList|referenceableParamGroup)\b" + ATTRIBUTES + rb">"
+    rb"<(spectrum|chromatogram|spectrumList|chromatogramList|referenceableParamGroup|binary)\b" + ATTRIBUTES + rb">"
 )
 _LENGTH = re.compile(rb"""\sencodedLength\s*=\s*["']\s*([0-9]{1,18})\s*["']""")
 _ACCESSION = re.compile(rb"""\saccession\s*=\s*["'](MS:[0-9]+)["']""")
@@ -36,7 +37,7 @@ _SLOF = (b"MS:1002314", b"MS:1002748")  # a fixed point of 8 bytes, then 2 bytes
 
 @dataclass(frozen=True)
 class Kind:
-    """What an array's head says: its compression, bytes of a value (0: not known), and its own number of values, if it has one."""
+    """What an array's head says: its compression, bytes of a value (0: not known), and its own number of values, if any."""
 
     compression: str
     size: int
@@ -61,9 +62,7 @@ class MzmlCheck(SpectraCheck):
         self._chromatograms_said: int | None = None
 
     def _look(self, tags: bytes, begin: int) -> None:
-        if self.spectra and b"<spectrum" not in tags and b"<chromatogram" not in tags:  # between the arrays of one spectrum
-            return
-        for found in _TAG.finditer(tags):
+        for found in self._elements(tags):
             name, inside = found[1], found[2]
             if name in self._seen:
                 self._begin(name, inside, self._source.start + begin + found.start())
@@ -71,8 +70,20 @@ class MzmlCheck(SpectraCheck):
                 self._learn_group(inside, tags, found.end())
             elif name == b"spectrumList":
                 self._said = number(inside, b"count")
-            else:
+            elif name == b"chromatogramList":
                 self._chromatograms_said = number(inside, b"count")
+            elif inside.endswith(b"/") and self._values:
+                raise ValueError(f"it says {self._values} values and has none")
+
+    def _elements(self, tags: bytes) -> Iterator[re.Match[bytes]]:
+        """The elements that tell something. Behind the first spectrum these are few, and few others are looked at."""
+        if not self.spectra or b"<binary/>" in tags or b"<chromatogram" in tags:
+            yield from _TAG.finditer(tags)
+            return
+        at = -1
+        while (at := tags.find(b"<spectrum", at + 1)) >= 0:
+            if found := _TAG.match(tags, at):
+                yield found
 
     def _begin(self, name: bytes, inside: bytes, place: int) -> None:
         """A spectrum or a chromatogram begins."""
@@ -95,7 +106,7 @@ class MzmlCheck(SpectraCheck):
         end = tags.find(b"</referenceableParamGroup>", at)
         self._groups[attribute(inside, b"id") or b""] = _ACCESSION.findall(tags, at, end if end >= 0 else len(tags))
 
-    def _array(self, tags: bytes, base64: bytes, place: int) -> None:
+    def _array(self, tags: bytes, base64: bytes) -> None:
         head = tags[max(0, tags.rfind(self.keep)) :]
         found = _LENGTH.search(head)
         key = head if found is None else head[: found.start(1)] + head[found.end(1) :]
@@ -132,7 +143,10 @@ class MzmlCheck(SpectraCheck):
         return kind
 
     def _compare(self, root: str) -> None:
-        said = {"spectra": (self._said, self.spectra), "chromatograms": (self._chromatograms_said, len(self._seen[b"chromatogram"]))}
+        said = {
+            "spectra": (self._said, self.spectra),
+            "chromatograms": (self._chromatograms_said, len(self._seen[b"chromatogram"])),
+        }
         for what, (wanted, found) in said.items():
             if wanted is not None and wanted != found:
                 raise Fault(f"it is not complete: it says {wanted} {what} and has {found}")

@@ -37,7 +37,7 @@ class MzxmlCheck(SpectraCheck):
             self._seen.add(name, self._source.start + begin + found.start())
             self._now = f"scan {name.decode('ascii', 'replace')}"
 
-    def _array(self, tags: bytes, base64: bytes, place: int) -> None:
+    def _array(self, tags: bytes, base64: bytes) -> None:
         head = tags[tags.rfind(self.opening) + len(self.opening) : -1]
         data = binary(base64, None)
         compression = attribute(head, b"compressionType")
@@ -55,7 +55,7 @@ class MzxmlCheck(SpectraCheck):
         if size != self._peaks * pair and (self._peaks or size > DUMMY):  # type: ignore[operator]
             raise ValueError(f"it says {self._peaks} peaks and has {size / pair:g}")
 
-    def _compare(self, root: str) -> None:
+    def _compare(self, root: str) -> None:  # noqa: ARG002 - of mzML it tells whether there is an index
         if self._said is not None and self._said != self.spectra:
             raise Fault(f"it is not complete: it says {self._said} scans and has {self.spectra}")
         if not self.spectra:

@@ -87,15 +87,11 @@ class Source:
 
     def lines(self) -> Iterator[bytes]:
         """Its text with a line feed at each line's end; carriage returns alone count as ends of lines. No text has zero bytes."""
-        held, done = b"", self.start
-        for chunk in self.text():
-            if (hole := chunk.find(0)) >= 0:
-                size = len(chunk) - hole - len(chunk[hole:].lstrip(b"\0"))
-                raise Fault(f"it is damaged: a hole of {size} zero bytes{' or more' * (hole + size == len(chunk))} at byte {done + hole}")
-            done += len(chunk)
-            chunk = held + chunk
-            held = b"\r" if chunk.endswith(b"\r") else b""
-            yield self._with_line_feeds(chunk[: len(chunk) - len(held)])
+        held = b""
+        for chunk in _without_holes(self.text(), self.start):
+            text = held + chunk
+            held = b"\r" if text.endswith(b"\r") else b""
+            yield self._with_line_feeds(text[: len(text) - len(held)])
         if held:
             yield self._with_line_feeds(held)
 
@@ -109,7 +105,8 @@ class Source:
 
     def _gunzipped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         member, number = zlib.decompressobj(31), 1
-        for data in chunks:
+        for chunk in chunks:
+            data = chunk
             while data:
                 if member.eof:
                     if not data.strip(b"\0"):  # padding, as a tape leaves it
@@ -150,6 +147,18 @@ def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError:
         raise Fault("it is damaged: it begins as UTF-16 and does not go on so") from None
+
+
+def _without_holes(chunks: Iterable[bytes], start: int) -> Iterator[bytes]:
+    """Text, which has no zero bytes. Raises Fault where it has."""
+    done = start
+    for chunk in chunks:
+        if (hole := chunk.find(0)) >= 0:
+            size = len(chunk) - hole - len(chunk[hole:].lstrip(b"\0"))
+            more = " or more" if hole + size == len(chunk) else ""
+            raise Fault(f"it is damaged: a hole of {size} zero bytes{more} at byte {done + hole}")
+        done += len(chunk)
+        yield chunk
 
 
 def _beginning(chunks: Iterator[bytes]) -> bytes:

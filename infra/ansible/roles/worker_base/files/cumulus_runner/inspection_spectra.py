@@ -64,7 +64,7 @@ class SpectraCheck:
                 parser.feed(tags, begin)
                 self._look_or_index(tags, begin)
                 if base64 is not None:
-                    self._array(tags, base64, end)
+                    self._array(tags, base64)
             parser.flush(final=True)
         except CutOff:
             of = f" of {self._said}" if self._said else ""
@@ -76,6 +76,8 @@ class SpectraCheck:
             raise Fault(f"it is damaged in {self._now or 'its first array'}, at byte {end}: {problem}") from None
 
     def _look_or_index(self, tags: bytes, begin: int) -> None:
+        if b"<!--" in tags:
+            tags = _COMMENT.sub(lambda found: b" " * len(found[0]), tags)
         if self._index_at < 0:
             found = tags.find(self.index)
             if found < 0:
@@ -91,7 +93,7 @@ class SpectraCheck:
         """Learn from tags, which begin at a place of the text."""
         raise NotImplementedError
 
-    def _array(self, tags: bytes, base64: bytes, place: int) -> None:
+    def _array(self, tags: bytes, base64: bytes) -> None:
         """Check what follows its tag. Raises ValueError with what is wrong."""
         raise NotImplementedError
 
@@ -182,4 +184,5 @@ def _chained(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _OFFSET = re.compile(rb"<offset\b" + ATTRIBUTES + rb">\s*([0-9]{1,18})\s*</offset>")

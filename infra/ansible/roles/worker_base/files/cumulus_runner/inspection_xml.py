@@ -1,6 +1,8 @@
-"""What mzML and mzXML have in common: XML that is mostly base64. Owns telling both apart, and whether the XML is well-formed.
+"""What mzML and mzXML have in common: XML that is mostly base64.
 
-The parser gets the tags alone: base64 is checked where it is decoded, which costs a fraction of what the parser would take for it.
+Owns telling tags and base64 apart, and whether the XML is well-formed.
+
+The parser gets the tags alone: base64 is checked where it is decoded, which costs a fraction of what the parser would take.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
+from functools import cache
 from xml.parsers import expat
 
 from cumulus_runner.inspection_source import UTF16, Fault, Source
@@ -24,8 +27,13 @@ Piece = tuple[bytes, int, "bytes | None"]  # tags, where they begin in the text,
 
 def attribute(text: bytes, name: bytes) -> bytes | None:
     """The value of an attribute in the inside of a tag; None where it has none of that name."""
-    found = re.search(rb"(?:^|\s)" + name + rb"""\s*=\s*(?:"([^"]*)"|'([^']*)')""", text)
+    found = _attribute(name).search(text)
     return found and (found[2] if found[1] is None else found[1])
+
+
+@cache
+def _attribute(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:^|\s)" + name + rb"""\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 
 
 def number(text: bytes, name: bytes) -> int | None:

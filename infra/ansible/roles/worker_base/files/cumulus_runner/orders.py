@@ -16,9 +16,9 @@ class Input:
 
     ``convert``: a command with ``{source}``, ``{folder}`` and ``{name}`` that makes folder/name of the source.
     ``unless_indexed``: not needed where the source is mzML that the app reads. ``keep``: other jobs may want the result, too.
-    ``accepts``: what the app reads of what a file may have (docs/apps.md), None: what most programs do. ``rewrite``: a command like
-    ``convert`` that makes mzML of mzML which the app does not read. ``alone``: where it cannot be used, the job goes on with the others
-    of its ``group``. ``expected``: its checksum when it was sent.
+    ``accepts``: what the app reads of what a file may have (docs/apps.md), None: what most programs do. ``rewrite``: a command
+    like ``convert`` that makes mzML of mzML which the app does not read. ``alone``: where it cannot be used, the job goes on with
+    the others of its ``group``. ``expected``: its checksum when it was sent.
     """
 
     name: str

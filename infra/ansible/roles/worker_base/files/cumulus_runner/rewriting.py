@@ -1,6 +1,7 @@
-"""Writes an input file once more in a form that programs read: what the checks have found fit, without what keeps programs from it.
+"""Writes an input file once more in a form that programs read.
 
-Owns what Cumulus itself can change: compression of whole files, encodings, line ends, letters, indexes, ids. Values stay as they are.
+Owns what Cumulus itself can change: compression of whole files, encodings, line ends, letters, indexes, ids. Values stay as
+they are.
 """
 
 from __future__ import annotations
@@ -43,21 +44,18 @@ _LOWER = re.compile(rb"^(?!>)[^\n]*[a-z][^\n]*$", re.MULTILINE)
 
 
 def rewrite(kind: str, path: str, target: str, unwanted: Iterable[str], progress: Progress) -> None:
-    """Write the file at ``path``, which was checked, to ``target`` without what is ``unwanted`` of its features. Raises OSError."""
+    """Write the file at ``path``, which was checked, to ``target``, without its ``unwanted`` features. Raises OSError."""
     source = Source(path, progress)
     with open(target, "xb") as file:
-        for chunk in _WRITERS[kind](source, frozenset(unwanted)):
-            file.write(chunk)
+        file.writelines(_WRITERS[kind](source, frozenset(unwanted)))
 
 
 def _mzml(source: Source, unwanted: frozenset[str]) -> Iterator[bytes]:
     """Without its index. Numbers its spectra as they come where their ids are unwanted."""
     renumbered = _Renumbered() if ANY_IDS in unwanted else None
     for tags, begin, base64 in pieces(source.text(), b"<binary>", b"</binary>", b"<binaryDataArray "):
-        if begin == 0:
-            tags = _WRAPPER.sub(b"", _ENCODING.sub(rb"\1utf-8\2", tags), count=1)
-        tags = renumbered.of(tags) if renumbered else tags
-        head, end, _ = tags.partition(b"</mzML>")
+        text = tags if begin else _WRAPPER.sub(b"", _with_encoding(tags), count=1)
+        head, end, _ = (renumbered.of(text) if renumbered else text).partition(b"</mzML>")
         yield head + end
         if end:
             yield b"\n"
@@ -68,14 +66,17 @@ def _mzml(source: Source, unwanted: frozenset[str]) -> Iterator[bytes]:
 def _mzxml(source: Source, _unwanted: frozenset[str]) -> Iterator[bytes]:
     """Without its index."""
     for tags, begin, base64 in pieces(source.text(), b"<peaks", b"</peaks>", b"<peaks"):
-        if begin == 0:
-            tags = _ENCODING.sub(rb"\1utf-8\2", tags)
-        head, index, _ = tags.partition(b"<index ")
+        head, index, _ = (tags if begin else _with_encoding(tags)).partition(b"<index ")
         yield head
         if index:
             yield b"</mzXML>\n"
             return
         yield base64 or b""
+
+
+def _with_encoding(tags: bytes) -> bytes:
+    """What was UTF-16 is UTF-8 now."""
+    return _ENCODING.sub(rb"\1utf-8\2", tags)
 
 
 class _Renumbered:
