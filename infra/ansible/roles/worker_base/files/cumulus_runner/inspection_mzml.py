@@ -113,7 +113,7 @@ class MzmlCheck(SpectraCheck):
         kind = self._kinds.get(key) or self._learn_kind(key)
         data = binary(base64, int(found[1]) if found else None)
         if kind.compression in (ZLIB, NUMPRESS_ZLIB) and data:
-            data = inflated(data)
+            data = inflated(data, (self._values or 0) * 8)
         self._count(kind, len(data))
 
     def _count(self, kind: Kind, size: int) -> None:

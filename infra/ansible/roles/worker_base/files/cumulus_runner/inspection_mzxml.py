@@ -43,7 +43,7 @@ class MzxmlCheck(SpectraCheck):
         compression = attribute(head, b"compressionType")
         if compression == b"zlib":
             self.features.add(ZLIB)
-            data = inflated(data) if data else data
+            data = inflated(data, (self._peaks or 0) * 16) if data else data
         elif compression not in (None, b"none", b""):
             self.features.add(UNKNOWN)
             return

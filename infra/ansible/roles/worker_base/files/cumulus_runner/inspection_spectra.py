@@ -14,6 +14,7 @@ from cumulus_runner.inspection_xml import ATTRIBUTES, CutOff, WellFormed, attrib
 ZLIB, UNKNOWN = "zlib", "unknown-compression"
 NO_INDEX, WRONG_INDEX, PREFIXED = "index-free", "wrong-index", "prefixed"
 MAX_INDEX = 1 << 29
+MAX_ARRAY = 1 << 24  # bytes that are made room for before it is known that there are so many
 TAIL = 4096
 
 
@@ -62,7 +63,10 @@ class SpectraCheck:
             for tags, begin, base64 in pieces(_chained(first, rest), self.opening, self.closing, self.keep):
                 end = begin + len(tags)
                 parser.feed(tags, begin)
-                self._look_or_index(tags, begin)
+                if self._index_at < 0 and self.index not in tags and b"<!--" not in tags:
+                    self._look(tags, begin)
+                else:
+                    self._look_or_index(tags, begin)
                 if base64 is not None:
                     self._array(tags, base64)
             parser.flush(final=True)
@@ -163,10 +167,10 @@ class FileChecksum:
         self.is_wrong = total.hexdigest().encode() != self._wanted
 
 
-def inflated(data: bytes) -> bytes:
-    """What zlib has compressed. Raises ValueError."""
+def inflated(data: bytes, size: int) -> bytes:
+    """What zlib has compressed; ``size``: how many bytes that should be, about. Raises ValueError."""
     try:
-        return zlib.decompress(data)
+        return zlib.decompress(data, bufsize=min(size, MAX_ARRAY) + 1)
     except zlib.error:
         raise ValueError("its compressed values (zlib) are damaged") from None
 

@@ -18,7 +18,7 @@ from cumulus_runner.inspection_source import UTF16, Fault, Source
 
 AT_ONCE = 256 * 1024  # bytes of tags for the parser
 MAX_PIECE = 1 << 30
-ATTRIBUTES = rb"""((?:[^>"']|"[^"]*"|'[^']*')*)"""
+ATTRIBUTES = rb"""([^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*)"""
 _ROOT = re.compile(rb"\A\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>\s*)*<([^\s>/!?]+)", re.DOTALL)
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _SPACE = b" \t\r\n"
