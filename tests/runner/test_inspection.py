@@ -117,6 +117,9 @@ ARRAY = OK.index(b"<binary>", OK.index(b'<spectrum index="5"')) + 20
     [
         (b"", "it is empty"),
         (b"\n", "not XML"),
+        (replaced(OK, b'encoding="utf-8"', b'encoding="klingon"'), "encoding"),
+        (replaced(OK, b'encoding="utf-8"', b'encoding="shift_jis"'), "encoding"),
+        (replaced(OK, b'fullName="UO"', b'fullName="\xff"'), "not well-formed"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
         (b"<?xml version='1.0'?><protXML/>", "begins with <protXML>, not with <mzML>"),
         (OK[:CUT], f"cut off: it ends in or after spectrum 5 of 8, at byte {CUT}"),
@@ -320,6 +323,27 @@ def test_how_a_file_is_cut_into_chunks_does_not_matter(
         parts = b"".join(gzip.compress(text[start : start + size * 9]) for start in range(0, len(text), size * 9))
         found = Look(folder)(name, parts)
         assert (found.spectra, found.features - {"gzip", "gzip-members"}) == (len(peptides), frozenset())
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([("a.mzML", OK), ("a.mzML", ZLIB), ("a.mzXML", mzxml()), ("a.mgf", mgf()), ("a.fasta", FASTA)]),
+    st.floats(0, 1),
+    st.binary(min_size=1, max_size=12),
+    st.booleans(),
+)
+def test_whatever_stands_in_a_file_it_is_good_or_its_fault_is_told(
+    tmp_path_factory: pytest.TempPathFactory, file: tuple[str, bytes], place: float, junk: bytes, packed: bool
+) -> None:
+    name, content = file
+    at = int(place * len(content))
+    damaged = content[:at] + junk + content[at + len(junk) :]
+    look, told = Look(tmp_path_factory.mktemp("junk")), ""
+    try:
+        told = str(look(name, gzip.compress(damaged) if packed else damaged).size)
+    except Fault as fault:
+        told = str(fault)
+    assert told
 
 
 def test_kinds_are_known_by_the_end_of_the_name() -> None:

@@ -126,7 +126,10 @@ class Converter:
         self._journal.server(f"{one.name} {why}: it is written anew for the app")
         if "any-ids" in words:
             self._journal.server(f"the spectra of {one.name} are numbered as they come: the first is scan=1")
-        rewrite(kind, source, target, words, Progress(one.name, size_of(source), self._journal, self._stop))
+        try:
+            rewrite(kind, source, target, words, Progress(one.name, size_of(source), self._journal, self._stop))
+        except Fault as fault:  # it was good before
+            raise StageFailed(f"{one.name} changed while it was read: {fault}") from None
 
     def _run(self, number: int, one: Input, command: tuple[str, ...], source: str) -> str:
         """Let the converter make a file; returns where it lies."""

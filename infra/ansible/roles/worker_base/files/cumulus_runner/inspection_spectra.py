@@ -178,7 +178,7 @@ def inflated(data: bytes, size: int) -> bytes:
 def binary(base64: bytes, said: int | None) -> bytes:
     """What base64 stands for; ``said``: how many characters it should have. Raises ValueError."""
     data = decoded(base64)
-    if said is not None and said not in (len(base64), (len(data) + 2) // 3 * 4):
+    if said != len(base64) and said is not None and said != (len(data) + 2) // 3 * 4:
         raise ValueError(f"it says {said} characters and has {len(base64)}")
     return data
 

@@ -144,6 +144,8 @@ class WellFormed:
             self._parser.Parse(text, final)
         except expat.ExpatError as problem:
             self._explain(problem, text)
+        except (LookupError, ValueError):
+            raise Fault("it says that it is written in an encoding that is not known") from None
         self._fed += len(text)
         self._pieces, self._begins, self._waiting = [], [], 0
 
