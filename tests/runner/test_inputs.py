@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -335,3 +336,21 @@ def test_a_check_ends_when_the_job_is_stopped() -> None:
     stop.make()
     with pytest.raises(Stopped):
         progress(1)
+
+
+@pytest.mark.parametrize("many", [0, 1 << 40])
+def test_several_large_files_are_checked_each_in_a_process_of_its_own(tmp_path: Path, many: int) -> None:
+    from cumulus_runner.inspecting import Inspection
+    from cumulus_runner.inspection import Finding
+    from cumulus_runner.programs import StopRequest
+
+    contents = {"a.mzML": mzml(), "b.mgf": mgf(), "c.mzML": mzml()[:9000], "d.bin": b"x"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    plan = SimpleNamespace(cpus=2, inputs=[SimpleNamespace(name=name) for name in contents])
+    places = SimpleNamespace(temp=str(tmp_path))
+    inspection = Inspection(plan, places, SimpleNamespace(), None, StopRequest(), SimpleNamespace(), many)  # type: ignore[arg-type]
+    found = inspection.run([str(tmp_path / name) for name in contents])
+    assert found[0] == Finding("mzML", len(mzml()), hashlib.sha256(mzml()).hexdigest(), frozenset(), 8)
+    assert found[2] == "c.mzML: it is cut off: it ends in or after spectrum 5 of 8, at byte 9000, without </mzML>"
+    assert [one if isinstance(one, str) else one.spectra for one in found.values()] == [8, 8, found[2], None]

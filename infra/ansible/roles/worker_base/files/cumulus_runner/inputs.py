@@ -14,8 +14,8 @@ from typing import Callable
 from cumulus_runner.converting import Converter, make_own, unread
 from cumulus_runner.errors import StageFailed, Stopped
 from cumulus_runner.folder import is_full
-from cumulus_runner.inspecting import look_at
-from cumulus_runner.inspection import FASTA, MGF, MZML, Fault, Finding
+from cumulus_runner.inspecting import Inspection
+from cumulus_runner.inspection import FASTA, MGF, MZML, Finding
 from cumulus_runner.journal import Journal
 from cumulus_runner.orders import Input, Places, Plan
 from cumulus_runner.programs import Account, StopRequest
@@ -38,6 +38,7 @@ class Inputs:
         self._journal = journal
         self._stop = stop
         self._report = report
+        self._inspection = Inspection(plan, places, journal, user, stop, report)
         self._converter = Converter(plan, places, journal, user, stop, report)
         self._findings: dict[int, Finding] = {}
         self._failed = threading.Event()
@@ -52,14 +53,12 @@ class Inputs:
 
     def inspect(self) -> None:
         """Look at all of them, each to its end. Raises StageFailed for the first that cannot be used, Stopped."""
-        faults = {}
-        for number, one in enumerate(self._plan.inputs):
-            if self._stop.made:
-                raise Stopped
-            try:
-                self._findings[number] = look_at(one, self._source(one), self._journal, self._stop, self._report)
-            except Fault as fault:
-                faults[number] = str(fault)
+        found = self._inspection.run([self._source(one) for one in self._plan.inputs])
+        faults = {number: what for number, what in found.items() if isinstance(what, str)}
+        self._findings = {number: what for number, what in found.items() if isinstance(what, Finding)}
+        for number, finding in self._findings.items():
+            if changed := self._inspection.tell(number, finding):
+                faults[number] = changed
         self._leave_out(faults)
 
     def provide(self) -> list[int]:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 from cumulus_runner.errors import StageFailed, Stopped
 from cumulus_runner.inspection import MZML, Fault, Finding, inspect
 from cumulus_runner.journal import Journal
-from cumulus_runner.orders import Input
-from cumulus_runner.programs import StopRequest
+from cumulus_runner.orders import Input, Places, Plan
+from cumulus_runner.programs import Account, StopRequest
 from cumulus_runner.report import Report
 
 TELL_EVERY_S = 10.0
+MANY_BYTES = 256 * 1024 * 1024
 INPUT = "input"  # the stage whose failures are not the file's fault
 
 
@@ -45,23 +48,69 @@ class Progress:
             self._journal.server(f"checked {min(100, 100 * self._read // self._total)} % of {self._name}")
 
 
-def look_at(one: Input, path: str, journal: Journal, stop: StopRequest, report: Report) -> Finding:
-    """Read one input to its end. Raises Fault with the file's name in it, StageFailed where it cannot be read, Stopped."""
-    try:
-        finding = inspect(path, one.name, Progress(one.name, size_of(path), journal, stop))
-    except Fault as fault:
-        raise Fault(f"{one.name}: {fault}") from None
-    except OSError as problem:
-        raise StageFailed(f"input file {one.name} cannot be read: {problem.strerror}", stage=INPUT) from None
-    report.inputs.append(_entry(one, finding))
-    if one.expected and not os.path.isdir(path) and one.expected != f"sha256:{finding.sha256}":
-        raise Fault(f"{one.name} is not the file that was sent: its content has changed since")
-    if finding.kind == MZML and not (one.convert or one.rewrite) and "wrong-index" in finding.features:
-        report.warn(f"{one.name}: its index does not fit; a program that believes it may not find all spectra")
-    for warning in finding.warnings:
-        report.warn(f"{one.name}: {warning}")
-        journal.server(f"warning: {one.name}: {warning}")
-    return finding
+Look = Callable[[str, str, Progress], Finding]
+
+
+class Inspection:
+    """Looks at one job's inputs. ``many``: from how many bytes of several files on each gets a process of its own."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        places: Places,
+        journal: Journal,
+        user: Account | None,
+        stop: StopRequest,
+        report: Report,
+        many: int = MANY_BYTES,
+    ) -> None:
+        self._plan = plan
+        self._temp = places.temp
+        self._journal = journal
+        self._user = user
+        self._stop = stop
+        self._report = report
+        self._many = many
+
+    def run(self, paths: Sequence[str]) -> dict[int, Finding | str]:
+        """What each input is, by its number, or what is wrong with it. Raises StageFailed where one cannot be read, Stopped."""
+        numbers = range(len(paths))
+        apart = min(self._plan.cpus, len(paths)) > 1 and sum(map(size_of, paths)) >= self._many
+        if not apart:
+            return {number: self._judged(number, paths[number], inspect) for number in numbers}
+        with ThreadPoolExecutor(self._plan.cpus, thread_name_prefix="inspect") as pool:
+            outcomes = [pool.submit(self._judged, number, paths[number], self._inspect_apart) for number in numbers]
+        return {number: outcome.result() for number, outcome in enumerate(outcomes)}
+
+    def tell(self, number: int, finding: Finding) -> str:
+        """Put an input into the report, and what is odd about it. Returns what is wrong where it is not what was sent."""
+        one = self._plan.inputs[number]
+        self._report.inputs.append(_entry(one, finding))
+        warnings = list(finding.warnings)
+        if finding.kind == MZML and not (one.convert or one.rewrite) and "wrong-index" in finding.features:
+            warnings.append("its index does not fit; a program that believes it may not find all spectra")
+        for warning in warnings:
+            self._report.warn(f"{one.name}: {warning}")
+            self._journal.server(f"warning: {one.name}: {warning}")
+        if one.expected and not finding.folder and one.expected != f"sha256:{finding.sha256}":
+            return f"{one.name} is not the file that was sent: its content has changed since"
+        return ""
+
+    def _judged(self, number: int, path: str, look: Look) -> Finding | str:
+        name = self._plan.inputs[number].name
+        if self._stop.made:
+            raise Stopped
+        try:
+            return look(path, name, Progress(name, size_of(path), self._journal, self._stop))
+        except Fault as fault:
+            return f"{name}: {fault}"
+        except OSError as problem:
+            raise StageFailed(f"input file {name} cannot be read: {problem.strerror}", stage=INPUT) from None
+
+    def _inspect_apart(self, path: str, name: str, progress: Progress) -> Finding:
+        from cumulus_runner.apart import inspect_apart
+
+        return inspect_apart(path, name, progress, self._temp, self._user, self._stop)
 
 
 def size_of(path: str) -> int:

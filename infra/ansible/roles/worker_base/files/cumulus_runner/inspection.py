@@ -34,7 +34,7 @@ class Finding:
     """What a file is. ``features``: what not every program can read of it; ``spectra``: how many, None where nobody counted.
 
     ``size`` in bytes and ``sha256`` are the file's; of a folder: of all files in it, by their names and sums. ``warnings``: what
-    is odd.
+    is odd; ``folder``: it is one.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Finding:
     features: frozenset[str] = frozenset()
     spectra: int | None = None
     warnings: tuple[str, ...] = field(default=())
+    folder: bool = False
 
 
 def kind_of(name: str) -> str:
@@ -82,7 +83,7 @@ def _folder(path: str, progress: Progress) -> Finding:
             pass
         total.update(f"{source.sha256}  {name}\n".encode("utf-8", "surrogateescape"))
         size += source.size
-    return Finding(OTHER, size, total.hexdigest())
+    return Finding(OTHER, size, total.hexdigest(), folder=True)
 
 
 def _files(path: str) -> list[str]:
