@@ -7,6 +7,7 @@ converted, is the storage's matter.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from server.catalog.controls import Control, Texts, shown, unfit
 from server.catalog.quoting import NOTHING, ShellText
@@ -19,6 +20,7 @@ CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
 OWN_PREFIXES = (PRIVATE_PREFIX, ".upload.")  # the second: what is on its way into the storage, and not whole yet
 MAX_NAME_BYTES = 255
+MAX_STEM_BYTES = 240  # of a converted file: room for the endings of results
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _STEP = "%job_dir_"
@@ -39,7 +41,8 @@ class InputFile:
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
     ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``path``: where the
-    client has it, in one spelling.
+    client has it, in one spelling; ``accepts``: what the app reads of what files may have, None where its XML does not say;
+    ``alone``: the app takes such files one by one.
     """
 
     name: str
@@ -51,6 +54,8 @@ class InputFile:
     result: StepResult | None = None
     title: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
+    accepts: tuple[str, ...] | None = field(default=None, compare=False)
+    alone: bool = field(default=False, compare=False)
 
     @property
     def target(self) -> str:
@@ -65,9 +70,18 @@ def convertible_ending(name: str) -> str | None:
 
 
 def mzml_name(name: str) -> str:
-    """A file's name once it is mzML: only the last ending changes. A name of no known ending stays."""
+    """A file's name once it is mzML: only the last ending changes. A name of no known ending stays.
+
+    A very long one is cut, so that an app can name its results after it; what is left is still its own.
+    """
     ending = convertible_ending(name)
-    return name[: -len(ending)] + MZML if ending else name
+    if ending is None:
+        return name
+    stem = name[: -len(ending)]
+    if len(stem.encode()) > MAX_STEM_BYTES:
+        mark = f"~{sha256(name.encode()).hexdigest()[:8]}"
+        stem = stem.encode()[: MAX_STEM_BYTES - len(mark)].decode(errors="ignore") + mark
+    return stem + MZML
 
 
 def base_name(path: str) -> str:
@@ -115,7 +129,9 @@ def read_formats(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
-    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one."""
+    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one. ``accepts``: what it reads
+    of what files may have.
+    """
 
     multiple: bool
     is_folder: bool
@@ -123,6 +139,7 @@ class FileList(Control[tuple[InputFile, ...]]):
     convert: bool = False
     formats: tuple[str, ...] = ()
     required: bool = False
+    accepts: tuple[str, ...] | None = None
     repeated_command: ShellText = NOTHING
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:
@@ -146,7 +163,9 @@ class FileList(Control[tuple[InputFile, ...]]):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
         spelt = "" if result else one_spelling(path)
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, spelt)
+        return InputFile(
+            name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, spelt, self.accepts
+        )
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

@@ -167,6 +167,7 @@ def _filelist(element: etree._Element) -> _Made:
         convert=_flag(element, "convert_to_mzml"),
         formats=read_formats(element.get("format", "")),
         required=_flag(element, "required"),
+        accepts=None if (accepts := element.get("accepts")) is None else tuple(accepts.split()),
         repeated_command=_shell(element, "repeated_command", "value"),
     )
     return control, {control.name: element.get("value", "")}

@@ -23,6 +23,7 @@ from server.models import Change, Event, Job, move, note
 from server.settings import Settings
 from server.states import JobState, Reason
 from server.storage.folders import JobFolder, Storage
+from server.storage.inspection import refusals
 from server.storage.pins import InputProblem, Pinned, Pins
 from server.storage.placing import Allowance, TakesLong, Unwanted
 
@@ -114,6 +115,8 @@ class Intake:
             return
         if missing := bring_results(job, files, self._storage, allowance):
             raise InputProblem(Reason.INPUT_MISSING, [f"Missing: {name}" for name in missing])
+        if faulty := refusals((file, folder.input / file.name) for file in files):
+            raise InputProblem(Reason.INPUT_FAULTY, faulty)
         self._reuse.note_needs(job.id, files, folder, pinned)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(self._clock()), {"message": "", "not_before": 0.0})
 

@@ -6,6 +6,7 @@ there is making it.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -14,9 +15,10 @@ from peewee import chunked
 from server.catalog.values import InputFile
 from server.models import Conversion, Job
 from server.states import JobState
-from server.storage.conversions import conversion
-from server.storage.converted import Converted, conversion_key, is_indexed
+from server.storage.conversions import commands, conversion
+from server.storage.converted import Converted, conversion_key
 from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.inspection import is_mzml, is_read
 from server.storage.paths import PRIVATE_PREFIX
 from server.storage.pins import Pin, Pinned, Pins, state_of
 
@@ -48,9 +50,9 @@ class Reuse:
             pin = pins.get(file.name)
             key = _key(file, folder, pin)
             if key and self._converted.give(key, folder, name := _given_name(file, folder)):
-                planned.append(PlannedInput(name, False, file.target))
+                planned.append(planned_input(file, given=name))
                 continue
-            planned.append(_planned(file, pin, keep=key is not None))
+            planned.append(planned_input(file, pin, keep=key is not None))
             if key:
                 needed.append((number, file.name, key))
         self._record(job_id, needed)
@@ -77,7 +79,7 @@ class Reuse:
             known = self._pins.known(folder)
             if row is None or known is None or (pin := known.by_name.get(row.name)) is None:
                 return None
-            return str(row.key) if _key_now(folder, pin) == row.key else None
+            return str(row.key) if row.key in _keys_now(folder, pin) else None
 
         for key in self._converted.publish(folder, job.attempt, key_of):
             log.info("a converted file is kept for other jobs", job_id=job.id, key=key)
@@ -97,18 +99,30 @@ class Reuse:
 
 def _key(file: InputFile, folder: JobFolder, pin: Pin | None) -> str | None:
     """The key of the file's result; None where it needs no conversion, or is the job's own."""
-    return _key_now(folder, pin) if pin and file.shared and file.convert else None
-
-
-def _key_now(folder: JobFolder, pin: Pin) -> str | None:
-    """None also where nobody could say later what was converted: of a file that no other job has and no checksum is known."""
-    how, source = conversion(pin.name), folder.input / pin.name
+    how, source = conversion(file.name, file.accepts), folder.input / file.name
+    if how is None or pin is None or not (file.shared and file.convert):
+        return None
     with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
-        if how is None or not (pin.shared or pin.content) or (how.unless_indexed and is_indexed(source)):
+        if how.unless_indexed and is_read(source, file.accepts):
             return None
-        if state_of(source) == pin.seen:  # nobody has written there since
-            return conversion_key(source, how.command, pin.content)
+        return _key_now(source, pin, how.command)
     return None
+
+
+def _keys_now(folder: JobFolder, pin: Pin) -> set[str]:
+    """All keys that what is made of a pinned file may have."""
+    with suppress(OSError):
+        return {key for command in commands(pin.name) if (key := _key_now(folder.input / pin.name, pin, command))}
+    return set()
+
+
+def _key_now(source: Path, pin: Pin, command: Sequence[str]) -> str | None:
+    """None where nobody could say later what was converted: of a file that no other job has and no checksum is known, or that
+    somebody has written since. Raises OSError.
+    """
+    if not (pin.shared or pin.content) or state_of(source) != pin.seen:
+        return None
+    return conversion_key(source, command, pin.content)
 
 
 def _given_name(file: InputFile, folder: JobFolder) -> str:
@@ -119,9 +133,20 @@ def _given_name(file: InputFile, folder: JobFolder) -> str:
     return f"{_GIVEN}/{file.target}"
 
 
-def _planned(file: InputFile, pin: Pin | None, *, keep: bool) -> PlannedInput:
-    how = conversion(file.name) if file.convert else None
-    expected = pin.expected if pin else None
-    if how is None:
-        return PlannedInput(file.name, False, file.name, expected=expected)
-    return PlannedInput(file.name, False, how.target, how.command, how.unless_indexed, keep, expected)
+def planned_input(file: InputFile, pin: Pin | None = None, *, keep: bool = False, given: str = "") -> PlannedInput:
+    """``given``: where in the job's own input lies what was made of the file before."""
+    name = file.target if given else file.name
+    how = conversion(name, file.accepts) if file.convert or (file.accepts is not None and is_mzml(name)) else None
+    common = PlannedInput(
+        name=given or file.name,
+        shared=False,
+        target=how.target if how else name,
+        accepts=file.accepts,
+        rewrite=how.rewrite if how else None,
+        alone=file.alone,
+        group=file.parameter,
+        expected=None if given or pin is None else pin.expected,
+    )
+    if how is None or given or not file.convert:
+        return common
+    return replace(common, convert=how.command, unless_indexed=how.unless_indexed, keep=keep)

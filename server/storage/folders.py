@@ -49,7 +49,9 @@ class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
     ``shared``: in the data folder, as only jobs planned before 2.4 have any. ``keep``: what was made of it is left in the folder
-    for other jobs. ``expected``: the checksum that the file must have (``sha256:…``).
+    for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what most do; ``rewrite``: how mzML that it does not
+    read is made into one that it does. ``alone``: where the file cannot be used, the job goes on with the others of its
+    ``group``, the field that names them. ``expected``: the checksum that the file must have (``sha256:…``).
     """
 
     name: str
@@ -58,6 +60,10 @@ class PlannedInput:
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
     keep: bool = False
+    accepts: tuple[str, ...] | None = None
+    rewrite: tuple[str, ...] | None = None
+    alone: bool = False
+    group: str = ""
     expected: str | None = None
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import agent, api, demo, growth, jobs, overheads, plot, results
+from tests.bench import agent, api, demo, growth, inspect, jobs, overheads, plot, results
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "api": api.main,
     "agent": agent.main,
     "results": results.main,
+    "inspect": inspect.main,
     "demo": demo.main,
 }
 

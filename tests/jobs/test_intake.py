@@ -83,48 +83,48 @@ def refusing(number: int) -> Callable[..., NoReturn]:
 def test_two_people_send_other_files_of_one_name_and_size(running: Controller, tmp_path: Path) -> None:
     """The first one's job waits for another step meanwhile."""
     before = submit(running, seconds="1.5")
-    first, second = submit(running, "a.raw", after=before.id), submit(running, "a.raw")
+    first, second = submit(running, "a.dat", after=before.id), submit(running, "a.dat")
     for job, text in ((first, "first"), (second, "2nd__")):
-        (tmp_path / "a.raw").write_text(text)
-        deliver(running.storage, folder_of(running, job), [tmp_path / "a.raw"])
+        (tmp_path / "a.dat").write_text(text)
+        deliver(running.storage, folder_of(running, job), [tmp_path / "a.dat"])
     arrive(running, before)
     assert read(running, second) == "2nd__"
     assert state_of(first.id) is JobState.UPLOADING
-    (running.storage.data / "a.raw").unlink()  # the first job has it already
+    (running.storage.data / "a.dat").unlink()  # the first job has it already
     assert read(running, first) == "first"
-    assert (told(first), told(second)) == ([], [f"a.raw: {APART}"])
+    assert (told(first), told(second)) == ([], [f"a.dat: {APART}"])
 
 
 def test_what_the_desktop_client_s_agent_vouches_for_is_the_storage_s(running: Controller) -> None:
-    (running.storage.data / "a.raw").write_text("shared")
-    job = submit(running, "a.raw")
+    (running.storage.data / "a.dat").write_text("shared")
+    job = submit(running, "a.dat")
     arrive(running, job)
     assert read(running, job) == "shared"
 
 
 def test_the_agent_s_list_says_which_of_two_files_is_meant(running: Controller) -> None:
-    (running.storage.data / "a.raw").write_text("shared")
-    job = submit(running, "a.raw")
-    (folder_of(running, job).input / "a.raw").write_text("sent")
-    path = f"jobs/{job.folder}/input/a.raw"
+    (running.storage.data / "a.dat").write_text("shared")
+    job = submit(running, "a.dat")
+    (folder_of(running, job).input / "a.dat").write_text("sent")
+    path = f"jobs/{job.folder}/input/a.dat"
     arrive(running, job, {"files": [{"path": path, "size": 4, "checksum": "xxh128:ab"}], "skipped": ["x.d/link"]})
     assert read(running, job) == "sent"
-    assert told(job) == [f"a.raw: {APART}", f"left out of folders: x.d/link ({LEFT_OUT})"]
+    assert told(job) == [f"a.dat: {APART}", f"left out of folders: x.d/link ({LEFT_OUT})"]
 
 
 def test_a_file_that_is_not_in_the_list_was_not_sent_though_the_storage_has_one(running: Controller) -> None:
-    (running.storage.data / "a.raw").write_text("somebody else's")
-    job = submit(running, "a.raw")
+    (running.storage.data / "a.dat").write_text("somebody else's")
+    job = submit(running, "a.dat")
     arrive(running, job, {"files": []})
     reason, message = why(job)
     assert reason == Reason.INPUT_MISSING
-    assert "Not sent: a.raw" in message
+    assert "Not sent: a.dat" in message
 
 
 def test_the_checksum_that_was_sent_goes_to_the_machine(running: Controller, tmp_path: Path) -> None:
-    (tmp_path / "a.raw").write_text("abc")
-    job = submit(running, "a.raw")
-    deliver(running.storage, folder_of(running, job), [tmp_path / "a.raw"])
+    (tmp_path / "a.dat").write_text("abc")
+    job = submit(running, "a.dat")
+    deliver(running.storage, folder_of(running, job), [tmp_path / "a.dat"])
     read(running, job)
     plan = json.loads((folder_of(running, job).path / ".cumulus.plan").read_text())
     known = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -133,9 +133,9 @@ def test_the_checksum_that_was_sent_goes_to_the_machine(running: Controller, tmp
 
 @pytest.mark.parametrize("what", ["replaced", "removed"])
 def test_what_becomes_of_the_shared_file_afterwards_is_nothing_to_a_job_that_waits(controller: Controller, what: str) -> None:
-    shared = controller.storage.data / "a.raw"
+    shared = controller.storage.data / "a.dat"
     shared.write_text("chosen")
-    job = submit(controller, "a.raw")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     controller.loop._receive(Job.get_by_id(job.id), time.time())
     assert state_of(job.id) is JobState.QUEUED
@@ -149,9 +149,9 @@ def test_what_becomes_of_the_shared_file_afterwards_is_nothing_to_a_job_that_wai
 
 
 def test_a_shared_file_that_is_edited_in_place_stops_the_job_before_it_starts(controller: Controller) -> None:
-    shared = controller.storage.data / "a.raw"
+    shared = controller.storage.data / "a.dat"
     shared.write_text("chosen")
-    job = submit(controller, "a.raw")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     controller.loop._receive(Job.get_by_id(job.id), time.time())
     with shared.open("r+") as file:
@@ -159,27 +159,27 @@ def test_a_shared_file_that_is_edited_in_place_stops_the_job_before_it_starts(co
     with turning(controller):
         reason, message = why(job)
     assert reason == Reason.INPUT_INCOMPLETE
-    assert "a.raw was changed in place" in message
+    assert "a.dat was changed in place" in message
     assert not (folder_of(controller, job).path / ".cumulus.attempt.1").exists()
 
 
 def test_a_name_is_found_in_the_form_that_the_storage_s_system_gives_it(running: Controller) -> None:
-    (running.storage.data / unicodedata.normalize("NFD", "größe.raw")).write_text("x")
-    job = submit(running, "größe.raw")
+    (running.storage.data / unicodedata.normalize("NFD", "größe.dat")).write_text("x")
+    job = submit(running, "größe.dat")
     arrive(running, job)
     assert read(running, job) == "x"
 
 
 def test_two_files_of_one_name_are_refused_at_once(controller: Controller) -> None:
-    form = {"text": "x", "inputs": ["C:/a/b.raw", "C:/b/b.raw"]}
+    form = {"text": "x", "inputs": ["C:/a/b.dat", "C:/b/b.dat"]}
     with pytest.raises(InvalidInput, match="have the same name: rename one of them"):
         controller.jobs.submit(submission(settings=json.dumps(form)))
     assert Job.select().count() == 0
 
 
 def test_a_path_that_the_client_sends_twice_is_read_once(running: Controller) -> None:
-    (running.storage.data / "b.raw").write_text("123")
-    form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/a/b.raw", "C:\\a\\b.raw"]}
+    (running.storage.data / "b.dat").write_text("123")
+    form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/a/b.dat", "C:\\a\\b.dat"]}
     job = running.jobs.submit(submission(settings=json.dumps(form)))
     arrive(running, job)
     assert read(running, job) == "123"
@@ -197,9 +197,9 @@ def test_what_takes_long_keeps_no_other_job_from_going_on(running: Controller, m
         return False
 
     monkeypatch.setattr(placing, "_is_cloned", slow)
-    (running.storage.data / "large.raw").write_text("x" * (intake.QUICK_BYTES + 1))
-    (running.storage.data / "small.raw").write_text("small")
-    large, small = submit(running, "large.raw"), submit(running, "small.raw")
+    (running.storage.data / "large.dat").write_text("x" * (intake.QUICK_BYTES + 1))
+    (running.storage.data / "small.dat").write_text("small")
+    large, small = submit(running, "large.dat"), submit(running, "small.dat")
     arrive(running, large)
     assert copied.wait(30)
     arrive(running, small)
@@ -212,8 +212,8 @@ def test_what_takes_long_keeps_no_other_job_from_going_on(running: Controller, m
 def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
     monkeypatch.setattr(placing, "_LOOK_EVERY", 1)
-    (controller.storage.data / "a.raw").write_text("x")
-    job = submit(controller, "a.raw")
+    (controller.storage.data / "a.dat").write_text("x")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     cancel = controller.jobs.cancel
     monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(job.id, "ada")) and False)
@@ -223,8 +223,8 @@ def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controlle
 
 
 def test_a_full_storage_is_waited_for_and_told(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    (controller.storage.data / "a.raw").write_text("x")
-    job = submit(controller, "a.raw")
+    (controller.storage.data / "a.dat").write_text("x")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     now = time.time()
     monkeypatch.setattr(os, "link", refusing(errno.ENOSPC))
@@ -240,8 +240,8 @@ def test_a_full_storage_is_waited_for_and_told(controller: Controller, monkeypat
 
 
 def test_a_storage_that_stays_full_fails_the_job(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    (controller.storage.data / "a.raw").write_text("x")
-    job = submit(controller, "a.raw")
+    (controller.storage.data / "a.dat").write_text("x")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     monkeypatch.setattr(os, "link", refusing(errno.ENOSPC))
     start = time.time()
@@ -256,8 +256,8 @@ def test_a_storage_that_stays_full_fails_the_job(controller: Controller, monkeyp
 def test_whatever_else_fails_for_long_ends_the_job_and_not_the_loop(
     controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (controller.storage.data / "a.raw").write_text("x")
-    job = submit(controller, "a.raw")
+    (controller.storage.data / "a.dat").write_text("x")
+    job = submit(controller, "a.dat")
     arrive(controller, job)
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
     start = time.time()
@@ -268,8 +268,8 @@ def test_whatever_else_fails_for_long_ends_the_job_and_not_the_loop(
 
 
 def test_a_job_that_was_queued_before_anything_was_pinned_is_pinned_when_it_starts(controller: Controller) -> None:
-    (controller.storage.data / "a.raw").write_text("shared")
-    job = submit(controller, "a.raw")
+    (controller.storage.data / "a.dat").write_text("shared")
+    job = submit(controller, "a.dat")
     folder_of(controller, job).mark_arrived()
     Job.update(state=JobState.QUEUED).where(Job.id == job.id).execute()
     with turning(controller):
@@ -290,10 +290,10 @@ def test_a_result_of_another_step_is_pinned_also_where_nothing_can_be_linked(
 
 
 def test_a_note_is_made_once_whatever_happens_after_it(controller: Controller) -> None:
-    (controller.storage.data / "a.raw").write_text("others'")
-    job = submit(controller, "a.raw", after=submit(controller).id)
-    (folder_of(controller, job).input / "a.raw").write_text("mine")
+    (controller.storage.data / "a.dat").write_text("others'")
+    job = submit(controller, "a.dat", after=submit(controller).id)
+    (folder_of(controller, job).input / "a.dat").write_text("mine")
     arrive(controller, job)
     for _ in range(3):
         controller.loop._intake.prepare(job.id)
-    assert told(job) == [f"a.raw: {APART}"]
+    assert told(job) == [f"a.dat: {APART}"]

@@ -101,7 +101,11 @@ class Job:
     def _stages(self) -> Result:
         stage = "input"
         try:
-            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop)
+            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop, self._report)
+            inputs.require()
+            stage = "inspect"
+            inputs.inspect()
+            stage = "input"
             to_convert = inputs.provide()
             stage = "convert"
             inputs.convert(to_convert)
@@ -109,7 +113,7 @@ class Job:
             code = self._run_app()
             return self._after_app(code)
         except StageFailed as failure:
-            return self._result(stage, failure.exit_code, str(failure))
+            return self._result(failure.stage or stage, failure.exit_code, str(failure))
         except Stopped as stopped:
             return self._result(STOPPED, stopped.exit_code, self._stop.why or str(stopped))
         except OSError as problem:
