@@ -14,6 +14,7 @@ from cumulus_runner.journal import Journal
 from cumulus_runner.lines import STDERR, harmless
 from cumulus_runner.orders import Input, Places, Plan
 from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
+from cumulus_runner.watch import Watches
 
 INDEX_MARK = b"<indexedmzML"
 HEAD = 4096
@@ -26,12 +27,15 @@ QUOTED_LINES = 3
 class Inputs:
     """Provides one job's input files."""
 
-    def __init__(self, plan: Plan, places: Places, journal: Journal, user: Account | None, stop: StopRequest) -> None:
+    def __init__(
+        self, plan: Plan, places: Places, journal: Journal, user: Account | None, stop: StopRequest, watches: Watches
+    ) -> None:
         self._plan = plan
         self._places = places
         self._journal = journal
         self._user = user
         self._stop = stop
+        self._watches = watches
         self._folder = JobFolder(places.job)
         self._failed = threading.Event()
 
@@ -152,7 +156,13 @@ class Inputs:
             raise StageFailed(f"{command[0]}, which is to convert {one.name}, cannot be started: {problem.strerror}") from None
         finally:
             os.close(output)
-        return Attendance(program, self._stop).wait()
+        what = f"{os.path.basename(command[0])}, which converts {one.name},"
+        attendance = Attendance(program, self._stop, watch=self._watches.over(program.pid, what, folder, (folder, log)))
+        code = attendance.wait()
+        if attendance.outcome and not self._stop.made:
+            self._failed.set()
+            raise StageFailed(f"{self._explain(one, log, code)}: the converter was ended: {attendance.why}")
+        return code
 
     def _explain(self, one: Input, log: str, code: int) -> str:
         """Write the converter's last lines into the log; returns what to tell the user."""

@@ -58,6 +58,11 @@ class Journal:
         errors = [line[len(STDERR) :].strip() for line in lines if line.startswith(STDERR)]
         return (errors or [line.strip() for line in lines])[-count:]
 
+    def forget_last_lines(self) -> None:
+        """A program begins: what an earlier one said last is not its word."""
+        with self._lock:
+            self._last.clear()
+
     def finish_program(self) -> None:
         """Where the app wrote more than the log takes, add its last lines, in which an end tag may stand."""
         if self._left_out:

@@ -16,6 +16,7 @@ class Input:
 
     ``convert``: a command with ``{source}``, ``{folder}`` and ``{name}`` that makes folder/name of the source.
     ``unless_indexed``: not needed where the source is indexed mzML already. ``keep``: other jobs may want the result, too.
+    ``alone``: the app runs for it alone, so the job goes on without it if it is faulty.
     """
 
     name: str
@@ -24,6 +25,16 @@ class Input:
     convert: tuple[str, ...] | None
     unless_indexed: bool
     keep: bool
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the app: with the input ``name`` alone, which is ``target`` for the app, by the shell text ``command``."""
+
+    name: str
+    target: str
+    command: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,11 @@ class Plan:
     """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file.
 
     ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit.
+    ``runs``: where the app runs file by file; else it runs once, by the command in the folder. ``app``: its name for people.
+    ``stall_timeout_s``: seconds that a program may do nothing, ``max_tasks``: its processes and threads; 0: any number.
+    ``input_error_codes``, ``input_error``: exit codes of the app, and a regular expression for a line of it, that mean a bad
+    input. ``summary``: a regular expression for a line of the app; its named groups are figures. ``summary_command``: shell text
+    that prints more. ``warn_if_zero``: the names of figures that the job's owner is warned of where they are 0.
     """
 
     job_id: int
@@ -42,6 +58,15 @@ class Plan:
     end_tag: str | None
     end_tag_location: str | None
     lease_s: float = 0.0
+    runs: tuple[Run, ...] = ()
+    app: str = "the app"
+    stall_timeout_s: float = 0.0
+    max_tasks: int = 0
+    input_error_codes: tuple[int, ...] = ()
+    input_error: str = ""
+    summary: str = ""
+    summary_command: str = ""
+    warn_if_zero: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,7 @@ class Places:
     """A job's folders, absolute. ``job`` is written to; the app sees the same folder as ``shown_job``, maybe read-only.
 
     ``lease``: the file by which the machine's own timer knows how long it may go on; "" where there is no such timer.
+    ``group``: a control group of this job and the runner alone; "" where there is none.
     """
 
     job: str
@@ -56,6 +82,7 @@ class Places:
     data: str
     work: str
     lease: str = ""
+    group: str = ""
 
     @property
     def input(self) -> str:
@@ -101,7 +128,20 @@ def _plan(values: dict[str, Any]) -> Plan:
         end_tag=values.get("end_tag") or None,
         end_tag_location=values.get("end_tag_location") or None,
         lease_s=max(0.0, float(values.get("lease_s", 0.0))),
+        runs=tuple(_run(one) for one in values.get("runs", ())),
+        app=str(values.get("app") or "the app"),
+        stall_timeout_s=max(0.0, float(values.get("stall_timeout_s", 0.0))),
+        max_tasks=max(0, int(values.get("max_tasks", 0))),
+        input_error_codes=tuple(int(code) for code in values.get("input_error_codes", ())),
+        input_error=str(values.get("input_error") or ""),
+        summary=str(values.get("summary") or ""),
+        summary_command=str(values.get("summary_command") or ""),
+        warn_if_zero=tuple(str(name) for name in values.get("warn_if_zero", ())),
     )
+
+
+def _run(values: dict[str, Any]) -> Run:
+    return Run(str(values["name"]), _inside(values["target"]), str(values["command"]))
 
 
 def _input(values: dict[str, Any]) -> Input:
@@ -113,6 +153,7 @@ def _input(values: dict[str, Any]) -> Input:
         convert=tuple(str(word) for word in convert) if convert else None,
         unless_indexed=bool(values.get("unless_indexed", False)),
         keep=bool(values.get("keep", False)),
+        alone=bool(values.get("alone", False)),
     )
 
 
