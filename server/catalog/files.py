@@ -37,7 +37,8 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by. ``alone``: the app runs
+    for it alone.
     """
 
     name: str
@@ -48,6 +49,7 @@ class InputFile:
     parameter: str
     result: StepResult | None = None
     title: str = field(default="", compare=False)
+    alone: bool = field(default=False, compare=False)
 
     @property
     def target(self) -> str:
@@ -104,7 +106,10 @@ def read_formats(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
-    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one."""
+    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one.
+
+    ``per_file``: the app runs for each of them by itself.
+    """
 
     multiple: bool
     is_folder: bool
@@ -112,6 +117,7 @@ class FileList(Control[tuple[InputFile, ...]]):
     convert: bool = False
     formats: tuple[str, ...] = ()
     required: bool = False
+    per_file: bool = False
     repeated_command: ShellText = NOTHING
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:
@@ -131,7 +137,7 @@ class FileList(Control[tuple[InputFile, ...]]):
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title)
+        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, self.per_file)
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

@@ -42,7 +42,7 @@ class Reuse:
         for number, file in enumerate(files):
             key = self._key(file)
             if key and self._converted.give(key, folder, file.target):
-                planned.append(PlannedInput(file.target, False, file.target))
+                planned.append(PlannedInput(file.target, False, file.target, alone=file.alone))
                 continue
             planned.append(_planned(file, keep=key is not None))
             if key:
@@ -100,5 +100,5 @@ class Reuse:
 def _planned(file: InputFile, *, keep: bool) -> PlannedInput:
     how = conversion(file.name) if file.convert else None
     if how is None:
-        return PlannedInput(file.name, file.shared, file.name)
-    return PlannedInput(file.name, file.shared, how.target, how.command, how.unless_indexed, keep)
+        return PlannedInput(file.name, file.shared, file.name, alone=file.alone)
+    return PlannedInput(file.name, file.shared, how.target, how.command, how.unless_indexed, keep, file.alone)

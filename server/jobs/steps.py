@@ -21,7 +21,7 @@ from server.jobs.chains import bring_results
 from server.jobs.deadlines import deadlines
 from server.jobs.endings import Endings, backoff_s
 from server.jobs.manifests import Manifests
-from server.jobs.orders import missing_inputs, write_orders
+from server.jobs.orders import Limits, missing_inputs, write_orders
 from server.jobs.pool import Pool
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
@@ -68,6 +68,7 @@ class Steps:
         self._pool = pool
         self._manifests = manifests
         self._clock = clock
+        self._limits = Limits(settings.lease_s, settings.stall_timeout_s, settings.max_tasks)
         self._deadlines = deadlines(settings)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
@@ -277,7 +278,7 @@ class Steps:
             if not folder.has_started(job.attempt):
                 folder.require_own_files()
                 folder.forget_unreadable_result()
-                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
+                write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._limits)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():

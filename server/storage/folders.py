@@ -45,7 +45,7 @@ class StorageUnusable(CumulusError):
 class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
-    ``keep``: what was made of it is left in the folder for other jobs.
+    ``keep``: what was made of it is left in the folder for other jobs. ``alone``: the app runs for it alone.
     """
 
     name: str
@@ -54,13 +54,25 @@ class PlannedInput:
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
     keep: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of an app that takes its files one by one: the file, its name for the app, and the shell text for it."""
+
+    name: str
+    target: str
+    command: str
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``.
 
-    ``lease_s``: seconds that the machine may go on without a word from the controller.
+    ``lease_s``: seconds that the machine may go on without a word from the controller. ``runs``: empty where the app runs once.
+    ``stall_timeout_s``: seconds that a program may do nothing, ``max_tasks``: its processes and threads; 0: any number. The rest
+    is as in :class:`server.catalog.model.Findings`.
     """
 
     job_id: int
@@ -72,6 +84,15 @@ class Plan:
     end_tag: str | None = None
     end_tag_location: str | None = None
     lease_s: float = 0.0
+    runs: tuple[PlannedRun, ...] = ()
+    app: str = ""
+    stall_timeout_s: float = 0.0
+    max_tasks: int = 0
+    input_error_codes: tuple[int, ...] = ()
+    input_error: str = ""
+    summary: str = ""
+    summary_command: str = ""
+    warn_if_zero: tuple[str, ...] = ()
 
 
 class RunResult(BaseModel):
@@ -163,10 +184,11 @@ class JobFolder:
         """Say that all files are there; the sender's last act."""
         self._private("rsync").touch()
 
-    def write_plan(self, plan: Plan, command: str, config: tuple[str, str] | None) -> None:
-        """Leave the runner its orders; ``config`` is the config file's suffix and text."""
-        if config is not None:
-            self._replace(f"settings.{config[0]}", config[1])
+    def write_plan(self, plan: Plan, command: str, *configs: tuple[str, str] | None) -> None:
+        """Leave the runner its orders; ``configs``: suffix and text of each config file."""
+        for config in configs:
+            if config is not None:
+                self._replace(f"settings.{config[0]}", config[1])
         self._replace("cmd", command + "\n")
         self._replace("plan", json.dumps(asdict(plan), indent=1) + "\n")
 

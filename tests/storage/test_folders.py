@@ -30,6 +30,7 @@ def test_the_plan_says_everything_that_the_runner_needs(folder: JobFolder) -> No
             "convert": ["convert", "{source}"],
             "unless_indexed": False,
             "keep": False,
+            "alone": False,
         }
     ]
     assert (folder.path / ".cumulus.cmd").read_text() == "echo hi\n"
