@@ -25,6 +25,7 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.client import REFUSED
 from server.errors import CumulusError, InvalidInput
+from server.jobs.figures import parse_figures
 from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number, parse_settings
@@ -39,6 +40,7 @@ from server.storage.paths import inside
 MAX_NAMES = 10_000
 MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 ALL = -1
+DONE_WITH_A_WARNING = "DONE WITH A WARNING"
 START = "/start"
 _NOTHING: dict[str, object] = {"/search": [], "/getfilecontent": [], "/fail": ""}
 log = structlog.get_logger()
@@ -267,6 +269,7 @@ class Legacy:
             "start_date": _seconds(full.started),
             "log": harmless(self._logs.text(folder.log_path) + _last_word(full)),
             "files": folder.outputs(),
+            **_findings(full),
         }
 
 
@@ -344,12 +347,22 @@ def _shorten(response: Response, wanted: Range) -> None:
     response.content_range = wanted.make_content_range(size)
 
 
+def _findings(job: Job) -> dict[str, Any]:
+    """What the desktop client does not look at, where there is any."""
+    found = {"warning": job.warning, "figures": parse_figures(job.figures)}
+    return {name: value for name, value in found.items() if value}
+
+
 def _last_word(job: Job) -> str:
-    """Why a job failed or waits for another machine, as a line of its log; what follows in a message passes for no such line."""
-    if not job.message:
+    """Why a job failed or waits for another machine, or what it warns of, as a line of its log.
+
+    The further lines of it are told from lines of the server by a blank.
+    """
+    words = job.message or (f"{DONE_WITH_A_WARNING}: {job.warning}" if job.warning else "")
+    if not words:
         return ""
     when = datetime.fromtimestamp(job.ended or job.state_since, UTC)
-    message = "\n ".join(job.message.splitlines())
+    message = "\n ".join(words.splitlines())
     return f"[SERVER] {when:%Y-%m-%d %H:%M:%S} UTC - {message}\n"
 
 
