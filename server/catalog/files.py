@@ -7,6 +7,7 @@ converted, is the storage's matter.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from server.catalog.controls import Control, Texts, shown, unfit
 from server.catalog.quoting import NOTHING, ShellText
@@ -18,6 +19,7 @@ MZML = ".mzML"
 CONVERTIBLE = (".mzml.gz", ".mzml", ".mzxml", ".mgf", ".raw", ".d")
 PRIVATE_PREFIX = ".cumulus."
 MAX_NAME_BYTES = 255
+MAX_STEM_BYTES = 240  # of a converted file: room for the endings of results
 _POSIX = re.compile(r"/(?!/)")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _STEP = "%job_dir_"
@@ -37,8 +39,8 @@ class InputFile:
     """A file (or with ``folder``: a folder) that a job needs, by base name. ``parameter``: the field that names it.
 
     ``shared``: in the data folder, else in the job's own; ``convert``: to mzML; ``formats``: accepted endings, without dot;
-    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by. ``alone``: the app runs
-    for it alone.
+    ``result``: nobody sends it, it comes from an earlier step; ``title``: what people know the field by; ``accepts``: what the
+    app reads of what files may have, None where its XML does not say; ``alone``: the app takes such files one by one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class InputFile:
     parameter: str
     result: StepResult | None = None
     title: str = field(default="", compare=False)
+    accepts: tuple[str, ...] | None = field(default=None, compare=False)
     alone: bool = field(default=False, compare=False)
 
     @property
@@ -64,9 +67,18 @@ def convertible_ending(name: str) -> str | None:
 
 
 def mzml_name(name: str) -> str:
-    """A file's name once it is mzML: only the last ending changes. A name of no known ending stays."""
+    """A file's name once it is mzML: only the last ending changes. A name of no known ending stays.
+
+    A very long one is cut, so that an app can name its results after it; what is left is still its own.
+    """
     ending = convertible_ending(name)
-    return name[: -len(ending)] + MZML if ending else name
+    if ending is None:
+        return name
+    stem = name[: -len(ending)]
+    if len(stem.encode()) > MAX_STEM_BYTES:
+        mark = f"~{sha256(name.encode()).hexdigest()[:8]}"
+        stem = stem.encode()[: MAX_STEM_BYTES - len(mark)].decode(errors="ignore") + mark
+    return stem + MZML
 
 
 def base_name(path: str) -> str:
@@ -106,9 +118,8 @@ def read_formats(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
-    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one.
-
-    ``per_file``: the app runs for each of them by itself.
+    """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one. ``accepts``: what it reads
+    of what files may have. ``per_file``: the app runs for each of them by itself.
     """
 
     multiple: bool
@@ -118,6 +129,7 @@ class FileList(Control[tuple[InputFile, ...]]):
     formats: tuple[str, ...] = ()
     required: bool = False
     per_file: bool = False
+    accepts: tuple[str, ...] | None = None
     repeated_command: ShellText = NOTHING
 
     def _check(self, value: object) -> tuple[InputFile, ...] | None:
@@ -137,7 +149,9 @@ class FileList(Control[tuple[InputFile, ...]]):
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
             self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
-        return InputFile(name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, self.per_file)
+        return InputFile(
+            name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, self.accepts, self.per_file
+        )
 
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)

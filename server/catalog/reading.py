@@ -172,6 +172,7 @@ def _filelist(element: etree._Element) -> _Made:
         formats=read_formats(element.get("format", "")),
         required=_flag(element, "required"),
         per_file=_flag(element, "per_file"),
+        accepts=None if (accepts := element.get("accepts")) is None else tuple(accepts.split()),
         repeated_command=_shell(element, "repeated_command", "value"),
     )
     if control.per_file and not control.multiple:

@@ -32,7 +32,7 @@ OUR_ATTRIBUTES = (
     "summary_command",
     "warn_if_zero",
 )
-OUR_FILELIST_ATTRIBUTES = frozenset({"per_file"})
+OUR_FILELIST_ATTRIBUTES = frozenset({"per_file", "accepts"})
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _MARKS = (

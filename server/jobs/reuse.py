@@ -6,6 +6,7 @@ there is making it.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from peewee import chunked
@@ -13,9 +14,10 @@ from peewee import chunked
 from server.catalog.values import InputFile
 from server.models import Conversion, Job
 from server.states import JobState
-from server.storage.conversions import conversion
-from server.storage.converted import Converted, conversion_key, is_indexed
+from server.storage.conversions import commands, conversion
+from server.storage.converted import Converted, conversion_key
 from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.inspection import is_mzml, is_read
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
@@ -42,9 +44,9 @@ class Reuse:
         for number, file in enumerate(files):
             key = self._key(file)
             if key and self._converted.give(key, folder, file.target):
-                planned.append(PlannedInput(file.target, False, file.target, alone=file.alone))
+                planned.append(planned_input(file, given=True))
                 continue
-            planned.append(_planned(file, keep=key is not None))
+            planned.append(planned_input(file, keep=key is not None))
             if key:
                 needed.append((number, file.name, key))
         self._record(job_id, needed)
@@ -68,7 +70,7 @@ class Reuse:
 
         def key_of(number: int) -> str | None:
             row = Conversion.get_or_none(Conversion.job_id == job.id, Conversion.number == number)
-            return None if row is None or self._key_now(row.name) != row.key else str(row.key)
+            return None if row is None or row.key not in self._keys_now(row.name) else str(row.key)
 
         for key in self._converted.publish(folder, job.attempt, key_of):
             log.info("a converted file is kept for other jobs", job_id=job.id, key=key)
@@ -79,14 +81,19 @@ class Reuse:
 
     def _key(self, file: InputFile) -> str | None:
         """The key of the file's result; None where it needs no conversion, or is the job's own."""
-        return self._key_now(file.name) if file.shared and file.convert else None
-
-    def _key_now(self, name: str) -> str | None:
-        how, source = conversion(name), self._data / name
+        if not (file.shared and file.convert):
+            return None
+        how, source = conversion(file.name, file.accepts), self._data / file.name
         with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
-            if how is not None and not (how.unless_indexed and is_indexed(source)):
+            if how is not None and not (how.unless_indexed and is_read(source, file.accepts)):
                 return conversion_key(source, how.command)
         return None
+
+    def _keys_now(self, name: str) -> set[str]:
+        """All keys that what is made of a file may have."""
+        with suppress(OSError):
+            return {conversion_key(self._data / name, command) for command in commands(name)}
+        return set()
 
     def _record(self, job_id: int, needs: list[tuple[int, str, str]]) -> None:
         with Conversion._meta.database.atomic("IMMEDIATE"):
@@ -97,8 +104,13 @@ class Reuse:
                 Conversion.insert_many(part).execute()
 
 
-def _planned(file: InputFile, *, keep: bool) -> PlannedInput:
-    how = conversion(file.name) if file.convert else None
-    if how is None:
-        return PlannedInput(file.name, file.shared, file.name, alone=file.alone)
-    return PlannedInput(file.name, file.shared, how.target, how.command, how.unless_indexed, keep, file.alone)
+def planned_input(file: InputFile, *, keep: bool = False, given: bool = False) -> PlannedInput:
+    """``given``: what was made of the file before lies in the job's own input."""
+    source = file.target if given else file.name
+    how = conversion(source, file.accepts) if file.convert or (file.accepts is not None and is_mzml(source)) else None
+    target, shared = (how.target if how else source), file.shared and not given
+    rewrite = how.rewrite if how else None
+    common = PlannedInput(source, shared, target, accepts=file.accepts, rewrite=rewrite, alone=file.alone, group=file.parameter)
+    if how is None or given or not file.convert:
+        return common
+    return replace(common, convert=how.command, unless_indexed=how.unless_indexed, keep=keep)

@@ -32,6 +32,7 @@ from server.settings import Settings
 from server.states import JobState, Reason, WorkerState
 from server.storage.arrivals import incomplete
 from server.storage.folders import FolderGone, JobFolder, Storage
+from server.storage.inspection import refusals
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
@@ -243,6 +244,9 @@ class Steps:
             return self._endings.fail(job, Reason.INPUT_INCOMPLETE, "; ".join(different[:20]), now)
         if missing:
             return self._endings.fail(job, Reason.INPUT_MISSING, f"Missing: {', '.join(missing[:20])}", now)
+        places = {True: self._storage.data, False: folder.input}
+        if faulty := refusals((file, places[file.shared] / file.name) for file in files):
+            return self._endings.fail(job, Reason.INPUT_FAULTY, "; ".join(faulty[:20]), now)
         self._reuse.note_needs(job.id, files)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(now))
 

@@ -7,16 +7,19 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from server.storage.folders import JobFolder
-from server.storage.regular import open_regular
+import structlog
 
-INDEX_MARK = b"<indexedmzML"
-HEAD_BYTES = 4096
+from server.storage.folders import JobFolder
+
+RUNNER = Path(__file__).parents[2] / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 _PART = ".part"
+log = structlog.get_logger()
 
 
 def conversion_key(source: Path, command: Sequence[str]) -> str:
@@ -28,19 +31,25 @@ def conversion_key(source: Path, command: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def is_indexed(source: Path) -> bool:
-    """Whether a file is indexed mzML, by its head as the runner looks at it. Raises OSError."""
-    if source.is_dir():
-        return False
-    with open_regular(source, follow=True) as file:
-        return INDEX_MARK in file.read(HEAD_BYTES)
+def is_whole(path: Path) -> bool:
+    """Whether a file is mzML, all of it, as the runner would say: it is asked, since it knows. Reads the whole file."""
+    done = subprocess.run(
+        [sys.executable, "-I", str(RUNNER), "inspect", "--name", "converted.mzML", str(path)], capture_output=True, check=False
+    )
+    return done.returncode == 0
 
 
 class Converted:
-    """The converted files of one storage. Each is there as a whole or not at all, and is never replaced."""
+    """The converted files of one storage. Each is there as a whole or not at all, and is never replaced.
 
-    def __init__(self, root: Path) -> None:
+    What a runner leaves was judged there. What a former version has left was not: it is read once (``is_whole``) before a job
+    gets it. That a result was judged is an empty file with its key in ``.cumulus.checked``.
+    """
+
+    def __init__(self, root: Path, is_whole: Callable[[Path], bool] = is_whole) -> None:
         self._folder = root / "converted"
+        self._marks = root / ".cumulus.checked"
+        self._is_whole = is_whole
 
     def find(self, key: str) -> Path | None:
         """The result with this key; None where there is none."""
@@ -51,7 +60,7 @@ class Converted:
 
     def give(self, key: str, folder: JobFolder, name: str) -> bool:
         """Put the result into a job's ``input/``; False where that cannot be, so that the job must convert for itself."""
-        if (path := self.find(key)) is None:
+        if (path := self.find(key)) is None or not self._is_checked(key, path):
             return False
         target = folder.input / name
         try:
@@ -95,7 +104,26 @@ class Converted:
 
     def remove(self, key: str) -> None:
         """Forget a result. Jobs that have it keep it. Raises OSError."""
+        (self._marks / key).unlink(missing_ok=True)
         (self._folder / key).unlink(missing_ok=True)
+
+    def _is_checked(self, key: str, path: Path) -> bool:
+        """Whether a result is known to be whole; one that is not goes."""
+        if (self._marks / key).exists():
+            return True
+        if self._is_whole(path):
+            self._mark(key)
+            return True
+        log.warning("a converted file of a former version is not whole: it is made anew", key=key)
+        with suppress(OSError):
+            self.remove(key)
+        return False
+
+    def _mark(self, key: str) -> None:
+        """Remember that a result was judged; where that cannot be, it is read again."""
+        with suppress(OSError):
+            self._marks.mkdir(exist_ok=True)
+            (self._marks / key).touch()
 
     def _take(self, source: Path, key: str) -> bool:
         """Two steps: the first links whatever a worker has put there, only the second gives the key."""
@@ -108,6 +136,7 @@ class Converted:
                 return False
             os.utime(beside)
             os.link(beside, self._folder / key)
+            self._mark(key)
         except OSError:
             return False
         finally:

@@ -45,7 +45,9 @@ class StorageUnusable(CumulusError):
 class PlannedInput:
     """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
 
-    ``keep``: what was made of it is left in the folder for other jobs. ``alone``: the app runs for it alone.
+    ``keep``: what was made of it is left in the folder for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what
+    most do; ``rewrite``: how mzML that it does not read is made into one that it does. ``alone``: where the file cannot be used,
+    the job goes on with the others of its ``group``, the field that names them.
     """
 
     name: str
@@ -54,7 +56,10 @@ class PlannedInput:
     convert: tuple[str, ...] | None = None
     unless_indexed: bool = False
     keep: bool = False
+    accepts: tuple[str, ...] | None = None
+    rewrite: tuple[str, ...] | None = None
     alone: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import agent, api, demo, growth, jobs, overheads, plot
+from tests.bench import agent, api, demo, growth, inspect, jobs, overheads, plot
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "growth": growth.main,
     "api": api.main,
     "agent": agent.main,
+    "inspect": inspect.main,
     "demo": demo.main,
 }
 

@@ -1,6 +1,7 @@
 """A shared input is converted once for all jobs: real runner, local cloud, a converter that counts its runs."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from server.settings import CHECKOUT, Settings
 from server.states import JobState, Reason
 from server.storage import conversions
 from tests.conftest import eventually, state_of, submission, turning
+from tests.runner.cases import blank, mzml
 
 pytestmark = pytest.mark.system
 
@@ -22,13 +24,14 @@ APP = """\
       command="true;" end_tag="" version_command="echo 1.0">
   <section name="what" title="What to do" expanded="true">
     <filelist name="shared" label="Spectra" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true"
-              repeated_command="cat '%value%' >> '%output_dir%/result.txt' || exit 4;"/>
+              accepts="index-free" repeated_command="%READ%"/>
     <filelist name="own" label="Own spectra" multiple="true" is_folder="false" is_raw_input="false" convert_to_mzml="true"
-              repeated_command="cat '%value%' >> '%output_dir%/result.txt' || exit 4;"/>
+              accepts="index-free" repeated_command="%READ%"/>
     <number name="seconds" label="Seconds to wait" value="0" min="0" max="3600" step="0.1" command="sleep %value%;"/>
   </section>
 </tool>
-"""
+""".replace("%READ%", "sed -n 's/.*!-- \\(.*\\) --.*/\\1/p; /indexedmzML/p' '%value%' >> '%output_dir%/result.txt' || exit 4;")
+RAW = "\x01\xa1F\0i\0n\0n\0i\0g\0a\0n\0\n".encode("latin-1")
 SPECTRA = CHECKOUT / "examples" / "bsa" / "BSA1.mzML.gz"
 needs_msconvert = pytest.mark.skipif(not shutil.which("msconvert"), reason="msconvert (Debian's libpwiz-tools) is not installed")
 
@@ -45,8 +48,8 @@ class Converter:
 echo "$$ $1" >> {self.runs}
 echo half > "$2/$3"
 while test -e {self.gate}; do sleep 0.02; done
-if test -e {self.failures}; then rm {self.failures}; echo bad spectrum >&2; exit 4; fi
-echo "converted $(cat "$1")" > "$2/$3"
+if test -s {self.failures}; then sed -i 1d {self.failures}; echo bad spectrum >&2; exit 4; fi
+printf '{blank("converted %s")}' "$(tail -n 1 "$1")" > "$2/$3"
 """
         self.command = ("sh", "-c", script, "convert", "{source}", "{folder}", "{name}")
 
@@ -60,8 +63,8 @@ echo "converted $(cat "$1")" > "$2/$3"
     def let_go(self) -> None:
         self.gate.unlink()
 
-    def fail_once(self) -> None:
-        self.failures.touch()
+    def fail(self, times: int) -> None:
+        self.failures.write_text("x\n" * times)
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 @pytest.fixture
 def raw(controller: Controller) -> Path:
     path = controller.storage.data / "a.raw"
-    path.write_text("spectra\n")
+    path.write_bytes(RAW + b"spectra\n")
     return path
 
 
@@ -99,7 +102,7 @@ def begin(controller: Controller, *names: str, own: tuple[str, ...] = (), second
     job = controller.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
     folder = controller.storage.folder(job.folder)
     for name in own:
-        (folder.input / name).write_text("own\n")
+        (folder.input / name).write_bytes(RAW + b"own\n")
     folder.mark_arrived()
     controller.loop.wake()
     return int(job.id)
@@ -122,7 +125,7 @@ def result(controller: Controller, job_id: int) -> str:
 
 def results_kept(controller: Controller) -> list[str]:
     folder = controller.storage.root / "converted"
-    return sorted(path.read_text() for path in folder.iterdir()) if folder.exists() else []
+    return sorted(re.findall("!-- (.*) --", path.read_text())[0] + "\n" for path in folder.iterdir()) if folder.exists() else []
 
 
 def stays_queued(job_id: int, controller: Controller, turns: int = 4) -> bool:
@@ -169,7 +172,7 @@ def test_a_waiting_job_goes_on_before_the_converting_one_has_ended(running: Cont
 
 @pytest.mark.usefixtures("raw")
 def test_a_waiting_job_lets_others_pass(running: Controller, converter: Converter) -> None:
-    (running.storage.data / "b.raw").write_text("others\n")
+    (running.storage.data / "b.raw").write_bytes(RAW + b"others\n")
     converter.hold()
     first, second, third = begin(running, "a.raw"), begin(running, "a.raw"), begin(running, "b.raw")
     eventually(lambda: converter.count() == 2)
@@ -182,7 +185,7 @@ def test_a_waiting_job_lets_others_pass(running: Controller, converter: Converte
 @pytest.mark.usefixtures("raw")
 def test_where_the_first_fails_the_second_converts(running: Controller, converter: Converter) -> None:
     converter.hold()
-    converter.fail_once()
+    converter.fail(2)
     first = begin(running, "a.raw")
     eventually(lambda: converter.count() == 1)
     second = begin(running, "a.raw")
@@ -192,8 +195,15 @@ def test_where_the_first_fails_the_second_converts(running: Controller, converte
     row = Job.get_by_id(first)
     assert (row.state, row.reason) == ("failed", Reason.CONVERSION_FAILED)
     assert "a.raw could not be converted (exit code 4): bad spectrum" in row.message
-    assert converter.count() == 2
+    assert converter.count() == 3
     assert results_kept(running) == ["converted spectra\n"]
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_conversion_that_fails_once_is_tried_again(running: Controller, converter: Converter) -> None:
+    converter.fail(1)
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 2
 
 
 @pytest.mark.usefixtures("raw")
@@ -241,7 +251,7 @@ def test_nobody_waits_for_longer_than_the_settings_say(controller: Controller, c
 @pytest.mark.parametrize("text", ["more spectra\n", "SPECTRA\n"])
 def test_a_changed_source_is_converted_anew(running: Controller, converter: Converter, raw: Path, text: str) -> None:
     result(running, begin(running, "a.raw"))
-    raw.write_text(text)
+    raw.write_bytes(RAW + text.encode())
     assert result(running, begin(running, "a.raw")) == f"converted {text}"
     assert converter.count() == 2
 
@@ -250,7 +260,7 @@ def test_a_source_that_changes_during_its_conversion_is_not_kept(running: Contro
     converter.hold()
     first = begin(running, "a.raw")
     eventually(lambda: converter.count() == 1)
-    raw.write_text("newer\n")
+    raw.write_bytes(RAW + b"newer\n")
     converter.let_go()
     result(running, first)
     assert results_kept(running) == []
@@ -285,7 +295,7 @@ def test_a_job_s_own_files_are_nobody_else_s(running: Controller, converter: Con
 
 
 def test_nobody_waits_for_what_needs_no_conversion(controller: Controller) -> None:
-    (controller.storage.data / "a.mzML").write_text('<?xml version="1.0"?>\n<indexedmzML>')
+    (controller.storage.data / "a.mzML").write_bytes(mzml())
     jobs = [begin(controller, "a.mzML") for _ in range(2)]
     controller.loop.turn()
     assert [state_of(job) for job in jobs] == [JobState.PROVISIONING] * 2
@@ -326,5 +336,50 @@ def test_real_spectra_are_converted_once(running: Controller) -> None:
     first = result(running, begin(running, SPECTRA.name))
     second = begin(running, SPECTRA.name)
     assert result(running, second) == first
-    assert "<indexedmzML" in first[:4096]
+    assert "<indexedmzML" in first
     assert "converted " not in running.storage.folder(Job.get_by_id(second).folder).log()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.mgf", b"no spectra", "a.mgf: it has no spectra: there is no BEGIN IONS in it"),
+        ("a.mzML", mzml()[:9000], "a.mzML: it is cut off: it ends at byte 9000, without </indexedmzML>"),
+        ("a.mzML.gz", b"", "a.mzML.gz: it is empty"),
+    ],
+)
+def test_a_faulty_file_fails_the_job_before_a_machine_is_made(
+    controller: Controller, name: str, content: bytes, told: str
+) -> None:
+    (controller.storage.data / name).write_bytes(content)
+    job = begin(controller, name)
+    controller.loop.turn()
+    row = Job.get_by_id(job)
+    assert (row.state, row.reason) == (JobState.FAILED, Reason.INPUT_FAULTY)
+    assert row.message.endswith(told)
+    assert Worker.select().count() == 0
+
+
+def test_a_file_that_only_the_machine_sees_to_be_faulty_is_told_the_same_way(running: Controller) -> None:
+    (running.storage.data / "a.mzML").write_bytes(mzml().replace(b'count="8"', b'count="9"'))
+    job = begin(running, "a.mzML")
+    eventually(lambda: state_of(job).is_final)
+    row = Job.get_by_id(job)
+    assert (row.state, row.reason) == (JobState.FAILED, Reason.INPUT_FAULTY)
+    assert "a.mzML: it is not complete: it says 9 spectra and has 8" in row.message
+
+
+@pytest.mark.usefixtures("raw")
+def test_what_a_former_version_has_kept_is_judged_before_it_is_used(running: Controller, converter: Converter) -> None:
+    result(running, begin(running, "a.raw"))
+    shutil.rmtree(running.storage.root / ".cumulus.checked")
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 1
+    kept = next((running.storage.root / "converted").iterdir())
+    kept.chmod(0o600)
+    shutil.rmtree(running.storage.root / ".cumulus.checked")
+    whole = kept.read_text()
+    kept.unlink()
+    kept.write_text(whole[:50])
+    assert result(running, begin(running, "a.raw")) == "converted spectra\n"
+    assert converter.count() == 2

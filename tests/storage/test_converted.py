@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.storage.converted import Converted, conversion_key, is_indexed
+from server.storage.converted import Converted, conversion_key, is_whole
 from server.storage.folders import JobFolder, Storage
+from tests.runner.cases import mzml
 
 KEY = "a" * 64
 OTHER = "b" * 64
@@ -189,8 +190,50 @@ def test_two_commands_share_a_key_only_if_they_are_the_same(one: list[str], othe
     assert (conversion_key(here, one) == conversion_key(here, other)) == (one == other)
 
 
-def test_indexed_mzml_is_known_by_its_head(storage: Storage) -> None:
-    for name, text, indexed in (("i", '<?xml version="1.0"?>\n<indexedmzML>', True), ("p", "<mzML>", False)):
-        (storage.data / name).write_text(text)
-        assert is_indexed(storage.data / name) is indexed
-    assert not is_indexed(storage.data)
+@pytest.fixture
+def former(storage: Storage) -> Callable[[bytes], Path]:
+    """What a former version has left: nobody has looked whether it is whole."""
+
+    def leave(content: bytes) -> Path:
+        path = storage.root / "converted" / KEY
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return leave
+
+
+def test_a_result_of_a_former_version_is_read_once_before_a_job_gets_it(
+    storage: Storage, former: Callable[[bytes], Path]
+) -> None:
+    read: list[Path] = []
+    converted = Converted(storage.root, lambda path: not read.append(path))  # type: ignore[func-returns-value]
+    path = former(b"mzML")
+    for name in ("first", "second"):
+        assert converted.give(KEY, job(storage, name), "a.mzML")
+    assert read == [path]
+    assert Converted(storage.root, lambda _: False).give(KEY, job(storage, "third"), "a.mzML")
+
+
+def test_a_result_of_a_former_version_that_is_not_whole_goes(storage: Storage, former: Callable[[bytes], Path]) -> None:
+    path = former(mzml()[:9000])
+    folder = job(storage, "first")
+    assert not Converted(storage.root).give(KEY, folder, "a.mzML")
+    assert not path.exists()
+    assert list(folder.input.iterdir()) == []
+
+
+def test_what_was_judged_is_not_taken_for_a_later_result_of_its_key(storage: Storage, former: Callable[[bytes], Path]) -> None:
+    converted = Converted(storage.root, lambda _: False)
+    folder = job(storage, "first")
+    left(folder, "1.0", "mzML")
+    converted.publish(folder, 1, always(KEY))
+    converted.remove(KEY)
+    former(b"half")
+    assert not converted.give(KEY, folder, "a.mzML")
+
+
+@pytest.mark.parametrize(("content", "whole"), [(mzml(), True), (mzml()[:-200], False), (b"", False), (b"mzML", False)])
+def test_the_runner_is_asked_whether_a_file_is_whole(storage: Storage, content: bytes, whole: bool) -> None:
+    (storage.data / KEY).write_bytes(content)
+    assert is_whole(storage.data / KEY) is whole

@@ -30,7 +30,10 @@ def test_the_plan_says_everything_that_the_runner_needs(folder: JobFolder) -> No
             "convert": ["convert", "{source}"],
             "unless_indexed": False,
             "keep": False,
+            "accepts": None,
+            "rewrite": None,
             "alone": False,
+            "group": "",
         }
     ]
     assert (folder.path / ".cumulus.cmd").read_text() == "echo hi\n"

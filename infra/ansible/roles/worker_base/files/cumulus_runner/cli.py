@@ -42,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="say whether the job of the work folder runs")
     status.set_defaults(command=_status)
     status.add_argument("--work-dir", required=True, type=os.path.abspath)
+    inspect = commands.add_parser("inspect", help="look at an input file, from its beginning to its end")
+    inspect.set_defaults(command=_inspect)
+    inspect.add_argument("--name", default="", help="what the file is called, where its path does not say; its ending counts")
+    inspect.add_argument("path")
     serve = commands.add_parser("serve", help="wait on this machine for the job to run (systemd starts this)")
     serve.set_defaults(command=_serve)
     serve.add_argument("--user", required=True, help="run the app as this user")
@@ -67,6 +71,21 @@ def _status(arguments: argparse.Namespace) -> str:
     from cumulus_runner import detached
 
     return detached.status(arguments.work_dir)
+
+
+def _inspect(arguments: argparse.Namespace) -> str:
+    import json
+
+    from cumulus_runner.inspection import Fault, inspect
+
+    name = arguments.name or os.path.basename(arguments.path)
+    try:
+        found = inspect(arguments.path, name)
+    except Fault as fault:
+        raise RunnerError(f"{name}: {fault}") from None
+    except OSError as problem:
+        raise RunnerError(f"{arguments.path} cannot be read: {problem.strerror}") from None
+    return json.dumps({**vars(found), "features": sorted(found.features)})
 
 
 def _serve(arguments: argparse.Namespace) -> str:

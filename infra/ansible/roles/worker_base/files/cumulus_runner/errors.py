@@ -10,11 +10,12 @@ class AlreadyStarted(RunnerError):
 
 
 class StageFailed(Exception):
-    """A stage of the job failed; the message is for a person."""
+    """A stage of the job failed; the message is for a person. ``stage``: which one, where it is not the one at work."""
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
+    def __init__(self, message: str, exit_code: int = 1, stage: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.stage = stage
 
 
 class Stopped(Exception):

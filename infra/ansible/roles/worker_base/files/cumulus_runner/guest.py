@@ -13,6 +13,7 @@ import re
 import selectors
 import signal
 from contextlib import suppress
+from importlib import import_module
 
 from cumulus_runner import mounts
 from cumulus_runner.errors import AlreadyStarted, RunnerError
@@ -25,6 +26,9 @@ PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
 LEASE = "/run/cumulus-lease"
 MAX_ANSWER = 4000  # bytes
+# What a job imports for a file of that kind: here it is imported before there is a job, and so part of a memory snapshot.
+KINDS = ("fasta", "mgf", "mzml", "mzxml")
+NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
 START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
@@ -32,6 +36,8 @@ START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d
 
 def serve(user: Account | None) -> str:
     """Wait for orders until SIGTERM, which also ends a running job."""
+    for module in NEEDED_LATER:
+        import_module(module)
     return Service(user, _pipe("orders"), _pipe("answers")).run()
 
 

@@ -1,69 +1,113 @@
-"""The app's input: each file linked, copied or converted into the work folder, under its final name only when it is whole."""
+"""The app's input: each file inspected, then linked, copied, rewritten or converted into the work folder.
+
+It is there under its final name only when it is whole. Owns which file takes which way, and which is left out.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
 
+from cumulus_runner.converting import Converter, make_own, unread
 from cumulus_runner.errors import StageFailed, Stopped
-from cumulus_runner.folder import JobFolder, is_full
+from cumulus_runner.folder import is_full
+from cumulus_runner.inspecting import look_at
+from cumulus_runner.inspection import FASTA, MGF, MZML, Fault, Finding
 from cumulus_runner.journal import Journal
-from cumulus_runner.lines import STDERR, harmless
 from cumulus_runner.orders import Input, Places, Plan
-from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
+from cumulus_runner.programs import Account, StopRequest
+from cumulus_runner.report import Report
 from cumulus_runner.watch import Watches
 
-INDEX_MARK = b"<indexedmzML"
-HEAD = 4096
+__all__ = ["Inputs", "make_own"]
+
 CHUNK = 1024 * 1024
-TAIL = 8192
-LOGGED_LINES = 20
-QUOTED_LINES = 3
+REWRITTEN = (FASTA, MGF)  # by ourselves, where no converter is ordered
 
 
 class Inputs:
-    """Provides one job's input files."""
+    """Provides one job's input files. ``left_out``: why an input with this number is not among them."""
 
     def __init__(
-        self, plan: Plan, places: Places, journal: Journal, user: Account | None, stop: StopRequest, watches: Watches
+        self,
+        plan: Plan,
+        places: Places,
+        journal: Journal,
+        user: Account | None,
+        stop: StopRequest,
+        report: Report,
+        watches: Watches,
     ) -> None:
         self._plan = plan
         self._places = places
         self._journal = journal
-        self._user = user
         self._stop = stop
-        self._watches = watches
-        self._folder = JobFolder(places.job)
+        self._report = report
+        self._converter = Converter(plan, places, journal, user, stop, report, watches)
+        self._findings: dict[int, Finding] = {}
         self._failed = threading.Event()
+        self.left_out: dict[int, str] = {}
 
-    def provide(self) -> list[Input]:
-        """Link or copy what the app takes as it is; returns what must be converted. Raises StageFailed, Stopped."""
+    def require(self) -> None:
+        """Raises StageFailed where an input is not there."""
         for one in self._plan.inputs:
             if not os.path.exists(self._source(one)):
                 where = "the data folder" if one.shared else "the job's own input folder"
                 raise StageFailed(f"input file {one.name} is not in {where}")
-        ready = [one for one in self._plan.inputs if not self._must_convert(one)]
-        for one in ready:
-            self._attempt(one, self._copy if self._plan.copy_inputs else self._link)
-        if ready:
-            self._journal.server(
-                f"{'copied' if self._plan.copy_inputs else 'linked'} input: {', '.join(one.target for one in ready)}"
-            )
-        return [one for one in self._plan.inputs if one not in ready]
 
-    def convert(self, inputs: list[Input]) -> None:
+    def inspect(self) -> None:
+        """Look at all of them, each to its end. Raises StageFailed for the first that cannot be used, Stopped."""
+        faults = {}
+        for number, one in enumerate(self._plan.inputs):
+            if self._stop.made:
+                raise Stopped
+            try:
+                self._findings[number] = look_at(one, self._source(one), self._journal, self._stop, self._report)
+            except Fault as fault:
+                faults[number] = str(fault)
+        self._leave_out(faults)
+
+    def provide(self) -> list[int]:
+        """Link, copy or rewrite what needs no converter; returns the numbers of those that do. Raises StageFailed, Stopped."""
+        used = [number for number in range(len(self._plan.inputs)) if number not in self.left_out]
+        ready = [number for number in used if not self._must_convert(number)]
+        for number in ready:
+            self._attempt(number, self._way_of(number))
+        if ready:
+            names = ", ".join(self._plan.inputs[number].target for number in ready)
+            self._journal.server(f"{'copied' if self._plan.copy_inputs else 'linked'} input: {names}")
+        return [number for number in used if number not in ready]
+
+    def convert(self, numbers: list[int]) -> None:
         """Convert, as many at once as there are processors. Raises StageFailed for the first that fails, Stopped."""
-        if not inputs:
+        if not numbers:
             return
-        with ThreadPoolExecutor(min(self._plan.cpus, len(inputs)), thread_name_prefix="convert") as pool:
-            outcomes = [pool.submit(self._convert, number, one) for number, one in enumerate(inputs)]
-        problems = [problem for outcome in outcomes if (problem := outcome.exception())]
-        problems.sort(key=lambda problem: not isinstance(problem, Stopped))
-        if problems:
-            raise problems[0]
+        with ThreadPoolExecutor(min(self._plan.cpus, len(numbers)), thread_name_prefix="convert") as pool:
+            outcomes = {number: pool.submit(self._convert, number) for number in numbers}
+        problems = {number: problem for number, outcome in outcomes.items() if (problem := outcome.exception())}
+        for problem in sorted(problems.values(), key=lambda problem: not isinstance(problem, Stopped)):
+            if not isinstance(problem, StageFailed):
+                raise problem
+        self._leave_out({number: str(problem) for number, problem in problems.items()})
+
+    def _leave_out(self, faults: dict[int, str]) -> None:
+        """Go on without what cannot be used, where the app takes files one by one and has others. Raises StageFailed."""
+        without = {*self.left_out, *faults}
+        for number, why in faults.items():
+            one = self._plan.inputs[number]
+            left = any(
+                other.alone and other.group == one.group and place not in without for place, other in enumerate(self._plan.inputs)
+            )
+            if not one.alone or not left:
+                raise StageFailed(why)
+        for number, why in faults.items():
+            self.left_out[number] = why
+            self._report.files.append({"name": self._plan.inputs[number].name, "outcome": "skipped", "message": why})
+            self._report.warn(f"{why}. The other files were processed without it.")
+            self._journal.server(f"left out: {why}")
 
     def _source(self, one: Input) -> str:
         return os.path.join(*((self._places.data,) if one.shared else (self._places.shown_job, "input")), one.name)
@@ -73,30 +117,41 @@ class Inputs:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
-    def _must_convert(self, one: Input) -> bool:
-        if one.convert is None or not one.unless_indexed:
-            return one.convert is not None
-        try:
-            with open(self._source(one), "rb") as file:
-                return INDEX_MARK not in file.read(HEAD)
-        except IsADirectoryError:
+    def _must_convert(self, number: int) -> bool:
+        one, finding = self._plan.inputs[number], self._findings[number]
+        if one.convert and not one.unless_indexed:
             return True
-        except OSError as problem:
-            raise StageFailed(f"input file {one.name} cannot be read: {problem.strerror}") from None
+        if not (one.convert or one.rewrite):
+            return False
+        if words := unread(one, finding):
+            self._journal.server(f"{one.name} is converted for the app ({', '.join(sorted(words))})")
+        return bool(words) or finding.kind != MZML
 
-    def _attempt(self, one: Input, provide: object) -> None:
+    def _way_of(self, number: int) -> Callable[[int], None]:
+        one, finding = self._plan.inputs[number], self._findings[number]
+        if finding.kind in REWRITTEN and unread(one, finding):
+            return self._rewrite
+        return self._copy if self._plan.copy_inputs else self._link
+
+    def _attempt(self, number: int, provide: Callable[[int], None]) -> None:
         if self._stop.made:
             raise Stopped
         try:
-            provide(one)  # type: ignore[operator]
+            provide(number)
         except OSError as problem:
             why = "the machine's disk is full" if is_full(problem) else problem.strerror
-            raise StageFailed(f"input file {one.name} could not be provided: {why}") from None
+            raise StageFailed(f"input file {self._plan.inputs[number].name} could not be provided: {why}") from None
 
-    def _link(self, one: Input) -> None:
+    def _link(self, number: int) -> None:
+        one = self._plan.inputs[number]
         os.symlink(self._source(one), self._target(one))
 
-    def _copy(self, one: Input) -> None:
+    def _rewrite(self, number: int) -> None:
+        one = self._plan.inputs[number]
+        self._converter.rewrite(one, self._source(one), self._findings[number], self._target(one))
+
+    def _copy(self, number: int) -> None:
+        one = self._plan.inputs[number]
         source, target = self._source(one), self._target(one)
         part = os.path.join(self._places.temp, "copy.part")
         if os.path.isdir(source):
@@ -116,87 +171,15 @@ class Inputs:
             raise StageFailed(f"input file {os.path.basename(source)} changed while it was copied")
         return target
 
-    def _convert(self, number: int, one: Input) -> None:
+    def _convert(self, number: int) -> None:
         if self._stop.made:
             raise Stopped
         if self._failed.is_set():
             return
-        folder = os.path.join(self._places.temp, f"convert-{number}")
-        make_own(folder, self._user)
-        begin = time.monotonic()
-        log = os.path.join(self._places.work, f"convert-{number}.log")  # not where another converter could put a link
-        code = self._run_converter(one, folder, log)
-        if self._stop.made:
-            raise Stopped
-        made = os.path.join(folder, os.path.basename(one.target))
-        if code or os.path.islink(made) or not os.path.exists(made):
-            self._failed.set()
-            raise StageFailed(self._explain(one, log, code))
-        os.rename(made, self._target(one))
-        shutil.rmtree(folder, ignore_errors=True)
-        self._journal.server(f"converted {one.name} to {one.target} in {time.monotonic() - begin:.1f} s")
-        if one.keep:
-            self._keep(one)
-
-    def _keep(self, one: Input) -> None:
-        """Without room in the storage, later jobs convert the file for themselves; this one has it."""
-        number = self._plan.inputs.index(one)
+        one = self._plan.inputs[number]
         try:
-            self._folder.keep_converted(self._plan.attempt, number, self._target(one), lambda: self._stop.made)
-        except OSError as problem:
-            self._journal.server(f"{one.target} could not be kept for other jobs: {problem.strerror}")
-
-    def _run_converter(self, one: Input, folder: str, log: str) -> int:
-        values = {"{source}": self._source(one), "{folder}": folder, "{name}": os.path.basename(one.target)}
-        command = [_fill(word, values) for word in one.convert or ()]
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            program = Program(command, folder, environment(folder, self._user), self._user, output)
-        except OSError as problem:
-            raise StageFailed(f"{command[0]}, which is to convert {one.name}, cannot be started: {problem.strerror}") from None
-        finally:
-            os.close(output)
-        what = f"{os.path.basename(command[0])}, which converts {one.name},"
-        attendance = Attendance(program, self._stop, watch=self._watches.over(program.pid, what, folder, (folder, log)))
-        code = attendance.wait()
-        if attendance.outcome and not self._stop.made:
-            self._failed.set()
-            raise StageFailed(f"{self._explain(one, log, code)}: the converter was ended: {attendance.why}")
-        return code
-
-    def _explain(self, one: Input, log: str, code: int) -> str:
-        """Write the converter's last lines into the log; returns what to tell the user."""
-        lines = _last_lines(log)
-        for line in lines[-LOGGED_LINES:]:
-            self._journal.own(f"{STDERR} {line}")
-        if is_short_of_space(self._places.temp):
-            return f"{one.name} could not be converted: the machine's disk is full"
-        how = f"exit code {code}" if code > 0 else f"killed by signal {-code}" if code else f"it made no {one.target}"
-        return f"{one.name} could not be converted ({how}): {' / '.join(lines[-QUOTED_LINES:]) or 'the converter said nothing'}"
-
-
-def make_own(folder: str, user: Account | None) -> None:
-    """Make a folder in which the app's user may write."""
-    os.mkdir(folder, 0o755)
-    if user:
-        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
-
-
-def _fill(word: str, values: dict[str, str]) -> str:
-    """The word with its placeholders filled in; what a value holds is not looked at again."""
-    parts = [word]
-    for name, value in values.items():
-        parts = [piece for part in parts for piece in (_around(part, name, value) if part not in values.values() else [part])]
-    return "".join(parts)
-
-
-def _around(text: str, name: str, value: str) -> list[str]:
-    first, *rest = text.split(name)
-    return [first, *(piece for part in rest for piece in (value, part))]
-
-
-def _last_lines(path: str) -> list[str]:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - TAIL))
-        text = file.read().decode("utf-8", "replace")
-    return [harmless(line) for line in text.replace("\r", "\n").split("\n") if line.strip()]
+            self._converter.convert(number, one, self._source(one), self._findings[number], self._target(one))
+        except Exception:
+            if not one.alone:
+                self._failed.set()
+            raise

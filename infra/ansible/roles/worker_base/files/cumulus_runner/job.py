@@ -94,7 +94,11 @@ class Job:
     def _stages(self) -> Result:
         stage = "input"
         try:
-            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop, self._watches)
+            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop, self._report, self._watches)
+            inputs.require()
+            stage = "inspect"
+            inputs.inspect()
+            stage = "input"
             to_convert = inputs.provide()
             stage = "convert"
             inputs.convert(to_convert)
@@ -102,7 +106,7 @@ class Job:
             app = App(self._plan, self._places, self._user, self._journal, self._report, self._stop, self._watches)
             return self._after_app(app.run())
         except StageFailed as failure:
-            return self._result(stage, failure.exit_code, str(failure))
+            return self._result(failure.stage or stage, failure.exit_code, str(failure))
         except Stopped as stopped:
             return self._result(STOPPED, stopped.exit_code, self._stop.why or str(stopped))
         except OSError as problem:

@@ -15,8 +15,10 @@ class Input:
     """One input file. ``shared``: it lies in the data folder, else in the job's own; ``target``: its name for the app.
 
     ``convert``: a command with ``{source}``, ``{folder}`` and ``{name}`` that makes folder/name of the source.
-    ``unless_indexed``: not needed where the source is indexed mzML already. ``keep``: other jobs may want the result, too.
-    ``alone``: the app runs for it alone, so the job goes on without it if it is faulty.
+    ``unless_indexed``: not needed where the source is mzML that the app reads. ``keep``: other jobs may want the result, too.
+    ``accepts``: what the app reads of what a file may have (docs/apps.md), None: what most programs do. ``rewrite``: a command
+    like ``convert`` that makes mzML of mzML which the app does not read. ``alone``: where it cannot be used, the job goes on with
+    the others of its ``group``. ``expected``: its checksum when it was sent.
     """
 
     name: str
@@ -25,7 +27,11 @@ class Input:
     convert: tuple[str, ...] | None
     unless_indexed: bool
     keep: bool
+    accepts: tuple[str, ...] | None = None
+    rewrite: tuple[str, ...] | None = None
     alone: bool = False
+    group: str = ""
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,16 +151,24 @@ def _run(values: dict[str, Any]) -> Run:
 
 
 def _input(values: dict[str, Any]) -> Input:
-    convert = values.get("convert")
+    accepts = values.get("accepts")
     return Input(
         name=_inside(values["name"]),
         shared=bool(values["shared"]),
         target=_inside(values.get("target") or values["name"]),
-        convert=tuple(str(word) for word in convert) if convert else None,
+        convert=_words(values.get("convert")) or None,
         unless_indexed=bool(values.get("unless_indexed", False)),
         keep=bool(values.get("keep", False)),
+        accepts=None if accepts is None else _words(accepts),
+        rewrite=_words(values.get("rewrite")) or None,
         alone=bool(values.get("alone", False)),
+        group=str(values.get("group") or ""),
+        expected=values.get("expected") or None,
     )
+
+
+def _words(values: Any) -> tuple[str, ...]:
+    return tuple(str(word) for word in values or ())
 
 
 def _inside(name: str) -> str:
