@@ -37,12 +37,13 @@ from server.commands.storage import storage as storage_group
 from server.commands.submit import submit
 from server.commands.workflow import workflow
 from server.doctor import examine
+from server.jobs.figures import described, parse_figures, per_file, told_of
 from server.jobs.search import Listed, Query, find
 from server.models import Event, Job, unusable
 from server.serve import serve as run_server
 from server.settings import Settings, load_settings
 from server.states import Reason
-from server.storage.folders import Storage
+from server.storage.folders import JobFolder, Storage
 from server.workers.clouds.base import Template
 
 MAX_LISTED = 10_000_000
@@ -118,7 +119,7 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
     if as_json:
         click.echo(json.dumps([_summary(job, settings) for job in found], indent=1))
         return
-    rows = [(str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), job.message) for job in found]
+    rows = [(str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), told_of(job)) for job in found]
     show_table(("id", "owner", "app", "flavor", "state", "created", "message"), rows)
 
 
@@ -130,23 +131,27 @@ def show(job_id: int, as_json: bool) -> None:
     settings = open_rows()
     job = find_job(job_id)
     summary = _summary(job, settings)
+    folder = Storage(settings.storage).folder(job.folder)
     details = {
         **summary,
         "events": [
             _event(event) for event in Event.select().where(Event.subject == "job", Event.subject_id == job_id).order_by(Event.id)
         ],
-        "files": Storage(settings.storage).folder(job.folder).outputs(),
+        "per_file": [dict(zip(("name", "outcome", "message"), one, strict=True)) for one in _outcomes(folder, job)],
+        "files": folder.outputs(),
     }
     if as_json:
         click.echo(json.dumps(details, indent=1))
         return
-    for name, value in summary.items():
-        click.echo(f"{name:12} {_readable(str(value))}")
+    for name, value in {**summary, "figures": described(summary["figures"])}.items():
+        click.echo(f"{name:12} {_readable('; '.join(str(value).splitlines()))}")
     for event in details["events"]:
         change = f"{event['old'] or '·':>12} → {event['new']:12}"
         click.echo(f"  {event['at']}  {change} {event['who']} {event['reason']} {_readable(event['text'])}".rstrip())
         if event["advice"]:
             click.echo(f"{'':23}→ {event['advice']}")
+    for one in details["per_file"]:
+        click.echo(f"  {one['outcome']:>12}  {_readable(': '.join(filter(None, (one['name'], one['message']))))}")
     for path, size in details["files"]:
         click.echo(f"  {size:>12,}  {_readable(path)}")
 
@@ -267,11 +272,19 @@ def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:
         "reason": job.reason,
         "blame": str(reason.blame) if (reason := Reason.known(job.reason)) else "",
         "message": job.message,
+        "warning": job.warning,
+        "figures": parse_figures(job.figures),
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
         "folder": str(Storage(settings.storage).folder(job.folder).path),
     }
+
+
+def _outcomes(folder: JobFolder, job: Job) -> list[tuple[str, str, str]]:
+    """How the app ended with each file, where it takes them one by one."""
+    report = folder.report(job.attempt)
+    return list(per_file(report.files, report.figures)) if report else []
 
 
 def _event(event: Event) -> dict[str, Any]:

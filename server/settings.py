@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     )
     log_limit_mb: PositiveFloat = Field(512, description="MB of an app's lines that a job's log takes; its last ones are added")
     run_timeout_s: float = Field(14 * 24 * 3600, ge=0, description="Seconds that an app may run; 0: no limit")
+    stall_timeout_s: float = Field(
+        600,
+        ge=0,
+        description="Seconds without CPU time, output or a log line after which a converter or an app is ended; 0: never",
+    )
+    max_tasks: int = Field(4096, ge=0, description="Processes and threads that an app may have at once; 0: no limit")
     lost_timeout_s: float = Field(
         3600,
         ge=0,

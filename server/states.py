@@ -136,7 +136,9 @@ class Reason(StrEnum):
     UPLOAD_FAILED = "upload_failed"
     UPLOAD_TIMEOUT = "upload_timeout"
     CONVERSION_FAILED = "conversion_failed"
+    INPUT_REJECTED = "input_rejected"
     APP_FAILED = "app_failed"
+    STALLED = "stalled"
     RESULTS_NOT_SAVED = "results_not_saved"
     SETTINGS_UNUSABLE = "settings_unusable"
     APP_GONE = "app_gone"
@@ -257,6 +259,14 @@ _POLICIES = {
         Blame.USER, "An input file could not be converted.", "Try the converter by hand on that file; it may be cut off."
     ),
     Reason.APP_FAILED: _Policy(Blame.APP, "The app failed.", "Read the job's log; the app's author may have to correct its XML."),
+    Reason.INPUT_REJECTED: _Policy(
+        Blame.USER, "The app cannot read an input file.", "Look at that file with another program; the message is the app's own."
+    ),
+    Reason.STALLED: _Policy(
+        Blame.APP,
+        "The app hung and was ended.",
+        "Read the log's last lines: what does it wait for? `stall_timeout_s` of the app or the installation is the limit.",
+    ),
     Reason.RESULTS_NOT_SAVED: _Policy(
         Blame.ADMIN,
         "Not all results could be saved in the storage.",

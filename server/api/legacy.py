@@ -24,6 +24,7 @@ from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.client import REFUSED
 from server.errors import CumulusError, InvalidInput
+from server.jobs.figures import parse_figures
 from server.jobs.phases import last_word, remarks
 from server.jobs.search import Listed, Query, find, listed, named_apps
 from server.jobs.service import Jobs, Submission
@@ -285,6 +286,7 @@ class Legacy:
             "start_date": _seconds(full.started),
             "log": harmless(self._logs.text(folder.log_path, remarks(full, self._flavors.max_weight)) + last_word(full)),
             "files": [(path, size) for path, size in folder.outputs() if _can_be_fetched(path)],
+            **_findings(full),
         }
 
 
@@ -365,6 +367,12 @@ def _shorten(response: Response, wanted: Range) -> None:
     response.status_code = HTTPStatus.PARTIAL_CONTENT
     response.content_length = part[1] - part[0]
     response.content_range = wanted.make_content_range(size)
+
+
+def _findings(job: Job) -> dict[str, Any]:
+    """What the desktop client does not look at, where there is any."""
+    found = {"warning": job.warning, "figures": parse_figures(job.figures)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _settings_object(text: str) -> dict[str, Any]:

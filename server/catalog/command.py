@@ -4,22 +4,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from server.catalog.config import build_config, write_config
+from server.catalog.files import InputFile
 from server.catalog.model import App, ConfigFormat
 from server.catalog.values import answers, check_settings
 from server.catalog.variables import Variables
 
-__all__ = ["CONFIG_NAME", "Rendered", "Variables", "render"]
+__all__ = ["CONFIG_NAME", "Rendered", "Variables", "render", "render_each"]
 
 CONFIG_NAME = ".cumulus.settings"
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a job's runner needs: shell text (``sh``), and the config file's text with its format, None where there is none."""
+    """What a job's runner needs: shell text (``sh``), and the config file's text with its format, None where there is none.
+
+    ``file``: the one that this run is for, where the app takes the files of a list one by one.
+    """
 
     command: str
     config: str | None = None
     config_format: ConfigFormat | None = None
+    file: InputFile | None = None
 
     @property
     def config_name(self) -> str | None:
@@ -40,6 +45,34 @@ def render(app: App, settings: Mapping[str, object], variables: Variables) -> Re
         return Rendered(command)
     config = build_config(((answer.control, answer.value) for answer in answers(app, settings)), variables)
     return Rendered(command, write_config(config, app.config_format), app.config_format)
+
+
+def render_each(app: App, settings: Mapping[str, object], variables: Variables) -> list[Rendered]:
+    """The runs of a job whose app takes the files of a list one by one: one for each file; empty where it runs once for all.
+
+    Each has a config file of its own, with the run's number behind ``config_file``. Raises InvalidInput that names the field.
+    """
+    control = app.per_file
+    if control is None:
+        return []
+    check_settings(app, settings)
+    given = next((answer for answer in answers(app, settings) if answer.control is control), None)
+    files = (
+        {file.target: (file, path) for file, path in zip(given.value, _paths(settings[control.name]), strict=True)}
+        if given
+        else {}
+    )
+    return [
+        replace(
+            render(app, {**settings, control.name: [path]}, replace(variables, config_file=f"{variables.config_file}.{number}")),
+            file=file,
+        )
+        for number, (file, path) in enumerate(files.values(), 1)
+    ]
+
+
+def _paths(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _pieces(app: App, settings: Mapping[str, object], variables: Variables) -> Iterator[str]:

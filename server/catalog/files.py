@@ -130,7 +130,7 @@ def read_formats(text: str) -> tuple[str, ...]:
 @dataclass(frozen=True, kw_only=True)
 class FileList(Control[tuple[InputFile, ...]]):
     """One file or several; folders with ``is_folder``. ``required``: the app cannot run without one. ``accepts``: what it reads
-    of what files may have.
+    of what files may have. ``per_file``: the app runs for each of them by itself.
     """
 
     multiple: bool
@@ -139,6 +139,7 @@ class FileList(Control[tuple[InputFile, ...]]):
     convert: bool = False
     formats: tuple[str, ...] = ()
     required: bool = False
+    per_file: bool = False
     accepts: tuple[str, ...] | None = None
     repeated_command: ShellText = NOTHING
 
@@ -164,7 +165,17 @@ class FileList(Control[tuple[InputFile, ...]]):
         shared = self.shared and result is None
         spelt = "" if result else one_spelling(path)
         return InputFile(
-            name, shared, self.is_folder, self.convert, self.formats, self.name, result, self.title, spelt, self.accepts
+            name=name,
+            shared=shared,
+            folder=self.is_folder,
+            convert=self.convert,
+            formats=self.formats,
+            parameter=self.name,
+            result=result,
+            title=self.title,
+            path=spelt,
+            accepts=self.accepts,
+            alone=self.per_file,
         )
 
     def _result(self, path: str) -> StepResult:

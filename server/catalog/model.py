@@ -1,12 +1,13 @@
 """What the XML of an app or a workflow says, as plain objects. Owns no reading, checking or rendering."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from server.catalog.controls import Control
+from server.catalog.files import FileList
 from server.catalog.patterns import Pattern
-from server.catalog.quoting import ShellText
+from server.catalog.quoting import NOTHING, ShellText
 
 ConfigFormat = Literal["json", "yaml"]
 IN_PROGRESS = "__work_in_progress__"  # a category that the desktop client hides, as it does what has the attribute `hidden`
@@ -48,11 +49,27 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What an app's exit codes and words mean. Patterns are regular expressions, searched in each line of its log; "" for none.
+
+    ``input_error_codes`` and ``input_error``: an input file cannot be read. ``summary``: its named groups are figures;
+    ``summary_command``: prints more of them, a line each. ``warn_if_zero``: names of figures that should not be 0.
+    """
+
+    input_error_codes: tuple[int, ...] = ()
+    input_error: str = ""
+    summary: str = ""
+    summary_command: ShellText = NOTHING
+    warn_if_zero: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class App:
     """A program that jobs can run. ``end_tag``: regular expression of what a successful run prints, "" for none.
 
     ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log. ``program``: what the machines may lack, since
     it comes with a ``licence`` of terms that somebody has to agree to; both "" for an app that every machine has.
+    ``stall_timeout_s``: seconds that it may do nothing; None: as the installation says. ``findings``: what its words mean.
     """
 
     id: str
@@ -69,6 +86,8 @@ class App:
     program: str
     licence: str
     sections: tuple[Section, ...]
+    stall_timeout_s: float | None = None
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def is_hidden(self) -> bool:
@@ -79,6 +98,11 @@ class App:
         """All parameters of the form, those of every branch among them, in the order of the XML."""
         for section in self.sections:
             yield from _within(section.items)
+
+    @property
+    def per_file(self) -> FileList | None:
+        """The field of files that the app takes one by one; None where it takes all at once."""
+        return next((one for one in self.controls() if isinstance(one, FileList) and one.per_file), None)
 
 
 def _within(items: Iterable[Item]) -> Iterator[AnyControl]:

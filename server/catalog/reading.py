@@ -4,7 +4,6 @@ What no XSD can say is refused here, with its line: shell text in which values a
 contradict each other, defaults that their own control refuses.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,11 +12,12 @@ from lxml import etree
 
 from server.catalog.controls import Checkbox, Checklist, Note, Option, Select, String, WrongValue
 from server.catalog.files import FileList, read_formats
+from server.catalog.findings import read_findings
 from server.catalog.model import AnyControl, App, Branch, Conditional, ConfigFormat, Item, Preset, Section, Step, Workflow
 from server.catalog.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
-from server.catalog.patterns import Pattern, UnboundedPattern
+from server.catalog.patterns import Pattern, UnboundedPattern, read_search
 from server.catalog.quoting import NOTHING, ShellText, UnsafeText, read_shell
-from server.catalog.xml import BadXml
+from server.catalog.xml import BadXml, line_of
 
 _CONFIG_FORMATS: dict[str, ConfigFormat | None] = {"": None, "json": "json", "yaml": "yaml"}
 _TYPES = {"int": ValueType.INTEGER, "integer": ValueType.INTEGER, "float": ValueType.FLOAT}
@@ -41,10 +41,14 @@ def read_app(root: etree._Element) -> App:
         program=root.get("program", ""),
         licence=root.get("licence", ""),
         sections=tuple(_section(element) for element in root),
+        stall_timeout_s=float(root.attrib["stall_timeout_s"]) if root.get("stall_timeout_s") else None,
+        findings=read_findings(root),
     )
     _check_end_tag(root, app)
+    if sum(element.get("per_file") == "true" for element in root.iter("filelist")) > 1:
+        raise BadXml((line_of(root), "two fields of files have per_file: the app can run file by file for one of them only"))
     if bool(app.program) != bool(app.licence):
-        raise BadXml((_line(root), "program and licence go together: what may be missing, and the terms that it comes with"))
+        raise BadXml((line_of(root), "program and licence go together: what may be missing, and the terms that it comes with"))
     if config_format is None:
         _check_no_config(root)
     return app
@@ -70,14 +74,14 @@ def _step(element: etree._Element, number: int) -> Step:
 def _preset(element: etree._Element, number: int) -> Preset:
     source = element.get("from_tool")
     if source is not None and int(source) >= number:
-        raise BadXml((_line(element), f"step {number} takes a value from step {source}, which does not come before it"))
+        raise BadXml((line_of(element), f"step {number} takes a value from step {source}, which does not come before it"))
     return Preset(
         name=_attribute(element, "name"),
         value=_attribute(element, "value"),
         from_tool=None if source is None else int(source),
         section=element.get("section", ""),
         visibility=element.get("visibility", ""),
-        line=_line(element),
+        line=line_of(element),
     )
 
 
@@ -99,7 +103,7 @@ def _branch(element: etree._Element) -> Branch:
     try:
         pattern = Pattern(value) if _flag(element, "allow_regex") else None
     except UnboundedPattern as error:
-        raise BadXml((_line(element), str(error))) from None
+        raise BadXml((line_of(element), str(error))) from None
     return Branch(value, pattern, _items(element))
 
 
@@ -108,7 +112,7 @@ def _control(element: etree._Element) -> AnyControl:
     try:
         control.read(default)
     except WrongValue as error:
-        raise BadXml((_line(element), f"the default of {error.for_authors}")) from None
+        raise BadXml((line_of(element), f"the default of {error.for_authors}")) from None
     return replace(control, defaults=default)
 
 
@@ -167,9 +171,12 @@ def _filelist(element: etree._Element) -> _Made:
         convert=_flag(element, "convert_to_mzml"),
         formats=read_formats(element.get("format", "")),
         required=_flag(element, "required"),
+        per_file=_flag(element, "per_file"),
         accepts=None if (accepts := element.get("accepts")) is None else tuple(accepts.split()),
         repeated_command=_shell(element, "repeated_command", "value"),
     )
+    if control.per_file and not control.multiple:
+        raise BadXml((line_of(element), 'per_file needs multiple="true": it is about several files'))
     return control, {control.name: element.get("value", "")}
 
 
@@ -208,7 +215,7 @@ def _options(element: etree._Element) -> tuple[Option, ...]:
     values = [option.value for option in options]
     for option in element:
         if values.count(_attribute(option, "value")) > 1:
-            raise BadXml((_line(option), f"the option {option.get('value')!r} is given twice"))
+            raise BadXml((line_of(option), f"the option {option.get('value')!r} is given twice"))
     return options
 
 
@@ -220,7 +227,7 @@ def _limits(element: etree._Element) -> Limits:
     try:
         return read_limits(element.get("min", ""), element.get("max", ""), element.get("step", ""))
     except ValueError as error:
-        raise BadXml((_line(element), str(error))) from None
+        raise BadXml((line_of(element), str(error))) from None
 
 
 def _shell(element: etree._Element, name: str, *places: str) -> ShellText:
@@ -228,26 +235,26 @@ def _shell(element: etree._Element, name: str, *places: str) -> ShellText:
     try:
         found = read_shell(text, frozenset(places)) if text else NOTHING
     except UnsafeText as error:
-        raise BadXml((_line(element), f"{name}: {error}")) from None
+        raise BadXml((line_of(element), f"{name}: {error}")) from None
     if found.evaluates_next and (element.tag != "tool" or any(len(section) for section in element)):
-        raise BadXml((_line(element), f"{name}: what follows it would be read as shell once more"))
+        raise BadXml((line_of(element), f"{name}: what follows it would be read as shell once more"))
     return found
 
 
 def _check_end_tag(root: etree._Element, app: App) -> None:
     try:
-        re.compile(app.end_tag)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise BadXml((_line(root), f"end_tag is not a regular expression: {error}")) from None
+        read_search(app.end_tag, "end_tag")
+    except UnboundedPattern as error:
+        raise BadXml((line_of(root), str(error))) from None
     location = app.end_tag_location
     if location.startswith("/") or ".." in location.split("/") or "\0" in location:
-        raise BadXml((_line(root), "end_tag_location does not lie in the output folder"))
+        raise BadXml((line_of(root), "end_tag_location does not lie in the output folder"))
 
 
 def _check_no_config(root: etree._Element) -> None:
     for element in root.iter():
         if any("%config-file%" in text for text in _commands(element)):
-            raise BadXml((_line(element), "%config-file% is used, but the app has no convert_config_to"))
+            raise BadXml((line_of(element), "%config-file% is used, but the app has no convert_config_to"))
 
 
 def _commands(element: etree._Element) -> Iterator[str]:
@@ -260,8 +267,3 @@ def _attribute(element: etree._Element, name: str) -> str:
 
 def _flag(element: etree._Element, name: str) -> bool:
     return element.get(name) == "true"
-
-
-def _line(element: etree._Element) -> int:
-    line = element.sourceline
-    return line if isinstance(line, int) else 0

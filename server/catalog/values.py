@@ -5,7 +5,7 @@ Owns the way through sections and conditionals. What one control accepts is its 
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from server.catalog.config import build_config
@@ -57,7 +57,8 @@ def input_files(app: App, settings: object) -> list[InputFile]:
     """The files that a job with these settings needs, each once, in the order of the XML. Raises InvalidInput."""
     files: dict[object, InputFile] = {}
     for file in _files(answers(app, settings)):
-        files.setdefault(_origin(file), file)
+        known = files.setdefault(_origin(file), file)
+        files[_origin(file)] = replace(known, alone=known.alone and file.alone)  # what any run needs has to be whole
     _check_files(files.values())
     return list(files.values())
 

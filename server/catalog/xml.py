@@ -19,9 +19,20 @@ MAX_FILE_BYTES = 2_000_000
 MAX_ERRORS = 10
 _ROOT = re.compile(r"<(tool|workflow)(?=[\s/>])")
 _START = re.compile(r"""<(?:tool|workflow)(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*""")
+_FILELIST = re.compile(r"""<filelist(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*""")
 _ATTRIBUTE = re.compile(r"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 # The client's own XSD does not know these; in its debug mode it refuses apps that have them.
-OUR_ATTRIBUTES = ("version_command", "program", "licence")
+OUR_ATTRIBUTES = (
+    "version_command",
+    "program",
+    "licence",
+    "stall_timeout_s",
+    "input_error",
+    "summary",
+    "summary_command",
+    "warn_if_zero",
+)
+OUR_FILELIST_ATTRIBUTES = frozenset({"per_file", "accepts"})
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _MARKS = (
@@ -84,7 +95,20 @@ def read_document(data: bytes, schemas: Schemas) -> Document:
         raise BadXml((_line(text, start), "neither `tool` nor `workflow` is its first element"))
     root = _parse("\n" * (_line(text, start) - 1) + text[start:])
     schemas.check(root)
-    return Document(root, change_root(text[start:].rstrip(), dict.fromkeys(OUR_ATTRIBUTES)))
+    return Document(root, _for_clients(text[start:].rstrip()))
+
+
+def line_of(element: etree._Element) -> int:
+    """The line of a file that an element stands in; 0 where nobody knows."""
+    line = element.sourceline
+    return line if isinstance(line, int) else 0
+
+
+def _for_clients(text: str) -> str:
+    return _FILELIST.sub(
+        lambda found: _ATTRIBUTE.sub(lambda one: "" if one[1] in OUR_FILELIST_ATTRIBUTES else one[0], found[0]),
+        change_root(text, dict.fromkeys(OUR_ATTRIBUTES)),
+    )
 
 
 def change_root(text: str, changes: Mapping[str, str | None]) -> str:

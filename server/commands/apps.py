@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from programs.errors import explained
 from programs.exits import ExitCode
 from server.app import make_cloud
 from server.catalog.apps import Catalog, CatalogProblem
-from server.catalog.command import CONFIG_NAME, Variables, render
+from server.catalog.command import CONFIG_NAME, Rendered, Variables, render, render_each
 from server.catalog.descriptions import FieldDescription, accepted_files, describe
 from server.catalog.flavors import read_flavors
 from server.catalog.forms import completed, filled
@@ -124,15 +124,19 @@ def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
     variables = Variables(threads=max(1, (cpus or _default_cpus(settings)) - 1), **folders)
     try:
         values = completed(known, given)
-        rendered = render(known, values, variables)
+        runs = render_each(known, values, variables) or [render(known, values, variables)]
     except InvalidInput as error:
         raise labelled(known, error) from None
     if as_json:
-        click.echo(json.dumps({"command": rendered.command, "config": rendered.config}, indent=1))
+        click.echo(json.dumps(_preview_as_json(runs), indent=1))
         return
-    click.echo(rendered.command)
-    if rendered.config is not None:
-        click.echo(f"\n--- {rendered.config_name} ---\n{rendered.config}", nl=False)
+    for number, one in enumerate(runs, 1):
+        if one.file and len(runs) > 1:
+            click.echo(f"{'' if number == 1 else chr(10)}--- run {number} of {len(runs)}, {one.file.name} ---")
+        click.echo(one.command)
+        if one.config is not None:
+            name = f"{CONFIG_NAME}.{number}.{one.config_format}" if one.file else one.config_name
+            click.echo(f"\n--- {name} ---\n{one.config}", nl=False)
     if files := _named_files(known, values):
         click.echo(f"\n--- input ---\n{files}")
 
@@ -190,6 +194,14 @@ def _missing(settings: Settings, catalog: Catalog) -> Mapping[str, str]:
         return {}
     with asking_the_cloud():
         return Installed(catalog, make_cloud(settings)).missing(tries=True)
+
+
+def _preview_as_json(runs: Sequence[Rendered]) -> dict[str, Any]:
+    """The first run; all of them where the app takes its files one by one."""
+    told: dict[str, Any] = {"command": runs[0].command, "config": runs[0].config}
+    if runs[0].file:
+        told["runs"] = [{"file": one.file.name, "command": one.command, "config": one.config} for one in runs if one.file]
+    return told
 
 
 def _app_as_json(app: App, missing: Mapping[str, str]) -> dict[str, Any]:

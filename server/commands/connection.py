@@ -69,8 +69,8 @@ def follow(settings: Settings, job_id: int) -> bool:
         for text in _growth(lambda: _noted(find_job(job_id), step), Storage(settings.storage), max_weight):
             write(text)
     job = find_job(job_id)
-    if job.message:
-        click.echo(job.message, err=True)
+    if job.message or job.warning:
+        click.echo(job.message or f"done with a warning: {job.warning}", err=True)
     return JobState.DONE in (job.state, job.outcome)  # of one that is archived since
 
 

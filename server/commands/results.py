@@ -39,6 +39,8 @@ def get(job_id: int, target: Path | None) -> None:
     if state is not JobState.DONE:
         click.echo(f"job {job_id} is {state}: its results may be incomplete. {job.message}".rstrip(), err=True)
         sys.exit(ExitCode.JOB_FAILED)
+    if job.warning:
+        click.echo(f"job {job_id} is done with a warning: {job.warning}", err=True)
     if not copied:
         sys.exit(ExitCode.FAILED)
 

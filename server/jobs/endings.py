@@ -19,6 +19,8 @@ _STAGES = {
     "input": Reason.INPUT_MISSING,
     "inspect": Reason.INPUT_FAULTY,
     "convert": Reason.CONVERSION_FAILED,
+    "rejected": Reason.INPUT_REJECTED,
+    "stalled": Reason.STALLED,
     "results": Reason.RESULTS_NOT_SAVED,
 }
 
@@ -106,4 +108,5 @@ def _told(report: RunReport | None) -> dict[str, str]:
     """What a run that is done told its owner."""
     if report is None:
         return {}
-    return {"warning": "\n".join(report.warnings), "figures": json.dumps(report.figures) if report.figures else ""}
+    figures = [figure for figure in report.figures if not figure.get("file")]  # those of single files stay in the report
+    return {"warning": "\n".join(report.warnings), "figures": json.dumps(figures) if figures else ""}

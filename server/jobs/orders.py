@@ -1,7 +1,10 @@
 """From a job's settings to the orders that its runner finds in the job folder: command, config file, input plan."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from server.catalog.apps import App, Catalog
-from server.catalog.command import Variables, render
+from server.catalog.command import Rendered, Variables, render, render_each
 from server.catalog.flavors import Flavor
 from server.catalog.values import input_files
 from server.jobs.recording import Learned
@@ -9,7 +12,7 @@ from server.jobs.reuse import Reuse
 from server.jobs.submission import parse_settings
 from server.models import Job
 from server.settings import Settings
-from server.storage.folders import JobFolder, Plan, PlannedInput
+from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun
 from server.storage.pins import Pins
 from server.storage.placing import Allowance
 from server.workers.clouds.base import Layout
@@ -35,14 +38,38 @@ def write_orders(
     app = catalog.get(job.app)
     form = parse_settings(job.settings)
     variables = variables_for(flavor, layout)
-    rendered = render(app, form, variables)
-    config = (rendered.config_format, rendered.config) if rendered.config is not None and rendered.config_format else None
     files = input_files(app, form)
+    runs = render_each(app, form, variables)
     pinned = pins.pin(folder, files, Allowance())  # what was queued by an earlier version is pinned only now
     pins.require_unchanged(folder, pinned)
     inputs = reuse.plan(job.id, files, folder, pinned)
-    folder.write_plan(_plan(job, worker, flavor, app, inputs, settings), rendered.command, config)
-    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=rendered.command)
+    plan = replace(_plan(job, worker, flavor, app, inputs, settings), runs=tuple(map(_run, runs)))
+    plan = replace(plan, summary_command=app.findings.summary_command.fill(variables.texts))
+    rendered = runs or [render(app, form, variables)]
+    command = _readable(rendered)
+    folder.write_plan(plan, command, *_configs(rendered))
+    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=command)
+
+
+def _run(rendered: Rendered) -> PlannedRun:
+    assert rendered.file is not None
+    return PlannedRun(rendered.file.name, rendered.file.target, rendered.command)
+
+
+def _readable(rendered: Sequence[Rendered]) -> str:
+    """What is run, for whoever looks into the folder: several commands with the file of each."""
+    if len(rendered) == 1:
+        return rendered[0].command
+    return "\n\n".join(f"# {one.file.name if one.file else ''}\n{one.command}" for one in rendered)
+
+
+def _configs(rendered: Sequence[Rendered]) -> list[tuple[str, str]]:
+    """Suffix and text of the config files: of the one run, or numbered as the runs are."""
+    return [
+        (f"{number}.{one.config_format}" if one.file else str(one.config_format), one.config)
+        for number, one in enumerate(rendered, 1)
+        if one.config is not None
+    ]
 
 
 def variables_for(flavor: Flavor, layout: Layout) -> Variables:
@@ -56,6 +83,7 @@ def variables_for(flavor: Flavor, layout: Layout) -> Variables:
 
 
 def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], settings: Settings) -> Plan:
+    findings = app.findings
     return Plan(
         job_id=job.id,
         attempt=job.attempt,
@@ -68,4 +96,11 @@ def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[Planned
         results_wait_s=settings.results_wait_s,
         log_limit=int(settings.log_limit_mb * MB),
         reserve=int(settings.min_free_gb * GB),
+        app=app.name,
+        stall_timeout_s=settings.stall_timeout_s if app.stall_timeout_s is None else app.stall_timeout_s,
+        max_tasks=settings.max_tasks,
+        input_error_codes=findings.input_error_codes,
+        input_error=findings.input_error,
+        summary=findings.summary,
+        warn_if_zero=findings.warn_if_zero,
     )

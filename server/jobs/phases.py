@@ -17,6 +17,7 @@ from server.storage.logindex import Remark
 
 FIRST, LAST = 40, 160  # remarks that are shown of a job that was tried again for days
 POOL = "pool-"
+DONE_WITH_A_WARNING = "DONE WITH A WARNING"  # the only word for it that the desktop client's user sees
 _ATTEMPT = re.compile(r"attempt (\d{1,9})")
 _COMES = {"warm": "The machine is there", "cold": "The machine has booted", "template": "The machine has booted"}
 
@@ -40,10 +41,11 @@ def remarks(job: Job, max_weight: int) -> list[Remark]:
 
 
 def last_word(job: Job) -> str:
-    """Why a job has failed or was cancelled, as a line of its log."""
-    if not job.message or not JobState(job.state).is_final:
+    """Why a job has failed or was cancelled, or what one that is done warns of, as a line of its log."""
+    words = job.message or (f"{DONE_WITH_A_WARNING}: {job.warning}" if job.warning else "")
+    if not words or not JobState(job.state).is_final:
         return ""
-    return Remark(job.ended or job.state_since, job.attempt, begun=True, text=job.message).line().decode()
+    return Remark(job.ended or job.state_since, job.attempt, begun=True, text=words).line().decode()
 
 
 def _remarks(job: Job, events: Sequence[Event]) -> Iterator[Remark]:

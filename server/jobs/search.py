@@ -65,6 +65,8 @@ class Listed(NamedTuple):
     outcome: str
     reason: str
     message: str
+    warning: str
+    figures: str
     attempt: int
     created: float
     started: float | None

@@ -68,12 +68,22 @@ class PlannedInput:
 
 
 @dataclass(frozen=True)
+class PlannedRun:
+    """One run of an app that takes its files one by one: the file, its name for the app, and the shell text for it."""
+
+    name: str
+    target: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``.
 
     ``lease_s``: seconds that the machine may go on without a word from the controller. ``results_wait_s``: how long its end waits
     for room in a full storage. ``log_limit``: bytes of the app's lines in the log. ``reserve``: bytes of a disk that a growing
-    log leaves free.
+    log leaves free. ``runs``: empty where the app runs once. ``stall_timeout_s``: seconds that a program may do nothing,
+    ``max_tasks``: its processes and threads; 0: any number. The rest is as in :class:`server.catalog.model.Findings`.
     """
 
     job_id: int
@@ -88,6 +98,15 @@ class Plan:
     results_wait_s: float = 0.0
     log_limit: int = 512_000_000
     reserve: int = 0
+    runs: tuple[PlannedRun, ...] = ()
+    app: str = ""
+    stall_timeout_s: float = 0.0
+    max_tasks: int = 0
+    input_error_codes: tuple[int, ...] = ()
+    input_error: str = ""
+    summary: str = ""
+    summary_command: str = ""
+    warn_if_zero: tuple[str, ...] = ()
 
 
 class RunResult(BaseModel):
@@ -179,10 +198,11 @@ class JobFolder:
         """Say that all files are there; the sender's last act."""
         self._private("rsync").touch()
 
-    def write_plan(self, plan: Plan, command: str, config: tuple[str, str] | None) -> None:
-        """Leave the runner its orders; ``config`` is the config file's suffix and text."""
-        if config is not None:
-            self._replace(f"settings.{config[0]}", config[1])
+    def write_plan(self, plan: Plan, command: str, *configs: tuple[str, str] | None) -> None:
+        """Leave the runner its orders; ``configs``: suffix and text of each config file."""
+        for config in configs:
+            if config is not None:
+                self._replace(f"settings.{config[0]}", config[1])
         self._replace("cmd", command + "\n")
         self._replace("plan", json.dumps(asdict(plan), indent=1) + "\n")
 

@@ -1,6 +1,7 @@
 """msconvert, X! Tandem and FeatureFinderCentroided, really run on the example as their forms say, where they are installed."""
 
 import gzip
+import os
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.catalog.command import Variables, render
+from server.catalog.command import Variables, render, render_each
 from server.catalog.values import check_settings
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.system
 EXAMPLE = CHECKOUT / "examples" / "bsa"
 MSCONVERT = "msconvert_3.0.18342"
 XTANDEM = "xtandem_2017.2.1.4"
+COMET = "comet_2019.015"
 FEATURES = "featurefindercentroided_2.6.0"
 MZML = "{http://psi.hupo.org/ms/mzml}"
 
@@ -209,6 +211,104 @@ class TestMsconvert:
         (job.input / "cut.mzML").write_bytes((job.input / "BSA1.mzML").read_bytes()[:3_000_000])
         assert job.run(MSCONVERT, spectra=["/x/BSA1.mzML", "/x/cut.mzML"]).returncode != 0
         assert job.results() == ["BSA1.mzML"]
+
+
+SEARCHES = (pytest.param(COMET, marks=needs("comet-ms")), pytest.param(XTANDEM, marks=needs_xtandem))
+ODD_NAMES = [
+    'R&D "x" <it\'s> [1] | $y.mzML',
+    "-o.v2.mzML",
+    "a" * 240 + ".mzML",
+    "é" * 124 + "ab.mzML",
+    " blank .mzML",
+]
+
+
+def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) -> list[Done]:
+    """The runs of an app that takes its files one by one, each in the same folders."""
+    for name in names:
+        (job.input / name).unlink(missing_ok=True)
+        job.add(name, spectra)
+    app = CATALOG.get(app_id)
+    form = untouched_form(app_id, **{"spectra": [f"/x/{name}" for name in names], **changes})
+    variables = Variables(2, str(job.input), str(job.output), str(job.output.parent / ".cumulus.settings"))
+    environment = {**os.environ, "LANG": "C.UTF-8"}
+    texts = [run.command for run in render_each(app, form, variables)]
+    assert len(texts) == len(names)
+    return [subprocess.run(["sh", "-c", text], cwd=job.output, capture_output=True, text=True, env=environment) for text in texts]
+
+
+def stem(name: str, longest: int) -> str:
+    """What results are called that an app's own endings follow: the file's name without its own, cut after so many bytes."""
+    return name.removesuffix(".mzML").encode()[:longest].decode(errors="ignore")
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory, spectra: Path) -> Path:
+    """The first spectra of the example: enough for each app, quickly."""
+    folder = tmp_path_factory.mktemp("few")
+    options = ["--filter", "index 560-900", "--outfile", "few.mzML", "-o", str(folder)]
+    subprocess.run(["msconvert", str(spectra), *options], check=True, capture_output=True)
+    return folder / "few.mzML"
+
+
+@needs_msconvert
+class TestNames:
+    """Whatever a file is called, its results are whole, and tell its name."""
+
+    @pytest.mark.parametrize(
+        ("app_id", "longest", "endings"),
+        [
+            pytest.param(MSCONVERT, 250, (".mzML",), marks=needs_msconvert),
+            pytest.param(COMET, 240, (".pep.xml", ".txt", ".sqt", ".pin"), marks=needs("comet-ms")),
+            pytest.param(XTANDEM, 249, (".t.xml",), marks=needs_xtandem),
+            pytest.param(FEATURES, 242, (".featureXML", ".features.tsv"), marks=needs_features),
+        ],
+    )
+    def test_results_of_oddly_named_files_are_well_formed(
+        self, job: Job, few: Path, app_id: str, longest: int, endings: tuple[str, ...]
+    ) -> None:
+        changes: dict[str, Any] = {}
+        if app_id in (COMET, XTANDEM):
+            job.add('D&B\'s <"db">|.fasta', EXAMPLE / "bsa.fasta")
+            changes = {"database": '/x/D&B\'s <"db">|.fasta'}
+        if app_id == COMET:
+            changes |= {"output_sqt": True, "output_percolator": True}
+        for done in searched(job, app_id, few, *ODD_NAMES, **changes):
+            assert done.returncode == 0, done.stderr + done.stdout
+        expected = {stem(name, longest) + ending for name in ODD_NAMES for ending in endings}
+        assert set(job.results()) - {"comet.params"} == expected
+        for path in job.output.iterdir():
+            if path.suffix.lower().endswith("ml"):
+                root = ET.parse(path).getroot()
+                told = {value for element in root.iter() for value in (*element.attrib.values(), element.text or "")}
+                name = next(name for name in ODD_NAMES if path.name[:5] == name[:5])
+                assert any(name.removesuffix(".mzML") in value for value in told), path.name
+                assert not [value for value in told if "cumulus-" in value]
+
+    @pytest.mark.parametrize("app_id", SEARCHES)
+    def test_proteins_of_odd_names_are_well_formed(self, job: Job, few: Path, app_id: str) -> None:
+        header, sequences = (EXAMPLE / "bsa.fasta").read_text().split("\n", 1)
+        (job.input / "odd.fasta").write_text(f'>sp|A&B<c"d"e|X some & text\n{sequences}')
+        (done,) = searched(job, app_id, few, "a.mzML", database="/x/odd.fasta")
+        assert done.returncode == 0
+        (result,) = job.output.glob("*.xml")
+        names = {value for element in ET.parse(result).getroot().iter() for value in element.attrib.values()}
+        assert header.startswith(">")
+        assert any(value.startswith(('sp|A&B<c"d"e', "sp|A+B")) for value in names)
+
+    @pytest.mark.parametrize("app_id", SEARCHES)
+    def test_a_blank_file_is_rejected_and_others_are_searched(self, job: Job, few: Path, app_id: str) -> None:
+        """The app's own exit code says that the input is at fault."""
+        blank = job.output.parent / "blank.mzML"
+        text = few.read_text()
+        begin, end = text.index("<spectrumList"), text.index("</spectrumList>")
+        blank.write_text(text[:begin] + '<spectrumList count="0" defaultDataProcessingRef="pwiz_Reader_conversion">' + text[end:])
+        (job.input / "blank.mzML").symlink_to(blank)
+        searched_well = searched(job, app_id, few, "a.mzML", **DATABASE)
+        rejected = job.run(app_id, spectra=["/x/blank.mzML"], **DATABASE)
+        assert [done.returncode for done in (*searched_well, rejected)] == [0, 65]
+        assert "blank.mzML has no spectra" in rejected.stderr
+        assert CATALOG.get(app_id).findings.input_error_codes == (65,)
 
 
 DATABASE = {"database": "/home/ada/bsa.fasta"}

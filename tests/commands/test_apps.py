@@ -208,3 +208,28 @@ def test_apps_that_the_machines_lack_are_marked(installation: Path, monkeypatch:
     assert [one["text"] for one in findings if one["name"] == "app" and not one["ok"]] == [
         "gone_1: Gone 1 is not installed on the machines yet; run make snapshot"
     ]
+
+
+def test_a_preview_shows_each_run_of_an_app_that_takes_its_files_one_by_one(installation: Path) -> None:
+    items = (
+        '<filelist name="f" label="F" multiple="true" is_folder="false" is_raw_input="true" per_file="true" command="%value%"/>'
+    )
+    (installation / "each.xml").write_text(tool(items, id="each_1", command="each", convert_config_to="json"))
+    form = '{"f": ["/x/a.mzML", "/x/b.mzML"]}'
+    lines = run("preview", "each_1", "-", text=form).output.splitlines()
+    heads = [line for line in lines if line.startswith("---")]
+    assert heads == [
+        "--- run 1 of 2, a.mzML ---",
+        "--- .cumulus.settings.1.json ---",
+        "--- run 2 of 2, b.mzML ---",
+        "--- .cumulus.settings.2.json ---",
+        "--- input ---",
+    ]
+    told = json.loads(run("preview", "each_1", "-", "--json", text=form).output)
+    assert [(one["file"], one["command"].split("/")[-1]) for one in told["runs"]] == [
+        ("a.mzML", "a.mzML'"),
+        ("b.mzML", "b.mzML'"),
+    ]
+    assert told["command"] == told["runs"][0]["command"]
+    alone = run("preview", "each_1", "-", text='{"f": ["/x/a.mzML"]}').output
+    assert "run 1 of 1" not in alone

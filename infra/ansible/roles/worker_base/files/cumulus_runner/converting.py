@@ -19,6 +19,7 @@ from cumulus_runner.lines import STDERR, harmless
 from cumulus_runner.orders import Input, Places, Plan
 from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
 from cumulus_runner.report import Report
+from cumulus_runner.watch import Watches
 
 MADE = "converted.mzML"  # a name of our own, and short: a converter may make others of it
 HEAD = 64 * 1024
@@ -50,7 +51,14 @@ class Converter:
     """Converts one job's inputs, several at once."""
 
     def __init__(
-        self, plan: Plan, places: Places, journal: Journal, user: Account | None, stop: StopRequest, report: Report
+        self,
+        plan: Plan,
+        places: Places,
+        journal: Journal,
+        user: Account | None,
+        stop: StopRequest,
+        report: Report,
+        watches: Watches,
     ) -> None:
         self._plan = plan
         self._places = places
@@ -58,6 +66,7 @@ class Converter:
         self._user = user
         self._stop = stop
         self._report = report
+        self._watches = watches
         self._folder = JobFolder(places.job)
 
     def convert(self, number: int, one: Input, source: str, finding: Finding, target: str) -> None:
@@ -136,15 +145,18 @@ class Converter:
         folder = os.path.join(self._places.temp, f"convert-{number}")
         make_own(folder, self._user)
         log = self._log(number)
-        code = self._run_converter(one, command, source, folder, log)
+        code, ended = self._run_converter(one, command, source, folder, log)
         if self._stop.made:
             raise Stopped
+        if ended:
+            raise ConversionFailed(self._explain(one, log, code, f"the converter was ended: {ended}"))
         made = os.path.join(folder, MADE)
         if code or os.path.islink(made) or not os.path.exists(made):
             raise ConversionFailed(self._explain(one, log, code))
         return made
 
-    def _run_converter(self, one: Input, command: tuple[str, ...], source: str, folder: str, log: str) -> int:
+    def _run_converter(self, one: Input, command: tuple[str, ...], source: str, folder: str, log: str) -> tuple[int, str]:
+        """The converter's exit code, and why it was ended: it hung, or started too much."""
         values = {"{source}": source, "{folder}": folder, "{name}": MADE}
         words = [_fill(word, values) for word in command]
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -154,7 +166,9 @@ class Converter:
             raise StageFailed(f"{words[0]}, which is to convert {one.name}, cannot be started: {problem.strerror}") from None
         finally:
             os.close(output)
-        return Attendance(program, self._stop).wait()
+        what = f"{os.path.basename(words[0])}, which converts {one.name},"
+        attendance = Attendance(program, self._stop, watch=self._watches.over(program.pid, what, folder, (folder, log)))
+        return attendance.wait(), attendance.why
 
     def _judged(self, number: int, one: Input, made: str, spectra: int | None) -> Finding:
         """What was made, if it is whole and has all spectra of its source."""

@@ -17,6 +17,7 @@ from importlib import import_module
 
 from cumulus_runner import mounts
 from cumulus_runner.errors import AlreadyStarted, RunnerError
+from cumulus_runner.family import own_group
 from cumulus_runner.job import take_up
 from cumulus_runner.orders import Places
 from cumulus_runner.programs import Account
@@ -154,7 +155,8 @@ class Service:
         self._selector.close()
         try:
             mounts.mount_storage(order["server"], int(order["port"]))
-            places = Places(mounts.show_job(order["job"]), shown_job=mounts.JOB, data=mounts.DATA, work=WORK, lease=LEASE)
+            job_folder = mounts.show_job(order["job"])
+            places = Places(job_folder, shown_job=mounts.JOB, data=mounts.DATA, work=WORK, lease=LEASE, group=own_group())
             mounts.hide_writable_job()
             job = take_up(places, self._user)
         except AlreadyStarted as known:

@@ -20,6 +20,7 @@ from cumulus_runner.journal import Journal
 from cumulus_runner.orders import Input, Places, Plan
 from cumulus_runner.programs import Account, StopRequest
 from cumulus_runner.report import Report
+from cumulus_runner.watch import Watches
 
 __all__ = ["Inputs", "make_own"]
 
@@ -31,7 +32,14 @@ class Inputs:
     """Provides one job's input files. ``left_out``: why an input with this number is not among them."""
 
     def __init__(
-        self, plan: Plan, places: Places, journal: Journal, user: Account | None, stop: StopRequest, report: Report
+        self,
+        plan: Plan,
+        places: Places,
+        journal: Journal,
+        user: Account | None,
+        stop: StopRequest,
+        report: Report,
+        watches: Watches,
     ) -> None:
         self._plan = plan
         self._places = places
@@ -39,7 +47,7 @@ class Inputs:
         self._stop = stop
         self._report = report
         self._inspection = Inspection(plan, places, journal, user, stop, report)
-        self._converter = Converter(plan, places, journal, user, stop, report)
+        self._converter = Converter(plan, places, journal, user, stop, report, watches)
         self._findings: dict[int, Finding] = {}
         self._failed = threading.Event()
         self.left_out: dict[int, str] = {}

@@ -6,26 +6,24 @@ import os
 import shutil
 import signal
 import time
-from contextlib import suppress
 from typing import Callable
 
-from cumulus_runner import machine, processes
-from cumulus_runner.endtag import find_end_tag
+from cumulus_runner import machine
 from cumulus_runner.errors import RunnerError, StageFailed, Stopped
 from cumulus_runner.folder import JobFolder, Result, is_full
 from cumulus_runner.inputs import Inputs, make_own
 from cumulus_runner.journal import Journal
 from cumulus_runner.lease import Lease
-from cumulus_runner.lines import STDERR
 from cumulus_runner.link import StorageLink
 from cumulus_runner.meter import Meter
 from cumulus_runner.orders import Places, Plan, read_plan
-from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
+from cumulus_runner.programs import Account, StopRequest, limit_tasks
 from cumulus_runner.report import Report
 from cumulus_runner.results import Results
 from cumulus_runner.room import Room
+from cumulus_runner.runs import APP, DONE, App, Outcome
+from cumulus_runner.watch import Watches
 
-QUOTED_LINES = 3
 STOPPED = "stopped"  # the stage of a run that had to end: the controller may try it again, and knows whether it wanted that
 
 
@@ -70,19 +68,22 @@ class Job:
         self._link = StorageLink(self._folder, places.log, lease, self._room, self._stop.make, now)
         self._journal = Journal(places.log, self._link.tell, now, plan.log_limit, plan.reserve)
         self._meter = Meter(self._journal, now)
-        self._kills = memory_kills()
+        self._watches = Watches(plan, places, self._journal.server, self._link.is_away, now)
 
     def run(self) -> Result:
         """All stages and the result; nothing of the job runs any more when this returns."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.make())
+        limit_tasks(self._plan.max_tasks, self._user)
         self._journal.server(
             f"job {self._plan.job_id}, attempt {self._plan.attempt}, on {self._plan.worker or os.uname().nodename}"
         )
         self._meter.start()
         self._link.start()
         result = self._stages()
-        self._journal.server(result.message or "done")
+        for warning in self._report.warnings:
+            self._journal.server(f"warning: {warning}")
+        self._journal.server(result.message or ("done, with a warning" if self._report.warnings else "done"))
         self._meter.end()
         self._meter.join()
         if not self._link.end():
@@ -101,7 +102,7 @@ class Job:
     def _stages(self) -> Result:
         stage = "input"
         try:
-            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop, self._report)
+            inputs = Inputs(self._plan, self._places, self._journal, self._user, self._stop, self._report, self._watches)
             inputs.require()
             stage = "inspect"
             inputs.inspect()
@@ -110,8 +111,8 @@ class Job:
             stage = "convert"
             inputs.convert(to_convert)
             stage = "app"
-            code = self._run_app()
-            return self._after_app(code)
+            app = App(self._plan, self._places, self._user, self._journal, self._report, self._stop, self._watches)
+            return self._after_app(app.run())
         except StageFailed as failure:
             return self._result(failure.stage or stage, failure.exit_code, str(failure))
         except Stopped as stopped:
@@ -122,75 +123,21 @@ class Job:
         except Exception as problem:  # noqa: BLE001 - a job without a result would be run again and again
             return self._result(stage, 1, f"fault in the runner: {type(problem).__name__}: {problem}")
 
-    def _run_app(self) -> int:
-        """The app's exit code, 128 + n after signal n. Raises Stopped."""
-        if self._stop.made:
-            raise Stopped
-        begin = time.monotonic()
-        command = ("/bin/sh", os.path.join(self._places.work, "cmd"))
-        app = Program(command, self._places.output, environment(self._places.temp, self._user), self._user)
-        with suppress(OSError), open(os.path.join(self._places.work, "app.pid"), "w", encoding="ascii") as file:
-            file.write(processes.describe(app.pid))
-        self._journal.server("the app has started")
-        out, err = self._journal.stream(), self._journal.stream(STDERR)
-        code = Attendance(app, self._stop, (out.feed, err.feed)).wait()
-        out.end()
-        err.end()
-        self._journal.finish_program()
-        code = 128 - code if code < 0 else code
-        self._journal.server(f"the app has ended after {time.monotonic() - begin:.1f} s with exit code {code}")
-        if self._stop.made:
-            raise Stopped(code or 143)
-        return code
-
-    def _after_app(self, code: int) -> Result:
+    def _after_app(self, app: Outcome) -> Result:
         """The results are stored even if the app failed: they may tell why."""
-        seen, stage, broken = None, "done" if code == 0 else "app", ""
-        try:
-            seen = find_end_tag(self._plan, self._places)
-        except StageFailed as failure:
-            stage, broken = "app", str(failure)
-        message = "; ".join(part for part in (self._explain(code, seen), broken) if part)
+        is_untagged = app.stage == APP and app.code == 0 and app.seen is False  # how far it came is the controller's to judge
+        stage, message = DONE if is_untagged else app.stage, app.message
         try:
             stored = Results(self._places, self._journal, self._stop, self._room).store()
             self._journal.server(f"stored {stored.files} result files, {stored.size} bytes")
             self._report.results = stored.entries
             stored.require_all()
         except StageFailed as failure:
-            stage, message = ("results" if code == 0 else stage), f"{message}; {failure}" if message else str(failure)
+            stage, message = ("results" if stage == DONE else stage), f"{message}; {failure}" if message else str(failure)
         except Stopped as stopped:
             stage, message = STOPPED, self._stop.why or str(stopped)
-        return self._result(stage, code, message, seen)
-
-    def _explain(self, code: int, seen: bool | None) -> str:
-        """Why the app failed, as far as one can see; "" where it did not. ``seen``: its end tag was, None where it has none."""
-        if code == 0:
-            missing = "exit code 0, end tag not seen: the app has ended without the sign of success that its author names"
-            return missing if seen is False else ""
-        last = " / ".join(self._journal.last_lines(QUOTED_LINES))
-        if is_short_of_space(self._places.output):
-            how = f"the machine's disk is full (exit code {code})"
-        elif code == 137 and memory_kills() > self._kills:
-            how = "the machine's memory was not enough (killed by signal 9)"
-        elif code == 137:
-            how = "killed by signal 9 – out of memory?"
-        elif 128 < code <= 128 + 64:
-            how = f"killed by signal {code - 128}"
-        else:
-            how = f"exit code {code}"
-        if seen is not None:
-            how = f"{how}, end tag {'' if seen else 'not '}seen"
-        return f"{how}; last lines: {last}" if last else how
+        return self._result(stage, app.code, message, app.seen)
 
     def _result(self, stage: str, code: int, message: str, seen: bool | None = None) -> Result:
         readable = message.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be text
         return Result(self._plan.attempt, code, stage, readable, seen, self._started, self._now())
-
-
-def memory_kills() -> int:
-    """How many processes this machine has killed for lack of memory since its start."""
-    try:
-        with open("/proc/vmstat", encoding="ascii") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Callable
 
-from cumulus_runner.lines import SERVER, STDERR, Lines, harmless
+from cumulus_runner.lines import SERVER, STDERR, Lines, harmless, stamp
 from cumulus_runner.orders import LOG_LIMIT
 from cumulus_runner.room import Space
 
@@ -82,6 +82,11 @@ class Journal:
         errors = [line[len(STDERR) :].strip() for line in lines if line.startswith(STDERR)]
         return (errors or [line.strip() for line in lines])[-count:]
 
+    def forget_last_lines(self) -> None:
+        """A program begins: what an earlier one said last is not its word."""
+        with self._lock:
+            self._last.clear()
+
     def finish_program(self) -> None:
         """Where the log did not take the app's last lines, add them: an end tag may stand in them."""
         with self._lock:
@@ -131,11 +136,6 @@ class Journal:
             return False
         self._torn = written < len(data)
         return not self._torn
-
-
-def stamp(now: float) -> str:
-    """The time as it stands in the log."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
 
 
 def _encoded(line: str) -> bytes:

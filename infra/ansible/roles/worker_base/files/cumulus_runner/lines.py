@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import time
 from typing import Callable
 
 SERVER, STDERR, INFO = "[SERVER]", "[STDERR]", "[INFO]"
@@ -24,6 +25,11 @@ def harmless(text: str) -> str:
     if "\x1b" in text:
         text = _COLOURS.sub("", text)
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+
+
+def stamp(now: float) -> str:
+    """A time, Unix seconds, as it stands in the log."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
 
 
 class Lines:

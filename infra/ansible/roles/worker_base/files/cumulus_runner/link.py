@@ -18,6 +18,7 @@ from cumulus_runner.room import Room
 PAUSES_S = (0.02, 0.2)  # between two copies of a growing log: its first lines are waited for, an endless one is not
 LOOK_S = 1.0
 HEARTBEAT_S = 15.0
+AWAY_S = 10.0  # a storage that has not answered for so long is away
 CHUNK = 1024 * 1024
 AWAY_LIMIT_S = 600.0  # a storage that does not answer at the end, and one that does not even take the result
 FULL_LIMIT_S = 30.0  # the log's end, where no longer wait is allowed
@@ -47,6 +48,7 @@ class StorageLink(threading.Thread):
         self._copied = 0
         self._introduced = False
         self._next_beat = 0.0
+        self._answered = time.monotonic()
         self.complete = False
 
     def tell(self) -> None:
@@ -65,13 +67,18 @@ class StorageLink(threading.Thread):
             self._news.clear()
             self._try(self._copy)
             if time.monotonic() >= next_look:
-                self._try(self._introduce, self._beat, self._look)
+                if not self._try(self._introduce, self._beat, self._look):
+                    self._answered = time.monotonic()
                 self._check_lease()
                 next_look = time.monotonic() + LOOK_S
             self._ending.wait(pause_s)
             pause_s = min(2 * pause_s, longest_s)
         self._try(self._introduce, self._beat)
         self._copy_rest()
+
+    def is_away(self) -> bool:
+        """Whether the storage does not answer: programs that read from it have to wait, and are not to blame."""
+        return time.monotonic() - self._answered > AWAY_S
 
     def end(self) -> bool:
         """Copy what is left and return when it is there; False where the storage would not take it all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Callable
 
-from cumulus_runner.journal import Journal, stamp
-from cumulus_runner.lines import INFO
+from cumulus_runner.journal import Journal
+from cumulus_runner.lines import INFO, stamp
 
 INTERVAL_S = 15.0
 

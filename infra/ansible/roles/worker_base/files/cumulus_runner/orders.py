@@ -37,12 +37,26 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One run of the app: with the input ``name`` alone, which is ``target`` for the app, by the shell text ``command``."""
+
+    name: str
+    target: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file.
 
     ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit. ``results_wait_s``: how long
     its end waits for room in a full storage. ``log_limit``: bytes of the app's lines in the log. ``reserve``: bytes of a disk
     that a growing log leaves free, or a hundredth of it if that is less.
+    ``runs``: where the app runs file by file; else it runs once, by the command in the folder. ``app``: its name for people.
+    ``stall_timeout_s``: seconds that a program may do nothing, ``max_tasks``: its processes and threads; 0: any number.
+    ``input_error_codes``, ``input_error``: exit codes of the app, and a regular expression for a line of it, that mean a bad
+    input. ``summary``: a regular expression for a line of the app; its named groups are figures. ``summary_command``: shell text
+    that prints more. ``warn_if_zero``: the names of figures that the job's owner is warned of where they are 0.
     """
 
     job_id: int
@@ -57,6 +71,15 @@ class Plan:
     results_wait_s: float = 0.0
     log_limit: int = LOG_LIMIT
     reserve: int = 0
+    runs: tuple[Run, ...] = ()
+    app: str = "the app"
+    stall_timeout_s: float = 0.0
+    max_tasks: int = 0
+    input_error_codes: tuple[int, ...] = ()
+    input_error: str = ""
+    summary: str = ""
+    summary_command: str = ""
+    warn_if_zero: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,7 @@ class Places:
     """A job's folders, absolute. ``job`` is written to; the app sees the same folder as ``shown_job``, maybe read-only.
 
     ``lease``: the file by which the machine's own timer knows how long it may go on; "" where there is no such timer.
+    ``group``: a control group of this job and the runner alone; "" where there is none.
     """
 
     job: str
@@ -71,6 +95,7 @@ class Places:
     data: str
     work: str
     lease: str = ""
+    group: str = ""
 
     @property
     def input(self) -> str:
@@ -119,7 +144,20 @@ def _plan(values: dict[str, Any]) -> Plan:
         results_wait_s=max(0.0, float(values.get("results_wait_s", 0.0))),
         log_limit=max(0, int(values.get("log_limit", LOG_LIMIT))),
         reserve=max(0, int(values.get("reserve", 0))),
+        runs=tuple(_run(one) for one in values.get("runs", ())),
+        app=str(values.get("app") or "the app"),
+        stall_timeout_s=max(0.0, float(values.get("stall_timeout_s", 0.0))),
+        max_tasks=max(0, int(values.get("max_tasks", 0))),
+        input_error_codes=tuple(int(code) for code in values.get("input_error_codes", ())),
+        input_error=str(values.get("input_error") or ""),
+        summary=str(values.get("summary") or ""),
+        summary_command=str(values.get("summary_command") or ""),
+        warn_if_zero=tuple(str(name) for name in values.get("warn_if_zero", ())),
     )
+
+
+def _run(values: dict[str, Any]) -> Run:
+    return Run(str(values["name"]), _inside(values["target"]), str(values["command"]))
 
 
 def _input(values: dict[str, Any]) -> Input:

@@ -15,6 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Callable
 
+from cumulus_runner.watch import CROWDED, STALLED, Watch
+
+__all__ = ["CROWDED", "LATE", "STALLED", "Account", "Attendance", "Program", "StopRequest", "Watch", "account", "environment"]
+
+LATE = "late"
+TASKS_SPARE = 8  # the kernel's limit is higher by this part: who watches sees the app reach its own
 GRACE_S = 10.0
 REST_S = 2.0  # what a program leaves in its pipes when it ends is there at once
 CHUNK = 64 * 1024
@@ -45,6 +51,19 @@ def environment(temp: str, user: Account | None) -> dict[str, str]:
     name = user.name if user else os.environ.get("USER", "cumulus")
     own = {"HOME": temp, "TMPDIR": temp, "USER": name, "LOGNAME": name}
     return {"PATH": PATH, "LANG": "C.UTF-8", "SHELL": "/bin/sh", "TERM": "dumb", **own}
+
+
+def limit_tasks(count: int, user: Account | None) -> None:
+    """Limit the processes and threads of what is started from now on: an app that makes ever more must not end the machine.
+
+    ``count``: 0 for any number. The kernel counts by user and leaves root alone, so the runner itself keeps its freedom.
+    """
+    if count and user and user.uid:
+        import resource
+
+        spare = count // TASKS_SPARE
+        with suppress(OSError, ValueError):  # a lower limit of this machine stays
+            resource.setrlimit(resource.RLIMIT_NPROC, (count + spare, count + spare))
 
 
 class StopRequest:
@@ -118,11 +137,26 @@ class Program:
 
 
 class Attendance:
-    """Waits for one program: takes its output, ends it when asked to, and what it left running after its end."""
+    """Waits for one program: takes its output, ends it when asked to, and what it left running after its end.
 
-    def __init__(self, program: Program, stop: StopRequest, readers: tuple[Reader, Reader] | None = None) -> None:
+    ``outcome`` says after :meth:`wait` why it was ended, if its ``watch`` wanted that: STALLED or CROWDED, LATE after ``limit_s``
+    seconds; else "". ``why``: the same in words.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        stop: StopRequest,
+        readers: tuple[Reader, Reader] | None = None,
+        watch: Watch | None = None,
+        limit_s: float = float("inf"),
+    ) -> None:
+        self.outcome = ""
+        self.why = ""
         self._program = program
         self._stop = stop
+        self._watch = watch
+        self._limit = time.monotonic() + limit_s
         self._selector = selectors.DefaultSelector()
         self._selector.register(program.handle, selectors.EVENT_READ)
         self._selector.register(stop, selectors.EVENT_READ)
@@ -136,17 +170,45 @@ class Attendance:
     def wait(self) -> int:
         """Returns the program's exit code, minus the signal that ended it."""
         deadline = float("inf")
-        while not self._turn(deadline - time.monotonic()):
-            if self._stop.made and deadline == float("inf"):
-                self._ignore_stop()
-                self._program.signal(signal.SIGTERM)
-                deadline = time.monotonic() + GRACE_S
+        while not self._turn(min(deadline - time.monotonic(), self._due_s())):
+            if deadline == float("inf"):
+                deadline = self._ask_to_end()
             elif time.monotonic() >= deadline:
                 self._program.signal(signal.SIGKILL)
                 deadline = time.monotonic() + GRACE_S
         self._take_rest()
         self._selector.close()
         return self._program.close()
+
+    def _ask_to_end(self) -> float:
+        """Ask the program to end if there is a reason; until when it has time for that."""
+        if not self._stop.made and not self._is_to_end():
+            return float("inf")
+        self._ignore_stop()
+        if self.outcome == CROWDED:
+            self._end_crowd()
+        self._program.signal(signal.SIGTERM)
+        self._program.signal(signal.SIGCONT)  # what is held still could not end
+        return time.monotonic() + GRACE_S
+
+    def _end_crowd(self) -> None:
+        """At once: the group as a whole, in which nobody can start another one meanwhile, then what has left it."""
+        self._program.signal(signal.SIGKILL)
+        if self._watch:
+            self._watch.family.kill()
+
+    def _is_to_end(self) -> bool:
+        if self._watch and (outcome := self._watch.look()):
+            self.outcome, self.why = outcome, self._watch.why(outcome)
+        elif time.monotonic() >= self._limit:
+            self.outcome, self.why = LATE, "it took too long"
+        return bool(self.outcome)
+
+    def _due_s(self) -> float:
+        """Seconds until somebody has to look at the program, though it does nothing."""
+        if self.outcome or self._stop.made:
+            return float("inf")
+        return min(self._limit - time.monotonic(), self._watch.due_s() if self._watch else float("inf"))
 
     def _turn(self, limit_s: float) -> bool:
         """Take what is there; whether the program ended."""
@@ -162,11 +224,16 @@ class Attendance:
         """End what the program left running, and take what is in the pipes until nobody holds them any more."""
         self._selector.unregister(self._program.handle)
         self._ignore_stop()
+        if self._watch and not self.outcome and self._watch.left_a_bomb():
+            self.outcome, self.why = CROWDED, self._watch.why(CROWDED)
+            self._end_crowd()
         self._program.signal(signal.SIGTERM)
         deadline = time.monotonic() + REST_S
         while self._open and (left := deadline - time.monotonic()) > 0:
             self._turn(left)
         self._program.signal(signal.SIGKILL)
+        if self._watch:
+            self._watch.family.kill()
 
     def _ignore_stop(self) -> None:
         if self._stop in self._selector.get_map():
@@ -178,6 +245,8 @@ class Attendance:
         except BlockingIOError:
             return
         if data:
+            if self._watch:
+                self._watch.heard()
             reader(data)
         else:
             self._selector.unregister(handle)
