@@ -14,7 +14,9 @@ from flask import Flask
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
+from agent import staging
 from agent.app import Api, create_app
+from agent.carrier import Carrier
 from agent.endings import Endings
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
@@ -51,9 +53,10 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
     open_database(settings.database)
     roots, queue, children = settings.places(), Queue(), Children(settings.home)
     rsync = Rsync(settings, target)
-    sender = Sender(settings, roots, queue, rsync, children, clock)
+    carrier = Carrier(settings, target, rsync, children)
+    sender = Sender(settings, roots, queue, carrier, children, clock)
     surveyor = Surveyor(settings, roots, queue, children, clock)
-    endings = Endings(settings, queue, rsync, children, clock)
+    endings = Endings(settings, queue, carrier, clock)
     loop = Loop(settings, queue, sender, surveyor, endings, children, clock)
     return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))
 
@@ -68,6 +71,7 @@ def serve(settings: Settings) -> None:
         with only_agent(settings.home):
             if former := end_former(settings.home):
                 log.warning("ended what a killed agent had left at work", pids=former)
+            staging.clear(settings.home)
             agent = make_agent(settings)
             if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
                 log.info("going on with what a former agent was sending", transfers=taken_up)
