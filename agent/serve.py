@@ -28,6 +28,7 @@ from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
+from agent.watcher import Watcher
 from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
 
@@ -57,7 +58,8 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
     sender = Sender(settings, roots, queue, carrier, children, clock)
     surveyor = Surveyor(settings, roots, queue, children, clock)
     endings = Endings(settings, queue, carrier, clock)
-    loop = Loop(settings, queue, sender, surveyor, endings, children, clock)
+    watcher = Watcher(settings, queue, children, clock)
+    loop = Loop(settings, queue, sender, surveyor, endings, watcher, children, clock)
     return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))
 
 
