@@ -59,12 +59,13 @@ class Carrier:
 
     def compare(self, load: Load, place: str, transfers: Iterable[int], upload: str = "") -> Outcome:
         """What is there, or in the folder of an upload, compared by checksums."""
-        return self._children.run(self._rsync.compare(load, f"{place}/{upload}" if upload else place), transfers)
+        command = self._rsync.compare(load, f"{place}/{upload}" if upload else place)
+        return _in_own_words(load, self._children.run(command, transfers))
 
     def send(self, load: Load, place: str, upload: str, transfers: Iterable[int], heard: Heard, *, checksum: bool) -> Outcome:
         """Send into the folder of an upload."""
         command = self._rsync.send(load, f"{place}/{upload}", checksum=checksum)
-        return self._children.run(command, transfers, heard)
+        return _in_own_words(load, self._children.run(command, transfers, heard))
 
     def publish(self, load: Load, place: str, upload: str, transfers: Iterable[int], *, over: bool) -> Outcome:
         """Give what lies in an upload's folder its names; ``told`` is a JSON list of those that were taken already."""
@@ -131,6 +132,11 @@ class Carrier:
     def _discard_by_rsync(self, place: str, upload: str) -> Outcome:
         with tempfile.TemporaryDirectory() as empty:
             return self._children.run(self._rsync.discard(empty, place, upload))
+
+
+def _in_own_words(load: Load, outcome: Outcome) -> Outcome:
+    """What rsync said, with the names that people know: they have not put anything into a folder of the agent's."""
+    return replace(outcome, said=outcome.said.replace(f"{load.folder}/", "")) if load.follow else outcome
 
 
 def _outcome(place: str, work: Callable[[], object]) -> Outcome:

@@ -116,7 +116,6 @@ class Rsync:
             *self._program(),
             "--recursive",
             "--times",
-            *(["--copy-links"] if load.follow else FILTERS),
             "--no-relative",  # the names go into the place itself
             "--files-from=-",
             "--from0",
@@ -126,6 +125,7 @@ class Rsync:
             "-ii",
             f"--out-format={FORMAT}",
             *options,
+            *(["--copy-links"] if load.follow else FILTERS),  # after what a former attempt's leftovers are not spared by
             *self._way(shared=shared),
             "--",
             for_rsync(load.folder).rstrip("/") + "/",

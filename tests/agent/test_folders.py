@@ -13,6 +13,7 @@ from agent.rsync import Children
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
 from agent.spelling import spelled
+from agent.staging import Source
 from agent.states import JobState, TransferState
 from agent.survey import judge, take
 from agent.surveyor import Surveyor
@@ -75,6 +76,34 @@ def test_links_and_write_ahead_logs_are_left_out_and_told(sending: Agent, lab: L
     order(sending, lab, 2, str(folder))
     settle(sending)
     assert all(path.startswith("data/") for path in sent_paths(lab, 2))  # the same, though less than the source has
+
+
+def test_where_nothing_can_be_held_open_rsync_leaves_out_the_same(
+    agent: Agent, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: rsync walks the folder itself."""
+    monkeypatch.setattr("agent.sender.hold", lambda path, name, roots: Source(path, name, take(path, roots)))
+    folder = Path(bruker(lab))
+    kept = names_in(folder)
+    for name in ("analysis.tdf-wal", "42.m/x.sqlite-SHM", ".cumulus.partial/half", "42.m/.cumulus.x"):
+        lab.write(f"run 1.d/{name}", "log")
+    lab.write("run 1.d/log-wal.d/kept-wal.d/inner.bin")
+    (folder / "in").symlink_to("analysis.tdf")
+    chosen = lab.write("chosen-wal")
+    order(agent, lab, 1, str(folder), chosen)
+    left = lab.data / Transfer.get(Transfer.name == "run 1.d").upload / "run 1.d" / "42.m" / ".cumulus.partial"
+    left.mkdir(parents=True)
+    (left / "gone").write_text("half")
+    settle(agent)
+    assert job_state(1) == JobState.DELIVERED
+    assert names_in(lab.data) == ["chosen-wal", "run 1.d"]
+    assert names_in(lab.data / "run 1.d") == sorted([*kept, "log-wal.d"])
+    assert names_in(lab.data / "run 1.d" / "42.m") == ["microTOF Q.method"]
+    assert (lab.data / "run 1.d" / "log-wal.d" / "kept-wal.d" / "inner.bin").exists()
+    assert len(skipped(lab, 1)) == 5
+    order(agent, lab, 2, str(folder))
+    settle(agent)
+    assert all(path.startswith("data/") for path in sent_paths(lab, 2))
 
 
 def test_a_file_that_somebody_chose_is_sent_whatever_its_name_is(agent: Agent, lab: Lab) -> None:
