@@ -7,9 +7,10 @@ import httpx
 import structlog
 
 from agent.carrier import Carrier
+from agent.lines import left_out
 from agent.manifest import manifest
 from agent.models import Job
-from agent.queue import Queue, left_out
+from agent.queue import Queue
 from agent.rsync import AgentEnds
 from agent.sender import backoff_s
 from agent.settings import Settings

@@ -6,47 +6,19 @@ All of it lies in the database, so an agent that was killed goes on where it was
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import SQL, fn
 
+from agent.lines import Line
 from agent.models import CHUNK, LISTED, Change, Event, Job, Transfer, Want, database_of, insert, move, move_all, numbers, tuples
-from agent.orders import DATA, Order, Wanted, own_place
-from agent.paths import parent, shown
+from agent.orders import Order, Wanted, own_place
+from agent.paths import parent
 from agent.states import ACTIVE_JOBS, ACTIVE_TRANSFERS, CANCELLABLE_JOBS, JobState, TransferState
 
 BATCH_BYTES = 64 * 1024 * 1024
 BATCH_FILES = 1_000
-MENTIONED = 5
 DAY_S = 24 * 3600.0
-
-
-class Line(NamedTuple):
-    """One transfer that a job waits for, as people see it."""
-
-    job: int
-    owner: str
-    name: str
-    state: str
-    bytes: int
-    sent: int
-    message: str
-    place: str = DATA
-    skipped: str = "[]"
-
-    @property
-    def note(self) -> str:
-        """What its owner has to know: why it waits, and what is not sent of it."""
-        return "; ".join(text for text in (self.message, left_out(self.skipped)) if text)
-
-    def for_programs(self) -> dict[str, object]:
-        """As JSON has it."""
-        return self._asdict() | {"percent": self.percent, "skipped": [shown(path) for path in json.loads(self.skipped)]}
-
-    @property
-    def percent(self) -> int:
-        """How far it is, below 100: what is there is not in the queue any more."""
-        return min(99, 100 * self.sent // self.bytes) if self.bytes else 0
 
 
 class Queue:
@@ -428,10 +400,3 @@ def _sendable(now: float) -> Any:
             Transfer.state == TransferState.READY, Transfer.not_before <= now, Job.state == JobState.SENDING, ~fn.EXISTS(before)
         )
     )
-
-
-def left_out(skipped: str) -> str:
-    """What is not sent of a source, for people; "" where all is."""
-    paths = json.loads(skipped)
-    more = f" and {len(paths) - MENTIONED} more" if len(paths) > MENTIONED else ""
-    return f"not sent: {', '.join(map(shown, paths[:MENTIONED]))}{more}" if paths else ""

@@ -8,22 +8,21 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import structlog
 
 from agent.carrier import Carrier
-from agent.manifest import Arrived, to_text
 from agent.models import Transfer
 from agent.orders import DATA
 from agent.output import Item, Progress
+from agent.parcels import Batch, Parcel, contents_of, is_new, is_same, proof
 from agent.paths import Root, shown
 from agent.queue import Queue
 from agent.rsync import AgentEnds, Children, Outcome
 from agent.settings import Settings, Verify
-from agent.staging import Load, Source, hold
+from agent.staging import hold
 from agent.states import TransferState, Trouble
-from agent.survey import SourceAway, SourceFile, SourceUnusable, Writers, take
+from agent.survey import SourceAway, SourceUnusable, Writers, take
 from agent.troubles import Diagnosis, diagnose
 
 MAX_DELAY_S = 300.0
@@ -32,48 +31,6 @@ EXIT_PARTLY = 23  # rsync's
 TAKEN = "The storage has something else named {name!r}: it is sent for this job alone."
 DAMAGED = "What arrived in the storage is not what was sent, twice: its disk may be damaged."
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, eq=False)
-class Parcel:
-    """A transfer with its source, held open as it was when sending began."""
-
-    transfer: Transfer
-    source: Source
-    files: dict[str, SourceFile]  # of the source, by path
-
-    @property
-    def name(self) -> str:
-        """What it is called in the storage."""
-        return str(self.transfer.name)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether it goes to where all jobs find it."""
-        return bool(self.transfer.place == DATA)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Parcels for one place, and what rsync can send of them."""
-
-    parcels: list[Parcel]
-    load: Load
-    place: str
-
-    def only(self, parcels: list[Parcel]) -> "Batch":
-        """Some of them."""
-        return Batch(parcels, self.load.only(one.name for one in parcels), self.place)
-
-    @property
-    def transfers(self) -> list[int]:
-        """The numbers of their transfers."""
-        return [one.transfer.id for one in self.parcels]
-
-    @property
-    def upload(self) -> str:
-        """The folder that they arrive in."""
-        return str(self.parcels[0].transfer.upload)
 
 
 class Sender:
@@ -148,15 +105,15 @@ class Sender:
             self._broken(batch.parcels, compared)
             return []
         sure = self._unchanged(batch.parcels)
-        same = [parcel for parcel in sure if _is_same(parcel, compared.items)]
-        self._queue.arrived({one.transfer.id: _contents(one, compared.items) for one in same}, self._clock())
+        same = [parcel for parcel in sure if is_same(parcel, compared.items)]
+        self._queue.arrived({one.transfer.id: contents_of(one, compared.items) for one in same}, self._clock())
         different = [parcel for parcel in sure if parcel not in same]
         self._keep_apart([parcel for parcel in different if parcel.is_shared])
         return [parcel for parcel in different if not parcel.is_shared]
 
     def _is_of_another_kind(self, parcels: list[Parcel], compared: Outcome) -> bool:
         """Whether rsync stumbled over a file where it looked into a folder, after it had told that it would replace it."""
-        return compared.code == EXIT_PARTLY and len(parcels) == 1 and _is_new(parcels[0], compared.items)
+        return compared.code == EXIT_PARTLY and len(parcels) == 1 and is_new(parcels[0], compared.items)
 
     def _keep_apart(self, parcels: list[Parcel]) -> None:
         """Each job that wants one of these gets it into its own input."""
@@ -173,7 +130,7 @@ class Sender:
             self._broken(batch.parcels, outcome)
             return self._discard(batch)
         sure = self._unchanged(batch.parcels)
-        proved = {one.transfer.id: _contents(one, outcome.items) for one in sure if self._is_proved(one, outcome.items)}
+        proved = {one.transfer.id: contents_of(one, outcome.items) for one in sure if self._is_proved(one, outcome.items)}
         if doubtful := [parcel for parcel in sure if parcel.transfer.id not in proved]:
             different = self._compare(batch.only(doubtful), batch.upload, proved)
             if different and not checksum:
@@ -196,8 +153,8 @@ class Sender:
         if compared.code:
             self._broken(batch.parcels, compared)
             return []
-        same = [parcel for parcel in batch.parcels if _is_same(parcel, compared.items)]
-        proved |= {one.transfer.id: _contents(one, compared.items) for one in same}
+        same = [parcel for parcel in batch.parcels if is_same(parcel, compared.items)]
+        proved |= {one.transfer.id: contents_of(one, compared.items) for one in same}
         return [parcel for parcel in self._unchanged(batch.parcels) if parcel not in same]
 
     def _publish(self, batch: Batch, upload: str, contents: dict[int, str]) -> None:
@@ -233,7 +190,7 @@ class Sender:
 
     def _is_proved(self, parcel: Parcel, items: dict[str, Item]) -> bool:
         """Whether rsync has compared all of it while it sent it."""
-        return self._settings.verify is not Verify.ALWAYS and all(_proof(file, items) for file in parcel.files.values())
+        return self._settings.verify is not Verify.ALWAYS and all(proof(file, items) for file in parcel.files.values())
 
     def _broken(self, parcels: list[Parcel], outcome: Outcome) -> None:
         found = diagnose(outcome.code, outcome.said)
@@ -304,32 +261,3 @@ class _Watch:
             transfer = self._parcels[0].transfer.id
             if not self._queue.note_sent(transfer, there, further=there > self._before):
                 self._children.end([transfer])  # cancelled in the moment before rsync began
-
-
-def _is_new(parcel: Parcel, items: dict[str, Item]) -> bool:
-    """Whether the storage has nothing of its name: so rsync would make it."""
-    item = items.get(parcel.name)
-    return item is not None and not item.is_same
-
-
-def _is_same(parcel: Parcel, items: dict[str, Item]) -> bool:
-    """Whether a comparison has found all of it there, and nothing beside it."""
-    of_it = [item for path, item in items.items() if path == parcel.name or path.startswith(f"{parcel.name}/")]
-    return (
-        any(item.path == parcel.name for item in of_it)
-        and all(item.is_same for item in of_it)
-        and all(
-            (item := items.get(path)) is not None and item.is_same and _proof(file, items) for path, file in parcel.files.items()
-        )
-    )
-
-
-def _proof(file: SourceFile, items: dict[str, Item]) -> str:
-    """The checksum by which both rsyncs know that a file is there as its source is; "" where they have not compared it."""
-    item = items.get(file.path)
-    return item.checksum if item is not None and item.size == file.size else ""
-
-
-def _contents(parcel: Parcel, items: dict[str, Item]) -> str:
-    """What has arrived of a transfer, all of whose files are proved."""
-    return to_text(Arrived(file.path, file.size, file.modified_ns, _proof(file, items)) for file in parcel.files.values())
