@@ -66,7 +66,7 @@ class Api:
 
     def queue(self) -> Response:
         """All that waits, with bytes, for programs."""
-        return answer([line._asdict() | {"percent": line.percent} for line in self._queue.lines()])
+        return answer([line.for_programs() for line in self._queue.lines()])
 
     def status(self) -> Response:
         """The page for people."""

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import httpx
 
+from agent.carrier import Carrier
 from agent.errors import AgentError, InvalidInput, SetupMissing
 from agent.installation import running_agent
 from agent.rsync import CONNECT_S, Children, Command, Rsync, version
 from agent.settings import Settings
+from agent.staging import Load
 from agent.target import Kind, Target, read_target
 from agent.troubles import diagnose
 from programs.errors import explained, why_not_listening
@@ -118,10 +120,14 @@ def _storage(settings: Settings) -> str:
     target = _target(settings)
     if target.kind is Kind.LOCAL:
         return _local_storage(Path(target.base))
-    command = Rsync(settings, target).compare(str(settings.home), [], "data", shared=False)
+    command = Rsync(settings, target).compare(Load(str(settings.home), ()), "data", shared=False)
     outcome = Children(settings.home).run(Command(command.argv))
     if outcome.code:
         raise SetupMissing(diagnose(outcome.code, outcome.said).text)
+    looked = Carrier(settings, target, Rsync(settings, target), Children(settings.home)).look(Load("", ()), "data", ())
+    if looked.code and target.kind is not Kind.DAEMON:
+        needed = "python3" if target.path else "cumulus-receive of this version"
+        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.said).words}")
     return f"{settings.target} takes files"
 
 

@@ -1,22 +1,22 @@
 """The end of a job's sending: its manifest and then its marker are written, or the controller is told why it must fail."""
 
+import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import httpx
 import structlog
 
+from agent.carrier import Carrier
+from agent.lines import left_out
 from agent.manifest import manifest
 from agent.models import Job
 from agent.queue import Queue
-from agent.rsync import AgentEnds, Children, Rsync
+from agent.rsync import AgentEnds
 from agent.sender import backoff_s
 from agent.settings import Settings
 from agent.states import JobState
 from agent.troubles import Diagnosis, diagnose
 
-MANIFEST = ".cumulus.manifest"
-MARKER = ".cumulus.rsync"
 TELL_TIMEOUT_S = 20.0
 NOBODY = "no controller is named in the settings, so it was not told"
 log = structlog.get_logger()
@@ -25,11 +25,10 @@ log = structlog.get_logger()
 class Endings:
     """Ends jobs, one after the other."""
 
-    def __init__(self, settings: Settings, queue: Queue, rsync: Rsync, children: Children, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, queue: Queue, carrier: Carrier, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._queue = queue
-        self._rsync = rsync
-        self._children = children
+        self._carrier = carrier
         self._clock = clock
 
     def end_all(self, jobs: Iterable[Job]) -> None:
@@ -51,25 +50,12 @@ class Endings:
             self._later(job, f"{type(error).__name__}: {error}")
 
     def _mark(self, job: Job) -> None:
-        """The marker is the last file of all: what the controller finds before it is there is not complete."""
-        folder = self._settings.home / "outbox" / job.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        texts = ((MANIFEST, manifest(self._queue.contents(job))), (MARKER, ""))
-        try:
-            for name, text in texts:
-                if found := self._put(folder / name, text, f"jobs/{job.folder}/{name}"):
-                    return self._not_marked(job, found)
-        finally:
-            for name, _ in texts:
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
-        if self._queue.end_job(job, JobState.DELIVERED, "", self._clock()):
+        skipped = self._queue.skipped(job)
+        outcome = self._carrier.finish(job.folder, manifest(self._queue.contents(job), skipped))
+        if outcome.code:
+            return self._not_marked(job, diagnose(outcome.code, outcome.said))
+        if self._queue.end_job(job, JobState.DELIVERED, left_out(json.dumps(skipped)), self._clock()):
             log.info("all files of a job are there", job_id=job.number, owner=job.owner)
-
-    def _put(self, file: Path, text: str, path: str) -> Diagnosis | None:
-        file.write_text(text)
-        outcome = self._children.run(self._rsync.put(file, path))
-        return diagnose(outcome.code, outcome.said) if outcome.code else None
 
     def _not_marked(self, job: Job, found: Diagnosis) -> None:
         lasting = self._clock() - job.state_since > self._settings.give_up_s

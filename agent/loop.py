@@ -14,9 +14,11 @@ from agent.rsync import Children
 from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
+from agent.watcher import Watcher
 
 IDLE_S = 60.0
 TROUBLE_S = 5.0
+WATCH_AGAIN_S = 0.1
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -31,6 +33,7 @@ class Loop:
         sender: Sender,
         surveyor: Surveyor,
         endings: Endings,
+        watcher: Watcher,
         children: Children,
         clock: Callable[[], float],
     ) -> None:
@@ -39,15 +42,18 @@ class Loop:
         self._sender = sender
         self._surveyor = surveyor
         self._endings = endings
+        self._watcher = watcher
         self._children = children
         self._clock = clock
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._senders = ThreadPoolExecutor(settings.parallel, "send")
-        self._others = ThreadPoolExecutor(2, "errand")
+        self._others = ThreadPoolExecutor(3, "errand")
         self._sending: set[Future[None]] = set()
         self._survey: Future[None] | None = None
         self._end: Future[None] | None = None
+        self._watch: Future[None] | None = None
+        self._watch_at = 0.0
         self._forget_at = 0.0
 
     def wake(self) -> None:
@@ -86,15 +92,16 @@ class Loop:
         self._begin_survey(now)
         self._begin_ends(now)
         self._begin_sends(now)
+        watch = self._begin_watch(now)
         if now >= self._forget_at:
             self._forget_at = now + DAY_S / 24
             self._queue.forget(now - self._settings.keep_days * DAY_S)
         due = self._queue.next_time(now)
-        return IDLE_S if due is None else max(0.01, min(IDLE_S, due - now))
+        return max(0.01, min([IDLE_S, *(time - now for time in (due, watch) if time is not None)]))
 
     def is_idle(self) -> bool:
         """Whether nothing is at work."""
-        return not self._sending and _is_over(self._survey) and _is_over(self._end)
+        return not self._sending and _is_over(self._survey) and _is_over(self._end) and _is_over(self._watch)
 
     def _begin_survey(self, now: float) -> None:
         if _is_over(self._survey) and (waiting := self._queue.to_survey(now)):
@@ -103,6 +110,15 @@ class Loop:
     def _begin_ends(self, now: float) -> None:
         if _is_over(self._end) and (jobs := self._queue.due_jobs(now)):
             self._end = self._begin(self._others, self._endings.end_all, jobs)
+
+    def _begin_watch(self, now: float) -> float | None:
+        """Have the controller asked, if it is time; when it is the next time, None where nothing is sent."""
+        if not self._settings.controller or not (jobs := self._queue.under_way()):
+            return None
+        if now >= self._watch_at and _is_over(self._watch):
+            self._watch_at = now + self._settings.watch_interval_s
+            self._watch = self._begin(self._others, self._watcher.look, jobs)
+        return max(self._watch_at, now + WATCH_AGAIN_S)
 
     def _begin_sends(self, now: float) -> None:
         self._sending = {one for one in self._sending if not one.done()}

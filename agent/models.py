@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from peewee import AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
@@ -45,6 +46,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX transfer_owner ON transfer (owner, began)",
         "CREATE INDEX event_subject ON event (subject, subject_id)",
     ),
+    (
+        "ALTER TABLE transfer DROP COLUMN is_put",
+        "ALTER TABLE transfer ADD COLUMN upload TEXT NOT NULL DEFAULT ''",
+        "UPDATE transfer SET upload = '.upload.' || lower(hex(randomblob(8))) || '.' || lower(hex(randomblob(3)))",
+        "ALTER TABLE transfer ADD COLUMN skipped TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 
 
@@ -81,7 +88,7 @@ class Transfer(Stateful):
 
     ``owner``: who asked for it first. ``sent``: bytes that are there. ``fingerprint``: its source as it was last seen,
     unchanged since ``still_since``. ``contents``: what arrived, a manifest's lines (``agent.manifest``). ``alone``: in no batch.
-    ``is_put``: something of it was written under its name, so that what is there is this source's.
+    ``upload``: the folder in ``place`` in which it arrives before it gets its name. ``skipped``: what is left out of it, as JSON.
     """
 
     owner = TextField()
@@ -95,10 +102,11 @@ class Transfer(Stateful):
     sent = IntegerField(default=0)
     is_folder = IntegerField(default=0)
     alone = IntegerField(default=0)
-    is_put = IntegerField(default=0)
     fingerprint = TextField(default="")
     still_since = FloatField(default=0.0)
     contents = TextField(default="")
+    upload = TextField(default=lambda: f".upload.{token_hex(8)}.{token_hex(3)}")
+    skipped = TextField(default="[]")
 
     class Meta:
         table_name = "transfer"

@@ -89,9 +89,9 @@ def _sources(form: Mapping[str, str], field: str, roots: tuple[Root, ...]) -> li
 
 
 def _require_distinct(wanted: tuple[Wanted, ...]) -> None:
-    """Two sources cannot have one name in one place."""
-    seen: dict[tuple[str, str], str] = {}
+    """Two sources cannot have one name, not in two places either: to the app, shared files and others lie in one folder."""
+    seen: dict[str, str] = {}
     for one in wanted:
-        other = seen.setdefault((one.place, one.name), one.source)
+        other = seen.setdefault(one.name, one.source)
         if other != one.source:
             raise InvalidInput(f"{other!r} and {one.source!r} have the same name", field="files")

@@ -3,6 +3,7 @@
 The client may run on another computer, or on Windows while the agent does not: each root says under which names it is seen.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,6 +97,11 @@ def for_rsync(path: str) -> str:
     if named.anchor.startswith("//"):
         return named.anchor + "/".join(named.parts)
     return "/".join(("/cygdrive", named.anchor[0].lower(), *named.parts))
+
+
+def shown(path: object) -> str:
+    """A path for people, and for a database: with what is no text replaced."""
+    return os.fsencode(str(path)).decode(errors="replace")
 
 
 def job_folder(text: str, number: int) -> str:

@@ -3,38 +3,22 @@
 All of it lies in the database, so an agent that was killed goes on where it was.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import SQL, fn
 
+from agent.lines import Line
 from agent.models import CHUNK, LISTED, Change, Event, Job, Transfer, Want, database_of, insert, move, move_all, numbers, tuples
-from agent.orders import Order, Wanted
+from agent.orders import Order, Wanted, own_place
 from agent.paths import parent
 from agent.states import ACTIVE_JOBS, ACTIVE_TRANSFERS, CANCELLABLE_JOBS, JobState, TransferState
 
 BATCH_BYTES = 64 * 1024 * 1024
 BATCH_FILES = 1_000
 DAY_S = 24 * 3600.0
-_HAS_PUT = (Transfer.state == TransferState.SENT) | (Transfer.is_put == 1)
-
-
-class Line(NamedTuple):
-    """One transfer that a job waits for, as people see it."""
-
-    job: int
-    owner: str
-    name: str
-    state: str
-    bytes: int
-    sent: int
-    message: str
-
-    @property
-    def percent(self) -> int:
-        """How far it is, below 100: what is there is not in the queue any more."""
-        return min(99, 100 * self.sent // self.bytes) if self.bytes else 0
 
 
 class Queue:
@@ -68,6 +52,15 @@ class Queue:
                 if move(Job, job.id, JobState(job.state), JobState.CANCELLED, Change(now, f"by {owner}"))
             ]
             return bool(jobs), self._drop_unwanted([job.id for job in jobs], now)
+
+    def withdraw(self, job: Job, why: str, now: float) -> tuple[bool, list[int]]:
+        """As :meth:`cancel`, of one job and for another reason."""
+        with database_of(Job).atomic("IMMEDIATE"):
+            state = JobState(Job.select(Job.state).where(Job.id == job.id).get().state)
+            fields = {"message": why}
+            if state not in CANCELLABLE_JOBS or not move(Job, job.id, state, JobState.CANCELLED, Change(now, why), fields):
+                return False, []
+            return True, self._drop_unwanted([job.id], now)
 
     def recover(self, now: float, why: str = "the agent was restarted", delay_s: float = 0.0) -> int:
         """Take up again what nobody is sending any more; how many that were. Nothing may be under way.
@@ -122,12 +115,22 @@ class Queue:
         )
         return min((float(time) for time in later if time is not None), default=None)
 
-    def ready(self, transfer: Transfer, fingerprint: str, size: int, *, is_folder: bool, now: float) -> None:
+    def ready(
+        self,
+        transfer: Transfer,
+        fingerprint: str,
+        size: int,
+        *,
+        is_folder: bool,
+        now: float,
+        skipped: Iterable[str] = (),
+    ) -> None:
         """The source is complete."""
         fields = {
             "fingerprint": fingerprint,
             "bytes": size,
             "is_folder": int(is_folder),
+            "skipped": json.dumps(list(skipped)),
             "message": "",
             "not_before": 0.0,
         }
@@ -147,6 +150,16 @@ class Queue:
         wanted = (Transfer.id == transfer_id) & (Transfer.state == TransferState.SENDING)
         return bool(Transfer.update(fields).where(wanted).execute())
 
+    def still_sending(self, transfers: Sequence[int]) -> set[int]:
+        """Those of these that nobody has cancelled."""
+        sending = Transfer.select(Transfer.id).where(Transfer.state == TransferState.SENDING)
+        return set(numbers(sending)) & set(transfers)
+
+    def is_given_up(self, transfer: Transfer) -> bool:
+        """Whether a transfer has failed or was cancelled."""
+        ended = Transfer.state.in_((TransferState.FAILED, TransferState.CANCELLED))
+        return bool(Transfer.select().where(Transfer.id == transfer.id, ended).exists())
+
     def arrived(self, contents: Mapping[int, str], now: float) -> None:
         """Transfers are there and checked; jobs that waited for nothing else get their marker next."""
         with database_of(Transfer).atomic("IMMEDIATE"):
@@ -155,6 +168,19 @@ class Queue:
             for row_id in moved:
                 Transfer.update(contents=contents[row_id]).where(Transfer.id == row_id).execute()
             self._mark_complete(_jobs_of(moved), now)
+
+    def taken(self, transfer: Transfer, why: str, now: float) -> None:
+        """The storage has something else of that name: each job that wants the transfer gets one for itself."""
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            if not move(Transfer, transfer.id, TransferState.SENDING, TransferState.TAKEN, Change(now, why), {"ended": now}):
+                return
+            wanting = Job.select(Job.id, Job.folder, Job.owner).join(Want, on=(Want.job_id == Job.id))
+            jobs = list(wanting.where(Want.transfer_id == transfer.id, Job.state == JobState.SENDING).order_by(Job.id))
+            for job in jobs:
+                own = self._transfer(job.owner, Wanted(transfer.source, own_place(job.folder), transfer.name), now)
+                Want.insert(job_id=job.id, transfer_id=own).on_conflict_ignore().execute()
+                Want.delete().where(Want.job_id == job.id, Want.transfer_id == transfer.id).execute()
+            self._mark_complete([job.id for job in jobs], now)
 
     def again(
         self, transfer: Transfer, state: TransferState, why: str, now: float, *, delay_s: float = 0.0, alone: bool = False
@@ -211,20 +237,36 @@ class Queue:
         query = Transfer.select(Transfer.place, Transfer.contents).where(Transfer.id.in_(wanted)).order_by(Transfer.id)
         return [(row[0], row[1]) for row in tuples(query)]
 
-    def last_put(self, place: str, name: str) -> Any:
-        """The last transfer that wrote under that name, or found it right; None where this agent never did."""
-        there = (Transfer.place == place) & (Transfer.name == name) & _HAS_PUT
-        return Transfer.select().where(there).order_by(Transfer.id.desc()).first()
+    def skipped(self, job: Job) -> list[str]:
+        """What was left out of the folders of a job."""
+        wanted = Want.select(Want.transfer_id).where(Want.job_id == job.id)
+        texts = [row[0] for row in tuples(Transfer.select(Transfer.skipped).where(Transfer.id.in_(wanted)))]
+        return sorted({path for text in texts for path in json.loads(text)})
 
-    def note_put(self, transfers: Sequence[int]) -> None:
-        """Something of these transfers was written under their names."""
-        for start in range(0, len(transfers), CHUNK):
-            Transfer.update(is_put=1).where(Transfer.id.in_(transfers[start : start + CHUNK])).execute()
+    def under_way(self) -> list[Job]:
+        """The jobs that wait for files, those first for which something is sent now."""
+        sending = (
+            Want.select(Want.job_id)
+            .join(Transfer, on=(Transfer.id == Want.transfer_id))
+            .where(Transfer.state == TransferState.SENDING)
+        )
+        waiting = Job.state.in_(CANCELLABLE_JOBS)
+        return list(Job.select().where(waiting).order_by(Job.id.in_(sending).desc(), Job.id))
 
     def lines(self, owner: str | None = None, number: int | None = None) -> list[Line]:
         """What is queued or under way, in the order of arrival; of one job where one is named."""
         query = (
-            Transfer.select(Job.number, Job.owner, Transfer.name, Transfer.state, Transfer.bytes, Transfer.sent, Transfer.message)
+            Transfer.select(
+                Job.number,
+                Job.owner,
+                Transfer.name,
+                Transfer.state,
+                Transfer.bytes,
+                Transfer.sent,
+                Transfer.message,
+                Transfer.place,
+                Transfer.skipped,
+            )
             .join(Want, on=(Want.transfer_id == Transfer.id))
             .join(Job, on=(Job.id == Want.job_id))
             .where(Transfer.state.in_(ACTIVE_TRANSFERS), Job.state == JobState.SENDING)
@@ -252,9 +294,7 @@ class Queue:
         with database_of(Job).atomic("IMMEDIATE"):
             old = Job.delete().where(Job.state.not_in(ACTIVE_JOBS), Job.state_since < before).execute()
             wanted = Want.select(Want.transfer_id)
-            Transfer.delete().where(
-                Transfer.id.not_in(wanted), Transfer.state.not_in(ACTIVE_TRANSFERS), _is_not_latest()
-            ).execute()
+            Transfer.delete().where(Transfer.id.not_in(wanted), Transfer.state.not_in(ACTIVE_TRANSFERS)).execute()
             Event.delete().where(Event.at < before).execute()
         return int(old)
 
@@ -360,11 +400,3 @@ def _sendable(now: float) -> Any:
             Transfer.state == TransferState.READY, Transfer.not_before <= now, Job.state == JobState.SENDING, ~fn.EXISTS(before)
         )
     )
-
-
-def _is_not_latest() -> Any:
-    """All but the last transfer that wrote under a name: that one tells whose the file in the storage is."""
-    later = Transfer.alias()
-    other = (later.place == Transfer.place) & (later.name == Transfer.name) & (later.id > Transfer.id)
-    has_put = (later.state == TransferState.SENT) | (later.is_put == 1)
-    return ~_HAS_PUT | fn.EXISTS(later.select(SQL("1")).where(other, has_put))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from agent.errors import AgentError
 from agent.output import FORMAT, Item, Progress, Reader
 from agent.paths import for_rsync
 from agent.settings import Settings
+from agent.skipping import FILTERS
+from agent.staging import Load
 from agent.target import Kind, Target
 
 PARTIAL = ".cumulus.partial"
@@ -32,6 +34,8 @@ SHARED_S = 60
 MAX_SOCKET_PATH = 85  # bytes: of the system's 107, less what ssh adds while it makes the socket
 EXIT_NOT_FOUND = 127  # as a shell's
 CONNECT_S = 20
+# At the end, when what was kept of broken attempts has been used; it is not spared, as rsync would do by itself.
+_EXACT = ("--delete-after", f"--filter=risk {PARTIAL}/")
 SAID_LIMIT = 256 * 1024  # characters
 READ_BYTES = 64 * 1024
 
@@ -44,19 +48,27 @@ class AgentEnds(AgentError):
 
 @dataclass(frozen=True)
 class Command:
-    """One run of rsync. ``names``: what is sent of the folder, each a name in it; none: the arguments tell all."""
+    """One run of rsync. ``names``: what is sent of the folder, each a name in it; none: the arguments tell all.
+
+    ``descriptors``: what it gets to read beside its standard input.
+    """
 
     argv: tuple[str, ...]
     names: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
 
 
 @dataclass
 class Outcome:
-    """How a run ended: exit code (negative: a signal), what became of each file by its path, what rsync said of errors."""
+    """How a run ended: exit code (negative: a signal), what became of each file by its path, what rsync said of errors.
+
+    ``told``: what another program answered.
+    """
 
     code: int
     items: dict[str, Item] = field(default_factory=dict)
     said: str = ""
+    told: str = ""
 
 
 class Rsync:
@@ -66,34 +78,40 @@ class Rsync:
         self._settings = settings
         self._target = target
 
-    def send(
-        self, folder: str, names: Sequence[str], place: str, *, keep_existing: bool, checksum: bool, at_once: bool
-    ) -> Command:
-        """Send files or folders of ``folder`` to a place.
+    def send(self, load: Load, place: str, *, checksum: bool = False) -> Command:
+        """Send files or folders to a place, so that its folders have what these have and no more.
 
-        ``keep_existing``: nothing that is there is touched. ``checksum``: compare contents, not size and time.
-        ``at_once``: the files get their names only when all of them are there.
+        ``checksum``: compare contents, not size and time, with what is there.
         """
-        chosen = {
-            "--ignore-existing": keep_existing,
-            "--checksum": checksum,
-            "--delay-updates": at_once,
-        }
-        options = [f"--partial-dir={PARTIAL}", "--info=progress2", *self._limits()]
-        options += [option for option, wanted in chosen.items() if wanted]
+        options = [f"--partial-dir={PARTIAL}", "--info=progress2", *_EXACT, *self._limits()]
+        options += ["--checksum"] if checksum else []
         # Several large transfers at once are faster each on a connection of its own.
-        return self._of_names(options, folder, names, place, shared=self._settings.parallel == 1)
+        return self._of_names(options, load, place, shared=self._settings.parallel == 1)
 
-    def compare(self, folder: str, names: Sequence[str], place: str, *, shared: bool = True) -> Command:
-        """Compare by checksums of both sides, and change nothing."""
-        return self._of_names(["--dry-run", "--checksum"], folder, names, place, shared=shared)
+    def look(self, load: Load, place: str) -> Command:
+        """Tell which of the names are not in a place yet, and change nothing."""
+        return self._of_names(["--dry-run", "--ignore-existing", "--no-recursive", "--dirs"], load, place)
+
+    def link(self, load: Load, place: str, upload: str, *, replace: bool) -> Command:
+        """Give what lies in an upload's folder its names, as hard links: where no other program can do that (a daemon)."""
+        return self._of_names([f"--link-dest={upload}", *(_EXACT if replace else ["--ignore-existing"])], load, place)
+
+    def discard(self, empty: str, place: str, upload: str) -> Command:
+        """Remove an upload's folder from a place, by making the place as an empty folder is, with all else in it spared."""
+        only = [f"--include=/{upload}/***", "--exclude=*"]
+        argv = [*self._program(), "--recursive", "--delete", *only, *self._way(), "--", for_rsync(empty).rstrip("/") + "/"]
+        return Command((*argv, self._target.at(place) + "/"))
+
+    def compare(self, load: Load, place: str, *, shared: bool = True) -> Command:
+        """Compare by checksums of both sides, and change nothing; what a folder there has beside is told as deleted."""
+        return self._of_names(["--dry-run", "--checksum", *_EXACT], load, place, shared=shared)
 
     def put(self, file: Path, path: str) -> Command:
         """Put one small file under a path in the storage."""
         argv = [*self._program(), "--times", *self._limits(), *self._way(), "--", for_rsync(str(file)), self._target.at(path)]
         return Command(tuple(argv))
 
-    def _of_names(self, options: list[str], folder: str, names: Sequence[str], place: str, *, shared: bool = True) -> Command:
+    def _of_names(self, options: list[str], load: Load, place: str, *, shared: bool = True) -> Command:
         argv = [
             *self._program(),
             "--recursive",
@@ -107,12 +125,13 @@ class Rsync:
             "-ii",
             f"--out-format={FORMAT}",
             *options,
+            *(["--copy-links"] if load.follow else FILTERS),  # after what a former attempt's leftovers are not spared by
             *self._way(shared=shared),
             "--",
-            for_rsync(folder).rstrip("/") + "/",
+            for_rsync(load.folder).rstrip("/") + "/",
             self._target.at(place) + "/",
         ]
-        return Command(tuple(argv), tuple(names))
+        return Command(tuple(argv), load.names, load.descriptors)
 
     def _program(self) -> list[str]:
         # Readable for the controller and its machines, whatever the source's rights were.
@@ -186,26 +205,48 @@ class Children:
 
         Raises AgentEnds where none may start any more.
         """
-        with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as said:
-            # With a dot before it: what begins with # or ; would be taken for a comment.
-            names.write(b"".join(b"./" + os.fsencode(name) + b"\0" for name in command.names))
-            names.seek(0)
+        # With a dot before it: what begins with # or ; would be taken for a comment.
+        names = b"".join(b"./" + os.fsencode(name) + b"\0" for name in command.names)
+        outcome = Outcome(0)
+
+        def read(child: "subprocess.Popen[bytes]") -> None:
+            for event in _events(child):
+                if isinstance(event, Item):
+                    outcome.items[event.path] = event
+                on_event(event)
+
+        outcome.code, outcome.said = self._run(command, names, frozenset(transfers), read)
+        return outcome
+
+    def ask(self, command: Command, text: str, transfers: Iterable[int] = ()) -> Outcome:
+        """Run another program with a text as its input; what it answers is in ``told``. Raises AgentEnds."""
+        outcome = Outcome(0)
+
+        def read(child: "subprocess.Popen[bytes]") -> None:
+            assert child.stdout is not None
+            outcome.told = child.stdout.read(SAID_LIMIT).decode(errors="replace")
+
+        outcome.code, outcome.said = self._run(command, text.encode(), frozenset(transfers), read)
+        return outcome
+
+    def _run(
+        self, command: Command, text: bytes, transfers: frozenset[int], read: Callable[["subprocess.Popen[bytes]"], None]
+    ) -> tuple[int, str]:
+        """The exit code, and what was said on standard error."""
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+            given.write(text)
+            given.seek(0)
             try:
-                child = self._start(command, names.fileno(), said.fileno(), frozenset(transfers))
+                child = self._start(command, given.fileno(), said.fileno(), transfers)
             except (FileNotFoundError, PermissionError):
-                return Outcome(EXIT_NOT_FOUND, said=f"{command.argv[0]}: command not found")
+                return EXIT_NOT_FOUND, f"{command.argv[0]}: command not found"
             try:
-                outcome = Outcome(0)
-                for event in _events(child):
-                    if isinstance(event, Item):
-                        outcome.items[event.path] = event
-                    on_event(event)
-                outcome.code = child.wait()
+                read(child)
+                code = child.wait()
             finally:
                 self._finish(child)
             said.seek(0)
-            outcome.said = said.read(SAID_LIMIT).decode(errors="replace")
-        return outcome
+            return code, said.read(SAID_LIMIT).decode(errors="replace")
 
     def end(self, transfers: Iterable[int]) -> None:
         """End the runs that are at work for these transfers and no others; what was sent stays for the next time."""
@@ -235,6 +276,7 @@ class Children:
                 stderr=stderr,
                 env=environment(self._home),
                 start_new_session=True,
+                pass_fds=command.descriptors,
             )
             self._running[child] = transfers
             return child

@@ -1,42 +1,36 @@
-"""Sending a batch: the source is looked at, rsync runs, the source is looked at again, what arrived is compared.
+"""Sending a batch: what is there already is compared, the rest is sent and gets its names, the source is looked at again.
 
-Owns what follows from an outcome for a transfer. In which order things are sent is the queue's matter.
+Owns what follows from an outcome for a transfer. In which order things are sent is the queue's matter, how they are carried the
+carrier's. What the storage has under a shared name is never replaced.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import ExitStack
 
 import structlog
 
-from agent.manifest import Arrived, from_text, to_text
+from agent.carrier import Carrier
 from agent.models import Transfer
 from agent.orders import DATA
 from agent.output import Item, Progress
-from agent.paths import Root, parent
+from agent.parcels import Batch, Parcel, contents_of, is_new, is_same, proof
+from agent.paths import Root, shown
 from agent.queue import Queue
-from agent.rsync import AgentEnds, Children, Outcome, Rsync
+from agent.rsync import AgentEnds, Children, Outcome
 from agent.settings import Settings, Verify
+from agent.staging import hold
 from agent.states import TransferState, Trouble
-from agent.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, Writers, take
+from agent.survey import SourceAway, SourceUnusable, Writers, take
 from agent.troubles import Diagnosis, diagnose
 
 MAX_DELAY_S = 300.0
 PROGRESS_S = 1.0
-NAME_TAKEN = "The storage has another file or folder named {name!r}: rename yours, then submit the job again."
+EXIT_PARTLY = 23  # rsync's
+TAKEN = "The storage has something else named {name!r}: it is sent for this job alone."
 DAMAGED = "What arrived in the storage is not what was sent, twice: its disk may be damaged."
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """A transfer with its source as it was when sending began."""
-
-    transfer: Transfer
-    snapshot: Snapshot
-    files: dict[str, SourceFile]  # of the snapshot, by path
-    known: dict[str, Arrived]  # what this agent sent from the same source to the same name before, by path
-    is_own: bool  # whether it sent that name before, from this source, or nobody else can have
 
 
 class Sender:
@@ -47,129 +41,168 @@ class Sender:
         settings: Settings,
         roots: Iterable[Root],
         queue: Queue,
-        rsync: Rsync,
+        carrier: Carrier,
         children: Children,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._roots = tuple(roots)
         self._queue = queue
-        self._rsync = rsync
+        self._carrier = carrier
         self._children = children
         self._clock = clock
 
     def send(self, batch: list[Transfer]) -> None:
         """Bring a batch, moved to SENDING before, to its next state. Leaves nothing in SENDING, unless the agent ends."""
         try:
-            parcels = [parcel for transfer in batch if (parcel := self._look(transfer))]
-            for is_own in (True, False):
-                if chosen := [parcel for parcel in parcels if parcel.is_own is is_own]:
-                    self._send(chosen, keep_existing=not is_own)
+            with ExitStack() as stack:
+                parcels = [parcel for transfer in batch if (parcel := self._hold(transfer, stack))]
+                if parcels:
+                    load = stack.enter_context(self._carrier.load([parcel.source for parcel in parcels]))
+                    self._deliver(Batch(parcels, load, parcels[0].transfer.place))
         except AgentEnds:
             return  # the next agent takes it up
         except Exception as error:
             log.exception("a batch failed unexpectedly", names=[one.name for one in batch[:5]])
             for transfer in batch:  # those that have moved on meanwhile stay where they are
-                self._again(transfer, Diagnosis(Trouble.INTERRUPTED, f"{type(error).__name__}: {error}"))
+                self._again(transfer, Diagnosis(Trouble.INTERRUPTED, shown(f"{type(error).__name__}: {error}")))
 
-    def _look(self, transfer: Transfer) -> Parcel | None:
-        """The source, if it is still as it was surveyed; else the transfer is moved where it belongs."""
-        snapshot = self._snapshot(transfer)
-        if snapshot is None:
+    def _hold(self, transfer: Transfer, stack: ExitStack) -> Parcel | None:
+        """The source, opened, if it is still as it was surveyed; else the transfer is moved where it belongs."""
+        try:
+            source = hold(transfer.source, transfer.name, self._roots)
+        except (SourceUnusable, SourceAway) as error:
+            self._without_source(transfer, error)
             return None
-        if snapshot.fingerprint != transfer.fingerprint:
+        stack.callback(source.close)
+        if source.snapshot.fingerprint != transfer.fingerprint:
             self._changed(transfer)
             return None
-        last = self._queue.last_put(transfer.place, transfer.name) if transfer.place == DATA else None
-        same = last is not None and last.source == transfer.source
-        known = {file.path: file for file in from_text(last.contents)} if last is not None and same else {}
-        files = {file.path: file for file in snapshot.files}
-        return Parcel(transfer, snapshot, files, known, is_own=same or transfer.place != DATA)
+        return Parcel(transfer, source, {file.path: file for file in source.snapshot.files})
 
-    def _snapshot(self, transfer: Transfer) -> Snapshot | None:
-        try:
-            return take(transfer.source, self._roots)
-        except SourceUnusable as error:
+    def _without_source(self, transfer: Transfer, error: SourceUnusable | SourceAway) -> None:
+        if isinstance(error, SourceUnusable):
             self._fail(transfer, error.message)
-        except SourceAway as error:
+        else:
             self._queue.again(transfer, TransferState.WAITING, error.message, self._clock())
-        return None
 
-    def _send(self, parcels: list[Parcel], *, keep_existing: bool, checksum: bool = False) -> None:
-        first = parcels[0].transfer
-        command = self._rsync.send(
-            parent(first.source),
-            [parcel.transfer.name for parcel in parcels],
-            first.place,
-            keep_existing=keep_existing,
-            checksum=checksum,
-            at_once=parcels[0].snapshot.is_folder,
-        )
-        watch = _Watch(self._queue, self._children, parcels)
-        outcome = self._children.run(command, [parcel.transfer.id for parcel in parcels], watch.heard)
+    def _deliver(self, batch: Batch) -> None:
+        """What is there already is compared, all else is sent."""
+        looked = self._carrier.look(batch.load, batch.place, batch.transfers)
+        if looked.code:
+            return self._broken(batch.parcels, looked)
+        there = set(json.loads(looked.told))
+        absent = [parcel for parcel in batch.parcels if parcel.name not in there]
+        present = [parcel for parcel in batch.parcels if parcel.name in there]
+        to_send = absent + (self._settle(batch.only(present)) if present else [])
+        if to_send:
+            self._send(batch.only(to_send))
+
+    def _settle(self, batch: Batch) -> list[Parcel]:
+        """Compare with what the storage has: the same has arrived, a shared name with other content is taken; what is left."""
+        compared = self._carrier.compare(batch.load, batch.place, batch.transfers)
+        if compared.code and not self._is_of_another_kind(batch.parcels, compared):
+            self._broken(batch.parcels, compared)
+            return []
+        sure = self._unchanged(batch.parcels)
+        same = [parcel for parcel in sure if is_same(parcel, compared.items)]
+        self._queue.arrived({one.transfer.id: contents_of(one, compared.items) for one in same}, self._clock())
+        different = [parcel for parcel in sure if parcel not in same]
+        self._keep_apart([parcel for parcel in different if parcel.is_shared])
+        return [parcel for parcel in different if not parcel.is_shared]
+
+    def _is_of_another_kind(self, parcels: list[Parcel], compared: Outcome) -> bool:
+        """Whether rsync stumbled over a file where it looked into a folder, after it had told that it would replace it."""
+        return compared.code == EXIT_PARTLY and len(parcels) == 1 and is_new(parcels[0], compared.items)
+
+    def _keep_apart(self, parcels: list[Parcel]) -> None:
+        """Each job that wants one of these gets it into its own input."""
+        for parcel in parcels:
+            text = TAKEN.format(name=parcel.name)
+            log.info("a shared name is taken", name=parcel.name, detail=text)
+            self._queue.taken(parcel.transfer, text, self._clock())
+
+    def _send(self, batch: Batch, *, checksum: bool = False) -> None:
+        watch = _Watch(self._queue, self._children, batch.parcels)
+        outcome = self._carrier.send(batch.load, batch.place, batch.upload, batch.transfers, watch.heard, checksum=checksum)
         watch.ended()
         if outcome.code:
-            return self._broken([parcel.transfer for parcel in parcels], outcome)
+            self._broken(batch.parcels, outcome)
+            return self._discard(batch)
+        sure = self._unchanged(batch.parcels)
+        proved = {one.transfer.id: contents_of(one, outcome.items) for one in sure if self._is_proved(one, outcome.items)}
+        if doubtful := [parcel for parcel in sure if parcel.transfer.id not in proved]:
+            different = self._compare(batch.only(doubtful), batch.upload, proved)
+            if different and not checksum:
+                return self._send(batch.only(different + [one for one in sure if one.transfer.id in proved]), checksum=True)
+            for parcel in different:
+                self._fail(parcel.transfer, DAMAGED)
+        there = [parcel for parcel in sure if parcel.transfer.id in proved]
+        if there:
+            self._publish(batch.only(there), batch.upload, proved)
+        self._discard(batch)
+
+    def _discard(self, batch: Batch) -> None:
+        """Remove what has arrived of a transfer that nobody will go on with: it failed, or was cancelled."""
+        if self._queue.is_given_up(batch.parcels[0].transfer):
+            self._carrier.discard(batch.place, batch.upload)
+
+    def _compare(self, batch: Batch, upload: str, proved: dict[int, str]) -> list[Parcel]:
+        """Compare by checksums what rsync did not; what is proved to be there is added, what differs is returned."""
+        compared = self._carrier.compare(batch.load, batch.place, batch.transfers, upload)
+        if compared.code:
+            self._broken(batch.parcels, compared)
+            return []
+        same = [parcel for parcel in batch.parcels if is_same(parcel, compared.items)]
+        proved |= {one.transfer.id: contents_of(one, compared.items) for one in same}
+        return [parcel for parcel in self._unchanged(batch.parcels) if parcel not in same]
+
+    def _publish(self, batch: Batch, upload: str, contents: dict[int, str]) -> None:
+        """Give what has arrived its names. Where another agent was first, its file is compared as any that was there before."""
+        wanted = self._queue.still_sending(batch.transfers)
+        batch = batch.only([parcel for parcel in batch.parcels if parcel.transfer.id in wanted])
+        outcome = self._carrier.publish(batch.load, batch.place, upload, batch.transfers, over=batch.place != DATA)
+        if outcome.code:
+            return self._broken(batch.parcels, outcome)
+        taken = set(json.loads(outcome.told))
+        given = [one.transfer.id for one in batch.parcels if one.name not in taken]
+        self._queue.arrived({number: contents[number] for number in given}, self._clock())
+        if late := [parcel for parcel in batch.parcels if parcel.name in taken]:
+            self._settle(batch.only(late))
+
+    def _unchanged(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Those whose source is what it was before rsync read it; the others are sent again once they are still."""
         writers = Writers()
-        same = [parcel for parcel in parcels if self._is_unchanged(parcel, writers)]
-        self._check(same, outcome, resend=not checksum and not keep_existing)
+        return [parcel for parcel in parcels if self._is_unchanged(parcel, writers)]
 
     def _is_unchanged(self, parcel: Parcel, writers: Writers) -> bool:
-        """Whether the source is what it was before rsync read it; else it is sent again once it is still."""
-        snapshot = self._snapshot(parcel.transfer)
-        if snapshot is None:
+        transfer = parcel.transfer
+        try:
+            snapshot = take(transfer.source, self._roots)
+        except (SourceUnusable, SourceAway) as error:
+            self._without_source(transfer, error)
             return False
-        if snapshot.fingerprint == parcel.snapshot.fingerprint and writers.of(parcel.transfer.source) is None:
+        is_same = snapshot.fingerprint == parcel.source.snapshot.fingerprint and parcel.source.is_unchanged()
+        if is_same and writers.of(snapshot.real) is None:
             return True
-        self._changed(parcel.transfer)
+        self._changed(transfer)
         return False
 
-    def _check(self, parcels: list[Parcel], outcome: Outcome, *, resend: bool) -> None:
-        """Compare by checksums what rsync did not; all that is proved to be there has arrived."""
-        doubtful = [parcel for parcel in parcels if self._unproved(parcel, outcome.items)]
-        unsure = {parcel.transfer.id for parcel in doubtful}
-        complete = {one.transfer.id: _contents(one, outcome.items) for one in parcels if one.transfer.id not in unsure}
-        if doubtful:
-            compared = self._compare(doubtful)
-            if compared.code:
-                self._broken([parcel.transfer for parcel in doubtful], compared)
-                doubtful = []
-            equal = {path: item for path, item in compared.items.items() if item.is_same and item.checksum}
-            complete |= {one.transfer.id: _contents(one, equal) for one in doubtful if all(path in equal for path in one.files)}
-        self._queue.arrived(complete, self._clock())
-        if different := [parcel for parcel in doubtful if parcel.transfer.id not in complete]:
-            self._differ(different, resend=resend)
+    def _is_proved(self, parcel: Parcel, items: dict[str, Item]) -> bool:
+        """Whether rsync has compared all of it while it sent it."""
+        return self._settings.verify is not Verify.ALWAYS and all(proof(file, items) for file in parcel.files.values())
 
-    def _compare(self, parcels: list[Parcel]) -> Outcome:
-        first = parcels[0].transfer
-        command = self._rsync.compare(parent(first.source), [parcel.transfer.name for parcel in parcels], first.place)
-        return self._children.run(command, [parcel.transfer.id for parcel in parcels])
-
-    def _unproved(self, parcel: Parcel, items: dict[str, Item]) -> bool:
-        """Whether something of it was there already, and nobody has compared it since it was written."""
-        return self._settings.verify is Verify.ALWAYS or any(_proof(path, parcel, items) is None for path in parcel.files)
-
-    def _differ(self, parcels: list[Parcel], *, resend: bool) -> None:
-        """What is there looked right by size and time and is not, or belongs to somebody else."""
-        if resend:
-            return self._send(parcels, keep_existing=False, checksum=True)
-        writers = Writers()
-        for parcel in parcels:
-            if not self._is_unchanged(parcel, writers):  # it was changed while it was compared
-                continue
-            transfer = parcel.transfer
-            self._fail(transfer, DAMAGED if parcel.is_own else NAME_TAKEN.format(name=transfer.name))
-
-    def _broken(self, transfers: list[Transfer], outcome: Outcome) -> None:
+    def _broken(self, parcels: list[Parcel], outcome: Outcome) -> None:
         found = diagnose(outcome.code, outcome.said)
-        for transfer in transfers:
-            if found.trouble is Trouble.SOURCE_CHANGED:
+        for parcel in parcels:
+            transfer = parcel.transfer
+            if found.trouble is Trouble.SOURCE_CHANGED or not parcel.source.is_unchanged():
                 self._changed(transfer)
-            elif found.trouble is Trouble.SOURCE_UNREADABLE and self._snapshot(transfer) is None:
+            elif found.trouble is Trouble.SOURCE_UNREADABLE and not self._unchanged([parcel]):
                 continue  # it has told which one, and why
             elif found.trouble.retryable:
                 self._again(transfer, found)
-            elif len(transfers) > 1:  # which of them is at fault is told when each goes alone
+            elif len(parcels) > 1:  # which of them is at fault is told when each goes alone
                 self._queue.again(transfer, TransferState.READY, found.text, self._clock(), alone=True)
             else:
                 self._fail(transfer, found.text)
@@ -209,8 +242,6 @@ class _Watch:
         self._same = 0
         self._sent = 0
         self._told = 0.0
-        self._put: list[int] = []
-        self._unput = {one.transfer.name: one.transfer.id for one in parcels if one.transfer.place == DATA}
         self._before = parcels[0].transfer.sent  # further than that: the way is good again
 
     def heard(self, event: Item | Progress) -> None:
@@ -219,38 +250,14 @@ class _Watch:
             self._sent = event.bytes
         elif event.is_file and event.is_same:
             self._same += event.size
-        elif event.is_file and (transfer := self._unput.pop(event.path.partition("/")[0], None)):
-            self._put.append(transfer)
         if time.monotonic() - self._told >= PROGRESS_S:
             self.ended()
 
     def ended(self) -> None:
         """Write down how far it is; of small files that go together nobody asks."""
         self._told = time.monotonic()
-        if self._put:
-            self._queue.note_put(self._put)
-            self._put = []
         if len(self._parcels) == 1 and self._sent:
             there = self._same + self._sent
             transfer = self._parcels[0].transfer.id
             if not self._queue.note_sent(transfer, there, further=there > self._before):
                 self._children.end([transfer])  # cancelled in the moment before rsync began
-
-
-def _proof(path: str, parcel: Parcel, items: dict[str, Item]) -> str | None:
-    """The checksum by which a file is known to be there as its source is; None where it is not known."""
-    source, item, before = parcel.files[path], items.get(path), parcel.known.get(path)
-    if item is None or item.size != source.size:
-        return None
-    if item.checksum:  # rsync has compared the whole file
-        return item.checksum
-    if item.is_same and before and (before.size, before.modified_ns) == (source.size, source.modified_ns):
-        return before.checksum  # it was compared when it was sent, and both sides are as they were
-    return None
-
-
-def _contents(parcel: Parcel, items: dict[str, Item]) -> str:
-    """What has arrived of a transfer, all of whose files are proved."""
-    return to_text(
-        Arrived(file.path, file.size, file.modified_ns, _proof(file.path, parcel, items) or "") for file in parcel.files.values()
-    )

@@ -14,7 +14,9 @@ from flask import Flask
 from waitress import create_server
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
+from agent import staging
 from agent.app import Api, create_app
+from agent.carrier import Carrier
 from agent.endings import Endings
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
@@ -26,6 +28,7 @@ from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
+from agent.watcher import Watcher
 from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
 
@@ -51,10 +54,12 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
     open_database(settings.database)
     roots, queue, children = settings.places(), Queue(), Children(settings.home)
     rsync = Rsync(settings, target)
-    sender = Sender(settings, roots, queue, rsync, children, clock)
+    carrier = Carrier(settings, target, rsync, children)
+    sender = Sender(settings, roots, queue, carrier, children, clock)
     surveyor = Surveyor(settings, roots, queue, children, clock)
-    endings = Endings(settings, queue, rsync, children, clock)
-    loop = Loop(settings, queue, sender, surveyor, endings, children, clock)
+    endings = Endings(settings, queue, carrier, clock)
+    watcher = Watcher(settings, queue, children, clock)
+    loop = Loop(settings, queue, sender, surveyor, endings, watcher, children, clock)
     return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))
 
 
@@ -68,6 +73,7 @@ def serve(settings: Settings) -> None:
         with only_agent(settings.home):
             if former := end_former(settings.home):
                 log.warning("ended what a killed agent had left at work", pids=former)
+            staging.clear(settings.home)
             agent = make_agent(settings)
             if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
                 log.info("going on with what a former agent was sending", transfers=taken_up)

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     survey_limit_s: PositiveFloat = Field(
         6 * 3600, description="Seconds after which a source that is still written fails its job"
     )
+    watch_interval_s: PositiveFloat = Field(
+        10,
+        description="Seconds between two questions to the controller whether the jobs that files are sent for are still wanted",
+    )
     verify: Verify = Field(
         Verify.NEEDED, description="`needed`: compare checksums of what rsync did not send itself; `always`: of everything"
     )

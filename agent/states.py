@@ -13,6 +13,7 @@ class TransferState(StrEnum):
     READY = "ready"
     SENDING = "sending"
     SENT = "sent"  # and checked
+    TAKEN = "taken"  # the storage has something else of its name: each job gets it for itself, by a transfer of its own
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -40,6 +41,7 @@ TRANSFER_TRANSITIONS: dict[TransferState, frozenset[TransferState]] = {
         # READY: to be tried again; WAITING: the source has changed meanwhile.
         {
             TransferState.SENT,
+            TransferState.TAKEN,
             TransferState.READY,
             TransferState.WAITING,
             TransferState.FAILED,
@@ -47,6 +49,7 @@ TRANSFER_TRANSITIONS: dict[TransferState, frozenset[TransferState]] = {
         }
     ),
     TransferState.SENT: frozenset(),
+    TransferState.TAKEN: frozenset(),
     TransferState.FAILED: frozenset(),
     TransferState.CANCELLED: frozenset(),
 }

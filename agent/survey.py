@@ -3,19 +3,24 @@
 By polling, not by notifications of the system: those say nothing of network shares, where instruments write.
 """
 
+import errno
 import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.entries import Entry
 from agent.errors import AgentError
-from agent.paths import Root
+from agent.paths import Root, shown
+from agent.skipping import is_skipped, is_unfinished
+from agent.spelling import spelled
 
 NS = 1_000_000_000
+LOG_FACTOR = 6  # so much longer must a folder be left alone that has a write-ahead log with something in it
 WRITING = os.O_WRONLY | os.O_RDWR
 
 
@@ -42,10 +47,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A source as it was at one moment."""
+    """A source as it was at one moment.
+
+    ``skipped``: paths in it that are left out; ``logs``: those of them that tell of a program at work; ``real``: its path with
+    no link in it, spelled as the file system has it.
+    """
 
     is_folder: bool
     files: tuple[SourceFile, ...]
+    skipped: tuple[str, ...] = ()
+    logs: tuple[SourceFile, ...] = ()
+    real: str = ""
 
     @property
     def bytes(self) -> int:
@@ -55,13 +67,13 @@ class Snapshot:
     @property
     def newest(self) -> float:
         """When the last of them was written, Unix seconds."""
-        return max((file.modified_ns for file in self.files), default=0) / NS
+        return max((file.modified_ns for file in (*self.files, *self.logs)), default=0) / NS
 
     @property
     def fingerprint(self) -> str:
         """The same for two snapshots if nothing has changed between them."""
         digest = hashlib.blake2b(digest_size=16)
-        for file in self.files:
+        for file in (*self.files, *self.logs):
             digest.update(f"{file.size} {file.modified_ns} {file.path}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
@@ -77,20 +89,34 @@ class Stillness:
 
 def take(source: str, roots: Iterable[Root]) -> Snapshot:
     """Look at a source, however deep. Raises SourceUnusable, SourceAway."""
-    path = Path(source)
+    if sys.platform == "linux":
+        from agent.opening import walk  # not on Windows, whose Python lacks what it needs
+
+        return examine(source, roots, walk)
+    return examine(source, roots, _by_path)
+
+
+def examine(source: str, roots: Iterable[Root], look: Callable[[Path, Path, str], Iterator[Entry]]) -> Snapshot:
+    """A source as ``look`` (root, path without links below it, name) finds it. Raises SourceUnusable, SourceAway."""
     try:
-        _require_inside(path, tuple(roots))
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode):
-            return Snapshot(True, tuple(sorted(_files(source, path.name), key=lambda file: file.path)))
-        _require_regular(found, source)
-        return Snapshot(False, (SourceFile(path.name, found.st_size, found.st_mtime_ns),))
-    except FileNotFoundError as problem:
-        raise SourceUnusable(f"{problem.filename or source} does not exist") from None
+        top, real = _place(Path(source), tuple(roots))
+        entries = []
+        for entry in look(top, real, Path(source).name):
+            _require_usable(entry, real.parent)
+            entries.append(entry)
+        return _snapshot(entries, str(real))
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise SourceUnusable(f"{_named(problem, source)} does not exist") from None
     except PermissionError as problem:
-        raise SourceUnusable(f"the agent may not read {problem.filename or source}") from None
+        raise SourceUnusable(f"the agent may not read {_named(problem, source)}") from None
+    except AgentError as problem:
+        raise (
+            problem if isinstance(problem, SourceUnusable | SourceAway) else SourceUnusable(f"{shown(source)}: {problem}")
+        ) from None
     except OSError as problem:
-        raise SourceAway(f"{source} cannot be read now: {problem.strerror}") from None
+        if problem.errno == errno.ELOOP:
+            raise SourceUnusable(f"{shown(source)} was exchanged for a link while it was looked at") from None
+        raise SourceAway(f"{shown(source)} cannot be read now: {problem.strerror}") from None
 
 
 def judge(snapshot: Snapshot, fingerprint: str, since: float, now: float, stable_s: float, holder: str | None) -> Stillness:
@@ -100,6 +126,8 @@ def judge(snapshot: Snapshot, fingerprint: str, since: float, now: float, stable
     """
     if holder:
         return Stillness(False, now, f"it is open for writing ({holder})")
+    if snapshot.logs:
+        stable_s *= LOG_FACTOR
     if 0 <= snapshot.newest <= now - stable_s:
         return Stillness(True, snapshot.newest)
     if not fingerprint or snapshot.fingerprint != fingerprint or not since:
@@ -121,39 +149,73 @@ class Writers:
         return next((who for path, who in self._open.items() if path == source or path.startswith(inside)), None)
 
 
-def _require_inside(path: Path, roots: tuple[Root, ...]) -> None:
-    """The path must lie below a root after all links were followed, and be no link itself."""
-    if path.is_symlink():
-        raise SourceUnusable(f"{path} is a link: choose the file that it leads to")
+def _place(path: Path, roots: tuple[Root, ...]) -> tuple[Path, Path]:
+    """The root that a path lies below after all links were followed, and the path without them. It must be no link itself."""
     tops = [Path(root.path) for root in roots]
-    if not any(path.is_relative_to(top) and top.is_dir() for top in tops):
-        top = next((top for top in tops if path.is_relative_to(top)), None)
-        if top is None:
-            raise SourceUnusable(f"the agent may not read {path}: it lies below none of its roots")
-        raise SourceAway(f"the folder {top} cannot be reached")
-    real = path.resolve(strict=True)
-    if not any(real.is_relative_to(top.resolve()) for top in tops):
-        raise SourceUnusable(f"the agent may not read {path}: a link leads out of its roots")
+    top = next((top for top in tops if path.is_relative_to(top) and top.is_dir()), None)
+    if top is None:
+        if away := next((top for top in tops if path.is_relative_to(top)), None):
+            raise SourceAway(f"the folder {away} cannot be reached")
+        raise SourceUnusable(f"the agent may not read {path}: it lies below none of its roots")
+    found = spelled(top, path.relative_to(top).parts)
+    if found.is_symlink():
+        raise SourceUnusable(f"{path} is a link: choose the file that it leads to")
+    real = found.parent.resolve(strict=True) / found.name
+    for root in tops:
+        if real.is_relative_to(resolved := root.resolve()) and real != resolved:
+            return resolved, real
+    raise SourceUnusable(f"the agent may not read {path}: a link leads out of its roots")
 
 
-def _require_regular(found: os.stat_result, source: str) -> None:
-    if stat.S_ISLNK(found.st_mode):
-        raise SourceUnusable(f"{source} is a link, which is not sent")
-    if not stat.S_ISREG(found.st_mode):
-        raise SourceUnusable(f"{source} is neither a file nor a folder")
-    if not os.access(source, os.R_OK):
-        raise SourceUnusable(f"the agent may not read {source}")
+def _snapshot(entries: list[Entry], real: str) -> Snapshot:
+    files = [_file(entry) for entry in entries if not (entry.is_skipped or entry.is_folder)]
+    skipped = [entry for entry in entries if entry.is_skipped]
+    return Snapshot(
+        entries[0].is_folder,
+        tuple(sorted(files, key=lambda file: file.path)),
+        tuple(sorted(entry.path for entry in skipped)),
+        tuple(_file(entry) for entry in skipped if is_unfinished(entry.path, entry.status.st_size)),
+        real,
+    )
 
 
-def _files(folder: str, prefix: str) -> Iterator[SourceFile]:
+def _file(entry: Entry) -> SourceFile:
+    return SourceFile(entry.path, entry.status.st_size, entry.status.st_mtime_ns)
+
+
+def _require_usable(entry: Entry, parent: Path) -> None:
+    if entry.is_skipped or entry.is_folder:
+        return
+    path = shown(parent / entry.path)
+    if stat.S_ISLNK(entry.status.st_mode):
+        raise SourceUnusable(f"{path} is a link, which is not sent")
+    if not stat.S_ISREG(entry.status.st_mode):
+        raise SourceUnusable(f"{path} is neither a file nor a folder")
+    if not os.access(entry.name, os.R_OK, dir_fd=entry.folder):
+        raise SourceUnusable(f"the agent may not read {path}")
+
+
+def _named(problem: OSError, source: str) -> str:
+    """The path that an error is about; one that was reached from a descriptor tells its last name only."""
+    return shown(problem.filename if isinstance(problem.filename, str) and Path(problem.filename).is_absolute() else source)
+
+
+def _by_path(top: Path, real: Path, name: str) -> Iterator[Entry]:  # noqa: ARG001  # as agent.opening.walk
+    """Where nothing can be opened in such a way: links are looked for, and one that is put there a moment later is not seen."""
+    found = real.lstat()
+    yield Entry(name, found, str(real))
+    if stat.S_ISDIR(found.st_mode):
+        yield from _inside(str(real), name)
+
+
+def _inside(folder: str, prefix: str) -> Iterator[Entry]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            found, name = entry.stat(follow_symlinks=False), f"{prefix}/{entry.name}"
-            if stat.S_ISDIR(found.st_mode):
-                yield from _files(entry.path, name)
-            else:
-                _require_regular(found, entry.path)
-                yield SourceFile(name, found.st_size, found.st_mtime_ns)
+            found, path = entry.stat(follow_symlinks=False), f"{prefix}/{entry.name}"
+            left_out = is_skipped(entry.name, found.st_mode)
+            yield Entry(path, found, entry.path, is_skipped=left_out)
+            if stat.S_ISDIR(found.st_mode) and not left_out:
+                yield from _inside(entry.path, path)
 
 
 def _written(proc: Path) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.models import Transfer
-from agent.paths import Root
+from agent.paths import Root, shown
 from agent.queue import Queue
 from agent.rsync import Children
 from agent.settings import Settings
@@ -37,7 +37,7 @@ class Surveyor:
                 if isinstance(seen, str):
                     self._fail(transfer, seen)
                 elif seen.stillness.is_still:
-                    self._queue.ready(transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now)
+                    self._ready(transfer, seen, now)
                 else:
                     self._postpone(transfer, seen, now)
 
@@ -53,9 +53,14 @@ class Surveyor:
         except Exception as error:
             log.exception("a source could not be looked at", name=transfer.name)
             return _Seen(Stillness(False, 0.0, f"{type(error).__name__}: {error}"))
-        holder = writers.of(transfer.source)
+        holder = writers.of(snapshot.real)
         stillness = judge(snapshot, transfer.fingerprint, transfer.still_since, now, self._settings.stable_s, holder)
-        return _Seen(stillness, snapshot.fingerprint, snapshot.bytes, snapshot.is_folder)
+        return _Seen(stillness, snapshot.fingerprint, snapshot.bytes, snapshot.is_folder, snapshot.skipped)
+
+    def _ready(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
+        if seen.skipped:
+            log.info("a part of a source is not sent", name=transfer.name, skipped=[shown(path) for path in seen.skipped])
+        self._queue.ready(transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now, skipped=seen.skipped)
 
     def _postpone(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
         waited, why = now - transfer.state_since, seen.stillness.why
@@ -77,3 +82,4 @@ class _Seen:
     fingerprint: str = ""
     bytes: int = 0
     is_folder: bool = False
+    skipped: tuple[str, ...] = ()

@@ -30,6 +30,11 @@ class Target:
     base: str
     login: str = ""
 
+    @property
+    def path(self) -> str:
+        """The storage's path, where it is; "" where ``cumulus-receive`` knows it."""
+        return self.base.removeprefix(f"{self.login}:") if self.kind is Kind.SSH else self.base
+
     def at(self, place: str) -> str:
         """A place in the storage for rsync's command line; ``place`` is made of harmless characters."""
         return f"{self.base}{place}"

@@ -14,7 +14,7 @@ _ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # of these the words tell more,
 
 # In the order in which they are looked for: a lost connection is often what follows from something else, and so comes last.
 _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
-    (trouble, re.compile("|".join(patterns), re.IGNORECASE))
+    (trouble, re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE))
     for trouble, patterns in (
         (
             Trouble.HOST_KEY_CHANGED,
@@ -42,13 +42,21 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
                 "mkdir .*no such file",
                 r"change_dir#\d+ .*no such file",
                 r"\[receiver\].*no such file",
-                "cumulus-receive: there is no",
+                "there is no folder",
+                "^FileNotFoundError: ",
                 "@ERROR: unknown module",
             ),
         ),
         (
             Trouble.TARGET_REFUSES,
-            ("permission denied", "read-only file system", "operation not permitted", "cumulus-receive: "),
+            (
+                "permission denied",
+                "read-only file system",
+                "operation not permitted",
+                "cumulus-receive: ",
+                "the storage refuses",
+                r"^\w+Error: ",
+            ),
         ),
         (
             Trouble.SETUP,

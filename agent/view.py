@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agent.queue import Line
+from agent.lines import Line
 from programs.tables import table_text
 
 BAR = 20
@@ -20,7 +20,7 @@ def show(lines: Iterable[Line], *, as_json: bool) -> None:
     """Print what waits, in the order of arrival."""
     found = list(lines)
     if as_json:
-        click.echo(json.dumps([line._asdict() | {"percent": line.percent} for line in found], indent=1))
+        click.echo(json.dumps([line.for_programs() for line in found], indent=1))
         return
     if not found:
         click.echo("nothing waits")
@@ -34,7 +34,7 @@ def show(lines: Iterable[Line], *, as_json: bool) -> None:
             f"{line.percent} %",
             bar,
             _size(line.bytes),
-            _plain(line.message),
+            _plain(line.note),
         )
     click.echo(table_text(table, Console(), wrap=sys.stdout.isatty()), nl=False, color=True)
 

@@ -1,5 +1,6 @@
-"""A controller that only hears /fail."""
+"""A controller that only hears /fail, and tells the states of jobs."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ class Hearing:
 
     port: int = field(default_factory=free_port)
     heard: list[tuple[str, str]] = field(default_factory=list)
+    states: dict[int, str] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+    answer: str | None = None  # instead of a list of jobs
 
     @property
     def url(self) -> str:
@@ -30,6 +34,13 @@ class Hearing:
         def fail() -> str:
             self.heard.append((request.form["job_id"], request.form["error_message"]))
             return '""'
+
+        @app.get("/joblist/<int:shown>/<int:number>")
+        def joblist(shown: int, number: int) -> str:
+            self.asked.append(shown)
+            newest = sorted(self.states, reverse=True)[:number]
+            chosen = [one for one in self.states if one in newest or one == shown]
+            return json.dumps([{"id": one, "status": self.states[one]} for one in chosen]) if self.answer is None else self.answer
 
         server = make_server("127.0.0.1", self.port, app)
         thread = threading.Thread(target=server.serve_forever)

@@ -115,7 +115,7 @@ def children_of(home: Path) -> list[psutil.Process]:
 
 def partial(lab: Lab) -> int:
     """Bytes of a.raw that are in the storage, kept or just coming in."""
-    files = [*lab.data.glob(f"{PARTIAL}/a.raw"), *lab.data.glob(".a.raw.*")]
+    files = [*lab.data.glob(f".upload.*/{PARTIAL}/a.raw"), *lab.data.glob(".upload.*/.a.raw.*")]
     return max((path.stat().st_size for path in files if path.exists()), default=0)
 
 

@@ -83,3 +83,15 @@ def test_files_that_cannot_be_sent_are_a_refusal_that_the_controller_hears(files
 def test_a_file_named_twice_is_sent_once() -> None:
     order = read_order({**FORM, "files": '["/srv/raw/a.raw", "Z:/a.raw"]', "local_files": "[]"}, ROOTS)
     assert len(order.wanted) == 1
+
+
+def test_a_shared_file_and_another_of_the_same_name_are_refused_by_name() -> None:
+    order = read_order({**FORM, "files": '["/srv/raw/x/a.raw"]', "local_files": '["/srv/raw/y/a.raw"]'}, ROOTS)
+    assert "/srv/raw/x/a.raw" in order.refusal
+    assert "/srv/raw/y/a.raw" in order.refusal
+    assert order.wanted == ()
+
+
+def test_one_file_may_be_shared_and_the_jobs_own() -> None:
+    order = read_order({**FORM, "files": '["/srv/raw/a.raw"]', "local_files": '["Z:/a.raw"]'}, ROOTS)
+    assert [one.place for one in order.wanted] == [DATA, "jobs/Job_7_me_app_1/input"]

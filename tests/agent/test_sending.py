@@ -1,17 +1,18 @@
 """Files on their way by real rsync and real ssh: what arrives, when it counts as arrived, and what is told when it does not."""
 
+import json
 import os
 import random
 import shutil
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.carrier import Carrier
 from agent.models import Job, Transfer
 from agent.rsync import Children, Rsync
 from agent.sender import Sender
@@ -21,6 +22,7 @@ from agent.states import JobState, TransferState
 from agent.surveyor import Surveyor
 from agent.target import read_target
 from tests.agent.conftest import Lab, job_state, order, settle
+from tests.agent.hearing import Hearing
 from tests.agent.sshd import Sshd, free_port, make_key
 
 pytestmark = pytest.mark.system
@@ -43,6 +45,8 @@ STRANGE = [
     "blank after ",
     "%C %n.raw",
     "x" * 240,
+    "y" * 255,
+    "\N{SNOWMAN}" * 85,
 ]
 
 
@@ -66,6 +70,21 @@ def same(left: Path, right: Path) -> bool:
             same(left / name, right / name) for name in names if not (left / name).is_dir()
         )
     return left.read_bytes() == right.read_bytes() and int(left.stat().st_mtime) == int(right.stat().st_mtime)
+
+
+def identity(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def sent_paths(lab: Lab, number: int) -> list[str]:
+    """What the controller reads in a job's manifest."""
+    return [file["path"] for file in json.loads(lab.in_job(number, ".cumulus.manifest").read_text())["files"]]
 
 
 @pytest.fixture(params=["folder", "ssh"])
@@ -160,29 +179,110 @@ def test_a_file_that_is_there_is_not_sent_again(agent: Agent, lab: Lab) -> None:
     raw = lab.write("a.raw", random.randbytes(1_000_000))
     order(agent, lab, 1, raw)
     settle(agent)
-    before = (lab.data / "a.raw").stat()
+    before = identity(lab.data / "a.raw")
     order(agent, lab, 2, raw)
     settle(agent)
     assert job_state(2) == JobState.DELIVERED
-    assert (lab.data / "a.raw").stat() == before
+    assert identity(lab.data / "a.raw") == before
 
 
-def test_a_source_that_has_changed_since_the_last_job_is_sent_again(agent: Agent, lab: Lab) -> None:
+def test_a_source_that_has_changed_since_the_last_job_goes_to_the_next_job_alone(sending: Agent, lab: Lab) -> None:
     for number, content in enumerate((b"a" * 1000, b"b" * 1000), 1):
-        order(agent, lab, number, lab.write("a.raw", content, age_s=1000 * number))
-        settle(agent)
-    assert (lab.data / "a.raw").read_bytes() == b"b" * 1000
+        order(sending, lab, number, lab.write("a.raw", content, age_s=1000 * number))
+        settle(sending)
+        assert job_state(number) == JobState.DELIVERED
+    assert (lab.data / "a.raw").read_bytes() == b"a" * 1000
+    assert lab.in_job(2, "input/a.raw").read_bytes() == b"b" * 1000
+    assert sent_paths(lab, 1) == ["data/a.raw"]
+    assert sent_paths(lab, 2) == [f"jobs/{lab.job(2)}/input/a.raw"]
 
 
-def test_another_file_of_the_same_name_is_never_overwritten(agent: Agent, lab: Lab) -> None:
-    order(agent, lab, 1, lab.write("monday/blank.raw", "monday"))
+@pytest.mark.parametrize("same_time", [True, False])
+def test_another_file_of_the_same_name_goes_to_its_job_alone(sending: Agent, lab: Lab, same_time: bool) -> None:
+    order(sending, lab, 1, lab.write("monday/blank.raw", "monday "))
+    settle(sending)
+    there = identity(lab.data / "blank.raw")
+    raw = lab.write("tuesday/blank.raw", "tuesday")
+    if same_time:
+        os.utime(raw, ns=(there[1],) * 2)  # of the same size, too
+    order(sending, lab, 2, raw)
+    order(sending, lab, 3, raw, owner="bmuster")
+    settle(sending)
+    assert (job_state(2), job_state(3)) == (JobState.DELIVERED, JobState.DELIVERED)
+    assert identity(lab.data / "blank.raw") == there
+    for number in (2, 3):
+        assert lab.in_job(number, "input/blank.raw").read_text() == "tuesday"
+        assert names_in(lab.in_job(number, "input")) == ["blank.raw"]
+        assert sent_paths(lab, number) == [f"jobs/{lab.job(number)}/input/blank.raw"]
+    assert names_in(lab.data) == ["blank.raw"]
+
+
+def test_progress_follows_a_file_that_goes_to_its_job_alone(agent_settings: Settings, lab: Lab) -> None:
+    (lab.data / "a.raw").write_text("another")
+    agent = make_agent(agent_settings.model_copy(update={"bwlimit_kib": 2_000}))
+    order(agent, lab, 1, lab.write("a.raw", random.randbytes(4_000_000)))
+    client = agent.app.test_client()
+    settle(agent, lambda: [row.place for row in Transfer.select() if row.state == TransferState.SENDING and row.sent] != [])
+    assert list(client.get("/progress-rsync/akeller/1").get_json()) == ["a.raw"]
+    assert client.get("/list-rsync").get_json() == []  # nothing of it will be in data/
     settle(agent)
-    order(agent, lab, 2, lab.write("tuesday/blank.raw", "tuesday"))
-    settle(agent)
-    assert job_state(2) == JobState.FAILED
-    assert "another file or folder named 'blank.raw'" in Job.get(Job.number == 2).message
-    assert (lab.data / "blank.raw").read_text() == "monday"
-    assert not lab.is_marked(2)
+    assert client.get("/progress-rsync/akeller/1").get_json() == {}
+    assert job_state(1) == JobState.DELIVERED
+    agent.loop.stop()
+
+
+@pytest.mark.parametrize(
+    "change", ["one more here", "one more there", "another content", "a file there", "an empty folder there"]
+)
+def test_folders_are_the_same_only_as_whole_trees(sending: Agent, lab: Lab, change: str) -> None:
+    folder, there = Path(bruker(lab)), lab.data / "run 1.d"
+    shutil.copytree(folder, there)
+    if change == "one more here":
+        lab.write("run 1.d/more.bin", "more")
+    elif change == "one more there":
+        (there / "42.m" / "left.bin").write_text("left")
+    elif change == "another content":
+        found = (there / "analysis.tdf").stat()
+        (there / "analysis.tdf").write_bytes(b"x" * found.st_size)
+        os.utime(there / "analysis.tdf", ns=(found.st_mtime_ns,) * 2)
+    else:
+        shutil.rmtree(there)
+        there.write_text("file") if change == "a file there" else there.mkdir()
+    before = sorted(str(path) for path in lab.data.rglob("*"))
+    order(sending, lab, 1, str(folder))
+    settle(sending)
+    assert job_state(1) == JobState.DELIVERED
+    assert sorted(str(path) for path in lab.data.rglob("*")) == before
+    assert same(folder, lab.in_job(1, "input/run 1.d"))
+    assert all(path.startswith(f"jobs/{lab.job(1)}/input/run 1.d/") for path in sent_paths(lab, 1))
+
+
+def test_a_folder_that_is_the_same_is_shared(sending: Agent, lab: Lab) -> None:
+    folder = Path(bruker(lab))
+    shutil.copytree(folder, lab.data / "run 1.d")
+    order(sending, lab, 1, str(folder))
+    settle(sending)
+    assert job_state(1) == JobState.DELIVERED
+    assert names_in(lab.in_job(1, "input")) == []
+    assert names_in(lab.data) == ["run 1.d"]
+
+
+def test_a_folder_that_is_sent_again_is_what_the_source_is(sending: Agent, lab: Lab) -> None:
+    """What a former attempt left in the job's own input, half files and files that the source has no more, does not stay."""
+    folder, there = Path(bruker(lab)), lab.in_job(1, "input/run 1.d")
+    upload = there.parent / ".upload.0123456789abcdef.012345" / "run 1.d"
+    for place in (there, upload):
+        shutil.copytree(folder, place)
+        (place / "old.bin").write_text("old")
+        (place / ".analysis.tdf.XyZ123").write_text("half")
+        (place / "42.m" / ".cumulus.partial").mkdir()
+        (place / "42.m" / ".cumulus.partial" / "gone.method").write_text("half")
+    order(sending, lab, 1, local=(str(folder),))
+    Transfer.update(upload=upload.parent.name).execute()
+    settle(sending)
+    assert job_state(1) == JobState.DELIVERED
+    assert same(folder, there)
+    assert names_in(there.parent) == ["run 1.d"]
 
 
 def test_the_same_content_under_the_same_name_is_taken_from_wherever_it_comes(agent: Agent, lab: Lab) -> None:
@@ -193,19 +293,24 @@ def test_the_same_content_under_the_same_name_is_taken_from_wherever_it_comes(ag
     assert job_state(2) == JobState.DELIVERED
 
 
-def test_a_file_that_another_program_put_there_is_compared_by_its_content(agent: Agent, lab: Lab) -> None:
+@pytest.mark.parametrize("verify", list(Verify))
+def test_a_file_that_another_program_put_there_is_compared_by_its_content(
+    agent_settings: Settings, lab: Lab, verify: Verify
+) -> None:
+    agent = make_agent(agent_settings.model_copy(update={"verify": verify}))
     raw = Path(lab.write("a.raw", b"right" * 1000))
     shutil.copy2(raw, lab.data / "a.raw")
     (lab.data / "a.raw").write_bytes(b"wrong" * 1000)
     os.utime(lab.data / "a.raw", ns=(raw.stat().st_mtime_ns,) * 2)  # it looks the same by size and time
     order(agent, lab, 1, str(raw))
     settle(agent)
-    assert job_state(1) == JobState.FAILED
+    assert job_state(1) == JobState.DELIVERED
     assert (lab.data / "a.raw").read_bytes() == b"wrong" * 1000
+    assert lab.in_job(1, "input/a.raw").read_bytes() == b"right" * 1000
+    agent.loop.stop()
 
 
-def test_what_was_damaged_in_the_storage_is_found_where_everything_is_compared(agent_settings: Settings, lab: Lab) -> None:
-    agent = make_agent(agent_settings.model_copy(update={"verify": Verify.ALWAYS}))
+def test_what_was_damaged_in_the_storage_since_it_was_sent_is_not_taken(agent: Agent, lab: Lab) -> None:
     raw = Path(lab.write("a.raw", b"right" * 1000))
     order(agent, lab, 1, str(raw))
     settle(agent)
@@ -213,41 +318,63 @@ def test_what_was_damaged_in_the_storage_is_found_where_everything_is_compared(a
     os.utime(lab.data / "a.raw", ns=(raw.stat().st_mtime_ns,) * 2)
     order(agent, lab, 2, str(raw))
     settle(agent)
-    assert job_state(2) == JobState.DELIVERED
-    assert (lab.data / "a.raw").read_bytes() == b"right" * 1000
-    agent.loop.stop()
+    assert lab.in_job(2, "input/a.raw").read_bytes() == b"right" * 1000
 
 
-def test_a_source_that_changes_while_it_is_sent_is_sent_again(agent_settings: Settings, lab: Lab) -> None:
+@pytest.mark.parametrize("change", ["written", "truncated", "replaced", "replaced with the same time and size"])
+def test_a_source_that_changes_while_it_is_sent_is_sent_again(agent_settings: Settings, lab: Lab, change: str) -> None:
     agent = make_agent(agent_settings.model_copy(update={"bwlimit_kib": 4_000}))
     raw = Path(lab.write("a.raw", b"0" * 4_000_000))
     order(agent, lab, 1, str(raw))
-    settle(agent, lambda: Transfer.get().state == TransferState.SENDING)
-
-    def meanwhile() -> None:
+    settle(agent, lambda: Transfer.get().state == TransferState.SENDING and len(list(lab.data.rglob(".a.raw.*"))) == 1)
+    if change == "written":
         with raw.open("r+b") as file:
             file.write(b"1" * 100)
-
-    timer = threading.Timer(0.4, meanwhile)
-    timer.start()
+    elif change == "truncated":
+        os.truncate(raw, 1_000_000)
+    else:
+        other = Path(lab.write("other", b"2" * (4_000_000 if "same" in change else 3_000_000)))
+        os.utime(other, ns=(raw.stat().st_mtime_ns,) * 2)
+        other.rename(raw)
     settle(agent)
-    timer.join()
     assert job_state(1) == JobState.DELIVERED
     assert (lab.data / "a.raw").read_bytes() == raw.read_bytes()
-    assert raw.read_bytes().startswith(b"1")
+    assert names_in(lab.data) == ["a.raw"]
     agent.loop.stop()
 
 
-@pytest.mark.parametrize("kind", ["missing", "link", "fifo", "link inside", "missing in a folder"])
+def test_an_empty_file_and_an_empty_folder_arrive(sending: Agent, lab: Lab) -> None:
+    (lab.source / "empty.d").mkdir()
+    order(sending, lab, 1, lab.write("empty.raw", b""), str(lab.source / "empty.d"))
+    settle(sending)
+    order(sending, lab, 2, str(lab.source / "empty.raw"), str(lab.source / "empty.d"))
+    settle(sending)
+    assert (job_state(1), job_state(2)) == (JobState.DELIVERED, JobState.DELIVERED)
+    assert names_in(lab.data) == ["empty.d", "empty.raw"]
+    assert names_in(lab.in_job(2, "input")) == []
+
+
+def test_two_files_of_one_name_are_refused_at_the_controller_before_anything_is_sent(agent_settings: Settings, lab: Lab) -> None:
+    controller = Hearing()
+    agent = make_agent(agent_settings.model_copy(update={"controller": controller.url}))
+    with controller.listening():
+        order(agent, lab, 1, lab.write("x/b.mzML", "one"), lab.write("good.raw"), local=(lab.write("y/b.mzML", "two"),))
+        settle(agent)
+    [(number, why)] = controller.heard
+    assert number == "1"
+    assert "x/b.mzML" in why
+    assert "y/b.mzML" in why
+    assert [path for path in lab.storage.rglob("*") if path.is_file()] == []
+    agent.loop.stop()
+
+
+@pytest.mark.parametrize("kind", ["missing", "link", "fifo", "missing in a folder"])
 def test_a_source_that_cannot_be_sent_fails_the_job_with_its_name(agent: Agent, lab: Lab, kind: str) -> None:
     path = lab.source / "x.d"
     if kind == "link":
         path.symlink_to("/etc/passwd")
     elif kind == "fifo":
         os.mkfifo(path)
-    elif kind == "link inside":
-        path.mkdir()
-        (path / "inner").symlink_to("/etc/passwd")
     elif kind == "missing in a folder":
         path = lab.source / "gone" / "a.raw"
         lab.write("gone/b.raw")
@@ -314,8 +441,8 @@ def test_one_bad_file_among_many_fails_its_own_job_alone(agent: Agent, lab: Lab)
     good, bad = lab.write("good.txt", "g"), lab.write("bad.txt", "b")
     order(agent, lab, 1, good)
     order(agent, lab, 2, bad)
-    (lab.data / "bad.txt").mkdir()
-    (lab.data / "bad.txt" / "x").write_text("in the way")
+    (lab.data / "bad.txt").mkdir()  # so it would go to the job's own input, which is gone
+    shutil.rmtree(lab.in_job(2, "input"))
     settle(agent)
     assert (job_state(1), job_state(2)) == (JobState.DELIVERED, JobState.FAILED)
     assert (lab.data / "good.txt").read_text() == "g"
@@ -344,7 +471,8 @@ def test_a_job_cancelled_in_the_moment_before_rsync_begins_is_not_sent(agent_set
     agent.queue.cancel("akeller", 1, time.time())
     begin = time.monotonic()
     rsync = Rsync(settings, read_target(settings.target))
-    Sender(settings, settings.places(), agent.queue, rsync, children, time.time).send(batch)
+    carrier = Carrier(settings, read_target(settings.target), rsync, children)
+    Sender(settings, settings.places(), agent.queue, carrier, children, time.time).send(batch)
     assert time.monotonic() - begin < 8  # seconds; the whole file would take ten
     assert not (lab.data / "a.raw").exists()
     agent.loop.stop()

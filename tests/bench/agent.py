@@ -23,6 +23,7 @@ from agent.orders import Order, Wanted, own_place
 from agent.queue import Queue
 from agent.rsync import PARTIAL, Rsync, end_former
 from agent.settings import RootSetting, Settings
+from agent.staging import Load
 from agent.target import read_target
 from server.settings import CHECKOUT
 from tests.agent.sshd import Sshd, running_sshd
@@ -32,6 +33,7 @@ HOME = CHECKOUT / "var" / "bench-agent"
 AGENT = str(Path(sys.executable).with_name("cumulus-agent"))
 GB = 1_000_000_000
 ROUNDS = 3
+BARE = ".upload.0000000000000000.000000"  # where an upload may write
 SLOW_KIB = 60_000
 QUEUED = 1_000
 
@@ -115,13 +117,13 @@ def compare(figures: Figures, settings: Settings, storage: Path, url: str, proce
     """One transfer by each, the agent's with all that it does for a job, from the order to the marker."""
     target = storage / "data" / "run.raw"
     rsync = Rsync(settings, read_target(settings.target))
-    command = rsync.send(settings.roots[0].path, ["run.raw"], "data", keep_existing=False, checksum=False, at_once=False)
+    command = rsync.send(Load(settings.roots[0].path, ("run.raw",)), f"data/{BARE}")
     target.unlink(missing_ok=True)
     os.sync()
     begin = time.monotonic()
     subprocess.run(command.argv, input=b"run.raw\0", stdout=subprocess.DEVNULL, check=True)
     figures.bare_s.append(time.monotonic() - begin)
-    target.unlink()
+    shutil.rmtree(storage / "data" / BARE)
     os.sync()
     before, begin = process.cpu_times(), time.monotonic()
     until(order(url, storage, number, Path(settings.roots[0].path) / "run.raw").exists)
@@ -149,8 +151,7 @@ def resumed(settings: Settings, storage: Path) -> float:
         until(lambda: half_there(target.parent))
         process.kill()
     end_former(settings.home)  # as the next agent does
-    kept = target.parent / PARTIAL / "run.raw"
-    until(kept.exists)
+    kept = until(lambda: next(target.parent.glob(f".upload.*/{PARTIAL}/run.raw"), None))
     there = kept.stat().st_size
     told = HOME / "stats.txt"
     wrapper = HOME / "rsync"
@@ -167,7 +168,7 @@ def resumed(settings: Settings, storage: Path) -> float:
 def half_there(folder: Path) -> bool:
     """Whether half of the file has come in, under the name that rsync gives it meanwhile."""
     with suppress(FileNotFoundError):
-        return any(path.stat().st_size > GB // 2 for path in folder.glob(".run.raw.*"))
+        return any(path.stat().st_size > GB // 2 for path in folder.glob(".upload.*/.run.raw.*"))
     return False
 
 

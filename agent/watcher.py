@@ -1,0 +1,79 @@
+"""Asking the controller whether the jobs that files are sent for are still wanted: cancelled, failed and deleted ones are not.
+
+By the desktop client's REST (``GET /joblist/ID/1``), which every version of the controller has. One that is away, or answers
+something else, is believed to want all.
+"""
+
+from collections.abc import Callable
+
+import httpx
+import structlog
+
+from agent.models import Job
+from agent.queue import Queue
+from agent.rsync import Children
+from agent.settings import Settings
+
+FIRST = 10  # jobs that are asked for each time: those for which something is sent now are among them
+OTHERS = 10  # and so many of the rest, in turn: a long queue asks no more of the controller than a short one
+ASK_TIMEOUT_S = 10.0
+UNWANTED = {
+    "CANCELLED": "it was cancelled at the controller",
+    "FAILED": "it has failed at the controller",
+    "ARCHIVED_CANCELLED": "it was cancelled at the controller",
+    "ARCHIVED_FAILED": "it has failed at the controller",
+}
+DELETED = "it was deleted at the controller"
+log = structlog.get_logger()
+
+
+class Watcher:
+    """Ends here what has ended there."""
+
+    def __init__(self, settings: Settings, queue: Queue, children: Children, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._children = children
+        self._clock = clock
+        self._asked = 0
+        self._missing: set[int] = set()  # not in the list when it was asked last: once may be a controller that is just starting
+
+    def look(self, jobs: list[Job]) -> None:
+        """Ask for the first of these jobs and some others, and end those that nobody wants. Ends where the controller is away."""
+        with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
+            for job in self._chosen(jobs):
+                try:
+                    why = self._unwanted(client, job)
+                except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError) as error:
+                    log.info("the controller does not tell which jobs it wants", detail=f"{type(error).__name__}: {error}")
+                    return
+                if why:
+                    self._withdraw(job, why)
+
+    def _chosen(self, jobs: list[Job]) -> list[Job]:
+        others = jobs[FIRST:]
+        start = self._asked % len(others) if others else 0
+        self._asked = start + OTHERS
+        return jobs[:FIRST] + (others + others)[start : start + min(OTHERS, len(others))]
+
+    def _unwanted(self, client: httpx.Client, job: Job) -> str:
+        """Why a job is not wanted any more; "" where it is."""
+        response = client.get(f"{self._settings.controller.rstrip('/')}/joblist/{job.number}/1")
+        rows = response.raise_for_status().json()
+        if not isinstance(rows, list):
+            raise TypeError("this is no list of jobs")
+        states = [str(row["status"]) for row in rows if row["id"] == job.number]
+        if states:
+            self._missing.discard(job.id)
+            return UNWANTED.get(states[0], "")
+        if job.id in self._missing:
+            return DELETED
+        self._missing.add(job.id)
+        return ""
+
+    def _withdraw(self, job: Job, why: str) -> None:
+        self._missing.discard(job.id)
+        found, stopped = self._queue.withdraw(job, why, self._clock())
+        self._children.end(stopped)
+        if found:
+            log.info("a job is not wanted any more", job_id=job.number, owner=job.owner, detail=why)
