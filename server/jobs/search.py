@@ -82,9 +82,8 @@ _TEXT = Table("job_text")
 
 def find(query: Query) -> Iterator[Listed]:
     """The jobs that match, newest first. Raises InvalidInput for a date that is none and for a text too long to be one."""
+    require_short(query)
     texts = {"owner": query.owner, "app": query.app, "description": query.description, "inputs": query.file}
-    if any(len(text) > MAX_TEXT for text in texts.values()):
-        raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
     compared = [_contains(getattr(Job, column), text) for column, text in texts.items() if text and column not in indexed]
     if query.only is not None:
@@ -97,6 +96,13 @@ def find(query: Query) -> Iterator[Listed]:
         return _listed(_limited(rows, (), query.limit))
     ids = Job.select(Job.id).order_by(Job.id.desc())  # found in the index job_searched alone, without the rows
     return _listed(rows.where(Job.id.in_(_limited(ids, conditions, query.limit))))
+
+
+def require_short(query: Query) -> None:
+    """Raises InvalidInput for a text too long to be one that somebody searches for."""
+    texts = (query.owner, query.app, query.description, query.file, query.date, query.first, query.last)
+    if any(len(text) > MAX_TEXT for text in texts):
+        raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
 
 
 def listed(job_id: int) -> Listed | None:
