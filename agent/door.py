@@ -8,13 +8,14 @@ from flask import Flask, Response, request
 
 from agent.settings import Settings
 from programs.descriptors import connections_for
-from programs.door import LOOK_S, Door, Limits, open_door
+from programs.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
 from programs.seldom import Seldom
 from programs.visitors import visitors
 
 FORBIDDEN = 403
 SHORT, LARGE = range(2)  # lanes
 LARGE_BYTES = 256 * 1024
+KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 OWN_FILES = 64  # beside the threads: logs, the queue's files of the loop, pipes of the transfers
 FILES_PER_THREAD = 4
 FILES_PER_TRANSFER = 8
@@ -44,6 +45,7 @@ def open_agent_door(settings: Settings, app: Flask, connections: int, look_s: fl
         settings.header_timeout_s,
         settings.body_timeout_s,
         settings.idle_timeout_s,
+        max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
     )
     return open_door(app, settings.host, settings.port, limits, encoded_refusal, (settings.threads, 1), lane, look_s=look_s)
 

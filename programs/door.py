@@ -29,6 +29,7 @@ BACKLOG = 4096  # who waits to be taken, so far as the system permits
 ACCEPTED_AT_ONCE = 64
 ROOM_SHARE = 20  # where the limit is reached, one in so many makes room at once: to look for them costs time, too
 PATIENCE_S = 5.0  # so long a thread waits for a slow reader while others wait for a thread
+KEPT_BYTES = 1 << 28
 RECEIVED_BYTES = 16 * 1024
 MEMORY_BYTES = 16 * 1024  # of a body that has come; a longer one goes through a file
 UNSENT_MEMORY_BYTES = 64 * 1024  # the same of an answer that the system does not take yet
@@ -51,7 +52,7 @@ class Limits:
     header_s: float
     body_s: float
     idle_s: float
-    kept_bytes: int = 1 << 28
+    kept_bytes: int = KEPT_BYTES
 
 
 class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types

@@ -1,6 +1,11 @@
-"""The threads that answer requests, in lanes: whatever keeps one lane busy leaves the others free."""
+"""The threads that answer requests, in lanes: whatever keeps one lane busy leaves the others free.
+
+Who waits in a lane is served by turns of the computers that ask, so that one that asks a thousand times
+delays the others by one.
+"""
 
 import logging
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,11 +14,34 @@ from waitress.task import ThreadedTaskDispatcher
 NOT_WAITED_FOR_S = 0.2  # by the later lanes at the end: the first has had its time by then
 
 
+class FairQueue:
+    """Connections that wait for a thread: each home's own in their order, the homes in turn."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, deque[Any]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def append(self, channel: Any) -> None:
+        """One more waits."""
+        self._waiting.setdefault(channel.home, deque()).append(channel)
+
+    def popleft(self) -> Any:
+        """Whose turn it is. Raises KeyError where nobody waits."""
+        home, own = self._waiting.popitem(last=False)
+        channel = own.popleft()
+        if own:
+            self._waiting[home] = own  # behind the others
+        return channel
+
+
 class Lane(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
     """Some threads with a queue of their own. How long the queue gets is nobody's news: the door's limits bound it."""
 
     def __init__(self, threads: int, logger: logging.Logger) -> None:
         super().__init__()
+        self.queue = FairQueue()
         self.logger = logger
         self.queue_logger = logging.Logger("queue", logging.CRITICAL + 1)
         self.set_thread_count(threads)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from urllib.parse import urlsplit
 
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
@@ -35,10 +36,14 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Visitors:
-    """Tells a server's own visitors from others. ``names``: hosts it is asked as; ``any_address``: also by every IP address."""
+    """Tells a server's own visitors from others. ``names``: hosts it is asked as; ``any_address``: also by every IP address.
+
+    ``full_name``: another name, asked for where none of those fits, since a name server may take its time.
+    """
 
     names: frozenset[str]
     any_address: bool
+    full_name: Callable[[], str] = lambda: ""
 
     def objection(self, header: Header, target: str = "", *, changes: bool = False) -> Foreign | None:
         """Why a request is none of the server's own clients'; None where it may be.
@@ -64,7 +69,9 @@ class Visitors:
         address = _address(name)
         if address is not None and (self.any_address or address.is_loopback):
             return True
-        return str(address or name) in self.names or any(fnmatchcase(name, one) for one in self.names if ANY in one)
+        if str(address or name) in self.names or any(fnmatchcase(name, one) for one in self.names if ANY in one):
+            return True
+        return address is None and name == self.full_name()
 
 
 def visitors(host: str, allowed: Collection[str]) -> Visitors:
@@ -79,16 +86,21 @@ def visitors(host: str, allowed: Collection[str]) -> Visitors:
     if (address is not None and address.is_loopback) or host.lower() in LOCAL_NAMES:
         return Visitors(frozenset(listed | LOCAL_NAMES), any_address=False)
     own = {host.lower()} if address is None else {str(address)}
-    return Visitors(frozenset(listed | LOCAL_NAMES | own | own_names()), any_address=True)
+    return Visitors(frozenset(listed | LOCAL_NAMES | own | own_names()), any_address=True, full_name=cache(own_full_name))
 
 
 def own_names() -> set[str]:
-    """What this computer calls itself, alone and in its domain, and as it is called without a name server."""
-    name = socket.gethostname().lower()
-    found = {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
+    """What this computer calls itself, and as it is called without a name server."""
+    name = socket.gethostname().lower().rstrip(".")
+    short = name.partition(".")[0]
+    return {name, short, f"{short}.local"} if short else set()
+
+
+def own_full_name() -> str:
+    """What this computer is called in its domain; may wait for a name server."""
     with suppress(OSError, UnicodeError):
-        found.add(socket.getfqdn().lower())
-    return {one.rstrip(".") for one in found if one}
+        return socket.getfqdn().lower().rstrip(".")
+    return ""
 
 
 def is_host(text: str) -> bool:

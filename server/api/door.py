@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 
 from programs.descriptors import connections_for
-from programs.door import LOOK_S, Door, Limits, open_door
+from programs.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
 from server.api.refusals import encoded_refusal
 from server.settings import Settings
 
 SHORT, LONG, LARGE = range(3)  # lanes
 LONG_SHARE = 4  # one thread in so many gives the long answers
 LARGE_BYTES = 256 * 1024
+KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 READ_FACTOR = 3  # up to so many times its limit a form is read before it is refused, so that its sender hears why
 OWN_FILES = 64  # of the controller beside its threads and children: the database of the loop, logs, sockets
 FILES_PER_THREAD = 4  # the database, its log, its index, a file that is read
@@ -35,6 +36,7 @@ def open_controller_door(settings: Settings, app: Callable[..., object], connect
         settings.header_timeout_s,
         settings.body_timeout_s,
         settings.idle_timeout_s,
+        max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
     )
     long = max(1, settings.threads // LONG_SHARE)
     threads = (max(1, settings.threads - long - 1), long, 1)

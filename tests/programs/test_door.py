@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,20 @@ from programs.channels import Phase
 from programs.door import PATIENCE_S, Door
 from tests.bench.siege import MALFORMED, SLOW_POST
 from tests.conftest import eventually
-from tests.programs.doors import GET, LIMITS, Clock, answered, asked, closing, connected, heard, heard_in_time, is_open, standing
+from tests.programs.doors import (
+    GET,
+    LIMITS,
+    Clock,
+    answered,
+    asked,
+    closing,
+    connected,
+    heard,
+    heard_in_time,
+    hello,
+    is_open,
+    standing,
+)
 
 
 @pytest.fixture
@@ -207,6 +221,25 @@ def test_a_lane_that_is_busy_keeps_nobody_in_another_waiting(clock: Clock) -> No
         with closing([connected(door, GET.replace(b"/x", b"/endless")) for _ in range(3)]):
             eventually(door.task_dispatcher.is_short)
             assert asked(door).startswith(b"HTTP/1.1 200")
+
+
+def test_who_asks_a_thousand_times_delays_another_by_one(clock: Clock) -> None:
+    """The first request holds the only thread until all wait; then the two computers have turns."""
+    order: list[str] = []
+    go_on = threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        order.append(environ["REMOTE_ADDR"])
+        go_on.wait(20)
+        return hello(environ, start_response)
+
+    with standing(slow, threads=(1,), clock=clock) as door, closing([connected(door, GET) for _ in range(20)]):
+        eventually(lambda: sum(bool(channel.requests) for channel in channels(door)) == 20)
+        with connected(door, GET, source="127.0.0.2") as other:
+            eventually(lambda: sum(bool(channel.requests) for channel in channels(door)) == 21)
+            go_on.set()
+            assert answered(other).startswith(b"HTTP/1.1 200")
+    assert order.index("127.0.0.2") <= 2
 
 
 def test_of_bodies_that_fill_the_temporary_folder_the_slowest_go(door: Door, clock: Clock) -> None:

@@ -47,6 +47,17 @@ def test_names_and_addresses(listens: str, allowed: tuple[str, ...], asked: str,
     assert visitors(listens, allowed).knows(asked) is may
 
 
+def test_the_name_in_the_domain_is_looked_up_once_and_only_where_no_other_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(socket, "getfqdn", lambda: looks.append("") or "Controller.Lab.")
+    found = visitors("0.0.0.0", ())
+    assert found.knows("10.1.2.3")
+    assert found.knows(NAME)
+    assert looks == []
+    assert [found.knows(name) for name in ("controller.lab:5000", "evil.example", "x.controller.lab")] == [True, False, False]
+    assert len(looks) == 1
+
+
 @pytest.mark.parametrize("given", ["a.lab,b.lab", " a.lab , b.lab,", '["a.lab", "b.lab"]'])
 def test_the_setting_takes_commas_and_json(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CUMULUS_ALLOWED_HOSTS", given)
