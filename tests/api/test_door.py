@@ -158,6 +158,12 @@ def test_a_target_that_names_a_host_counts_as_one(door: Door, job: Job) -> None:
     assert door.send("GET", "http://127.0.0.1/info")[0] == 200
 
 
+def test_no_number_of_rows_is_the_usual_hundred(door: Door, controller: Controller) -> None:
+    for _ in range(101):
+        controller.jobs.submit(submission())
+    assert [len(door.post("/search", {"number": number})[1]) for number in ("", "-1", "7")] == [100, 101, 7]
+
+
 def broken(controller: Controller) -> None:
     """The database's file is overwritten while it is in use."""
     controller.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
