@@ -12,7 +12,7 @@ from flask import Flask, Response, render_template, request
 from peewee import DatabaseError
 from werkzeug.exceptions import HTTPException
 
-from agent.door import Doorkeeper
+from agent.door import doorkeeper
 from agent.errors import AgentError
 from agent.loop import Loop
 from agent.models import unusable
@@ -94,7 +94,7 @@ def create_app(api: Api) -> Flask:
     app = Flask("agent", static_folder=None)
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = api.settings.max_post_bytes
-    app.before_request(Doorkeeper(api.settings).refuse)
+    app.before_request(doorkeeper(api.settings).refuse)
     # The client never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

@@ -9,10 +9,9 @@ from flask import Flask, Response, request
 from agent.settings import Settings
 from programs.descriptors import connections_for
 from programs.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
-from programs.seldom import Seldom
-from programs.visitors import visitors
+from programs.doorkeeper import FORBIDDEN, Doorkeeper, route_of
+from programs.visitors import Foreign, visitors
 
-FORBIDDEN = 403
 SHORT, LARGE = range(2)  # lanes
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
@@ -27,7 +26,7 @@ log = structlog.get_logger()
 
 def refusal(path: str, message: str) -> object:
     """What says no on the route of this path: the client waits for ever on another shape."""
-    route = _route(path)
+    route = route_of(path)
     return message if route in _SENTENCES else _EMPTY.get(route, {"error": {"code": "refused", "message": message}})
 
 
@@ -64,27 +63,12 @@ def lane(request: Any) -> int:
     return LARGE if request.body_bytes_received > LARGE_BYTES else SHORT
 
 
-class Doorkeeper:
+def doorkeeper(settings: Settings) -> Doorkeeper:
     """Lets the agent's own clients pass, and nobody else: no web page is to make it send files."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._visitors = visitors(settings.host, settings.allowed_hosts)
-        self._told = Seldom()
-
-    def refuse(self) -> Response | None:
-        """The answer to a request that a foreign page may have caused; None where it may pass."""
-        target = request.environ.get("REQUEST_URI", "")
-        foreign = self._visitors.objection(request.headers.get, target, changes=_route(request.path) in CHANGING)
-        if foreign is None:
-            return None
-        if (more := self._told.left_out(foreign.field)) is not None:
-            log.warning(
-                "a request was refused", code=foreign.code, field=foreign.field, detail=foreign.message, others_since=more
-            )
-        response = Response(encoded_refusal(request.path, foreign.message), status=FORBIDDEN, mimetype="application/json")
-        response.headers["Cache-Control"] = "no-store"
-        return response
+    return Doorkeeper(visitors(settings.host, settings.allowed_hosts), CHANGING, _refused)
 
 
-def _route(path: str) -> str:
-    return path.lstrip("/").partition("/")[0]
+def _refused(foreign: Foreign) -> Response:
+    response = Response(encoded_refusal(request.path, foreign.message), status=FORBIDDEN, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response

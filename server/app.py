@@ -12,12 +12,13 @@ from peewee import SqliteDatabase
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
+from programs.doorkeeper import Doorkeeper
 from programs.forms import BoundedRequest
 from programs.visitors import visitors
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import DATABASE_ERRORS, FAILED, Doorkeeper, database_failed, failed
+from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
@@ -195,8 +196,8 @@ def create_app(controller: Controller) -> Flask:
     # The client asks for //apps, and never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
-    doorkeeper = Doorkeeper(visitors(controller.settings.host, controller.settings.allowed_hosts))
-    app.before_request(doorkeeper.refuse)
+    own = visitors(controller.settings.host, controller.settings.allowed_hosts)
+    app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
     commits = Commits(controller.settings.database)
     legacy = Legacy(
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits

@@ -12,14 +12,13 @@ import structlog
 from flask import Response, request
 from peewee import DatabaseError
 
-from programs.seldom import Seldom
+from programs.doorkeeper import FORBIDDEN, route_of
 from programs.sqlite import is_damaged, is_known
-from programs.visitors import Visitors
+from programs.visitors import Foreign
 from server.api.answers import answer, encoded, harmless
 from server.client import REFUSED
 from server.models import unusable
 
-FORBIDDEN = 403
 UNAVAILABLE = 503
 START = "/start"
 FAILED = "The server could not do this; its log says why"
@@ -39,7 +38,7 @@ log = structlog.get_logger()
 
 def refusal(path: str, message: str, code: str = "bad_request") -> object:
     """What says no on the route of this path."""
-    route = _route(path)
+    route = route_of(path)
     if f"/{path.lstrip('/')}" == START:
         return [harmless(message), ""]
     if route in CHANGING:
@@ -58,24 +57,9 @@ def marked(response: Response, code: str, field: str | None = None) -> Response:
     return response
 
 
-class Doorkeeper:
-    """Lets a server's own clients pass, and nobody else."""
-
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
-        self._told = Seldom()
-
-    def refuse(self) -> Response | None:
-        """The answer to a request that a foreign page may have caused; None where it may pass."""
-        target = request.environ.get("REQUEST_URI", "")
-        foreign = self._visitors.objection(request.headers.get, target, changes=_route(request.path) in CHANGING)
-        if foreign is None:
-            return None
-        if (more := self._told.left_out(foreign.field)) is not None:
-            log.warning(
-                "a request was refused", code=foreign.code, field=foreign.field, detail=foreign.message, others_since=more
-            )
-        return marked(answer(refusal(request.path, foreign.message, foreign.code), FORBIDDEN), foreign.code, foreign.field)
+def refused_foreign(foreign: Foreign) -> Response:
+    """The answer to a request that another site's page may have caused."""
+    return marked(answer(refusal(request.path, foreign.message, foreign.code), FORBIDDEN), foreign.code, foreign.field)
 
 
 def database_failed(problem: Exception) -> Response:
@@ -99,9 +83,5 @@ def or_without(read: Callable[[], Read], without: Read) -> Read:
 
 def failed(message: str, code: str, status: int = 500) -> Response:
     """The answer where the server is at fault, not the request: with 200 where the client reads nothing of another status."""
-    has_shape = _route(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
+    has_shape = route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
     return marked(answer(refusal(request.path, message, code), 200 if has_shape else status), code)
-
-
-def _route(path: str) -> str:
-    return path.lstrip("/").partition("/")[0]
