@@ -156,8 +156,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refuse(self) -> None:
         """Say at once why a request cannot be read; no thread is kept from others for that."""
-        self.service()
-        if self.total_outbufs_len or self.socket is None or threading.get_ident() != self.server.loop_thread:
+        try:
+            self.service()
+        except Exception:
+            self.logger.exception("a refusal cannot be sent")
+            self.will_close = True  # the loop must go on
+        if self.will_close or self.total_outbufs_len or self.socket is None or threading.get_ident() != self.server.loop_thread:
             return  # it is closed in the usual way
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
@@ -189,7 +193,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._rest = b""
         with suppress(AttributeError):  # there is none, or a thread takes it away at this moment
             self.request.close()
-        super().handle_close()
+        with suppress(OSError):  # of the socket; the loop must go on
+            super().handle_close()
 
     def _give_up(self) -> None:
         """Answer a request that does not come to its end: its sender may wait for ever otherwise."""

@@ -23,6 +23,9 @@ class FairQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def append(self, channel: Any) -> None:
         """One more waits."""
         self._waiting.setdefault(channel.home, deque()).append(channel)

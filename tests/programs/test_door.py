@@ -294,3 +294,17 @@ def test_more_connections_than_select_can_count_are_served() -> None:
     with standing(limits=replace(LIMITS, connections=1200)) as door, closing([connected(door) for _ in range(1100)]):
         eventually(lambda: len(door.active_channels) == 1100)
         assert asked(door).startswith(b"HTTP/1.1 200")
+
+
+def test_a_refusal_that_fails_ends_its_connection_and_not_the_loop(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(path: str, message: str) -> bytes:
+        raise ZeroDivisionError
+
+    door.refusal, working = broken, door.refusal
+    for _ in range(3):
+        with connected(door, b"\x16\x03\x01\r\n\r\n") as one:
+            assert heard(one) == b""
+    eventually(lambda: not door.active_channels)
+    door.refusal = working
+    assert asked(door).startswith(b"HTTP/1.1 200")
+    assert asked(door, b"\x16\x03\x01\r\n\r\n").startswith(b"HTTP/1.0 400")
