@@ -26,7 +26,7 @@ from programs.seldom import seldom_logger
 LOOK_S = 1.0
 PAUSE_S = 0.5  # without new connections, where the system has no room for another one
 BACKLOG = 4096  # who waits to be taken, so far as the system permits
-ACCEPTED_AT_ONCE = 64
+ACCEPTED_AT_ONCE = 256
 ROOM_SHARE = 20  # where the limit is reached, one in so many makes room at once: to look for them costs time, too
 PATIENCE_S = 5.0  # so long a thread waits for a slow reader while others wait for a thread
 KEPT_BYTES = 1 << 28

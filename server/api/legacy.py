@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
@@ -84,6 +85,7 @@ class Legacy:
         self._outputs = Outputs(_can_be_fetched)
         self._shared = Unhurried(lambda: listing(storage.data, ()))
         self._walking = threading.Lock()
+        self._costly = threading.Lock()
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: no trailing slashes, some with two at the beginning."""
@@ -274,11 +276,12 @@ class Legacy:
     def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
         """The job shown is among them if it matches, also where it is older than as many as were asked for."""
         missing = bool(shown)
-        for job in find(query):
-            missing = missing and job.id != shown
-            yield self._details(job) if job.id == shown else self._row(job)
-        if missing:
-            yield from map(self._details, find(replace(query, only=shown, limit=1)))
+        with self._costly if query.is_costly else nullcontext():
+            for job in find(query):
+                missing = missing and job.id != shown
+                yield self._details(job) if job.id == shown else self._row(job)
+            if missing:
+                yield from map(self._details, find(replace(query, only=shown, limit=1)))
 
     def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ from server.states import JobState
 
 TRIGRAM = 3
 MAX_TEXT = 1000
+LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index looks for each three of them
 FEW = 10_000  # rows up to which picking them out by an index beats looking at all jobs, newest first
 
 
@@ -49,6 +50,11 @@ class Query:
     last: str = ""
     limit: int | None = None
     only: int | None = None
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether it takes so much memory that it should be made alone."""
+        return any(len(text) > LONG_TEXT for text in (self.owner, self.app, self.description, self.file))
 
 
 class Listed(NamedTuple):

@@ -15,7 +15,7 @@ import psutil
 
 from server.installation import running_controller
 from server.models import open_database
-from tests.bench.measuring import CUMULUS, Options, computer, say, until, write
+from tests.bench.measuring import CUMULUS, Options, computer, until, write
 from tests.bench.siege import SLOW_POST, close, connect, polling, send_malformed, trickle
 from tests.bench.worst import Installation, Worst, fill, sent, worst_requests
 from tests.conftest import FLAVORS, TEST_APPS
@@ -139,9 +139,7 @@ def main(options: Options) -> None:
     """Measure, print the tables and write them down."""
     with TemporaryDirectory() as folder, besieged(Path(folder), Installation()) as made:
         lines = [*_siege_lines(made), "", *_worst_lines(made)]
-    for line in lines:
-        say(line)
-    write("door", [*computer(), "", *lines])
+    write("door", [f"{computer()}.", "", *lines])
 
 
 def _siege_lines(made: Besieged) -> list[str]:
