@@ -43,7 +43,8 @@ class JsonError(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.response_headers.extend([("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.channel.write_soon(self.build_response_header() + body)  # in one piece
+        self.wrote_header = True
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -190,6 +191,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def handle_close(self) -> None:
         """Close it, with what had come of a request."""
+        if self.socket is None:
+            return
         self._rest = b""
         with suppress(AttributeError):  # there is none, or a thread takes it away at this moment
             self.request.close()

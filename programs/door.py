@@ -93,6 +93,11 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.socket.close()
         self.task_dispatcher.shutdown()
 
+    def pull_trigger(self) -> None:
+        """Have the loop look at its connections, unless it is the loop that asks."""
+        if threading.get_ident() != self.loop_thread:
+            super().pull_trigger()
+
     def end(self) -> None:
         """Have :meth:`run` return, from another thread."""
         self._has_ended = True
