@@ -99,7 +99,7 @@ def polling(port: int, pause_s: float = 0.02, poll: str = "/joblist/0/100", heal
 
 
 def send_malformed(port: int, count: int) -> list[socket.socket]:
-    """Send what no server can read, each on its own connection, BURST at a time. A tenth stays open as far as the server lets it."""
+    """Send what no server can read, each on a connection of its own, BURST at a time; a tenth stays open."""
     made: list[socket.socket] = []
     for begun in range(0, count, BURST):
         burst = connect(port, min(BURST, count - begun), lambda number: MALFORMED[number % len(MALFORMED)])
