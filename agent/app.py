@@ -9,16 +9,21 @@ from datetime import datetime
 
 import structlog
 from flask import Flask, Response, render_template, request
+from peewee import DatabaseError
 from werkzeug.exceptions import HTTPException
 
+from agent.door import doorkeeper
 from agent.errors import AgentError
 from agent.loop import Loop
+from agent.models import unusable
 from agent.orders import DATA, job_number, read_order
 from agent.queue import Queue
 from agent.settings import Settings
+from programs.forms import BoundedRequest
+from programs.sqlite import is_damaged, is_known
 
-MAX_POST_BYTES = 20_000_000
 RECENT = 50
+FAILED = "The agent could not do this; its log says why"
 log = structlog.get_logger()
 
 
@@ -26,6 +31,7 @@ class Api:
     """The routes over the parts that answer them."""
 
     def __init__(self, settings: Settings, version: str, queue: Queue, loop: Loop, clock: Callable[[], float]) -> None:
+        self.settings = settings
         self._roots = settings.places()
         self._version = version
         self._queue = queue
@@ -86,7 +92,9 @@ class Api:
 def create_app(api: Api) -> Flask:
     """The web application."""
     app = Flask("agent", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_POST_BYTES
+    app.request_class = BoundedRequest
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = api.settings.max_post_bytes
+    app.before_request(doorkeeper(api.settings).refuse)
     # The client never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
@@ -126,12 +134,16 @@ def _always(view: Callable[..., Response], empty: object) -> Callable[..., Respo
         except AgentError as error:
             log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
             return answer(error.message if empty == "" else empty)
+        except DatabaseError as problem:
+            reason = unusable(problem).message if is_known(problem) or is_damaged(problem) else FAILED
+            log.error("a request failed", route=request.path, detail=reason, exc_info=reason == FAILED)  # noqa: TRY400  # the reason is expected
+            return answer(reason if empty == "" else empty)
         except HTTPException as error:
             log.info("a request was refused", route=request.path, code=error.code)
             return answer(error.description if empty == "" else empty)
         except Exception:
             log.exception("a request failed", route=request.path)
-            return answer("The agent could not do this; its log says why" if empty == "" else empty)
+            return answer(FAILED if empty == "" else empty)
 
     return answered
 

@@ -11,12 +11,11 @@ from importlib.metadata import version
 
 import structlog
 from flask import Flask
-from waitress import create_server
-from waitress.server import BaseWSGIServer, MultiSocketServer
 
 from agent import staging
 from agent.app import Api, create_app
 from agent.carrier import Carrier
+from agent.door import connections_beside, open_agent_door
 from agent.endings import Endings
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
@@ -29,8 +28,10 @@ from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
 from agent.watcher import Watcher
+from programs.door import Door, ManyAddresses
 from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
+from programs.memory import give_memory_back
 
 VERSION = version("cumulus")
 JOIN_S = 10.0
@@ -70,6 +71,8 @@ def serve(settings: Settings) -> None:
     """
     with until_a_signal():
         require_setup(settings)
+        give_memory_back()
+        connections = connections_beside(settings)
         with only_agent(settings.home):
             if former := end_former(settings.home):
                 log.warning("ended what a killed agent had left at work", pids=former)
@@ -77,7 +80,7 @@ def serve(settings: Settings) -> None:
             agent = make_agent(settings)
             if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
                 log.info("going on with what a former agent was sending", transfers=taken_up)
-            server = _listen(settings, agent.app)
+            server = _listen(settings, agent.app, connections)
             url = f"http://{settings.host}:{server.effective_port}"
             with announced(settings.home, url), _working(agent.loop):
                 log.info("ready", url=url, version=VERSION, target=settings.target, pid=os.getpid())
@@ -112,14 +115,11 @@ def _working(loop: Loop) -> Iterator[None]:
         thread.join(JOIN_S)
 
 
-def _listen(settings: Settings, app: Flask) -> "BaseWSGIServer":
+def _listen(settings: Settings, app: Flask, connections: int) -> Door:
     try:
-        server = create_server(
-            app, host=settings.host, port=settings.port, threads=settings.threads, ident=None, clear_untrusted_proxy_headers=True
-        )
+        return open_agent_door(settings, app, connections)
     except (OSError, ValueError) as error:
         text = f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; set another port"
         raise SetupMissing(text) from None
-    if isinstance(server, MultiSocketServer):
-        raise SetupMissing(f"{settings.host} names several addresses: give one of them")
-    return server
+    except ManyAddresses:
+        raise SetupMissing(f"{settings.host} names several addresses: give one of them") from None

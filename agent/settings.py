@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from agent.errors import InvalidInput
 from agent.paths import Root, parse
+from programs.door_settings import DoorSettings
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
 
 CONFIG = "CUMULUS_AGENT_CONFIG"
@@ -48,7 +49,7 @@ class RootSetting(BaseModel):
         return Root(self.path, tuple(parse(name, field="seen_as") for name in self.seen_as or (self.path,)))
 
 
-class Settings(BaseSettings):
+class Settings(DoorSettings):
     """One agent's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_AGENT_", extra="forbid", validate_default=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import version
 
 import structlog
@@ -11,9 +12,13 @@ from peewee import SqliteDatabase
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
+from programs.doorkeeper import Doorkeeper
+from programs.forms import BoundedRequest
+from programs.visitors import visitors
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
+from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.errors import CumulusError, InvalidInput, NotFound
@@ -48,7 +53,6 @@ from server.workers.terraform import Module, terraform_binary
 from server.workers.warmer import Warmer
 from server.workers.workspaces import Workspaces
 
-MAX_POST_BYTES = 21_000_000  # the client's forms have 20 MiB at most, and what separates their fields
 INFRA = CHECKOUT / "infra"
 VERSION = version("cumulus")
 log = structlog.get_logger()
@@ -187,10 +191,13 @@ def _report(problem: CatalogProblem) -> None:
 def create_app(controller: Controller) -> Flask:
     """The web application over a controller's parts."""
     app = Flask("cumulus", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_POST_BYTES
+    app.request_class = BoundedRequest
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = controller.settings.max_post_bytes
     # The client asks for //apps, and never follows a redirect.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    own = visitors(controller.settings.host, controller.settings.allowed_hosts)
+    app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
     commits = Commits(controller.settings.database)
     legacy = Legacy(
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
@@ -201,6 +208,8 @@ def create_app(controller: Controller) -> Flask:
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
     app.register_error_handler(CumulusError, _refused)
     app.register_error_handler(HTTPException, _http_error)
+    for kind in DATABASE_ERRORS:
+        app.register_error_handler(kind, database_failed)
     return app
 
 
@@ -216,10 +225,9 @@ def _refused(error: CumulusError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    status = error.code or 500
-    response = answer(
-        {"error": {"code": (error.name or "error").lower().replace(" ", "_"), "message": error.description, "field": None}},
-        status,
-    )
+    status, code = error.code or 500, (error.name or "error").lower().replace(" ", "_")
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failed(FAILED, code)
+    response = answer({"error": {"code": code, "message": error.description, "field": None}}, status)
     response.headers.extend((name, value) for name, value in error.get_headers() if name in ("Allow", "Content-Range"))
     return response

@@ -25,7 +25,7 @@ BUSY_TIMEOUT_MS = 10_000
 _UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
 _LIVING = "state <> 'deleted'"
 _LARGE = "settings"  # of a job: lists are without them
-CACHE_KIB = 2_048  # of each connection, and each thread has its own; more is in the system's cache of files anyway
+CACHE_KIB = 1_024  # of each connection, and each thread has its own; more is in the system's cache of files anyway
 
 
 class Row(Model):

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
-from waitress import create_server
-from waitress.server import BaseWSGIServer, MultiSocketServer
 
+from programs.door import Door, ManyAddresses
 from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
-from server.api.unread import Channel
-from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
+from programs.memory import give_memory_back
+from server.api.door import connections_beside, open_controller_door
+from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, announced, only_controller
@@ -30,8 +30,6 @@ from server.workers.terraform import terraform_binary
 
 PATIENCE_S = 3.0
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
-UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
-UNREAD_BYTES = 3 * MAX_POST_BYTES  # of a request; up to here it is read before it is refused, so that its sender hears why
 # So long a thread that has read a row waits for Python's lock where another one computes, and a turn of the loop reads ten times.
 SWITCH_S = 0.0005
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
@@ -50,6 +48,8 @@ def serve(settings: Settings) -> None:
     Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
     """
     with until_a_signal():
+        give_memory_back()
+        connections = connections_beside(settings)
         supervisor = take_supervisor()
         with only_controller(settings.home):
             log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
-            server = _listen(settings, create_app(controller))
+            server = _listen(settings, create_app(controller), connections)
             url = f"http://{settings.host}:{server.effective_port}"
             controller.catalog.problems()  # looked at now, so that the log tells of them
             controller.cloud.start()
@@ -110,28 +110,17 @@ def _say_what_is_missing(controller: Controller) -> None:
             log.warning("old snapshot", hint=hint)
 
 
-def _listen(settings: Settings, app: Callable[..., object]) -> "BaseWSGIServer":
+def _listen(settings: Settings, app: Callable[..., object], connections: int) -> Door:
     try:
-        server = create_server(
-            app,
-            host=settings.host,
-            port=settings.port,
-            threads=settings.threads,
-            ident=None,
-            clear_untrusted_proxy_headers=True,
-            outbuf_high_watermark=UNSENT_BYTES,
-            max_request_body_size=UNREAD_BYTES,
-        )
+        return open_controller_door(settings, app, connections)
     except (OSError, ValueError) as error:
         text = f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; choose another with --port"
         raise PortTaken(text) from None
-    if isinstance(server, MultiSocketServer):
-        raise PortTaken(f"{settings.host} names several addresses: give one of them")
-    server.channel_class = Channel
-    return server
+    except ManyAddresses:
+        raise PortTaken(f"{settings.host} names several addresses: give one of them") from None
 
 
-def _run(controller: Controller, server: "BaseWSGIServer", url: str, supervisor: Supervisor) -> bool:
+def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor) -> bool:
     """Both until a signal; True if no step was left at work. The socket listens already: who calls after "ready" is answered."""
     signal.signal(NUDGE, lambda _number, _frame: controller.loop.wake())
     sys.setswitchinterval(SWITCH_S)

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from programs.door_settings import DoorSettings
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
 from server.errors import InvalidInput
 
@@ -63,7 +64,7 @@ class Converter(BaseModel):
         return self
 
 
-class Settings(BaseSettings):
+class Settings(DoorSettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)

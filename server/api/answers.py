@@ -3,7 +3,8 @@
 import html
 import json
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
+from typing import NamedTuple, cast
 
 from flask import Response
 
@@ -41,14 +42,27 @@ def answer_stream(parts: Iterator[bytes]) -> Response:
     return answer_parts(whole())
 
 
+class Ready(NamedTuple):
+    """A value of a list whose JSON is there already, in parts."""
+
+    parts: tuple[bytes, ...]
+
+
 def array(values: Iterable[object]) -> Iterator[bytes]:
     """A list as JSON in parts, made as the values come: a long one is never there at once."""
-    lead = "["
+    lead = b"["
     rest = iter(values)
     while chunk := list(islice(rest, CHUNK)):
-        yield (lead + json.dumps(chunk, ensure_ascii=True)[1:-1]).encode()
-        lead = ", "
-    yield b"[]\n" if lead == "[" else b"]\n"
+        for is_ready, run in groupby(chunk, lambda value: isinstance(value, Ready)):
+            if not is_ready:
+                yield lead + json.dumps(list(run), ensure_ascii=True)[1:-1].encode()
+                lead = b", "
+                continue
+            for value in cast("Iterator[Ready]", run):
+                yield lead
+                yield from value.parts
+                lead = b", "
+    yield b"[]\n" if lead == b"[" else b"]\n"
 
 
 def error_answer(error: CumulusError, status: int) -> Response:

@@ -4,12 +4,15 @@ The client shows nothing of an HTTP error, so what there is to say is said with 
 """
 
 import json
+import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import quote
 
 import structlog
 from flask import Blueprint, Response, request, send_file
@@ -17,31 +20,33 @@ from werkzeug.datastructures import Range
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from server.api.answers import answer, answer_parts, answer_stream, array, encoded, harmless, harmless_name
+from server.api.answers import Ready, answer, answer_parts, answer_stream, array, encoded, harmless, harmless_name
 from server.api.offers import offered
-from server.api.reuse import Reused
+from server.api.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal
+from server.api.reuse import Reused, Unhurried
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
-from server.client import REFUSED
 from server.errors import CumulusError, InvalidInput
 from server.jobs.figures import parse_figures
 from server.jobs.phases import last_word, remarks
-from server.jobs.search import Listed, Query, find, listed, named_apps
+from server.jobs.search import Listed, Query, find, listed, named_apps, require_short
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number, parse_settings
 from server.models import Commits, Job
 from server.settings import Settings
 from server.states import JobState
-from server.storage.data import files_behind, listing, usage
+from server.storage.data import each_behind, listing, usage
 from server.storage.folders import Storage
 from server.storage.logs import Logs, stamp
+from server.storage.outputs import Outputs
 from server.storage.paths import inside
 
 MAX_NAMES = 10_000
+MAX_NAMES_TEXT = 4_000_000  # characters of the JSON that gives them
+MAX_FOUND = 100_000  # files behind the names
 MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
-ALL = -1
-START = "/start"
-_NOTHING: dict[str, object] = {"/search": [], "/getfilecontent": [], "/fail": ""}
+USUAL_ROWS = 100
+_NOT_IN_A_URL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 log = structlog.get_logger()
 
 _STATES = {
@@ -78,6 +83,10 @@ class Legacy:
         self._commits = commits
         self._reused = Reused()
         self._logs = Logs()
+        self._outputs = Outputs(_can_be_fetched)
+        self._shared = Unhurried(lambda: listing(storage.data, ()))
+        self._walking = threading.Lock()
+        self._costly = threading.Lock()
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: no trailing slashes, some with two at the beginning."""
@@ -127,8 +136,8 @@ class Legacy:
         return answer_parts(
             self._reused.get(
                 "apps",
-                lambda: (self._commits.number(), texts, missing),
-                lambda: [encoded(offered(texts, apps, named_apps(), missing))],
+                lambda: (or_without(self._commits.number, None), texts, missing),
+                lambda: [encoded(offered(texts, apps, or_without(named_apps, []), missing))],
             )
         )
 
@@ -151,6 +160,7 @@ class Legacy:
             last=form.get("to", ""),
             limit=_limit(form.get("number", "")),
         )
+        require_short(query)
         return self._listing(query, _number_or_zero(form.get("current_job_id", "")))
 
     def start(self) -> Response:
@@ -169,7 +179,7 @@ class Legacy:
             job = self._jobs.submit(wish)
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
-            return _marked(answer([harmless(error.message), ""]), error)
+            return marked(answer([harmless(error.message), ""]), error.code, error.field)
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:
@@ -188,9 +198,9 @@ class Legacy:
 
     def storage(self) -> Response:
         """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
-        awaited = self._jobs.awaited()
+        awaited: list[str] = or_without(self._jobs.awaited, [])
         try:
-            found = listing(self._storage.data, awaited)
+            found = sorted({**dict.fromkeys(awaited, 0), **dict(self._shared.get())}.items())
         except OSError:  # the storage is away; the page shows nothing then, instead of waiting for ever
             found = [(name, 0) for name in awaited]
         return answer([(harmless_name(name), size) for name, size in found])
@@ -236,31 +246,43 @@ class Legacy:
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""
         names = _names(request.form.get("names", ""))
-        return answer([file for name in names for file in files_behind(self._storage.data, name)])
+        with self._walking:  # a long list takes memory, so one at a time
+            return answer(list(self._files_behind(names)))
+
+    def _files_behind(self, names: list[str]) -> Iterator[str]:
+        room = MAX_FOUND
+        for name in names:
+            found = sorted(islice(each_behind(self._storage.data, name), room))
+            room -= len(found)
+            yield from found
+        if room == 0:
+            log.warning("a list of shared files ends early", route=request.path, files=MAX_FOUND)
 
     def _listing(self, query: Query, shown: int) -> Response:
         if query.limit is None or query.limit > MAX_REUSED_ROWS:
             return answer_stream(array(self._rows(query, shown)))
         return answer_parts(
-            self._reused.get((query, shown), lambda: self._stamp(shown), lambda: [b"".join(array(self._rows(query, shown)))])
+            self._reused.get((query, shown), lambda: self._stamp(shown), lambda: list(array(self._rows(query, shown))))
         )
 
     def _stamp(self, shown: int) -> object:
         """What a list is made from: all rows, and the files of the job shown."""
-        name = self._reused.get(shown, self._commits.number, lambda: _folder_name(shown)) if shown else []
+        name, *state = self._reused.get(shown, self._commits.number, lambda: _folder_and_state(shown)) if shown else [b""]
         if not name:
             return self._commits.number()
-        folder = self._storage.folder(name[0].decode())
-        return self._commits.number(), stamp(folder.log_path), folder.outputs()
+        folder = self._storage.folder(name.decode())
+        files = self._outputs.shown(folder, has_ended=JobState(state[0].decode()).is_final)
+        return self._commits.number(), stamp(folder.log_path), files.stamp
 
-    def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any]]:
+    def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
         """The job shown is among them if it matches, also where it is older than as many as were asked for."""
         missing = bool(shown)
-        for job in find(query):
-            missing = missing and job.id != shown
-            yield self._details(job) if job.id == shown else self._row(job)
-        if missing:
-            yield from map(self._details, find(replace(query, only=shown, limit=1)))
+        with self._costly if query.is_costly else nullcontext():
+            for job in find(query):
+                missing = missing and job.id != shown
+                yield self._details(job) if job.id == shown else self._row(job)
+            if missing:
+                yield from map(self._details, find(replace(query, only=shown, limit=1)))
 
     def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {
@@ -276,40 +298,29 @@ class Legacy:
             "workflow_name": job.workflow,
         }
 
-    def _details(self, job: Job | Listed) -> dict[str, Any]:
+    def _details(self, job: Job | Listed) -> Ready:
         full = Job.get_by_id(job.id)
         folder = self._jobs.folder(full)
-        return {
+        row = {
             **self._row(full),
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
             "log": harmless(self._logs.text(folder.log_path, remarks(full, self._flavors.max_weight)) + last_word(full)),
-            "files": [(path, size) for path, size in folder.outputs() if _can_be_fetched(path)],
             **_findings(full),
         }
+        files = self._outputs.shown(folder, has_ended=JobState(full.state).is_final)
+        return Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
 
 
-def _folder_name(job_id: int) -> list[bytes]:
+def _folder_and_state(job_id: int) -> list[bytes]:
     job = listed(job_id)
-    return [job.folder.encode()] if job else []
-
-
-def refusal(route: str, message: str) -> object:
-    """What says no on a route that is posted to, in its documented shape; on any other the error itself."""
-    if route == START:
-        return [harmless(message), ""]
-    return _NOTHING.get(route, {"error": {"code": "bad_request", "message": message, "field": None}})
+    return [job.folder.encode(), job.state.encode()] if job else [b""]
 
 
 def _refused(error: CumulusError) -> Response:
     """A sentence, as for a success: the client knows no other answer. A header tells programs the one from the other."""
-    return _marked(answer(error.message), error)
-
-
-def _marked(response: Response, error: CumulusError) -> Response:
-    response.headers[REFUSED] = error.code if error.field is None else f"{error.code}; field={quote(error.field)}"
-    return response
+    return marked(answer(error.message), error.code, error.field)
 
 
 def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Response]:
@@ -324,9 +335,11 @@ def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Respo
         except HTTPException as error:
             log.info("a request was refused", route=request.path, code=error.code, detail=error.description)
             return answer(refusal(route, error.description or "The request cannot be read"))
+        except DATABASE_ERRORS as problem:
+            return database_failed(problem)
         except Exception:
             log.exception("a request failed", route=request.path)
-            return answer(refusal(route, "The server could not do this; its log says why"))
+            return answer(refusal(route, FAILED))
 
     return answered
 
@@ -386,7 +399,7 @@ def _settings_object(text: str) -> dict[str, Any]:
 
 def _can_be_fetched(path: str) -> bool:
     """Whether a result can be asked for. The runner stores no others, as earlier versions did; `cumulus get` copies all."""
-    return not any(ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 or 0xD800 <= ord(letter) < 0xE000 for letter in path)
+    return _NOT_IN_A_URL.search(path) is None
 
 
 def _seconds(time: float | None) -> int | None:
@@ -394,11 +407,11 @@ def _seconds(time: float | None) -> int | None:
 
 
 def _limit(text: str) -> int | None:
-    """-1 means all, as does a number missing; what is no number shows the client's usual hundred."""
+    """-1 means all; no number, or what is none, shows the client's usual hundred."""
     try:
-        number = int(text or ALL)
+        number = int(text)
     except ValueError:
-        return 100
+        return USUAL_ROWS
     return None if number < 0 else min(number, 10_000_000)
 
 
@@ -407,10 +420,11 @@ def _number_or_zero(text: str) -> int:
 
 
 def _names(text: str) -> list[str]:
+    """The names, each once, as what they are called in the shared data. Raises InvalidInput."""
     try:
-        names = json.loads(text)
+        names = json.loads(text) if len(text) <= MAX_NAMES_TEXT else None
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
         raise InvalidInput("names is not a JSON list of file names", field="names")
-    return names
+    return list(dict.fromkeys(names))

@@ -21,6 +21,7 @@ from server.states import JobState
 
 TRIGRAM = 3
 MAX_TEXT = 1000
+LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index looks for each three of them
 FEW = 10_000  # rows up to which picking them out by an index beats looking at all jobs, newest first
 
 
@@ -49,6 +50,11 @@ class Query:
     last: str = ""
     limit: int | None = None
     only: int | None = None
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether it takes so much memory that it should be made alone."""
+        return any(len(text) > LONG_TEXT for text in (self.owner, self.app, self.description, self.file))
 
 
 class Listed(NamedTuple):
@@ -84,9 +90,8 @@ _TEXT = Table("job_text")
 
 def find(query: Query) -> Iterator[Listed]:
     """The jobs that match, newest first. Raises InvalidInput for a date that is none and for a text too long to be one."""
+    require_short(query)
     texts = {"owner": query.owner, "app": query.app, "description": query.description, "inputs": query.file}
-    if any(len(text) > MAX_TEXT for text in texts.values()):
-        raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
     compared = [_contains(getattr(Job, column), text) for column, text in texts.items() if text and column not in indexed]
     if query.only is not None:
@@ -99,6 +104,13 @@ def find(query: Query) -> Iterator[Listed]:
         return _listed(_limited(rows, (), query.limit))
     ids = Job.select(Job.id).order_by(Job.id.desc())  # found in the index job_searched alone, without the rows
     return _listed(rows.where(Job.id.in_(_limited(ids, conditions, query.limit))))
+
+
+def require_short(query: Query) -> None:
+    """Raises InvalidInput for a text too long to be one that somebody searches for."""
+    texts = (query.owner, query.app, query.description, query.file, query.date, query.first, query.last)
+    if any(len(text) > MAX_TEXT for text in texts):
+        raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
 
 
 def listed(job_id: int) -> Listed | None:

@@ -15,6 +15,7 @@ from server.errors import InvalidInput
 MAX_DESCRIPTION = 10_000
 MAX_WORKFLOW_NAME = 200
 MAX_SETTINGS_BYTES = 5_000_000
+MAX_VALUES = 300_000  # in them, roughly: each takes up to a hundred bytes of memory, however short it is written
 MAX_DEPTH = 100  # of lists and objects in the settings; those of a form have three
 # The client puts the names of files that are on their way into its page as they are; a < before anything else is a < there, too.
 MARKUP = re.compile(r"<[A-Za-z/!?]")
@@ -62,6 +63,8 @@ def parse_settings(text: str) -> dict[str, Any]:
     """The form as an object that every client can read back: what Python takes beyond JSON is refused. Raises InvalidInput."""
     if len(text) > MAX_SETTINGS_BYTES:
         raise InvalidInput("the settings are too long", field="settings")
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise InvalidInput(f"the settings have more than {MAX_VALUES} values", field="settings")
     try:
         settings = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError):

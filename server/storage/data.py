@@ -10,6 +10,7 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -54,11 +55,34 @@ def files_behind(folder: Path, name: str) -> list[str]:
 
     Raises InvalidInput for what is no name there.
     """
-    top = folder / base_name(name)
-    if top.is_symlink():
-        return []
-    found = [top, *(Path(place, file) for place, _, files in os.walk(top) for file in files)]
-    return sorted(file.relative_to(folder).as_posix() for file in found if _can_be_sent(file, folder))
+    return sorted(each_behind(folder, name))
+
+
+def each_behind(folder: Path, name: str) -> Iterator[str]:
+    """The same one by one, as they are found. Raises at once, as :func:`files_behind`."""
+    return _regular_files(folder / base_name(name), name)
+
+
+def _regular_files(top: Path, shown_as: str) -> Iterator[str]:
+    """The files below a path, and the path itself where it is one; as texts, since there may be a hundred thousand."""
+    with suppress(OSError):
+        if stat.S_ISREG(top.lstat().st_mode):
+            yield shown_as
+        places = [(str(top), shown_as)] if stat.S_ISDIR(top.lstat().st_mode) else []
+        while places:
+            place, shown = places.pop()
+            for entry in _scanned(place):
+                if entry.name.startswith(PRIVATE_PREFIX):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    places.append((entry.path, f"{shown}/{entry.name}"))
+                elif entry.is_file(follow_symlinks=False):
+                    yield f"{shown}/{entry.name}"
+
+
+def _scanned(folder: str) -> "Iterator[os.DirEntry[str]]":
+    with suppress(OSError), os.scandir(folder) as found:
+        yield from found
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -149,15 +173,6 @@ def _entry(path: Path) -> Entry:
         sizes = [(0, _changed(found)), *((one.st_size, _changed(one)) for one in _files(path))]
         return Entry(path.name, sum(size for size, _ in sizes), max(changed for _, changed in sizes), known=True)
     return Entry(path.name, found.st_size, _changed(found), known=stat.S_ISREG(found.st_mode))
-
-
-def _can_be_sent(file: Path, folder: Path) -> bool:
-    if any(part.startswith(PRIVATE_PREFIX) for part in file.relative_to(folder).parts):
-        return False
-    try:
-        return stat.S_ISREG(file.lstat().st_mode)
-    except OSError:
-        return False
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:

@@ -293,7 +293,11 @@ class JobFolder:
 
     def outputs(self) -> list[tuple[str, int]]:
         """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
-        return [] if self.output.is_symlink() else sorted(_files(self.output))
+        return sorted(self.each_output())
+
+    def each_output(self) -> Iterator[tuple[str, int]]:
+        """The same one by one, as they are found."""
+        return iter(()) if self.output.is_symlink() else _files(self.output)
 
     def output_file(self, relative: str) -> Path:
         """The path of one of the result files. Raises InvalidInput, NotFound."""

@@ -28,7 +28,7 @@ def peak_mb(pid: int) -> float:
 def receive(port: int, target: str, headers: str = "") -> tuple[bytes, int]:
     """The head of an answer, and how many bytes follow it."""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n".encode())
         buffer, head, got = bytearray(MB), b"", 0
         while count := connection.recv_into(buffer):
             if b"\r\n\r\n" not in head:
@@ -72,7 +72,7 @@ def test_a_part_of_gigabytes_takes_no_memory_either(port: int, server: "subproce
 def test_who_hangs_up_in_the_middle_leaves_the_server_free(port: int, server: "subprocess.Popen[str]") -> None:
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", port), 60) as connection:
-            connection.sendall(b"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     head, got = receive(port, "/getfile/ada/run.raw", "Range: bytes=0-9\r\n")
     assert (head[:12], got) == (b"HTTP/1.1 206", 10)
@@ -83,7 +83,7 @@ def test_who_hangs_up_in_the_middle_leaves_the_server_free(port: int, server: "s
 def test_slow_readers_do_not_keep_others_waiting(port: int, wanted: str) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(40)]  # more than there are threads
     for connection in slow:
-        connection.sendall(f"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: x\r\n{wanted}\r\n".encode())
+        connection.sendall(f"GET /getfile/ada/run.raw HTTP/1.1\r\nHost: 127.0.0.1\r\n{wanted}\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 20")
     assert receive(port, "/config")[0].startswith(b"HTTP/1.1 200")
     for connection in slow:

@@ -132,7 +132,7 @@ def test_a_form_that_comes_in_chunks_is_the_same(wire: Wire) -> None:
     whole = "".join([*parts, f"--{BOUNDARY}--\r\n"]).encode()
     pieces = [whole[at : at + 7] for at in range(0, len(whole), 7)]
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
-    head = "POST /start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    head = "POST /start HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
     told = wire.raw(f"{head}Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode() + body)
     number, folder = json.loads(told.partition(b"\r\n\r\n")[2])
     assert folder == Job.get_by_id(number).folder

@@ -112,7 +112,7 @@ def test_an_end_in_order_waits_neither_for_a_reader_nor_for_what_another_control
     assert running is not None
     address = urlsplit(running.url)
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as reader:
-        reader.sendall(b"GET /getfile/ada/large.raw HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.sendall(b"GET /getfile/ada/large.raw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert reader.recv(1000).startswith(b"HTTP/1.1 200")
         took_s = lab.stop()
     left.kill()
