@@ -17,7 +17,7 @@ from server.api.unread import Channel
 from server.app import MAX_POST_BYTES, Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing
-from server.installation import NUDGE, announced, only_controller
+from server.installation import NUDGE, announced, close_home, only_controller
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
 from server.settings import Settings
@@ -62,6 +62,7 @@ def serve(settings: Settings) -> None:
             controller.cloud.start()
             try:
                 with announced(settings.home, url):
+                    close_home(settings.home, settings.storage)
                     finished = _run(controller, server, url, supervisor)
             finally:
                 controller.cloud.stop()
