@@ -53,6 +53,7 @@ class App:
 
     ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log. ``program``: what the machines may lack, since
     it comes with a ``licence`` of terms that somebody has to agree to; both "" for an app that every machine has.
+    ``internet``: it may use that; others reach nothing but their files.
     """
 
     id: str
@@ -69,6 +70,7 @@ class App:
     program: str
     licence: str
     sections: tuple[Section, ...]
+    internet: bool = False
 
     @property
     def is_hidden(self) -> bool:

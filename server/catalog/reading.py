@@ -41,6 +41,7 @@ def read_app(root: etree._Element) -> App:
         program=root.get("program", ""),
         licence=root.get("licence", ""),
         sections=tuple(_section(element) for element in root),
+        internet=root.get("network") == "internet",
     )
     _check_end_tag(root, app)
     if bool(app.program) != bool(app.licence):

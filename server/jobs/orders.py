@@ -56,4 +56,5 @@ def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[Planned
         end_tag=app.end_tag or None,
         end_tag_location=app.end_tag_location or None,
         lease_s=lease_s,
+        internet=app.internet,
     )

@@ -60,7 +60,7 @@ class PlannedInput:
 class Plan:
     """All that the runner on the worker needs to know beside the command; see ``.cumulus.plan``.
 
-    ``lease_s``: seconds that the machine may go on without a word from the controller.
+    ``lease_s``: seconds that the machine may go on without a word from the controller. ``internet``: the app may use it.
     """
 
     job_id: int
@@ -72,6 +72,7 @@ class Plan:
     end_tag: str | None = None
     end_tag_location: str | None = None
     lease_s: float = 0.0
+    internet: bool = False
 
 
 class RunResult(BaseModel):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Callable
 
 from cumulus_runner import processes
@@ -19,6 +20,7 @@ from cumulus_runner.lease import Lease
 from cumulus_runner.lines import STDERR
 from cumulus_runner.link import StorageLink
 from cumulus_runner.meter import Meter
+from cumulus_runner.network import OPEN, fence
 from cumulus_runner.orders import Places, Plan, read_plan
 from cumulus_runner.programs import Account, Attendance, Program, StopRequest, environment, is_short_of_space
 from cumulus_runner.report import Report
@@ -117,7 +119,8 @@ class Job:
             raise Stopped
         begin = time.monotonic()
         command = ("/bin/sh", os.path.join(self._places.work, "cmd"))
-        app = Program(command, self._places.output, environment(self._places.temp, self._user), self._user)
+        user = app_user(self._plan, self._places, self._user)
+        app = Program(command, self._places.output, environment(self._places.temp, user), user)
         with suppress(OSError), open(os.path.join(self._places.work, "app.pid"), "w", encoding="ascii") as file:
             file.write(processes.describe(app.pid))
         self._journal.server("the app has started")
@@ -172,6 +175,20 @@ class Job:
     def _result(self, stage: str, code: int, message: str, seen: bool | None = None) -> Result:
         readable = message.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be text
         return Result(self._plan.attempt, code, stage, readable, seen, self._started, self._now())
+
+
+def app_user(plan: Plan, places: Places, user: Account | None) -> Account | None:
+    """Who the app runs as: the user of all programs, in the machine's own network where the app may use the internet.
+
+    Raises StageFailed where it could then reach more than that.
+    """
+    if user is None or user.network == OPEN or not plan.internet:
+        return user
+    try:
+        fence(user.uid, places.server)
+    except RunnerError as problem:
+        raise StageFailed(str(problem)) from None
+    return replace(user, network=OPEN)
 
 
 def memory_kills() -> int:

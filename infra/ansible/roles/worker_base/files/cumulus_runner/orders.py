@@ -30,7 +30,8 @@ class Input:
 class Plan:
     """One attempt of one job. ``end_tag``: a regular expression that a successful run leaves in the log, or in a file.
 
-    ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit.
+    ``lease_s``: seconds that the machine may go on without a word from the controller; 0: no limit. ``internet``: the app may
+    use it.
     """
 
     job_id: int
@@ -42,6 +43,7 @@ class Plan:
     end_tag: str | None
     end_tag_location: str | None
     lease_s: float = 0.0
+    internet: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Places:
     """A job's folders, absolute. ``job`` is written to; the app sees the same folder as ``shown_job``, maybe read-only.
 
     ``lease``: the file by which the machine's own timer knows how long it may go on; "" where there is no such timer.
+    ``server``: the storage's address; "" where the storage is no other machine's.
     """
 
     job: str
@@ -56,6 +59,7 @@ class Places:
     data: str
     work: str
     lease: str = ""
+    server: str = ""
 
     @property
     def input(self) -> str:
@@ -101,6 +105,7 @@ def _plan(values: dict[str, Any]) -> Plan:
         end_tag=values.get("end_tag") or None,
         end_tag_location=values.get("end_tag_location") or None,
         lease_s=max(0.0, float(values.get("lease_s", 0.0))),
+        internet=values.get("internet") is True,
     )
 
 
