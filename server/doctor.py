@@ -17,6 +17,7 @@ from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
 from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.uplink import uplink_problems
 from server.workers.terraform import terraform_binary
 
 GB = 1_000_000_000
@@ -43,7 +44,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     if settings.cloud is CloudName.OPENSTACK:
         checks += computer.checks(settings)
     findings = [_run(name, check) for name, check in checks]
-    findings += [Finding("app", False, str(problem)) for problem in Catalog(settings.apps).problems()]
+    findings += [Finding("app", False, problem) for problem in _apps(settings)]
     return findings + list(_once(_cloud(settings)))
 
 
@@ -54,6 +55,14 @@ def _run(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, error.message)
     except OSError as error:  # this user may not look, say
         return Finding(name, False, explained(error))
+
+
+def _apps(settings: Settings) -> Iterator[str]:
+    """What keeps apps from running."""
+    catalog = Catalog(settings.apps)
+    yield from map(str, catalog.problems())
+    if settings.cloud is CloudName.QEMU and (using := [app.id for app in catalog.apps().values() if app.internet]):
+        yield from (f"{', '.join(using)}: {problem}" for problem in uplink_problems())
 
 
 def _cloud(settings: Settings) -> Iterator[Finding]:

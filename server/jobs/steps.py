@@ -278,6 +278,7 @@ class Steps:
                 folder.require_own_files()
                 folder.forget_unreadable_result()
                 write_orders(job, worker.name, flavor, layout, self._catalog, folder, self._reuse, self._settings.lease_s)
+                self._fleet.admit(folder.path)
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():
