@@ -18,6 +18,7 @@ from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
 from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.uplink import uplink_problems
 from server.workers.terraform import terraform_binary
 
 GB = 1_000_000_000
@@ -44,11 +45,11 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     if settings.cloud is CloudName.OPENSTACK:
         checks += computer.checks(settings)
     findings = [_run(name, check) for name, check in checks]
-    findings += [Finding("app", False, str(problem)) for problem in Catalog(settings.apps).problems()]
+    findings += [Finding("app", False, problem) for problem in _apps(settings)]
     return findings + list(_once(_cloud(settings)))
 
 
-def _apps(settings: Settings, cloud: Cloud) -> Iterator[Finding]:
+def _installed(settings: Settings, cloud: Cloud) -> Iterator[Finding]:
     """The apps that the machines lack; one whose licence nobody has agreed to is no trouble."""
     catalog = Catalog(settings.apps)
     installed, optional = Installed(catalog, cloud), catalog.optional_programs()
@@ -67,6 +68,14 @@ def _run(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, explained(error))
 
 
+def _apps(settings: Settings) -> Iterator[str]:
+    """What keeps apps from running."""
+    catalog = Catalog(settings.apps)
+    yield from map(str, catalog.problems())
+    if settings.cloud is CloudName.QEMU and (using := [app.id for app in catalog.apps().values() if app.internet]):
+        yield from (f"{', '.join(using)}: {problem}" for problem in uplink_problems())
+
+
 def _cloud(settings: Settings) -> Iterator[Finding]:
     name = f"cloud {settings.cloud}"
     try:
@@ -83,7 +92,7 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
         yield _run("accelerator", lambda: described(QemuHome(settings.home, settings.accelerator)))
     yield from _quota(cloud)
     yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
-    yield from _apps(settings, cloud)
+    yield from _installed(settings, cloud)
 
 
 def _quota(cloud: Cloud) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ import psutil
 from programs.errors import explained
 from server.errors import CumulusError
 
+FOR_OTHERS = ("controller.json", "installation-id")
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
 LOOK_S = 0.02
@@ -81,9 +83,21 @@ def _new_id(path: Path) -> str:
 def make_home(home: Path) -> None:
     """The home folder, made where it is not there. Raises HomeUnusable."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as problem:
         raise _unusable(home, problem) from None
+
+
+def close_home(home: Path, storage: Path) -> None:
+    """Leave other users of this computer nothing of the home but where its controller answers, and the storage with its rights.
+
+    A lock that they could read they could also hold. What is another user's stays as it is.
+    """
+    home.chmod(stat.S_IMODE(home.stat().st_mode) & ~0o066)
+    for path in home.iterdir():
+        if path.name not in FOR_OTHERS and path not in (storage, *storage.parents) and not path.is_symlink():
+            with suppress(FileNotFoundError, PermissionError):
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
 def _unusable(home: Path, problem: OSError | UnicodeDecodeError) -> HomeUnusable:
@@ -109,7 +123,7 @@ def only_controller(home: Path) -> Iterator[None]:
 def _lock_file(home: Path) -> IO[str]:
     make_home(home)
     try:
-        return (home / "controller.lock").open("a")
+        return open(home / "controller.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600))
     except OSError as problem:
         raise _unusable(home, problem) from None
 

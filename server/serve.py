@@ -18,7 +18,7 @@ from server.api.door import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.installation import NUDGE, announced, only_controller
+from server.installation import NUDGE, announced, close_home, only_controller
 from server.jobs.installed import Installed
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
@@ -65,6 +65,7 @@ def serve(settings: Settings) -> None:
             _say_what_is_missing(controller)
             try:
                 with announced(settings.home, url):
+                    close_home(settings.home, settings.storage)
                     finished = _run(controller, server, url, supervisor)
             finally:
                 controller.cloud.stop()

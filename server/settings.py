@@ -163,7 +163,15 @@ class Settings(DoorSettings):
         Accelerator.AUTO,
         description="What runs qemu's machines: `kvm`, `tcg` (emulation), or `auto`: KVM where a machine comes up with it",
     )
-    nfs_port: int = Field(0, ge=0, le=65535, description="Port of the embedded NFS server on 127.0.0.1; 0: any free one")
+    nfs_user: int = Field(
+        69321,
+        ge=1,
+        le=2**31,
+        description="Number of the user, and group, that workers write to the storage as; nobody else has it",
+    )
+    nfs_port: int = Field(
+        0, ge=0, le=65535, description="Port of the embedded NFS server in the machines' private network; 0: any free one"
+    )
     debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: Debian's own")
     converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
     template_variables: dict[str, Any] = Field(

@@ -15,6 +15,7 @@ GROUPS = {
     "tests/e2e/test_apps.py": "controllers",
     "tests/e2e/test_catastrophe.py": "controllers",
     "tests/e2e/test_demo.py": "controllers",
+    "tests/e2e/test_private.py": "controllers",
     "tests/e2e/test_ready_machines.py": "controllers",
     "tests/e2e/test_workflow.py": "controllers",
     "tests/e2e/test_outages.py": "outages",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.installation import AlreadyRunning, announced, end_controller, installation_id, only_controller, running_controller
+from server.installation import (
+    AlreadyRunning,
+    announced,
+    close_home,
+    end_controller,
+    installation_id,
+    only_controller,
+    running_controller,
+)
 
 
 def test_all_who_ask_at_once_get_one_id(tmp_path: Path) -> None:
@@ -60,3 +69,28 @@ def test_an_installation_is_held_by_one(tmp_path: Path) -> None:
         pass
     with only_controller(tmp_path):
         pass
+
+
+def test_other_users_get_nothing_of_the_home_but_where_its_controller_answers(tmp_path: Path) -> None:
+    home, storage = tmp_path / "home", tmp_path / "home" / "files" / "storage"
+    installation_id(home)
+    storage.mkdir(parents=True)
+    for name in ("cumulus.sqlite", "demo.lock", "controller.json"):
+        (home / name).touch(mode=0o644)
+    (home / "terraform").mkdir(mode=0o755)
+    (home / "link").symlink_to(tmp_path)
+    before = (tmp_path.stat().st_mode, storage.parent.stat().st_mode)
+    with only_controller(home):
+        close_home(home, storage)
+    told = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home, *home.iterdir()) if not path.is_symlink()}
+    assert told == {
+        "home": 0o711,
+        "cumulus.sqlite": 0o600,
+        "demo.lock": 0o600,
+        "controller.lock": 0o600,
+        "terraform": 0o700,
+        "controller.json": 0o644,
+        "installation-id": 0o644,
+        "files": stat.S_IMODE(before[1]),
+    }
+    assert tmp_path.stat().st_mode == before[0]

@@ -70,6 +70,7 @@ class App:
     ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log. ``program``: what the machines may lack, since
     it comes with a ``licence`` of terms that somebody has to agree to; both "" for an app that every machine has.
     ``stall_timeout_s``: seconds that it may do nothing; None: as the installation says. ``findings``: what its words mean.
+    ``internet``: it may use that; others reach nothing but their files.
     """
 
     id: str
@@ -88,6 +89,7 @@ class App:
     sections: tuple[Section, ...]
     stall_timeout_s: float | None = None
     findings: Findings = field(default_factory=Findings)
+    internet: bool = False
 
     @property
     def is_hidden(self) -> bool:

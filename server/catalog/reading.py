@@ -43,6 +43,7 @@ def read_app(root: etree._Element) -> App:
         sections=tuple(_section(element) for element in root),
         stall_timeout_s=float(root.attrib["stall_timeout_s"]) if root.get("stall_timeout_s") else None,
         findings=read_findings(root),
+        internet=root.get("network") == "internet",
     )
     _check_end_tag(root, app)
     if sum(element.get("per_file") == "true" for element in root.iter("filelist")) > 1:

@@ -103,4 +103,5 @@ def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[Planned
         input_error=findings.input_error,
         summary=findings.summary,
         warn_if_zero=findings.warn_if_zero,
+        internet=app.internet,
     )

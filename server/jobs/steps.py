@@ -263,7 +263,9 @@ class Steps:
             folder.require_own_files()
             folder.forget_unreadable_result()
             parts = self._catalog, folder, self._pins, self._reuse
-            return write_orders(job, worker.name, flavor, layout, *parts, self._settings)
+            learned = write_orders(job, worker.name, flavor, layout, *parts, self._settings)
+            self._fleet.admit(folder.path)
+            return learned
         except (FolderGone, OSError) as problem:
             full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
             if full or not self._storage.is_there():

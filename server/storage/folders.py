@@ -83,7 +83,8 @@ class Plan:
     ``lease_s``: seconds that the machine may go on without a word from the controller. ``results_wait_s``: how long its end waits
     for room in a full storage. ``log_limit``: bytes of the app's lines in the log. ``reserve``: bytes of a disk that a growing
     log leaves free. ``runs``: empty where the app runs once. ``stall_timeout_s``: seconds that a program may do nothing,
-    ``max_tasks``: its processes and threads; 0: any number. The rest is as in :class:`server.catalog.model.Findings`.
+    ``max_tasks``: its processes and threads; 0: any number. ``internet``: the app may use it. The rest is as in
+    :class:`server.catalog.model.Findings`.
     """
 
     job_id: int
@@ -107,6 +108,7 @@ class Plan:
     summary: str = ""
     summary_command: str = ""
     warn_if_zero: tuple[str, ...] = ()
+    internet: bool = False
 
 
 class RunResult(BaseModel):

@@ -80,6 +80,10 @@ class Fleet:
         """Where a job's things are on that worker."""
         return self._cloud.layout(worker, job_dir)
 
+    def admit(self, job_dir: Path) -> None:
+        """Let workers do their work in a job's folder, whose orders are written. Raises OSError."""
+        self._cloud.admit(job_dir)
+
     def exists(self, worker: str) -> bool:
         """Whether the cloud lists the machine itself, and not only what a dead one has left."""
         return any(resource.kind == "machine" for resource in self._cloud.resources(worker))
@@ -303,7 +307,8 @@ class Fleet:
 
     def _host(self, worker: str, address: Address, layout: Layout) -> Host:
         key = self._cloud.ssh_key
-        return Host(worker, layout.connection, address.host, address.port, address.user, address.host_key, key, layout.shell)
+        where = (address.host, address.port, address.user, address.host_key)
+        return Host(worker, layout.connection, *where, key, layout.shell, layout.proxy)
 
 
 def _require_success(outcome: PlayOutcome) -> None:

@@ -59,6 +59,7 @@ class Host:
     """Where and how a machine is reached. ``host_key``: its public key as one line; ``ssh_key``: the private key that logs in.
 
     ``shell``: the program of this computer that takes ``-c COMMAND`` and runs the command on the machine, where no ssh does.
+    ``proxy``: the program that hands ssh a connection, where there is no other way to the address.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Host:
     host_key: str = ""
     ssh_key: Path = Path()
     shell: tuple[str, ...] = ("/bin/sh",)
+    proxy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ class Reach:
             "ControlPath": str(_control_path(self.directory, host)),
             "ControlPersist": f"{persist_s:.0f}",
         }
+        if host.proxy:
+            own |= proxy_options(host.proxy)
         options = [word for name, value in (own | SSH_OPTIONS).items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "none", *options]
 
@@ -172,6 +176,11 @@ class Reach:
 def make_private(directory: Path) -> None:
     """Make a folder that nobody else may enter, where it is not there yet."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def proxy_options(command: Sequence[str]) -> dict[str, str]:
+    """Ssh's options for a program that hands it a connection; a percent sign means something to ssh."""
+    return {"ProxyCommand": shlex.join(command).replace("%", "%%"), "ProxyUseFdpass": "yes"}
 
 
 def _quoted(path: Path) -> str:

@@ -18,14 +18,19 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from server.settings import Settings
 from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.boot import FORWARD
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Memory, Shape, qemu_command
+from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.machine import Machine, MachineSpec
 from server.workers.clouds.qemu.memory import memory_image
+from server.workers.clouds.qemu.network import private_network
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName
+from server.workers.clouds.qemu.rights import admit_worker
 from server.workers.clouds.qemu.sockets import connect
 from server.workers.clouds.ssh import Login, ssh_command
 from tests.bench.lives import END, FIRST_LINE, GONE, LINE, MACHINE, SSH, Marks
@@ -97,8 +102,9 @@ class Floor:
     def _write_job(self, name: str, seconds: float) -> None:
         job = self.jobs / name
         shutil.rmtree(job, ignore_errors=True)
-        job.mkdir(parents=True)
+        (job / "input").mkdir(parents=True)
         (job / "app").write_text(APP.format(seconds=seconds))
+        admit_worker(job, self.jobs, Settings(home=self.home.home).nfs_user)
 
     def _life(self, name: str, marks: Marks) -> None:
         job = self.jobs / name
@@ -128,11 +134,19 @@ class Floor:
             _tell_identity(folder, name, key, self.home.key.with_name(f"{self.home.key.name}.pub").read_text().strip())
             known = folder / "known_hosts"
             known.write_text(f"machine {key.public}\n")
-            yield Clone(process, Login(port, self.home.key, key.public), known)
+            self._describe(name, folder, process.pid, port)
+            yield Clone(process, Login(port, self.home.key, key.public, proxy=dial_command(folder)), known)
         finally:
             process.terminate()
             process.wait(30)
             shutil.rmtree(folder)
+
+    def _describe(self, name: str, folder: Path, pid: int, port: int) -> None:
+        """For the program that hands ssh a connection."""
+        shape = {"cpus": self.shape.cpus, "memory_mb": self.shape.memory_mb, "disk_gb": self.shape.disk_gb}
+        known = {"server_id": INSTALLATION, "worker": name, "snapshot": "1", "ssh_public_key": "ssh-ed25519 A", **shape}
+        machine = Machine(spec=MachineSpec.model_validate(known), host_key="", pid=pid, port=port)
+        (folder / "machine.json").write_text(machine.model_dump_json())
 
     def _start(self, name: str, folder: Path) -> tuple["subprocess.Popen[bytes]", int]:
         """QEMU goes on from the memory image; returns it with the port of the machine's ssh server."""
@@ -156,8 +170,9 @@ class Floor:
         guest = GuestName(INSTALLATION, name)
         command = qemu_command(guest, find_accel(self.home), self.shape, image, disk, Memory(saved.ram), incoming=True)
         with saved.state.open("rb") as state, (folder / "qemu.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(state.fileno(),)
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            process = private_network(self.home, INSTALLATION).inside(
+                lambda: subprocess.Popen(command, cwd=folder, pass_fds=(state.fileno(),), **pipes)
             )
             with until(lambda: _monitor(folder)) as monitor:
                 monitor.run("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])

@@ -29,7 +29,6 @@ from server.storage.folders import Storage
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import is_image
-from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from tests.bench.floor import Floor
@@ -157,10 +156,10 @@ def running(settings: Settings) -> Iterator[tuple[Client, psutil.Process, int]]:
     """A controller on the home: a client of it, its process, and the port of its NFS server."""
     with controller(settings.home) as (url, process):
         database = open_database(settings.database)
-        nfs = NfsServer(QemuHome(settings.home).nfs, settings.storage / "data", settings.storage / "jobs")
+        port = int((QemuHome(settings.home).nfs / "port").read_text())
         resume(Change(time.time()))
         nudge(settings.home)
-        yield Client(url), process, nfs.port
+        yield Client(url), process, port
         drain("the measurement is over", Change(time.time()))  # or a machine would go on waiting for a job
         nudge(settings.home)
         until_empty()

@@ -20,7 +20,6 @@ from server.app import INFRA
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.playbooks import Playbooks
 from server.workers.reach import Host
@@ -116,8 +115,7 @@ def provider() -> Iterator[str]:
 def ansible(figures: Figures, settings: Settings, folder: Path) -> None:
     """One clone; in turns a bare ssh, a play that was launched while its machine was made, and one that was not."""
     home = QemuHome(settings.home)
-    nfs = NfsServer(home.nfs, settings.storage / "data", settings.storage / "jobs")
-    floor = Floor.of(settings.home, settings.storage, shape_of(settings), nfs.port)
+    floor = Floor.of(settings.home, settings.storage, shape_of(settings), int((home.nfs / "port").read_text()))
     with floor.clone("bare-ansible") as clone:
         subprocess.run(clone.ssh(COMMAND), check=True, stdout=subprocess.DEVNULL)  # cold caches are not Ansible's matter
         for turn in range(PLAYS):

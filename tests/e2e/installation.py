@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
+from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from server.workers.clouds.ssh import Login
@@ -38,7 +40,8 @@ class Installation:
                 self.cloud.delete(left)
 
     def login(self, made: dict[str, Any]) -> Login:
-        return Login(made["port"], QemuHome(self.settings.home).key, made["host_key"])
+        dial = dial_command(Path(made["console_log"]).parent)
+        return Login(made["port"], QemuHome(self.settings.home).key, made["host_key"], proxy=dial)
 
     def running(self) -> dict[str, int]:
         return guests_of(self.server_id)

@@ -13,9 +13,8 @@ from server.installation import installation_id
 from server.settings import Settings
 from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
-from server.workers.clouds.qemu.nfs import NfsServer
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.process import guests_of
+from server.workers.clouds.qemu.process import find_process, guests_of
 from tests.e2e.conftest import is_clear, served, until, wait_for
 
 SILENCE_S = 120.0
@@ -38,7 +37,7 @@ def begin(client: Client, settings: Settings, log: Path, seconds: int) -> tuple[
 
 def server_of(settings: Settings) -> int | None:
     """The process of the storage server, if there is one."""
-    return NfsServer(QemuHome(settings.home).nfs, settings.storage / "data", settings.storage / "jobs").pid
+    return find_process(str(QemuHome(settings.home).nfs_config))
 
 
 def is_killed(settings: Settings, log: Path) -> None:

@@ -8,13 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from server.errors import InfrastructureError
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.ssh import Login, run_over_ssh
+from server.workers.clouds.ssh import CommandFailed, run_over_ssh
 from server.workers.terraform import TerraformError, terraform_binary
 from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventually
 
@@ -58,9 +59,10 @@ def test_a_machine_has_what_its_flavor_says(installation: Installation) -> None:
 
 def test_a_host_key_that_is_not_the_machines_is_refused(installation: Installation) -> None:
     made = installation.apply("job-9104")
-    foreign = Login(made["port"], QemuHome(installation.settings.home).key, "ssh-ed25519 " + "A" * 68)
-    with pytest.raises(InfrastructureError):
+    foreign = replace(installation.login(made), host_key="ssh-ed25519 " + "A" * 68)
+    with pytest.raises(CommandFailed) as refusal:
         run_over_ssh(foreign, "true", 60)
+    assert "Host key verification failed" in refusal.value.output
     installation.destroy("job-9104")
 
 
@@ -162,7 +164,8 @@ def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(in
     (storage / "data" / "given.txt").write_text("from the controller\n")
     folder = storage / "jobs" / "Job_9113_nobody"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    (folder / "input").mkdir(parents=True)
+    installation.cloud.admit(folder)
     login = installation.login(installation.apply("job-9113"))
     port = installation.cloud.nfs_port()
     run_over_ssh(login, f"mkdir /mnt/s && mount -t nfs4 -o port={port},vers=4.2 10.0.2.2:/ /mnt/s", 60)
@@ -180,7 +183,7 @@ def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(in
         writing.result()
     log = folder / "log"
     assert log.read_text().split() == [str(number) for number in range(1, 41)]
-    assert log.stat().st_uid == os.getuid()
+    assert log.stat().st_uid == installation.settings.nfs_user
     installation.destroy("job-9113")
 
 

@@ -81,6 +81,9 @@ class ToyFleet:
         """The job's folder is the layout's only truth."""
         return Layout("local", "/work", str(job_dir), (), (), ())
 
+    def admit(self, job_dir: Path) -> None:
+        """Machines write where they like."""
+
     def launch(
         self,
         worker: str,

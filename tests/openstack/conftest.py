@@ -34,6 +34,7 @@ from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.qemu.nfs import NfsServer, nfs_problems
+from server.workers.clouds.qemu.places import QemuHome
 from server.workers.terraform import terraform_binary
 from tests.e2e.conftest import FINAL, until
 from tests.openstack.installation import CUMULUS, Installation
@@ -107,7 +108,8 @@ def installation(
     kept = told("KEPT_TEMPLATE")
     home, (name, key), address = tmp_path_factory.mktemp("home"), key_pair, site["openstack_nfs_host"]
     shutil.copytree(key.parent, home / "openstack")
-    nfs = NfsServer(home / "nfs", home / "storage" / "data", home / "storage" / "jobs", address=address)
+    folders = (home / "storage" / "data", home / "storage" / "jobs")
+    nfs = NfsServer(QemuHome(home), "site", *folders, user=os.getuid(), address=address)
     with apt_proxy(address) as proxy:
         roles = {"apps_packages": [APP_PACKAGE], "worker_base_apt_proxy": proxy}
         given = {
@@ -208,7 +210,8 @@ def make_lab(
     made: list[Lab] = []
     home, (key_name, key) = tmp_path / "home", key_pair
     storage = home / "storage"
-    nfs = NfsServer(tmp_path / "nfs", storage / "data", storage / "jobs", address=site["openstack_nfs_host"])
+    folders, address = (storage / "data", storage / "jobs"), site["openstack_nfs_host"]
+    nfs = NfsServer(QemuHome(tmp_path), "site", *folders, user=os.getuid(), address=address)
 
     def make(cpus: int = 1, flavor: str = "", **changes: Any) -> Lab:
         name = flavor or usual_flavor()

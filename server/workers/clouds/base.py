@@ -40,7 +40,8 @@ class Layout:
 
     ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
     storage. What ``status_command`` prints begins with "running" or is "idle". ``shell``: what takes ``-c COMMAND`` and runs the
-    command on the worker, where ``connection`` says that no ssh does.
+    command on the worker, where ``connection`` says that no ssh does. ``proxy``: a program that hands ssh a connection to the
+    worker, where its address cannot be reached from here.
     """
 
     connection: Connection
@@ -50,6 +51,7 @@ class Layout:
     stop_command: tuple[str, ...]
     status_command: tuple[str, ...]
     shell: tuple[str, ...] = ("/bin/sh",)
+    proxy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,9 @@ class Cloud(Protocol):
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """Where and how the job whose shared folder is ``job_dir`` runs on ``worker``."""
+
+    def admit(self, job_dir: Path) -> None:
+        """Let workers do their work in a job's folder, whose orders are written. Raises OSError."""
 
     def resources(self, worker: str = "") -> list[Resource]:
         """All that exists under this installation's tag, or only what is of one worker."""

@@ -157,6 +157,9 @@ class LocalCloud:
         stop, status = ((*runner, word, "--work-dir", work) for word in ("stop", "status"))
         return Layout("shell", work, str(job_dir), start, stop, status)
 
+    def admit(self, job_dir: Path) -> None:
+        """Apps run as the controller's own user."""
+
     def resources(self, worker: str = "") -> list[Resource]:
         """A machine for each folder."""
         folders = self._machines.iterdir() if self._machines.is_dir() else ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.workers.reach import proxy_options
 
 # The cheapest to compute for an emulated processor.
 CHEAP = ("KexAlgorithms=curve25519-sha256", "Ciphers=aes128-gcm@openssh.com", "GSSAPIAuthentication=no")
@@ -25,13 +26,14 @@ class CommandFailed(InfrastructureError):
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in on a machine. ``host_key``: its public key, the only one accepted."""
+    """How to log in on a machine. ``host_key``: its public key, the only one accepted. ``proxy``: what hands ssh a connection."""
 
     port: int
     key: Path
     host_key: str
     user: str = "root"
     address: str = "127.0.0.1"
+    proxy: tuple[str, ...] = ()
 
 
 def run_over_ssh(login: Login, script: str, timeout_s: float) -> str:
@@ -68,7 +70,8 @@ def ssh_command(login: Login, known_hosts: Path) -> list[str]:
         f"UserKnownHostsFile={shlex.quote(str(known_hosts))}",
         "StrictHostKeyChecking=yes",
     )
-    words = [word for option in options for word in ("-o", option)]
+    proxy = proxy_options(login.proxy) if login.proxy else {}
+    words = [word for option in (*options, *(f"{name}={value}" for name, value in proxy.items())) for word in ("-o", option)]
     return ["ssh", "-F", "none", "-i", str(login.key), *words, "-p", str(login.port), f"{login.user}@{login.address}"]
 
 

@@ -178,6 +178,9 @@ class OpenstackCloud:
         start = (*command, "start", *mounts, "--job", job_dir.name)
         return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"))
 
+    def admit(self, job_dir: Path) -> None:
+        """The storage's server makes all users the controller's own."""
+
     def resources(self, worker: str = "") -> list[Resource]:
         """Servers, volumes and ports. The sweeper's look at all also renews what is known of the snapshots."""
         if not worker:

@@ -3,9 +3,9 @@
 Owns the steps from nothing to a machine that has its identity and takes logins.
 """
 
+import os
 import re
 import secrets
-import socket
 import subprocess
 import threading
 import time
@@ -22,7 +22,9 @@ from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.images import Image
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
+from server.workers.clouds.qemu.network import connect, private_network
 from server.workers.clouds.qemu.qmp import Qmp, QmpError
+from server.workers.clouds.qemu.uplink import NAME_SERVER
 
 POLL_S = 0.01
 LOGIN_POLL_S = 0.2
@@ -176,7 +178,7 @@ class _Attempt:
         with self._qmp(process, deadline) as qmp:
             port = _forwarded_port(qmp)
         machine = self._introduce(process, port, "template" if self.spec.persistent else boot, deadline, ready=False)
-        wait_login(port, deadline.left(), lambda: process.poll() is not None)
+        wait_login(port, deadline.left(), lambda: process.poll() is not None, process.pid)
         return self._record(machine.model_copy(update={"ready": True}))
 
     def _overlay(self, backing: Path) -> Path:
@@ -197,20 +199,32 @@ class _Attempt:
             self.folder.mkdir(parents=True, mode=0o700)
         self.require_wanted()
         command = qemu_command(self.spec.guest, self.accel, self.spec.shape, self.image, disk, ram, state is not None)
-        with (self.folder / "qemu.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # it outlives who started it
-                pass_fds=() if state is None else (state,),
-            )
+        process = self._launch(command, state)
         step_back(process.pid, PATIENT if patient else MACHINE)
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         self._record(Machine(spec=self.spec, host_key=self.key.public, pid=process.pid))
         return process
+
+    def _launch(self, command: list[str], state: int | None) -> "subprocess.Popen[bytes]":
+        """In the private network; the template's machine is outside: it mounts nothing, and gets packages from somewhere."""
+        with (self.folder / "qemu.log").open("wb") as log:
+
+            def launch() -> "subprocess.Popen[bytes]":
+                return subprocess.Popen(
+                    command,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # it outlives who started it
+                    pass_fds=() if state is None else (state,),
+                )
+
+            if self.spec.persistent:
+                return launch()
+            resolver = self.folder / "resolv.conf"  # what QEMU asks for the machine
+            resolver.write_text(f"nameserver {NAME_SERVER}\n")
+            return private_network(self.booter.machines.home, self.spec.server_id).inside(launch, resolver)
 
     def _qmp(self, process: "subprocess.Popen[bytes]", deadline: _Deadline) -> Qmp:
         until = _Deadline(deadline.left(START_LIMIT_S))
@@ -251,15 +265,16 @@ def create_overlay(backing: Path, disk: Path, size_gb: int) -> None:
         raise InfrastructureError(f"no disk for the machine: {done.stderr.strip()}")
 
 
-def wait_login(port: int, limit_s: float, ended: Callable[[], bool] = lambda: False) -> None:
+def wait_login(port: int, limit_s: float, ended: Callable[[], bool] = lambda: False, pid: int | None = None) -> None:
     """Return when an ssh server says its name on 127.0.0.1:``port``; raises InfrastructureError after ``limit_s`` seconds.
 
     A connection alone proves nothing: QEMU accepts it for the guest. ``ended``: whether nothing is to be waited for any more.
+    ``pid``: the process in whose network that is; None: this one's.
     """
     until = _Deadline(limit_s)
     while not ended():
         try:
-            with socket.create_connection(("127.0.0.1", port), until.left(5)) as connection:
+            with connect(pid or os.getpid(), port, until.left(5)) as connection:
                 if connection.recv(4) == b"SSH-":
                     return
         except OSError:

@@ -16,6 +16,7 @@ from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
+from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.images import Image
 from server.workers.clouds.qemu.machine import Machine, Machines
 from server.workers.clouds.qemu.places import QemuHome
@@ -91,7 +92,8 @@ class Canaries:
                     self._remove(worker)
 
     def _try(self, machine: Machine, image: Image, trial: Trial, progress: Progress) -> None:
-        login = Login(machine.port, self.home.key, machine.host_key)
+        dial = dial_command(Machines(self.home).folder(machine.spec.worker))
+        login = Login(machine.port, self.home.key, machine.host_key, proxy=dial)
         found = try_apps(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
         if trial.programs:
             image.write_programs(found.programs)

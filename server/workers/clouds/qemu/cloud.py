@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from server.catalog.flavors import Flavor
-from server.errors import CumulusError, SetupMissing
+from server.errors import CumulusError, NotFound, SetupMissing
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worker_variables
 from server.workers.clouds.keys import ensure_key
@@ -21,16 +21,19 @@ from server.workers.clouds.qemu.accel import VARIABLE, accel_problems
 from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
+from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.images import read_image
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.nfs import NfsServer
+from server.workers.clouds.qemu.nfs import NfsServer, user_problems
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
+from server.workers.clouds.qemu.rights import admit_worker, wants_internet
 from server.workers.clouds.qemu.setup import setup_problems
 from server.workers.clouds.qemu.shared import SharedProvider
 from server.workers.clouds.qemu.snapshot import half_made, remove_half_made
 from server.workers.clouds.qemu.template import QemuTemplate
+from server.workers.clouds.qemu.uplink import uplink_problems
 from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
 from server.workers.clouds.tried import TriedApps
 
@@ -55,7 +58,8 @@ class QemuCloud:
         self._server_id = server_id
         self._home = QemuHome(settings.home, settings.accelerator)
         self._machines = Machines(self._home)
-        self._nfs = NfsServer(self._home.nfs, settings.storage / "data", settings.storage / "jobs", settings.nfs_port)
+        data, jobs = settings.storage / "data", settings.storage / "jobs"
+        self._nfs = NfsServer(self._home, server_id, data, jobs, settings.nfs_user, settings.nfs_port)
         self._provider = SharedProvider(settings.home, settings.home / "terraform" / "provider.log", settings.accelerator)
 
     @property
@@ -85,7 +89,8 @@ class QemuCloud:
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""
-        return [*setup_problems(self._settings.home), *accel_problems(self._settings.accelerator)]
+        user = user_problems(self._settings.nfs_user, self._settings.storage / "data")
+        return [*setup_problems(self._settings.home), *user, *accel_problems(self._settings.accelerator)]
 
     def site_problems(self) -> list[str]:
         """This computer is the site."""
@@ -169,7 +174,18 @@ class QemuCloud:
         mounts = ("--nfs", HOST_SEEN_BY_GUEST, "--port", str(self._nfs.port), "--job", job_dir.name)
         start, stop, status = (WORKER_PROGRAM, "start", *mounts), (WORKER_PROGRAM, "stop"), (WORKER_PROGRAM, "status")
         shell = (sys.executable, "-I", "-m", guest_shell.__name__, str(self._machines.identity(worker)))
-        return Layout("shell", WORK_DIR, JOB_DIR, start, stop, status, shell)
+        return Layout("shell", WORK_DIR, JOB_DIR, start, stop, status, shell, dial_command(self._machines.folder(worker)))
+
+    def admit(self, job_dir: Path) -> None:
+        """Let the NFS server's user write to the folder, and read its job's input; and its app to the internet if it says so.
+
+        Raises OSError, InfrastructureError, NotFound where no machine of this computer gets there.
+        """
+        admit_worker(job_dir, self._settings.storage / "data", self._settings.nfs_user)
+        if wants_internet(job_dir):
+            if lacking := uplink_problems():
+                raise NotFound("; ".join(lacking))
+            self._nfs.open_uplink()
 
     def resources(self, worker: str = "") -> list[Resource]:
         """Machines that run, what dead ones left, and snapshots that were never finished.

@@ -73,6 +73,14 @@ class Machine(BaseModel):
     note: str = ""
 
 
+def read_machine(folder: Path) -> Machine | None:
+    """What is written of the machine whose folder that is, dead or alive."""
+    try:
+        return Machine.model_validate_json((folder / "machine.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 class Machines:
     """All machines below one home."""
 
@@ -86,10 +94,7 @@ class Machines:
 
     def record(self, worker: str) -> Machine | None:
         """What is written of the machine, dead or alive."""
-        try:
-            return Machine.model_validate_json((self.folder(worker) / "machine.json").read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return read_machine(self.folder(worker))
 
     def write(self, machine: Machine) -> None:
         """Write ``machine.json``."""

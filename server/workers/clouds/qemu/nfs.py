@@ -1,8 +1,10 @@
 """The NFS server that workers reach the storage through: nfs-ganesha, for this computer's own guests only.
 
-Owns its configuration, port and process. It listens on 127.0.0.1 (guests see it as 10.0.2.2), speaks NFSv4 only, and
-shows one pseudo root with ``/data`` (read-only) and ``/jobs``. Whoever a guest's program claims to be, on this side it is
-the controller's user: a root on a worker can make no file that is not the controller's.
+Owns its configuration, port and process. It listens in the machines' private network (guests see it as 10.0.2.2), where no other
+program of this computer comes, speaks NFSv4 only, and shows one pseudo root with ``/data`` (read-only) and
+``/jobs``. Whoever a guest's program claims to be, on this side it is a user that is nobody else and may do nothing: also who
+invents file handles comes no further than what any user may read. It makes no devices (it lacks the right), and what it
+shows is mounted for it without devices and set-user-id.
 
 It outlives a controller that was killed, since running workers need it, and is adopted by the next one. Its port stays
 the same for ever: running guests have it in their mounts.
@@ -10,6 +12,7 @@ the same for ever: running guests have it in their mounts.
 
 import fcntl
 import os
+import pwd
 import random
 import shutil
 import subprocess
@@ -20,11 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-import psutil
-
 from server.errors import InfrastructureError, SetupMissing
 from server.workers.clouds.locks import exclusive
+from server.workers.clouds.qemu.network import PrivateNetwork, listens, network_problems, private_network
+from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import end_process, find_process
+from server.workers.clouds.qemu.rights import admit_top, closed_to
+from server.workers.clouds.qemu.uplink import Uplink
 
 GANESHA = "ganesha.nfsd"
 PLUGIN_FOLDERS = ("/usr/lib/x86_64-linux-gnu/ganesha", "/usr/lib/ganesha", "/usr/lib64/ganesha")
@@ -38,22 +43,37 @@ LOCK_LIMIT_S = 60.0
 POLL_S = 0.02
 TAKEN = "Address already in use"
 MISCONFIGURED = ":CONFIG :CRIT :"
+# What is shown lies on file systems of this computer: for this process they get no devices and no set-user-id, beside what they
+# have. The rights that it keeps are those to serve files as somebody else; above all it cannot make devices.
+WALLED = """\
+for folder in "$1" "$2"; do
+  place=$(findmnt -n -o TARGET -T "$folder")
+  mount -o "remount,bind,$(findmnt -n -o VFS-OPTIONS -T "$folder"),nosuid,nodev" "$place"
+done
+shift 2
+exec setpriv --no-new-privs --bounding-set "$RIGHTS" "$@"
+"""
+NO_BUS = "unix:path=/nonexistent"  # over the system's bus it would take orders, from whomever that lets through
+RIGHTS = "-all,+chown,+dac_override,+dac_read_search,+fowner,+setgid,+setuid,+sys_resource"
 
 
 @dataclass
 class NfsServer:
-    """The server of one installation. ``folder``: its own files. ``fixed_port`` 0: it chooses one, once.
+    """The server of one installation. ``home``: it has a folder there. ``fixed_port`` 0: it chooses one, once.
+
+    ``user``: number of the user, and of the group, that it acts as; nobody else may have it. ``address``: where it listens in
+    this computer's own network, for machines that are elsewhere; "": in the private network, for those of this computer.
 
     Several processes may use the same server at once (a controller, a command that takes a snapshot); the last one ends it.
     """
 
-    folder: Path
+    home: QemuHome
+    server_id: str
     data: Path
     jobs: Path
+    user: int
     fixed_port: int = 0
-    address: str = "127.0.0.1"
-    uid: int = field(default_factory=os.getuid)
-    gid: int = field(default_factory=os.getgid)
+    address: str = ""
     choose: Callable[[range], int] = random.choice
     _use: TextIO | None = field(default=None, init=False)
 
@@ -64,6 +84,8 @@ class NfsServer:
         """
         for path in (self.folder, self.data, self.jobs):
             path.mkdir(parents=True, exist_ok=True)
+        for path in (self.data, self.jobs):
+            admit_top(path, self.user)
         with exclusive(self.folder / "lock", "nfs", LOCK_LIMIT_S):
             self._begin_use()
             known = self.port
@@ -78,7 +100,29 @@ class NfsServer:
             return
         with exclusive(self.folder / "lock", "nfs", LOCK_LIMIT_S):
             if self._end_use():
+                self.uplink.end()
                 self._end()
+
+    @property
+    def folder(self) -> Path:
+        """Its own files."""
+        return self.home.nfs
+
+    @property
+    def network(self) -> PrivateNetwork:
+        """Where it listens."""
+        return private_network(self.home, self.server_id)
+
+    @property
+    def uplink(self) -> Uplink:
+        """The way from there to the internet, for machines whose apps use it."""
+        return Uplink(self.network, self.folder, self.server_id)
+
+    def open_uplink(self) -> None:
+        """Have it there. Raises InfrastructureError."""
+        self.start()
+        if pid := self._pid():
+            self.uplink.ensure(pid)
 
     @property
     def port(self) -> int:
@@ -113,7 +157,7 @@ class NfsServer:
 
     @property
     def _config(self) -> Path:
-        return self.folder / "ganesha.conf"
+        return self.home.nfs_config
 
     def _pid(self) -> int | None:
         return find_process(str(self._config))
@@ -144,14 +188,7 @@ class NfsServer:
         log.unlink(missing_ok=True)
         command = [GANESHA, "-F", "-f", str(self._config), "-L", str(log), "-p", str(self.folder / "pid"), "-N", "NIV_WARN"]
         (self.folder / "pid").unlink(missing_ok=True)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        process = self._launch(command) if self.address else self.network.inside(lambda: self._launch(command))
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         try:
             self._wait_listening(port, process.poll)
@@ -163,6 +200,29 @@ class NfsServer:
             raise
         return True
 
+    def _launch(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        walled = [
+            "unshare",
+            "--mount",
+            "--propagation=slave",
+            "sh",
+            "-ec",
+            WALLED,
+            "sh",
+            str(self.data),
+            str(self.jobs),
+            *command,
+        ]
+        return subprocess.Popen(
+            walled,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "RIGHTS": RIGHTS, "DBUS_SYSTEM_BUS_ADDRESS": NO_BUS},
+        )
+
     def _require_exports(self, log: Path) -> None:
         """It runs on without a folder that it cannot show, and says so in its log only."""
         if complaints := [line for line in _read(log).splitlines() if MISCONFIGURED in line]:
@@ -171,7 +231,7 @@ class NfsServer:
     def _wait_listening(self, port: int, ended: Callable[[], int | None]) -> None:
         until = time.monotonic() + START_LIMIT_S
         while time.monotonic() < until:
-            if (pid := self._pid()) and _listens(pid, port):
+            if (pid := self._pid()) and listens(pid, port):
                 return
             if ended() is not None:
                 break
@@ -192,10 +252,11 @@ class NfsServer:
     def _configuration(self, port: int) -> str:
         exports = _export(1, self.data, "/data", "RO") + _export(2, self.jobs, "/jobs", "RW")
         recovery = f'RecoveryBackend = fs; RecoveryRoot = "{self.folder / "recovery"}";'
-        squash = f"Squash = All_Squash; Anonymous_Uid = {self.uid}; Anonymous_Gid = {self.gid};"
+        squash = f"Squash = All_Squash; Anonymous_Uid = {self.user}; Anonymous_Gid = {self.user};"
+        where = f"Bind_addr = {self.address}; " if self.address else ""  # else all, which is the loopback device
         return f"""\
 # Written by Cumulus at each start of the server.
-NFS_CORE_PARAM {{ Bind_addr = {self.address}; NFS_Port = {port}; Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }}
+NFS_CORE_PARAM {{ {where}NFS_Port = {port}; Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }}
 NFSV4 {{ Graceless = true; Lease_Lifetime = 20; Minor_Versions = 1, 2; {recovery} }}
 EXPORT_DEFAULTS {{ SecType = sys; Transports = TCP; Protocols = 4; {squash} }}
 {exports}LOG {{ Default_Log_Level = WARN; }}
@@ -218,16 +279,22 @@ def nfs_problems() -> list[str]:
         found.append(f"{MOUNT_TABLE} is missing, where the NFS server looks for file systems: ln -s /proc/mounts {MOUNT_TABLE}")
     if os.geteuid() != 0:
         found.append("the NFS server needs root rights: run the controller as root (sudo), or set CUMULUS_CLOUD=local")
+    else:
+        found.extend(network_problems())
     return found
 
 
-def _listens(pid: int, port: int) -> bool:
-    """Whether that very process has the port: another program may answer on it, too."""
+def user_problems(user: int, data: Path) -> list[str]:
+    """Whether the number that workers write as is somebody's, and keeps them from the data; one line each with its remedy."""
+    closed = [why] if (why := closed_to(data, user)) else []
     try:
-        connections = psutil.Process(pid).net_connections("tcp")
-    except psutil.Error:
-        return False
-    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        return closed
+    return [
+        *closed,
+        f"workers would write to the storage as {name}, whose number {user} is: set nfs_user to one that nobody has",
+    ]
 
 
 def _read(path: Path) -> str:

@@ -52,6 +52,11 @@ class QemuHome:
         return self.root / "nfs"
 
     @property
+    def nfs_config(self) -> Path:
+        """The NFS server's configuration, by whose path its process is known."""
+        return self.nfs / "ganesha.conf"
+
+    @property
     def key(self) -> Path:
         """The private key that the controller logs in with; the public one lies beside it with ``.pub``."""
         return self.root / "ssh" / "id_ed25519"

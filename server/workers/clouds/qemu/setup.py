@@ -15,12 +15,14 @@ PROGRAMS = {
     QEMU: "apt-get install qemu-system-x86",
     "qemu-img": "apt-get install qemu-utils",
     "ssh": "apt-get install openssh-client",
+    "findmnt": "apt-get install util-linux",
+    "setpriv": "apt-get install util-linux",
+    "unshare": "apt-get install util-linux",
+    "mount": "apt-get install mount",
 }
 BUILD_PROGRAMS = {
     "mmdebstrap": "apt-get install mmdebstrap",
     "mkfs.ext4": "apt-get install e2fsprogs",
-    "unshare": "apt-get install util-linux",
-    "mount": "apt-get install mount",
 }
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 MIN_DISK_GB = 3.0

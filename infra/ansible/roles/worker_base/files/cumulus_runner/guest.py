@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import re
+import resource  # noqa: F401 - read with the service, for the limits that a job's start sets
 import selectors
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 
-from cumulus_runner import mounts
+from cumulus_runner import mounts, network
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 from cumulus_runner.family import own_group
 from cumulus_runner.job import take_up
 from cumulus_runner.orders import Places
-from cumulus_runner.programs import Account
+from cumulus_runner.programs import Account, limit_files
 
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
@@ -35,9 +37,12 @@ START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d
 
 
 def serve(user: Account | None) -> str:
-    """Wait for orders until SIGTERM, which also ends a running job."""
+    """Wait for orders until SIGTERM, which also ends a running job. Raises RunnerError where apps cannot be shut in."""
     for module in NEEDED_LATER:
         import_module(module)
+    if user:  # this machine is the service's alone
+        network.forbid_user_namespaces()
+        user = replace(user, network=network.closed_network())
     return Service(user, _pipe("orders"), _pipe("answers")).run()
 
 
@@ -155,10 +160,12 @@ class Service:
         self._selector.close()
         try:
             mounts.mount_storage(order["server"], int(order["port"]))
-            job_folder = mounts.show_job(order["job"])
-            places = Places(job_folder, shown_job=mounts.JOB, data=mounts.DATA, work=WORK, lease=LEASE, group=own_group())
+            folder, server = mounts.show_job(order["job"]), mounts.address(order["server"])
+            shown = {"shown_job": mounts.JOB, "data": mounts.DATA, "work": WORK}
+            places = Places(folder, **shown, lease=LEASE, group=own_group(), server=server)
             mounts.hide_writable_job()
             job = take_up(places, self._user)
+            limit_files(WORK)
         except AlreadyStarted as known:
             self._answer(order["nonce"], "ok", f"already started: {known}")
             return 0

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from typing import Callable
 
 from cumulus_runner import machine
@@ -16,6 +17,7 @@ from cumulus_runner.journal import Journal
 from cumulus_runner.lease import Lease
 from cumulus_runner.link import StorageLink
 from cumulus_runner.meter import Meter
+from cumulus_runner.network import OPEN, fence
 from cumulus_runner.orders import Places, Plan, read_plan
 from cumulus_runner.programs import Account, StopRequest, limit_tasks
 from cumulus_runner.report import Report
@@ -111,7 +113,8 @@ class Job:
             stage = "convert"
             inputs.convert(to_convert)
             stage = "app"
-            app = App(self._plan, self._places, self._user, self._journal, self._report, self._stop, self._watches)
+            user = app_user(self._plan, self._places, self._user)
+            app = App(self._plan, self._places, user, self._journal, self._report, self._stop, self._watches)
             return self._after_app(app.run())
         except StageFailed as failure:
             return self._result(failure.stage or stage, failure.exit_code, str(failure))
@@ -141,3 +144,17 @@ class Job:
     def _result(self, stage: str, code: int, message: str, seen: bool | None = None) -> Result:
         readable = message.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be text
         return Result(self._plan.attempt, code, stage, readable, seen, self._started, self._now())
+
+
+def app_user(plan: Plan, places: Places, user: Account | None) -> Account | None:
+    """Who the app runs as: the user of all programs, in the machine's own network where the app may use the internet.
+
+    Raises StageFailed where it could then reach more than that.
+    """
+    if user is None or user.network == OPEN or not plan.internet:
+        return user
+    try:
+        fence(user.uid, places.server)
+    except RunnerError as problem:
+        raise StageFailed(str(problem)) from None
+    return replace(user, network=OPEN)

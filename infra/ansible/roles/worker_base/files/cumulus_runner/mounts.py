@@ -31,10 +31,14 @@ def mount_storage(server: str, port: int) -> None:
     os.chmod(os.path.dirname(STORAGE), 0o700)
     try:
         unmount_all()
-        address = socket.gethostbyname(server)
-        _mount(f"{server}:/", STORAGE, "nfs4", SAFE, f"{OPTIONS},port={port},addr={address}")
+        _mount(f"{server}:/", STORAGE, "nfs4", SAFE, f"{OPTIONS},port={port},addr={address(server)}")
     except OSError as problem:
         raise RunnerError(f"the storage at {server}:{port} cannot be mounted: {problem.strerror}") from None
+
+
+def address(server: str) -> str:
+    """The server's IPv4 address. Raises OSError."""
+    return socket.gethostbyname(server)
 
 
 def show_job(name: str) -> str:

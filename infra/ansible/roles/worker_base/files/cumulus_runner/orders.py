@@ -57,6 +57,7 @@ class Plan:
     ``input_error_codes``, ``input_error``: exit codes of the app, and a regular expression for a line of it, that mean a bad
     input. ``summary``: a regular expression for a line of the app; its named groups are figures. ``summary_command``: shell text
     that prints more. ``warn_if_zero``: the names of figures that the job's owner is warned of where they are 0.
+    ``internet``: the app may use it.
     """
 
     job_id: int
@@ -80,6 +81,7 @@ class Plan:
     summary: str = ""
     summary_command: str = ""
     warn_if_zero: tuple[str, ...] = ()
+    internet: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Places:
 
     ``lease``: the file by which the machine's own timer knows how long it may go on; "" where there is no such timer.
     ``group``: a control group of this job and the runner alone; "" where there is none.
+    ``server``: the storage's address; "" where the storage is no other machine's.
     """
 
     job: str
@@ -96,6 +99,7 @@ class Places:
     work: str
     lease: str = ""
     group: str = ""
+    server: str = ""
 
     @property
     def input(self) -> str:
@@ -153,6 +157,7 @@ def _plan(values: dict[str, Any]) -> Plan:
         summary=str(values.get("summary") or ""),
         summary_command=str(values.get("summary_command") or ""),
         warn_if_zero=tuple(str(name) for name in values.get("warn_if_zero", ())),
+        internet=values.get("internet") is True,
     )
 
 

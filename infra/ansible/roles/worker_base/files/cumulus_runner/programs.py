@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Callable
 
+from cumulus_runner.network import OPEN, entered
 from cumulus_runner.watch import CROWDED, STALLED, Watch
 
 __all__ = ["CROWDED", "LATE", "STALLED", "Account", "Attendance", "Program", "StopRequest", "Watch", "account", "environment"]
@@ -30,12 +31,13 @@ Reader = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Account:
-    """Who a program runs as."""
+    """Who a program runs as. ``network``: a handle of the network that it is in (network.py)."""
 
     name: str
     uid: int
     gid: int
     groups: tuple[int, ...]
+    network: int = OPEN
 
 
 def account(name: str) -> Account:
@@ -64,6 +66,18 @@ def limit_tasks(count: int, user: Account | None) -> None:
         spare = count // TASKS_SPARE
         with suppress(OSError, ValueError):  # a lower limit of this machine stays
             resource.setrlimit(resource.RLIMIT_NPROC, (count + spare, count + spare))
+
+
+def limit_files(folder: str) -> None:
+    """From here on this process and its children make no file that is larger than the whole disk that the folder is on.
+
+    A file of holes may claim any size, and whoever copies it would be at work for days.
+    """
+    import resource
+
+    disk = os.statvfs(folder)
+    size = disk.f_blocks * disk.f_frsize
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 class StopRequest:
@@ -98,18 +112,19 @@ class Program:
     ) -> None:
         output = subprocess.PIPE if log is None else log
         rights = {"user": user.uid, "group": user.gid, "extra_groups": user.groups} if user else {}
-        self._process = subprocess.Popen(  # type: ignore[call-overload]
-            list(command),
-            cwd=folder,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            umask=0o022,
-            bufsize=0,
-            **rights,
-        )
+        with entered(user.network if user else OPEN):
+            self._process = subprocess.Popen(  # type: ignore[call-overload]
+                list(command),
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                umask=0o022,
+                bufsize=0,
+                **rights,
+            )
         self.pid: int = self._process.pid
         self.handle = os.pidfd_open(self.pid)
         # Where memory runs out, the app goes first and not who has to tell of it.
