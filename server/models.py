@@ -5,12 +5,13 @@ Owns the schema's Python side (its history is in ``migrations``). Knows nothing 
 
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, SqliteDatabase, TextField
+from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, OperationalError, SqliteDatabase, TextField
 
 from programs.errors import explained
 from programs.sqlite import is_damaged, is_known, why_unusable
@@ -21,6 +22,7 @@ from server.statements import add, change_row, rows, tuples
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 
 BUSY_TIMEOUT_MS = 10_000
+OPENING_PAUSE_S = 0.02
 # Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
 _UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
 _LIVING = "state <> 'deleted'"
@@ -197,11 +199,26 @@ def open_database(path: Path) -> SqliteDatabase:
     # Also for the pragmas themselves: several processes may open a new database at once.
     database = Database(str(path), pragmas, BUSY_TIMEOUT_MS / 1000)
     try:
-        migrations.upgrade(database)
+        _upgrade(database)
     except DatabaseError as problem:
         raise (unusable(problem, path) if is_known(problem) else problem) from None
     database.bind(TABLES)
     return database
+
+
+def _upgrade(database: SqliteDatabase) -> None:
+    """Bring the schema up to date. Where two processes make a database at once, SQLite refuses one of them without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            migrations.upgrade(database)
+        except OperationalError as problem:
+            database.close()
+            if "locked" not in str(problem) or time.monotonic() > deadline:
+                raise
+            time.sleep(OPENING_PAUSE_S)
+        else:
+            return
 
 
 def unusable(problem: Exception, path: Path | None = None) -> DatabaseDamaged | DatabaseUnusable:

@@ -102,8 +102,8 @@ def test_from_its_submission_on_it_says_what_was_submitted(controller: Controlle
 
 
 def test_a_job_that_is_done_has_all_of_it(running: Controller) -> None:
-    (running.storage.data / "a.raw").write_bytes(CONTENT)
-    job = running.jobs.submit(submission(settings=form("C:\\data\\a.raw")))
+    (running.storage.data / "a.dat").write_bytes(CONTENT)
+    job = running.jobs.submit(submission(settings=form("C:\\data\\a.dat")))
     found = done(running, job)
     row = Job.get_by_id(job.id)
     assert (found.state, found.outcome, found.reason) == ("done", "done", "")
@@ -116,7 +116,7 @@ def test_a_job_that_is_done_has_all_of_it(running: Controller) -> None:
     assert "probe started" in found.command
     assert found.command + "\n" == (folder_of(running, job.id).path / ".cumulus.cmd").read_text()
     (read,) = found.inputs
-    assert (read.name, read.target, read.field, read.origin) == ("a.raw", "a.raw", "inputs", "shared")
+    assert (read.name, read.target, read.field, read.origin) == ("a.dat", "a.dat", "inputs", "shared")
     assert [(one.path, one.size) for one in found.results] == [("result.txt", 8)]
     (attempt,) = found.attempts
     assert (attempt.number, attempt.worker, attempt.snapshot, attempt.outcome) == (1, f"job-{job.id}", "local", "done")
@@ -166,19 +166,19 @@ def test_each_attempt_is_there_with_why_it_ended(controller: Controller) -> None
 
 
 def test_what_the_run_told_is_in_it_but_not_what_makes_no_sense(controller: Controller) -> None:
-    job = controller.jobs.submit(submission(settings=form("a.raw", "b.raw")))
+    job = controller.jobs.submit(submission(settings=form("a.dat", "b.dat")))
     walk(job, JobState.QUEUED, JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.FINISHING, JobState.DONE)
     Job.update(attempt=1).where(Job.id == job.id).execute()
     report: dict[str, Any] = {
         "attempt": 1,
         "warnings": ["w"],
         "inputs": [
-            {"name": "a.raw", "target": "a.raw", "size": 8, "sha256": SHA256, "kind": "other", "spectra": None},
+            {"name": "a.dat", "target": "a.dat", "size": 8, "sha256": SHA256, "kind": "other", "spectra": None},
             {"name": "c.mzML", "target": "c.mzML", "size": 1, "sha256": "ff"},
             {"name": 7, "size": []},
         ],
-        "conversions": [{"source": "b.raw", "target": "b.mzML", "command": ["conv", "-x"], "version": "conv 3"}, {}],
-        "files": [{"name": "a.raw", "outcome": "done", "message": ""}, {"name": "b.raw"}],
+        "conversions": [{"source": "b.dat", "target": "b.mzML", "command": ["conv", "-x"], "version": "conv 3"}, {}],
+        "files": [{"name": "a.dat", "outcome": "done", "message": ""}, {"name": "b.dat"}],
         "figures": [{"name": "psms", "label": "PSMs", "value": 12}, {"label": "nameless"}],
         "results": [{"path": "r.txt", "size": 3, "sha256": "ab"}, {"path": "q"}, {"path": None, "size": 1}],
         "machine": {"host": "h", "cpus": 4, "memory_mb": 100, "kernel": "Linux 6"},
@@ -188,12 +188,12 @@ def test_what_the_run_told_is_in_it_but_not_what_makes_no_sense(controller: Cont
     Manifests(controller.storage).write(job.id)
     found = record(controller, job.id)
     assert [(one.name, one.origin, one.size, one.sha256) for one in found.inputs] == [
-        ("a.raw", "shared", 8, SHA256),
-        ("b.raw", "shared", None, ""),
+        ("a.dat", "shared", 8, SHA256),
+        ("b.dat", "shared", None, ""),
         ("c.mzML", "converted", 1, "ff"),
     ]
-    assert [(one.source, one.command, one.version) for one in found.conversions] == [("b.raw", "conv -x", "conv 3")]
-    assert [one.name for one in found.files] == ["a.raw"]
+    assert [(one.source, one.command, one.version) for one in found.conversions] == [("b.dat", "conv -x", "conv 3")]
+    assert [one.name for one in found.files] == ["a.dat"]
     assert [(one.name, one.value) for one in found.figures] == [("psms", 12)]
     assert [(one.path, one.sha256) for one in found.results] == [("r.txt", "ab")]
     assert (found.machine.host, found.machine.cpus, found.warnings) == ("h", 4, ("w",))
@@ -202,16 +202,16 @@ def test_what_the_run_told_is_in_it_but_not_what_makes_no_sense(controller: Cont
 
 
 def test_what_was_sent_for_the_job_is_told_from_what_was_there_with_its_checksum(running: Controller) -> None:
-    for name in ("a.raw", "b.raw"):
+    for name in ("a.dat", "b.dat"):
         (running.storage.data / name).write_bytes(CONTENT)
-    job = running.jobs.submit(submission(settings=form("a.raw", "b.raw")))
-    sent = [{"path": f"data/{name}", "size": len(CONTENT), "checksum": f"sha256:{SHA256}"} for name in ("a.raw", "b.raw")]
-    manifest = {"version": 1, "files": sent, "stored": ["b.raw"]}
+    job = running.jobs.submit(submission(settings=form("a.dat", "b.dat")))
+    sent = [{"path": f"data/{name}", "size": len(CONTENT), "checksum": f"sha256:{SHA256}"} for name in ("a.dat", "b.dat")]
+    manifest = {"version": 1, "files": sent, "stored": ["b.dat"]}
     (folder_of(running, job.id).path / ".cumulus.manifest").write_text(json.dumps(manifest))
     found = done(running, job)
     assert [(one.name, one.origin, one.size, one.sha256) for one in found.inputs] == [
-        ("a.raw", "sent", len(CONTENT), SHA256),
-        ("b.raw", "shared", len(CONTENT), SHA256),
+        ("a.dat", "sent", len(CONTENT), SHA256),
+        ("b.dat", "shared", len(CONTENT), SHA256),
     ]
 
 
