@@ -162,11 +162,11 @@ def at_work(controller: Controller) -> Iterator[None]:
 
 @contextmanager
 def served(controller: Controller) -> Iterator[Callable[[str], tuple[int, bytes]]]:
-    """What asks the controller over a socket; fails where an answer takes a second."""
+    """What asks the controller over a socket; fails where an answer hangs."""
     with listening(controller) as port:
 
         def ask(path: str) -> tuple[int, bytes]:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", path)
             response = connection.getresponse()
             answer = response.status, response.read()
