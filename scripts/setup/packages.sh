@@ -4,7 +4,7 @@
 clouds="qemu, openstack or local" # for people
 # What each cloud needs on this computer.
 declare -A packages_of=(
-  [qemu]="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs mount"
+  [qemu]="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring nfs-ganesha nfs-ganesha-vfs openssh-client openssh-server rsync e2fsprogs mount iproute2 slirp4netns"
   [openstack]="openssh-client rsync"
   [local]="comet-ms curl libpwiz-tools tandem-mass topp openssh-client openssh-server rsync"
 )
