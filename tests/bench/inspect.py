@@ -32,7 +32,7 @@ def main(_options: Options) -> None:
     kinds: dict[str, Callable[[], bytes]] = {
         "plain.mzML": lambda: mzml(Form(peptides=peptides)),
         "zlib.mzML": lambda: mzml(Form(compressed=True, peptides=peptides)),
-        "plain.mzML.gz": lambda: gzip.compress(mzml(Form(peptides=peptides[: SPECTRA // 4])), 6),
+        "plain.mzML.gz": lambda: gzip.compress(mzml(Form(peptides=peptides[: SPECTRA // 4])), 6, mtime=0),
         "plain.mzXML": lambda: mzxml(peptides=peptides),
         "spectra.mgf": lambda: mgf(peptides),
         "small spectra.mgf": lambda: mgf(invented(4 * SPECTRA, RESIDUES // 4)),
