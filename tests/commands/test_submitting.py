@@ -46,7 +46,7 @@ def running(controller: Controller, settings: Settings, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     for folder, text in (("one", "first"), ("two", "2nd__")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.raw").write_text(text)
+        (tmp_path / folder / "a.dat").write_text(text)
     with turning(controller), listening(controller) as port:
         for module in (submit, workflow):
             monkeypatch.setattr(module, "client", lambda _settings: Client(f"http://127.0.0.1:{port}"))
@@ -77,45 +77,45 @@ def told(job: Job) -> list[str]:
 
 
 def test_another_file_of_the_same_name_is_kept_apart_and_that_is_said(running: Controller) -> None:
-    first = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.raw")
-    second = cumulus("submit", "probe_1.0", "--input", "inputs=two/a.raw")
-    again = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.raw")
-    assert (first.stderr, second.stderr, again.stderr) == ("", f"a.raw: {APART}\n", "")
+    first = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.dat")
+    second = cumulus("submit", "probe_1.0", "--input", "inputs=two/a.dat")
+    again = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.dat")
+    assert (first.stderr, second.stderr, again.stderr) == ("", f"a.dat: {APART}\n", "")
     assert [read(running, *jobs(done)) for done in (first, second, again)] == ["first", "2nd__", "first"]
-    assert told(jobs(second)[0]) == [f"a.raw: {APART}"]
+    assert told(jobs(second)[0]) == [f"a.dat: {APART}"]
 
 
 def test_a_file_of_the_storage_is_used_if_that_is_said_and_its_checksum_is_kept(running: Controller) -> None:
-    (running.storage.data / "a.raw").write_text("stored")
+    (running.storage.data / "a.dat").write_text("stored")
     form = Path("form.json")
-    form.write_text(json.dumps({"inputs": ["C:/far/a.raw"]}))
+    form.write_text(json.dumps({"inputs": ["C:/far/a.dat"]}))
     refused = cumulus("submit", "probe_1.0", "--settings", str(form))
     assert refused.exit_code == 1
-    assert "'a.raw' is not sent; send it: --input inputs=PATH, or use the storage's: --shared inputs=a.raw" in refused.stderr
-    for option in (["--shared", "inputs=a.raw"], ["--settings", str(form), "--shared", "a.raw"]):
+    assert "'a.dat' is not sent; send it: --input inputs=PATH, or use the storage's: --shared inputs=a.dat" in refused.stderr
+    for option in (["--shared", "inputs=a.dat"], ["--settings", str(form), "--shared", "a.dat"]):
         (job,) = jobs(cumulus("submit", "probe_1.0", *option))
         assert read(running, job) == "stored"
         sent = read_sent(running.storage.folder(job.folder))
         assert sent is not None
         (arrival,) = sent.files
         assert arrival.checksum.startswith("sha256:")
-        assert told(job) == [f"a.raw: not sent, the storage's file is used ({arrival.checksum})"]
+        assert told(job) == [f"a.dat: not sent, the storage's file is used ({arrival.checksum})"]
 
 
 def test_two_files_of_one_name_are_refused_before_anything_is_sent(running: Controller) -> None:
-    refused = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.raw", "--input", "inputs=two/a.raw")
+    refused = cumulus("submit", "probe_1.0", "--input", "inputs=one/a.dat", "--input", "inputs=two/a.dat")
     assert refused.exit_code == 1
     assert "have the same name: rename one of them" in refused.stderr
     assert (Job.select().count(), list(running.storage.data.iterdir())) == (0, [])
 
 
 def test_the_steps_of_a_workflow_have_two_files_of_one_name(running: Controller) -> None:
-    done = cumulus("workflow", "run", "twice_1.0", "--input", "0:inputs=one/a.raw", "--input", "1:inputs=two/a.raw")
+    done = cumulus("workflow", "run", "twice_1.0", "--input", "0:inputs=one/a.dat", "--input", "1:inputs=two/a.dat")
     assert [read(running, job) for job in jobs(done)] == ["first", "2nd__"]
-    assert done.stderr == f"a.raw: {APART}\n"
+    assert done.stderr == f"a.dat: {APART}\n"
 
 
 def test_a_step_of_a_workflow_uses_a_file_of_the_storage(running: Controller) -> None:
-    (running.storage.data / "b.raw").write_text("stored")
-    done = cumulus("workflow", "run", "twice_1.0", "--input", "0:inputs=one/a.raw", "--shared", "1:inputs=b.raw")
+    (running.storage.data / "b.dat").write_text("stored")
+    done = cumulus("workflow", "run", "twice_1.0", "--input", "0:inputs=one/a.dat", "--shared", "1:inputs=b.dat")
     assert [read(running, job) for job in jobs(done)] == ["first", "stored"]
