@@ -42,7 +42,7 @@ def environment(home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An installation whose Comet takes a minute; at the end nothing of it may run, whatever the test was about."""
     apps = shutil.copytree(CHECKOUT / "apps", tmp_path / "apps")
     comet = apps / "comet_2019.015.xml"
-    slow = comet.read_text().replace("comet-ms -P../temp", "sleep 60; comet-ms -P../temp")
+    slow = comet.read_text().replace("comet-ms -Pcomet.params", "sleep 60; comet-ms -Pcomet.params")
     assert "sleep 60" in slow
     comet.write_text(slow)
     own = {"CUMULUS_HOME": str(home), "CUMULUS_CLOUD": "local", "CUMULUS_APPS": str(apps), "COLUMNS": "200"}
