@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.catalog.command import Variables, render, render_each
+from server.catalog.files import mzml_name
 from server.catalog.values import check_settings
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion
@@ -226,8 +227,8 @@ ODD_NAMES = [
 def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) -> list[Done]:
     """The runs of an app that takes its files one by one, each in the same folders."""
     for name in names:
-        (job.input / name).unlink(missing_ok=True)
-        job.add(name, spectra)
+        (job.input / mzml_name(name)).unlink(missing_ok=True)
+        job.add(mzml_name(name), spectra)
     app = CATALOG.get(app_id)
     form = untouched_form(app_id, **{"spectra": [f"/x/{name}" for name in names], **changes})
     variables = Variables(2, str(job.input), str(job.output), str(job.output.parent / ".cumulus.settings"))
@@ -275,13 +276,14 @@ class TestNames:
             changes |= {"output_sqt": True, "output_percolator": True}
         for done in searched(job, app_id, few, *ODD_NAMES, **changes):
             assert done.returncode == 0, done.stderr + done.stdout
-        expected = {stem(name, longest) + ending for name in ODD_NAMES for ending in endings}
+        names = [mzml_name(name) for name in ODD_NAMES]
+        expected = {stem(name, longest) + ending for name in names for ending in endings}
         assert set(job.results()) - {"comet.params"} == expected
         for path in job.output.iterdir():
             if path.suffix.lower().endswith("ml"):
                 root = ET.parse(path).getroot()
                 told = {value for element in root.iter() for value in (*element.attrib.values(), element.text or "")}
-                name = next(name for name in ODD_NAMES if path.name[:5] == name[:5])
+                name = next(name for name in names if path.name[:5] == name[:5])
                 assert any(name.removesuffix(".mzML") in value for value in told), path.name
                 assert not [value for value in told if "cumulus-" in value]
 

@@ -41,16 +41,16 @@ J, W = JobState, WorkerState
 
 def done(lab: Lab) -> None:
     """With a shared file, which is replaced by another one when the job has taken it."""
-    shared = lab.storage.data / "shared.raw"
+    shared = lab.storage.data / "shared.dat"
     shared.write_text("chosen")
-    lab.submit("one", inputs=["/home/ada/shared.raw"])
+    lab.submit("one", inputs=["/home/ada/shared.dat"])
     lab.reach("one", *(state for state in J if state != J.UPLOADING))
     (shared.parent / "new").write_text("another")
     (shared.parent / "new").rename(shared)
     assert lab.reach("one") == J.DONE
     row = lab.job_of("one")
     assert row is not None
-    assert (lab.storage.folder(row.folder).input / "shared.raw").read_text() == "chosen"
+    assert (lab.storage.folder(row.folder).input / "shared.dat").read_text() == "chosen"
 
 
 def deleted(lab: Lab) -> None:
@@ -80,7 +80,7 @@ def _delete(lab: Lab, number: int) -> None:
 
 
 def input_missing(lab: Lab) -> None:
-    lab.submit("one", inputs=["/home/ada/absent.raw"])
+    lab.submit("one", inputs=["/home/ada/absent.dat"])
     assert lab.reach("one") == J.FAILED
 
 

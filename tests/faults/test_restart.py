@@ -94,7 +94,7 @@ def test_an_end_in_order_is_quick_and_loses_nothing_of_what_is_at_work(lab: Lab)
 def test_an_end_in_order_waits_neither_for_a_reader_nor_for_what_another_controller_left(lab: Lab) -> None:
     lab.given = {"create_timeout_s": 60.0, "sweep_interval_s": 1.0}
     lab.storage.prepare()
-    shared = lab.storage.data / "large.raw"
+    shared = lab.storage.data / "large.dat"
     shared.parent.mkdir(parents=True, exist_ok=True)
     with shared.open("wb") as file:
         file.truncate(10**9)
@@ -112,7 +112,7 @@ def test_an_end_in_order_waits_neither_for_a_reader_nor_for_what_another_control
     assert running is not None
     address = urlsplit(running.url)
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as reader:
-        reader.sendall(b"GET /getfile/ada/large.raw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        reader.sendall(b"GET /getfile/ada/large.dat HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert reader.recv(1000).startswith(b"HTTP/1.1 200")
         took_s = lab.stop()
     left.kill()
