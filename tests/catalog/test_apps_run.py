@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.catalog.command import Variables, render, render_each
+from server.catalog.files import mzml_name
 from server.catalog.values import check_settings
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion
@@ -225,7 +226,7 @@ ODD_NAMES = [
 
 def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) -> list[Done]:
     """The runs of an app that takes its files one by one, each in the same folders."""
-    for name in names:
+    for name in map(mzml_name, names):  # as the app gets them
         (job.input / name).unlink(missing_ok=True)
         job.add(name, spectra)
     app = CATALOG.get(app_id)
@@ -239,7 +240,7 @@ def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) 
 
 def stem(name: str, longest: int) -> str:
     """What results are called that an app's own endings follow: the file's name without its own, cut after so many bytes."""
-    return name.removesuffix(".mzML").encode()[:longest].decode(errors="ignore")
+    return mzml_name(name).removesuffix(".mzML").encode()[:longest].decode(errors="ignore")
 
 
 @pytest.fixture(scope="session")
@@ -282,7 +283,7 @@ class TestNames:
                 root = ET.parse(path).getroot()
                 told = {value for element in root.iter() for value in (*element.attrib.values(), element.text or "")}
                 name = next(name for name in ODD_NAMES if path.name[:5] == name[:5])
-                assert any(name.removesuffix(".mzML") in value for value in told), path.name
+                assert any(mzml_name(name).removesuffix(".mzML") in value for value in told), path.name
                 assert not [value for value in told if "cumulus-" in value]
 
     @pytest.mark.parametrize("app_id", SEARCHES)
