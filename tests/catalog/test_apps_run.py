@@ -226,9 +226,9 @@ ODD_NAMES = [
 
 def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) -> list[Done]:
     """The runs of an app that takes its files one by one, each in the same folders."""
-    for name in names:
-        (job.input / mzml_name(name)).unlink(missing_ok=True)
-        job.add(mzml_name(name), spectra)
+    for name in map(mzml_name, names):  # as the app gets them
+        (job.input / name).unlink(missing_ok=True)
+        job.add(name, spectra)
     app = CATALOG.get(app_id)
     form = untouched_form(app_id, **{"spectra": [f"/x/{name}" for name in names], **changes})
     variables = Variables(2, str(job.input), str(job.output), str(job.output.parent / ".cumulus.settings"))
@@ -240,7 +240,7 @@ def searched(job: Job, app_id: str, spectra: Path, *names: str, **changes: Any) 
 
 def stem(name: str, longest: int) -> str:
     """What results are called that an app's own endings follow: the file's name without its own, cut after so many bytes."""
-    return name.removesuffix(".mzML").encode()[:longest].decode(errors="ignore")
+    return mzml_name(name).removesuffix(".mzML").encode()[:longest].decode(errors="ignore")
 
 
 @pytest.fixture(scope="session")
@@ -276,15 +276,14 @@ class TestNames:
             changes |= {"output_sqt": True, "output_percolator": True}
         for done in searched(job, app_id, few, *ODD_NAMES, **changes):
             assert done.returncode == 0, done.stderr + done.stdout
-        names = [mzml_name(name) for name in ODD_NAMES]
-        expected = {stem(name, longest) + ending for name in names for ending in endings}
+        expected = {stem(name, longest) + ending for name in ODD_NAMES for ending in endings}
         assert set(job.results()) - {"comet.params"} == expected
         for path in job.output.iterdir():
             if path.suffix.lower().endswith("ml"):
                 root = ET.parse(path).getroot()
                 told = {value for element in root.iter() for value in (*element.attrib.values(), element.text or "")}
-                name = next(name for name in names if path.name[:5] == name[:5])
-                assert any(name.removesuffix(".mzML") in value for value in told), path.name
+                name = next(name for name in ODD_NAMES if path.name[:5] == name[:5])
+                assert any(mzml_name(name).removesuffix(".mzML") in value for value in told), path.name
                 assert not [value for value in told if "cumulus-" in value]
 
     @pytest.mark.parametrize("app_id", SEARCHES)

@@ -207,6 +207,17 @@ def test_what_a_converter_made_is_converted_once_more_where_the_app_does_not_rea
     assert "the spectra of a.raw are numbered as they come" in worker.log
 
 
+def test_what_the_app_cannot_read_even_after_two_conversions_is_told(worker: Worker) -> None:
+    """A converter that writes such ids whatever it is given."""
+    (worker.data / "other").write_bytes(mzml(Form(name=merged)))
+    (worker.data / "a.mzML").write_bytes(mzml(Form(name=merged)))
+    stubborn = ["sh", "-c", f'cp "{worker.data}/other" "$1/$2"', "sh", "{folder}", "{name}"]
+    one = shared("a.mzML", "a.mzML", stubborn) | {"accepts": ["index-free"], "rewrite": stubborn}
+    result = worker.run("grep -c 'id=\"merged=' ../input/a.mzML", one)
+    assert (result["stage"], worker.lines) == ("done", ["8"])
+    assert report(worker)["warnings"] == ["a.mzML: the app may not read all of it (any-ids)"]
+
+
 def test_a_failed_conversion_leaves_nothing_for_others(worker: Worker) -> None:
     (worker.data / "a.raw").touch()
     convert = ["sh", "-c", 'echo half > "$1/$2"; exit 4', "sh", "{folder}", "{name}"]

@@ -18,6 +18,7 @@ from tests.runner.conftest import FILES
 
 sys.path.insert(0, str(FILES))
 from cumulus_runner.inspection import Fault, Finding, inspect, kind_of
+from cumulus_runner.inspection_source import CHUNK
 from cumulus_runner.rewriting import rewrite
 
 OK, ZLIB, PLAIN = mzml(), mzml(Form(compressed=True)), mzml(Form(index=False))
@@ -79,6 +80,7 @@ def test_a_good_file_is_told_with_its_sum_size_and_spectra(look: Look) -> None:
         ("a.mgf", b"\xef\xbb\xbf" + mgf(), {"bom"}),
         ("a.mgf", mgf().replace(b"CHARGE=2+", b"CHARGE=", 1), {"empty-charge"}),
         ("a.mgf", mgf().replace(b"TITLE", b"# from a friend\nTITLE", 1), {"comments"}),
+        ("a.mgf", mgf().replace(b"TITLE=", b"TITLE=\xb5", 1), {"not-utf-8"}),
         ("a.mgf", mgf().replace(b"\nEND", b"\n; weak ones:\nEND", 1), {"comments"}),
     ],
 )
@@ -96,7 +98,10 @@ def test_what_not_every_program_reads_is_noticed(look: Look, name: str, content:
         ("a.fas", FASTA.decode().encode("utf-16-le"), {"utf-16"}),
         ("a.fasta", FASTA.lower().replace(b">sp|x00001|one", b">sp|X00001|ONE"), {"lower-case"}),
         ("a.fasta", FASTA.replace(b"MKRS", b"mKR*\n\n  S"), {"lower-case"}),
-        ("a.fasta", b"; a comment\n\n" + FASTA, set()),
+        ("a.fasta", b"; a comment\n\n" + FASTA, {"preamble"}),
+        ("a.fasta", b"\n" + FASTA, {"preamble"}),
+        ("a.fasta", FASTA.replace(b"ONE", b"\xc9NE"), {"not-utf-8"}),
+        ("a.fasta", FASTA.replace(b"ONE", "É".encode()), set()),
     ],
 )
 def test_sequences_may_be_written_in_several_ways(look: Look, name: str, content: bytes, features: set[str]) -> None:
@@ -362,6 +367,10 @@ def test_kinds_are_known_by_the_end_of_the_name() -> None:
         ("a.mgf", b"\xef\xbb\xbf" + mgf().replace(b"TITLE", b"# hello\nCHARGE=\nTITLE", 1), mgf()),
         ("a.fasta", b"\xef\xbb\xbf" + FASTA.replace(b"\n", b"\r\n").replace(b"SAVELD", b"savelD"), FASTA),
         ("a.fasta", FASTA.decode().encode("utf-16-be"), FASTA),
+        ("a.fasta", b"\n; a comment\n" + FASTA, FASTA),
+        ("a.fasta", FASTA.replace(b"ONE", b"\xc9N\x80\x81"), FASTA.replace(b"ONE", "ÉN€\ufffd".encode())),
+        ("a.mgf", mgf().replace(b"TITLE=", b"TITLE=\xb5"), mgf().replace(b"TITLE=", "TITLE=µ".encode())),
+        ("a.mzML", mzml(Form(name=lambda _: "scan=1", index=False)), PLAIN),
     ],
 )
 def test_rewriting_leaves_the_same_without_what_is_unwanted(look: Look, name: str, content: bytes, good: bytes) -> None:
@@ -371,6 +380,12 @@ def test_rewriting_leaves_the_same_without_what_is_unwanted(look: Look, name: st
     assert target.read_bytes().replace(b'<mzML xmlns="http://psi.hupo.org/ms/mzml" ', b"<mzML ") == good.replace(
         b'<mzML xmlns="http://psi.hupo.org/ms/mzml" ', b"<mzML "
     )
+
+
+def test_a_letter_of_several_bytes_is_one_wherever_the_pieces_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mgf"
+    path.write_bytes(b"#" * (CHUNK - 1) + "é\n".encode() + mgf())
+    assert inspect(str(path), "a.mgf").features == frozenset()
 
 
 def test_references_follow_new_ids(look: Look) -> None:

@@ -96,19 +96,21 @@ class Converter:
     def _make(self, number: int, one: Input, source: str, finding: Finding) -> tuple[str, Finding]:
         """What was made, where it lies and what it is."""
         command = one.convert or one.rewrite or ()
-        for _ in range(2):  # what a converter makes may need another one
-            self._clear(number)
-            prepared = self._prepared(number, one, source, finding)
-            made = self._run(number, one, command, prepared)
-            product = self._judged(number, one, made, finding.spectra)
-            if not one.rewrite or not (words := unread(one, product)):
-                return made, product
+        made, product = self._made(number, one, command, source, finding)
+        if one.rewrite and (words := unread(one, product)):  # what a converter makes may need another one
             self._journal.server(f"{one.name}: what was made of it is converted once more ({_listed(words)})")
-            source = os.path.join(self._places.work, f"first-{number}.mzML")
-            os.replace(made, source)
-            finding, command = product, one.rewrite
-        self._report.warn(f"{one.name}: the app may not read all of it ({_listed(words)})")
+            first = os.path.join(self._places.work, f"first-{number}.mzML")
+            os.replace(made, first)
+            made, product = self._made(number, one, one.rewrite, first, product)
+            if words := unread(one, product):
+                self._report.warn(f"{one.name}: the app may not read all of it ({_listed(words)})")
         return made, product
+
+    def _made(self, number: int, one: Input, command: tuple[str, ...], source: str, finding: Finding) -> tuple[str, Finding]:
+        """What one run of a converter makes."""
+        self._clear(number)
+        made = self._run(number, one, command, self._prepared(number, one, source, finding))
+        return made, self._judged(number, one, made, finding.spectra)
 
     def _prepared(self, number: int, one: Input, source: str, finding: Finding) -> str:
         """The source, or what we make of it where the converter would stumble over it."""

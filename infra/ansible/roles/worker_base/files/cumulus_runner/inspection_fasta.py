@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cumulus_runner.inspection_source import Fault, Source
 
-LOWER = "lower-case"
+LOWER, PREAMBLE = "lower-case", "preamble"
 SHOWN = 60
 MAX_RECORD = 1 << 30
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -46,6 +46,7 @@ class FastaCheck:
             )
 
     def _check_beginning(self, text: bytes) -> None:
+        self.features.add(PREAMBLE)
         if text.lstrip()[:1] == b"<":
             raise Fault("it has no protein sequences: it is a web page or XML")
         for line in text.split(b"\n"):
@@ -86,7 +87,7 @@ def _records(chunks: Iterator[bytes]) -> Iterator[bytes]:
         for part in whole:
             text = b">" + part + b"\n" if started else (part + b"\n")[1:]
             started = True
-            if text.strip():
+            if text:
                 yield text
         if len(buffer) > MAX_RECORD:
             raise Fault("it is damaged: a sequence has no end")

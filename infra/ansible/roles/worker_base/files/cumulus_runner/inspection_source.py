@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,8 @@ MAX_OUTPUT = 4 * CHUNK  # of one step of decompression
 HEAD = 64 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
 UTF8_MARK = codecs.BOM_UTF8
-GZIP, MEMBERS, BOM, UTF16, CR = "gzip", "gzip-members", "bom", "utf-16", "cr"
+GZIP, MEMBERS, BOM, UTF16, CR, LEGACY = "gzip", "gzip-members", "bom", "utf-16", "cr", "not-utf-8"
+_STRAY = re.compile("[\udc80-\udcff]")
 Progress = Callable[[int], None]  # is told each time how many bytes were read; may raise, which ends the reading
 
 
@@ -86,14 +88,33 @@ class Source:
         yield from _with(first, chunks)
 
     def lines(self) -> Iterator[bytes]:
-        """Its text with a line feed at each line's end; carriage returns alone count as ends of lines. No text has zero bytes."""
+        """Its text with a line feed at each line's end; carriage returns alone count as ends of lines. No text has zero bytes.
+
+        Letters that are no UTF-8 are taken for those of Windows (cp1252).
+        """
         held = b""
-        for chunk in _without_holes(self.text(), self.start):
+        for chunk in self._as_utf8(_without_holes(self.text(), self.start)):
             text = held + chunk
             held = b"\r" if text.endswith(b"\r") else b""
             yield self._with_line_feeds(text[: len(text) - len(held)])
         if held:
             yield self._with_line_feeds(held)
+
+    def _as_utf8(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        for chunk in chunks:
+            if chunk.isascii() and not decoder.getstate()[0]:
+                yield chunk
+            else:
+                yield self._encoded(decoder.decode(chunk))
+        if rest := decoder.decode(b"", final=True):
+            yield self._encoded(rest)
+
+    def _encoded(self, text: str) -> bytes:
+        if _STRAY.search(text):
+            self.features.add(LEGACY)
+            text = _STRAY.sub(_windows_letter, text)
+        return text.encode()
 
     def _with_line_feeds(self, text: bytes) -> bytes:
         if b"\r" not in text:
@@ -147,6 +168,11 @@ def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError:
         raise Fault("it is damaged: it begins as UTF-16 and does not go on so") from None
+
+
+def _windows_letter(found: re.Match[str]) -> str:
+    byte = found[0].encode("ascii", "surrogateescape")
+    return byte.decode("cp1252", "replace")
 
 
 def _without_holes(chunks: Iterable[bytes], start: int) -> Iterator[bytes]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from cumulus_runner.inspection import FASTA, MGF, MZML, MZXML
-from cumulus_runner.inspection_fasta import LOWER
+from cumulus_runner.inspection_fasta import LOWER, PREAMBLE
 from cumulus_runner.inspection_mgf import COMMENTS, EMPTY_CHARGE
 from cumulus_runner.inspection_mzml import ANY_IDS
-from cumulus_runner.inspection_source import BOM, CR, GZIP, MEMBERS, UTF16, Progress, Source
+from cumulus_runner.inspection_source import BOM, CR, GZIP, LEGACY, MEMBERS, UTF16, Progress, Source
 from cumulus_runner.inspection_spectra import WRONG_INDEX
 from cumulus_runner.inspection_xml import ATTRIBUTES, attribute, pieces
 
@@ -24,8 +24,10 @@ MENDED = {
     MEMBERS: "compressed in several parts",
     BOM: "begins with a byte order mark",
     UTF16: "is UTF-16",
+    LEGACY: "has letters that are not UTF-8",
     CR: "has line ends of old Macintoshes",
     LOWER: "has sequences in lower case",
+    PREAMBLE: "has lines before its first sequence",
     EMPTY_CHARGE: "has empty lines CHARGE=",
     COMMENTS: "has comments within spectra",
     WRONG_INDEX: "has an index that does not fit",
@@ -84,6 +86,7 @@ class _Renumbered:
 
     def __init__(self) -> None:
         self._new: dict[bytes, bytes] = {}
+        self._count = 0  # ids may be there twice
 
     def of(self, tags: bytes) -> bytes:
         """The tags with new ids."""
@@ -94,7 +97,8 @@ class _Renumbered:
         return _REFERENCE.sub(self._reference, tags) if b"spectrumRef" in tags else tags
 
     def _spectrum(self, found: re.Match[bytes]) -> bytes:
-        new = b"scan=%d" % (len(self._new) + 1)
+        self._count += 1
+        new = b"scan=%d" % self._count
         self._new[attribute(found[1], b"id") or new] = new
         return b"<spectrum " + _ID.sub(rb'\1"' + new + b'"', found[1], count=1) + b">"
 
@@ -120,8 +124,17 @@ def _mgf(source: Source, _unwanted: frozenset[str]) -> Iterator[bytes]:
 
 
 def _fasta(source: Source, unwanted: frozenset[str]) -> Iterator[bytes]:
-    for lines in _lines(source):
+    for lines in _from_first_record(_lines(source)) if PREAMBLE in unwanted else _lines(source):
         yield _LOWER.sub(lambda found: found[0].upper(), lines) if LOWER in unwanted else lines
+
+
+def _from_first_record(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for lines in pieces:
+        begin = (b"\n" + lines).find(b"\n>")
+        if begin >= 0:
+            yield lines[begin:]
+            break
+    yield from pieces
 
 
 _WRITERS: dict[str, Callable[[Source, frozenset[str]], Iterator[bytes]]] = {
