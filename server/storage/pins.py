@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from server.catalog.files import InputFile
-from server.errors import CumulusError
+from server.errors import CumulusError, InvalidInput
 from server.states import Reason
 from server.storage.arrivals import Arrival, ManifestUnreadable, Sent, left_in, read_sent
 from server.storage.data import find, remove, same_name, set_aside_before
 from server.storage.folders import JobFolder, Storage
-from server.storage.paths import PRIVATE_PREFIX
+from server.storage.paths import PRIVATE_PREFIX, base_name
 from server.storage.placing import PART, Allowance, files_in, is_linked, put, replace
 from server.storage.regular import open_regular
 
@@ -102,8 +102,8 @@ class Pins:
             told = json.loads(folder.private_text("pinned"))
             if told["version"] != VERSION:
                 return None
-            return Pinned(tuple(Pin(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
-        except (OSError, ValueError, TypeError, KeyError):
+            return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
             return None
 
     def pin(self, folder: JobFolder, files: Iterable[InputFile], allowance: Allowance) -> Pinned:
@@ -212,6 +212,11 @@ def checksum(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _known(name: object, shared: object, content: object, seen: object) -> Pin:
+    """A pin as it was written down. Raises InvalidInput for a name that leads out of the job's input."""
+    return Pin(base_name(str(name)), bool(shared), str(content), str(seen))
 
 
 def _read(folder: JobFolder, allowance: Allowance) -> Sent | None:

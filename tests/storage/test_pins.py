@@ -211,6 +211,15 @@ def test_a_file_that_was_there_already_has_another_time_than_its_source(storage:
     pins.pin(folder, [file("a")], ENDLESS)
 
 
+@pytest.mark.parametrize("name", ["..", "../../other", "/etc", "", ".cumulus.log", 5, None, ["a"]])
+def test_a_pin_that_leads_out_of_the_job_s_input_is_none(folder: JobFolder, pins: Pins, name: object) -> None:
+    pin = {"name": name, "shared": True, "content": "", "seen": ""}
+    for told in ({"version": 1, "pins": [pin], "notes": []}, [], {"version": 1, "pins": [1], "notes": []}, {"version": 1}):
+        (folder.path / ".cumulus.pinned").write_text(json.dumps(told))
+        found = pins.known(folder)
+        assert found is None or [one.name for one in found.pins] == [str(name)] == [os.path.basename(str(name))]
+
+
 def test_what_nobody_has_sent_is_named_with_what_was_missed(storage: Storage, folder: JobFolder, pins: Pins) -> None:
     (storage.data / "there").write_text("x")
     (storage.data / "link").symlink_to(storage.data / "there")
