@@ -294,7 +294,7 @@ class JobFolder:
         return self._private("full.log").exists()
 
     def outputs(self) -> list[tuple[str, int]]:
-        """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
+        """The result files as (path relative to ``output/``, bytes), sorted; links that lead to none are left out."""
         return sorted(self.each_output())
 
     def each_output(self) -> Iterator[tuple[str, int]]:
@@ -450,8 +450,17 @@ def _files(top: Path) -> Iterator[tuple[str, int]]:
             with suppress(OSError):  # gone meanwhile, or a link to itself
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file():
+                elif entry.is_file() and not (entry.is_symlink() and _leads_out(entry.path, top)):
                     yield f"{prefix}{entry.name}", entry.stat().st_size
+
+
+def _leads_out(link: str, top: Path) -> bool:
+    """Whether a link leads to what is no result, which nobody gets: then neither its name nor its size is one."""
+    try:
+        inside(top, Path(os.path.realpath(link)).relative_to(top.resolve()).as_posix())
+    except (ValueError, CumulusError):
+        return True
+    return False
 
 
 def _entries(folder: str) -> "list[os.DirEntry[str]]":
