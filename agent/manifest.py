@@ -16,7 +16,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Arrived:
-    """One file in the storage. ``path``: relative to its place, so it begins with the transfer's name. ``modified_ns``: Unix."""
+    """One file in the storage. ``path``: relative to its place, so it begins with the transfer's name.
+
+    ``modified_ns``: Unix time; 0 where it is not known.
+    """
 
     path: str
     size: int

@@ -34,6 +34,11 @@ class Item:
         """Whether the target had this content already (its time may have been wrong)."""
         return self.changes[0] == "."
 
+    @property
+    def has_source_time(self) -> bool:
+        """Whether the target's time is the source's, or becomes it."""
+        return not (self.is_same and self.changes[4] in "tT")
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -78,4 +78,10 @@ def proof(file: SourceFile, items: dict[str, Item]) -> str:
 
 def contents_of(parcel: Parcel, items: dict[str, Item]) -> str:
     """What has arrived of a transfer, all of whose files are proved."""
-    return to_text(Arrived(file.path, file.size, file.modified_ns, proof(file, items)) for file in parcel.files.values())
+    return to_text(Arrived(file.path, file.size, _time(file, items), proof(file, items)) for file in parcel.files.values())
+
+
+def _time(file: SourceFile, items: dict[str, Item]) -> int:
+    """When the file that is there was changed; 0 where it is another's, of the same content, with a time of its own."""
+    item = items.get(file.path)
+    return file.modified_ns if item is not None and item.has_source_time else 0

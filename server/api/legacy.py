@@ -89,7 +89,7 @@ class Legacy:
         self._costly = threading.Lock()
 
     def blueprint(self) -> Blueprint:
-        """The routes, each as the client writes it: no trailing slashes, some with two at the beginning."""
+        """The routes, each as the client writes it: trailing slashes are only for one, and some have two at the beginning."""
         routes = Blueprint("legacy", __name__)
         get: tuple[tuple[str, Callable[..., Response]], ...] = (
             ("/config", self.config),
@@ -97,6 +97,7 @@ class Legacy:
             ("/apps", self.apps),
             ("//apps", self.apps),
             ("/joblist/<shown>/<number>", self.joblist),
+            ("/joblist/<shown>/<number>/", self.joblist),  # as the former server's own documents spell it
             ("/storage", self.storage),
             ("/diskusage", self.diskusage),
             ("/cancel/<owner>/<job_id>", self.cancel),
@@ -107,7 +108,7 @@ class Legacy:
         )
         post = {START: self.start, "/search": self.search, "/getfilecontent": self.getfilecontent, "/fail": self.fail}
         for rule, view in get:
-            routes.add_url_rule(rule, f"{view.__name__}{rule.count('//')}", view)
+            routes.add_url_rule(rule, f"{view.__name__}{rule.count('/')}", view)
         for rule, view in post.items():
             routes.add_url_rule(rule, view.__name__, _always_json(view, rule), methods=["POST"])
         return routes

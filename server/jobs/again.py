@@ -13,7 +13,7 @@ from server.catalog.files import FileList, InputFile
 from server.catalog.forms import completed, known_names
 from server.catalog.model import App
 from server.catalog.values import counting, input_files
-from server.errors import InvalidInput
+from server.errors import CumulusError, InvalidInput
 from server.jobs.record import JobRecord, RecordedInput
 from server.storage.folders import JobFolder
 from server.storage.paths import base_name
@@ -72,11 +72,13 @@ class _Place:
 
 
 def _places(known: RecordedInput, file: InputFile, folder: JobFolder, data: Path, folder_of: FolderOf) -> Iterator[_Place]:
-    yield _Place(folder.input / file.name, is_own=True)
+    if not folder.input.is_symlink():  # whoever can write into the job's folder might have it lead anywhere
+        yield _Place(folder.input / file.name, is_own=True)
     yield _Place(data / file.name, is_own=False)
     step = folder_of(known.job) if known.job is not None else None
-    if step is not None:
-        yield _Place(step.output / known.path, is_own=False)
+    with suppress(CumulusError):  # the record may name anything, and only what is among the results is one
+        if step is not None:
+            yield _Place(step.output_file(known.path), is_own=False)
 
 
 def _find(known: RecordedInput, places: Iterator[_Place], checksum: Checksum, job_id: int) -> Path:

@@ -13,7 +13,7 @@ from peewee import OperationalError
 
 from server.catalog.apps import Catalog
 from server.catalog.values import InputFile, input_files
-from server.errors import InvalidInput, NotFound
+from server.errors import CumulusError, InvalidInput, NotFound
 from server.jobs.chains import bring_results
 from server.jobs.endings import Endings
 from server.jobs.reuse import Reuse
@@ -75,6 +75,24 @@ class Intake:
         elif job.not_before <= now and (before == JobState.DONE or self._pins.known(folder) is None):
             return self._get_ready(job, folder, Allowance(QUICK_FILES, QUICK_BYTES))
         return False
+
+    def adopt(self) -> None:
+        """Pin what jobs in the queue will read, where an earlier version has queued them without.
+
+        What takes long, or fails now, is left to the moment before their launch.
+        """
+        for job in Job.select().where(Job.state == JobState.QUEUED).order_by(Job.id):
+            folder = self._storage.folder(job.folder)
+            try:
+                if folder.path.is_dir() and self._pins.known(folder) is None:
+                    files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
+                    self._tell(job, self._pins.pin(folder, files, Allowance(QUICK_FILES, QUICK_BYTES)))
+            except OperationalError:
+                raise
+            except (TakesLong, CumulusError, OSError) as problem:
+                log.info("a queued job's files are pinned later", job_id=job.id, detail=f"{type(problem).__name__}: {problem}")
+            except Exception:
+                log.exception("a queued job's files cannot be pinned", job_id=job.id)
 
     def prepare(self, job_id: int) -> None:
         """Pin and bring whatever it takes. Leaves a job that cannot be gone on with now for a later look."""

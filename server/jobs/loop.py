@@ -58,6 +58,7 @@ class Loop:
         self._settings = settings
         self._storage = storage
         self._intake = intake
+        self._has_adopted = False
         self._steps = steps
         self._watch = watch
         self._pool = pool
@@ -119,6 +120,9 @@ class Loop:
         """One look at everything unfinished; returns the seconds until the next is due."""
         now = self._clock()
         self._straighten(now)
+        if not self._has_adopted:
+            self._intake.adopt()
+            self._has_adopted = True
         jobs, workers = jobs_in_motion(), living_workers()
         hears_all = self._listen(jobs)
         self._observe(jobs, workers, now)  # before the others: a step of a workflow goes on when the one before it is done

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from server.storage.folders import JobFolder
@@ -21,6 +21,8 @@ HEAD_BYTES = 1024
 _HEAD = re.compile(r'\{\s*"version":\s*[0-9]+,\s*"id":\s*[0-9]+,\s*"state":\s*"(?P<state>[a-z]*)"')
 Origin = Literal["sent", "shared", "result", "converted"]
 Entry = TypeVar("Entry", bound="Part")
+Item = TypeVar("Item")
+Several = Annotated[tuple[Item, ...], FailFast()]  # or each of a million wrong ones would be told of
 
 
 def _as_text(command: object) -> object:
@@ -153,7 +155,7 @@ class JobRecord(Part):
     outcome: str = ""
     reason: str = ""
     message: str = ""
-    warnings: tuple[str, ...] = ()
+    warnings: Several[str] = ()
     app: RecordedApp
     program: str = ""
     controller: RecordedController = RecordedController(version="")
@@ -163,16 +165,16 @@ class JobRecord(Part):
     machine: RecordedMachine = RecordedMachine()
     command: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
-    inputs: tuple[RecordedInput, ...] = ()
-    conversions: tuple[RecordedConversion, ...] = ()
-    files: tuple[RecordedFile, ...] = ()
-    figures: tuple[RecordedFigure, ...] = ()
-    results: tuple[RecordedResult, ...] = ()
+    inputs: Several[RecordedInput] = ()
+    conversions: Several[RecordedConversion] = ()
+    files: Several[RecordedFile] = ()
+    figures: Several[RecordedFigure] = ()
+    results: Several[RecordedResult] = ()
     created: float
     queued: float | None = None
     started: float | None = None
     ended: float | None = None
-    attempts: tuple[RecordedAttempt, ...] = ()
+    attempts: Several[RecordedAttempt] = ()
 
 
 def read_record(folder: JobFolder) -> JobRecord | None:

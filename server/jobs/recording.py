@@ -58,7 +58,7 @@ class Learned:
 def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> JobRecord:
     """The record of a job as of now."""
     before = read_record(folder)
-    if before is not None and before.id != job.id:  # somebody's copy
+    if before is not None and (before.id, before.app.id) != (job.id, job.app):  # somebody's copy, or forged
         before = None
     report = folder.report(job.attempt) if job.attempt else None
     events = list(Event.select().where(Event.subject == "job", Event.subject_id == job.id).order_by(Event.id))

@@ -18,7 +18,7 @@ from programs.errors import explained
 from server.errors import CumulusError, NotFound
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
-from server.storage.regular import is_regular, open_regular, read_regular
+from server.storage.regular import is_regular, open_regular, read_listing, read_regular
 from server.storage.report import RunReport
 
 MAX_RESULT_BYTES = 1024 * 1024
@@ -231,7 +231,7 @@ class JobFolder:
     def report(self, attempt: int) -> RunReport | None:
         """What the runner told of this attempt beside its result; None where it told nothing, or garbage."""
         try:
-            report = RunReport.model_validate_json(read_regular(self._private("report"), MAX_PRIVATE_BYTES))
+            report = RunReport.model_validate_json(read_listing(self._private("report"), MAX_PRIVATE_BYTES))
         except (OSError, ValidationError):
             return None
         return report if report.attempt == attempt else None
@@ -294,7 +294,7 @@ class JobFolder:
         return self._private("full.log").exists()
 
     def outputs(self) -> list[tuple[str, int]]:
-        """The result files as (path relative to ``output/``, bytes), sorted; links that lead nowhere are left out."""
+        """The result files as (path relative to ``output/``, bytes), sorted; links that lead to none are left out."""
         return sorted(self.each_output())
 
     def each_output(self) -> Iterator[tuple[str, int]]:
@@ -340,7 +340,7 @@ class JobFolder:
     def record_text(self, limit: int | None = None) -> str:
         """The record of the run, or its first ``limit`` bytes. Raises OSError."""
         if limit is None:
-            return read_regular(self.path / RECORD, MAX_PRIVATE_BYTES).decode(errors="replace")
+            return read_listing(self.path / RECORD, MAX_PRIVATE_BYTES).decode(errors="replace")
         with open_regular(self.path / RECORD) as file:
             return file.read(limit).decode(errors="replace")
 
@@ -450,8 +450,17 @@ def _files(top: Path) -> Iterator[tuple[str, int]]:
             with suppress(OSError):  # gone meanwhile, or a link to itself
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file():
+                elif entry.is_file() and not (entry.is_symlink() and _leads_out(entry.path, top)):
                     yield f"{prefix}{entry.name}", entry.stat().st_size
+
+
+def _leads_out(link: str, top: Path) -> bool:
+    """Whether a link leads to what is no result, which nobody gets: then neither its name nor its size is one."""
+    try:
+        inside(top, Path(os.path.realpath(link)).relative_to(top.resolve()).as_posix())
+    except (ValueError, CumulusError):
+        return True
+    return False
 
 
 def _entries(folder: str) -> "list[os.DirEntry[str]]":

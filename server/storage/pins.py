@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from server.catalog.files import InputFile
-from server.errors import CumulusError
+from server.errors import CumulusError, InvalidInput
 from server.states import Reason
 from server.storage.arrivals import Arrival, ManifestUnreadable, Sent, left_in, read_sent
 from server.storage.data import find, remove, same_name, set_aside_before
 from server.storage.folders import JobFolder, Storage
-from server.storage.paths import PRIVATE_PREFIX
+from server.storage.paths import PRIVATE_PREFIX, base_name
 from server.storage.placing import PART, Allowance, files_in, is_linked, put, replace
 from server.storage.regular import open_regular
 
@@ -29,6 +29,7 @@ VERSION = 1
 MANIFEST_FILE_BYTES = 100  # of a manifest there are at least so many for each file
 CHUNK_BYTES = 1024 * 1024
 NAMED = 20  # in one message
+SECOND_NS = 1_000_000_000
 LEFT_OUT = "links are not followed, and files that SQLite keeps beside a database are not sent"
 APART = "the storage has another file of that name; this job uses the one that was sent, which is kept with the job"
 
@@ -102,8 +103,8 @@ class Pins:
             told = json.loads(folder.private_text("pinned"))
             if told["version"] != VERSION:
                 return None
-            return Pinned(tuple(Pin(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
-        except (OSError, ValueError, TypeError, KeyError):
+            return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
             return None
 
     def pin(self, folder: JobFolder, files: Iterable[InputFile], allowance: Allowance) -> Pinned:
@@ -214,6 +215,11 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _known(name: object, shared: object, content: object, seen: object) -> Pin:
+    """A pin as it was written down. Raises InvalidInput for a name that leads out of the job's input."""
+    return Pin(base_name(str(name)), bool(shared), str(content), str(seen))
+
+
 def _read(folder: JobFolder, allowance: Allowance) -> Sent | None:
     """Raises TakesLong where the list alone is a long one, InputProblem where it is none."""
     try:
@@ -251,7 +257,8 @@ def _require_as_told(source: _Source, path: Path, allowance: Allowance) -> None:
 def _compare(top: Path, where: str, below: str, told: Arrival, allowance: Allowance) -> str:
     """What is the matter with one file; "" where nothing is.
 
-    The time counts where there is no checksum: of a file that was there already it is not the source's.
+    The runner compares the SHA-256 of a single file. Of all else the time has to tell whether somebody has put another file
+    there since it was looked at, which may be hours before the last transfer of its job ends.
     """
     allowance.spend(files=1)
     path, name = (top / below, f"{where}/{below}") if below else (top, where)
@@ -263,9 +270,17 @@ def _compare(top: Path, where: str, below: str, told: Arrival, allowance: Allowa
         return f"{name} is no file"
     if found.st_size != told.size:
         return f"{name} has {found.st_size} bytes, not {told.size}"
-    if told.modified_ns and not told.checksum and found.st_mtime_ns != told.modified_ns:
+    if told.modified_ns and _has_other_time(found.st_mtime_ns, told, in_folder=bool(below)):
         return f"{name} was changed since it was sent"
     return ""
+
+
+def _has_other_time(modified_ns: int, told: Arrival, *, in_folder: bool) -> bool:
+    """Whether a file's time is another than was told: to the second, which is what a former rsync may have set."""
+    if told.checksum.startswith(SHA256) and not in_folder:
+        return False  # the runner compares it
+    unit = SECOND_NS if told.checksum else 1
+    return modified_ns // unit != told.modified_ns // unit
 
 
 def _links(top: Path, allowance: Allowance) -> list[str]:

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+MAX_VALUES = 2_000_000  # in one JSON text, as they are separated: some 300,000 results with their checksums
+
 
 def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     """The file, opened for reading at once or not at all. ``follow``: also where a link leads. Raises OSError."""
@@ -25,6 +27,14 @@ def read_regular(path: Path, limit: int) -> bytes:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, "larger than it may be", str(path))
+    return content
+
+
+def read_listing(path: Path, limit: int) -> bytes:
+    """As :func:`read_regular`, of JSON that fits into memory once it is read: a value of two bytes takes a hundred then."""
+    content = read_regular(path, limit)
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise OSError(errno.EFBIG, "has more entries than it may", str(path))
     return content
 
 

@@ -3,9 +3,11 @@
 The runner writes it (``cumulus_runner/report.py``). It comes from a machine that an app ran on, so it is read as anybody's text.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast
+
+Entries = Annotated[tuple[dict[str, Any], ...], FailFast()]  # or each of a million wrong ones would be told of
 
 
 class RunReport(BaseModel):
@@ -15,10 +17,10 @@ class RunReport(BaseModel):
 
     attempt: int
     version: int = 1
-    warnings: tuple[str, ...] = ()
-    inputs: tuple[dict[str, Any], ...] = ()
-    conversions: tuple[dict[str, Any], ...] = ()
-    files: tuple[dict[str, Any], ...] = ()
-    figures: tuple[dict[str, Any], ...] = ()
-    results: tuple[dict[str, Any], ...] = ()
+    warnings: Annotated[tuple[str, ...], FailFast()] = ()
+    inputs: Entries = ()
+    conversions: Entries = ()
+    files: Entries = ()
+    figures: Entries = ()
+    results: Entries = ()
     machine: dict[str, Any] = {}

@@ -257,6 +257,21 @@ def test_folders_are_the_same_only_as_whole_trees(sending: Agent, lab: Lab, chan
     assert all(path.startswith(f"jobs/{lab.job(1)}/input/run 1.d/") for path in sent_paths(lab, 1))
 
 
+@pytest.mark.parametrize("same_time", [True, False])
+def test_the_manifest_tells_the_time_of_what_was_there_only_where_it_is_the_source_s(
+    sending: Agent, lab: Lab, same_time: bool
+) -> None:
+    raw, new = Path(lab.write("a.raw", "spectra")), Path(lab.write("new.raw", "new"))
+    shutil.copy2(raw, lab.data)
+    if not same_time:
+        os.utime(lab.data / "a.raw", (1, 1))
+    order(sending, lab, 1, str(raw), str(new))
+    settle(sending)
+    files = json.loads(lab.in_job(1, ".cumulus.manifest").read_text())["files"]
+    told = {file["path"]: file["modified_ns"] for file in files}
+    assert told == {"data/a.raw": raw.stat().st_mtime_ns if same_time else 0, "data/new.raw": new.stat().st_mtime_ns}
+
+
 def test_a_folder_that_is_the_same_is_shared(sending: Agent, lab: Lab) -> None:
     folder = Path(bruker(lab))
     shutil.copytree(folder, lab.data / "run 1.d")

@@ -412,11 +412,19 @@ def test_the_agent_can_fail_a_job(wire: Wire, controller: Controller) -> None:
 
 def test_health_answers_and_unknown_routes_are_not_redirected(wire: Wire) -> None:
     assert wire.get("/healthz")["status"] == "ok"
-    for target in ("/joblist/0/1/", "/nothing", "/apps/"):
+    for target in ("/nothing", "/apps/", "/joblist/0/", "/joblist/0/1//"):
         status, headers, body = wire.send("GET", target)
         assert status == 404
         assert json.loads(body)["error"]["code"] == "not_found"
         assert "location" not in headers
+
+
+@pytest.mark.parametrize("number", [100, -1])
+def test_the_list_of_jobs_may_be_asked_for_with_a_slash_at_the_end(wire: Wire, controller: Controller, number: int) -> None:
+    shown = finished(controller).id
+    status, headers, body = wire.send("GET", f"/joblist/{shown}/{number}/")
+    assert (status, json.loads(body)) == (200, wire.get(f"/joblist/{shown}/{number}"))
+    assert "location" not in headers
 
 
 def test_the_storage_lists_the_top_of_data_and_what_is_still_to_come(wire: Wire, controller: Controller) -> None:

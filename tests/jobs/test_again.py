@@ -130,6 +130,24 @@ def test_a_result_of_an_earlier_step_becomes_a_file_of_the_job(place: Place, whe
     assert (found.settings["f"], found.shared) == (["r.tsv"], (place.root / where,))
 
 
+@pytest.mark.parametrize("path", ["../../outside", "{root}/outside", "../.cumulus.settings", "link"])
+def test_a_forged_record_leads_nowhere_but_to_results(place: Place, path: str) -> None:
+    (place.root / "outside").write_bytes(GOOD)
+    (place.step.path / ".cumulus.settings").write_bytes(GOOD)
+    (place.step.output / "link").symlink_to(place.root / "outside")
+    forged = RESULT.model_copy(update={"path": path.format(root=place.root)})
+    assert "no longer kept" in place.refused(forged, f=["%job_dir_0%/output/deep/r.tsv"])
+
+
+def test_an_input_folder_that_leads_elsewhere_is_not_the_job_s_own(place: Place) -> None:
+    (place.root / "outside").mkdir()
+    (place.root / "outside" / "a.raw").write_bytes(GOOD)
+    place.folder.input.rmdir()
+    place.folder.input.symlink_to(place.root / "outside")
+    for sha256 in ("", SHA256):
+        assert "no longer" in place.refused(KNOWN.model_copy(update={"sha256": sha256}))
+
+
 def test_a_result_that_is_not_kept_is_said_to_be_that_of_its_job(place: Place) -> None:
     words = place.refused(RESULT, f=["%job_dir_0%/output/deep/r.tsv"])
     assert words.startswith("r.tsv, a result of job 5, is no longer kept as job 7 has read it: run job 5 again first")

@@ -31,7 +31,9 @@ Damage = Callable[[JobFolder], None]
 
 
 def gone(folder: JobFolder) -> None:
-    shutil.rmtree(folder.path)
+    beside = folder.path.with_name(f".gone-{folder.name}")  # at once: a runner that is at work would write into it meanwhile
+    folder.path.rename(beside)
+    shutil.rmtree(beside)
 
 
 def a_file_instead(folder: JobFolder) -> None:

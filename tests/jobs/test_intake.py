@@ -16,7 +16,7 @@ import pytest
 from server.app import Controller
 from server.errors import InvalidInput
 from server.jobs import intake
-from server.models import Event, Job
+from server.models import Change, Event, Job, move
 from server.states import JobState, Reason
 from server.storage import placing
 from server.storage.delivery import deliver
@@ -93,6 +93,26 @@ def test_two_people_send_other_files_of_one_name_and_size(running: Controller, t
     (running.storage.data / "a.dat").unlink()  # the first job has it already
     assert read(running, first) == "first"
     assert (told(first), told(second)) == ([], [f"a.dat: {APART}"])
+
+
+def test_what_an_earlier_version_has_queued_without_pins_is_pinned_by_the_first_turn(controller: Controller) -> None:
+    """A job whose file is gone fails as it would at its launch, and holds up none."""
+    gone, job, running = (submit(controller, name) for name in ("gone.dat", "a.dat", "a.dat"))
+    (controller.storage.data / "a.dat").write_text("chosen")
+    shutil.rmtree(folder_of(controller, running).input)  # whatever lies there: the turn goes on
+    folder_of(controller, running).input.touch()
+    for one in (gone, job, running):
+        arrive(controller, one)
+        later = {"not_before": time.time() + 3600}
+        move(Job, one.id, JobState.UPLOADING, JobState.QUEUED, Change(time.time()), later)
+    controller.loop.turn()
+    (controller.storage.data / "a.dat").unlink()
+    (controller.storage.data / "a.dat").write_text("other!")
+    assert (folder_of(controller, job).input / "a.dat").read_text() == "chosen"
+    Job.update(not_before=0).execute()
+    with turning(controller):
+        assert read(controller, job) == "chosen"
+        assert why(gone)[0] == Reason.INPUT_MISSING
 
 
 def test_what_the_desktop_client_s_agent_vouches_for_is_the_storage_s(running: Controller) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from server.app import Controller, rebuild_database
 from server.jobs.manifests import Manifests
@@ -33,6 +34,8 @@ from server.settings import Settings
 from server.states import JobState, Reason
 from server.storage.checksums import content_sha256
 from server.storage.folders import JobFolder
+from server.storage.regular import MAX_VALUES
+from server.storage.report import RunReport
 from tests.conftest import TEST_APPS, eventually, state_of, submission, turning
 
 CONTENT = b"content\n"
@@ -284,6 +287,33 @@ def test_another_job_s_record_is_not_believed(controller: Controller) -> None:
     copy = record(controller, first.id).model_copy(update={"command": "rm -rf /"})
     path.write_text(to_text(copy))
     assert assembled(second, folder_of(controller, second.id)).command == ""
+
+
+def test_a_record_of_another_app_is_not_believed(controller: Controller) -> None:
+    job = controller.jobs.submit(submission())
+    folder = folder_of(controller, job.id)
+    forged = assembled(job, folder).model_copy(update={"app": RecordedApp(id="other_1.0", name="Other", sha256=SHA256)})
+    write_record(forged, folder)
+    assert assembled(job, folder).app == RecordedApp(id=job.app)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(RunReport, "results"), (RunReport, "warnings"), (JobRecord, "inputs")])
+def test_of_a_million_wrong_entries_the_first_is_enough(kind: type[BaseModel], name: str) -> None:
+    with pytest.raises(ValidationError) as problem:
+        kind.model_validate_json(f'{{"{name}": [{"1," * 1000}1]}}')
+    assert len([error for error in problem.value.errors() if error["loc"][0] == name]) == 1
+
+
+@pytest.mark.parametrize("filling", ["1,", "[],", "{},", '"",'])
+def test_more_entries_than_fit_into_memory_are_none(tmp_path: Path, filling: str) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.create("{}")
+    text = f'{{"version": 1, "id": 1, "attempt": 1, "results": [{filling * MAX_VALUES}1]}}'
+    for file in ("job.json", ".cumulus.report"):
+        (folder.path / file).write_text(text)
+    with pytest.raises(OSError, match="more entries"):
+        folder.record_text()
+    assert (read_record(folder), folder.report(1)) == (None, None)
 
 
 def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> None:

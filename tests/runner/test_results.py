@@ -175,6 +175,7 @@ def test_finished_results_wait_for_room_and_then_the_run_is_done(worker: Worker)
         assert (worker.result["stage"], worker.result["message"]) == ("done", "")
         assert found_below(worker.job / "output") == {"small", "big", "z"}
         wait_until(lambda: not (worker.job / ".cumulus.full.results").exists())
+        assert "wait on this machine for room, 1 minute at most" in worker.log
         assert worker.log.index("storage is full: the results wait") < worker.log.index("there is room in the storage again")
         assert worker.log.endswith("- done\n")
 

@@ -65,6 +65,16 @@ def test_outputs_are_listed_with_folders_and_without_private_files(folder: JobFo
     assert folder.outputs() == [("deep/er/a.txt", 5)]
 
 
+def test_a_link_is_a_result_only_where_it_leads_to_one(folder: JobFolder, tmp_path: Path) -> None:
+    (folder.output / "a.txt").write_text("12345")
+    (folder.output / ".cumulus.x").write_text("private")
+    (tmp_path / "outside").write_text("of somebody else")
+    (folder.output / "link").symlink_to("a.txt")
+    for name, target in (("far", tmp_path / "outside"), ("up", "../.cumulus.settings"), ("own", ".cumulus.x"), ("again", "far")):
+        (folder.output / name).symlink_to(target)
+    assert folder.outputs() == [("a.txt", 5), ("link", 5)]
+
+
 def test_a_very_long_log_keeps_its_beginning_and_its_end(folder: JobFolder) -> None:
     (folder.path / ".cumulus.log").write_bytes(b"first\n" + b"x" * (LOG_HEAD_BYTES + LOG_TAIL_BYTES) + b"\nlast \xff\n")
     log = folder.log()

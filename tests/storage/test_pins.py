@@ -187,6 +187,8 @@ def test_of_a_folder_exactly_the_files_that_were_sent_are_read(
     [
         (Arrival("data/a", 5), "data/a has 3 bytes, not 5"),
         (Arrival("data/a", 3, modified_ns=7), "data/a was changed since it was sent"),
+        (Arrival("data/a", 3, modified_ns=7, checksum="0123"), "data/a was changed since it was sent"),
+        (Arrival("data/run.d/inner/a", 1, 7, "sha256:ab"), "data/run.d/inner/a was changed since it was sent"),
         (Arrival("data/gone", 3), "data/gone is gone"),
         (Arrival("data/run.d", 3), "data/run.d is no file"),
         (Arrival("data/a/below", 3), "data/a/below is gone"),
@@ -205,10 +207,23 @@ def test_what_is_not_as_it_was_sent_is_named(
     assert refused(pins, folder, file(name)) == (Reason.INPUT_INCOMPLETE, problem)
 
 
-def test_a_file_that_was_there_already_has_another_time_than_its_source(storage: Storage, folder: JobFolder, pins: Pins) -> None:
+@pytest.mark.parametrize(("modified_ns", "checksum"), [(0, "0123"), (1_700_000_000_000_000_000, "0123"), (7, "sha256:ab")])
+def test_a_time_that_is_not_known_or_not_exact_or_not_needed_is_no_change(
+    storage: Storage, folder: JobFolder, pins: Pins, modified_ns: int, checksum: str
+) -> None:
     (storage.data / "a").write_text("123")
-    sent(folder, Arrival("data/a", 3, modified_ns=7, checksum="0123"))
-    pins.pin(folder, [file("a")], ENDLESS)
+    os.utime(storage.data / "a", ns=(0, 1_700_000_000_900_000_000))
+    sent(folder, Arrival("data/a", 3, modified_ns, checksum))
+    assert pins.pin(folder, [file("a")], ENDLESS).by_name["a"].expected == (checksum if "sha256" in checksum else None)
+
+
+@pytest.mark.parametrize("name", ["..", "../../other", "/etc", "", ".cumulus.log", 5, None, ["a"]])
+def test_a_pin_that_leads_out_of_the_job_s_input_is_none(folder: JobFolder, pins: Pins, name: object) -> None:
+    pin = {"name": name, "shared": True, "content": "", "seen": ""}
+    for told in ({"version": 1, "pins": [pin], "notes": []}, [], {"version": 1, "pins": [1], "notes": []}, {"version": 1}):
+        (folder.path / ".cumulus.pinned").write_text(json.dumps(told))
+        found = pins.known(folder)
+        assert found is None or [one.name for one in found.pins] == [str(name)] == [os.path.basename(str(name))]
 
 
 def test_what_nobody_has_sent_is_named_with_what_was_missed(storage: Storage, folder: JobFolder, pins: Pins) -> None:

@@ -101,8 +101,8 @@ class Room:
         if self._until is None:
             self._until = time.monotonic() + self._wait_s
         if self._wait_s:
-            hours = f"{self._wait_s / 3600:.1f}".removesuffix(".0")
-            self._show(RESULTS, f"the storage is full: the results wait on this machine for room, {hours} hours at most")
+            longest = _period(self._wait_s)
+            self._show(RESULTS, f"the storage is full: the results wait on this machine for room, {longest} at most")
         return max(0.0, self._until - time.monotonic())
 
     def wait(self, *, tried: bool) -> bool:
@@ -144,3 +144,10 @@ class Room:
             self._waiting.discard(what)
             self._say(text)
             self._folder.show_waiting(what, waits=False)
+
+
+def _period(seconds: float) -> str:
+    """A time for people, in the largest unit that it has one of."""
+    unit, name = next(one for one in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second")) if seconds >= one[0] or one[0] == 1)
+    number = f"{seconds / unit:.1f}".removesuffix(".0")
+    return f"{number} {name}" if number == "1" else f"{number} {name}s"
