@@ -301,7 +301,8 @@ class Lab:
         self.kill()
         for process in psutil.process_iter():
             if process.pid != os.getpid() and mentions(process, self.root):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # killing the others has ended it
+                    process.kill()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _answers(self) -> bool:
