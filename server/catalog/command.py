@@ -56,12 +56,11 @@ def render_each(app: App, settings: Mapping[str, object], variables: Variables) 
     if control is None:
         return []
     check_settings(app, settings)
-    given = next((answer for answer in answers(app, settings) if answer.control is control), None)
-    files = (
-        {file.target: (file, path) for file, path in zip(given.value, _paths(settings[control.name]), strict=True)}
-        if given
-        else {}
-    )
+    given = any(answer.control is control for answer in answers(app, settings))
+    files: dict[str, tuple[InputFile, object]] = {}
+    for path in _paths(settings[control.name]) if given else ():
+        for file in control.read({control.name: [path]}) or ():
+            files.setdefault(file.target, (file, path))  # the client may send a path twice
     return [
         replace(
             render(app, {**settings, control.name: [path]}, replace(variables, config_file=f"{variables.config_file}.{number}")),
