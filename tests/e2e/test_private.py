@@ -35,7 +35,7 @@ APP = """\
 """
 # Prints a literal: what came of each attempt.
 ATTACK = """\
-import ctypes, errno, os, resource, signal, socket, threading
+import ctypes, errno, os, resource, signal, socket, threading, time
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def attempt(action, *given):
     try:
@@ -84,7 +84,10 @@ print("told", {
     "new rights": status["NoNewPrivs"].strip(),
     "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
     "limited tasks": resource.getrlimit(resource.RLIMIT_NPROC)[1] > 0,
-})
+}, flush=True)
+deadline = time.monotonic() + 120
+while os.path.exists("/srv/job/hold") and time.monotonic() < deadline:
+    time.sleep(0.2)
 """
 CLOSED = {
     "itself": "connected",
@@ -226,6 +229,7 @@ def test_other_users_of_this_computer_reach_the_api_and_nothing_else(
 ) -> None:
     with served(settings, tmp_path / "log") as (client, _):
         folder = attack(client, settings, tmp_path, "attack_1.0", targets)
+        (folder.path / "hold").touch()  # its machine stays until all has been looked at
         until(lambda: "the app has started" in folder.log(), tmp_path / "log")
         tcp, unix = listeners(settings.home)
         print(tcp, unix)
@@ -256,4 +260,5 @@ def test_other_users_of_this_computer_reach_the_api_and_nothing_else(
             ).stdout
             == f"{machine.parent.name}\n"
         )
+        (folder.path / "hold").unlink()
         wait_for(client, job_id(folder))
