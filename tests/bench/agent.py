@@ -99,7 +99,7 @@ def agent_settings(source: Path, sshd: Sshd, home: Path) -> Settings:
 @contextmanager
 def agent(settings: Settings, **more: object) -> Iterator[tuple[str, psutil.Process]]:
     """An agent in a process of its own; its URL and its process. Ended in order, or killed by who uses it."""
-    given = {**settings.model_dump(exclude={"password_file", "roots"}), **more}
+    given = {**settings.model_dump(exclude={"password_file", "roots", "allowed_hosts"}), **more}
     own = {f"CUMULUS_AGENT_{name.upper()}": str(value) for name, value in given.items()}
     own["CUMULUS_AGENT_ROOTS"] = json.dumps([root.model_dump() for root in settings.roots])
     with (HOME / "agent.out").open("ab") as output:
