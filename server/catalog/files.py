@@ -5,6 +5,7 @@ converted, is the storage's matter.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -98,6 +99,11 @@ def base_name(path: str) -> str:
     if problem := _name_problem(name):
         raise InvalidInput(f"{shown(path)} {problem}")
     return name
+
+
+def one_form(name: str) -> str:
+    """The name as it is compared with others: the same letters are one name, in whatever Unicode form."""
+    return unicodedata.normalize("NFC", name)
 
 
 def one_spelling(path: str) -> str:

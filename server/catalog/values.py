@@ -3,14 +3,13 @@
 Owns the way through sections and conditionals. What one control accepts is its own matter.
 """
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from server.catalog.config import build_config
 from server.catalog.controls import shown
-from server.catalog.files import FileList, InputFile
+from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.variables import Variables
 from server.errors import InvalidInput
@@ -105,10 +104,10 @@ def _check_files(files: Iterable[InputFile]) -> None:
     names: dict[str, InputFile] = {}
     targets: dict[str, InputFile] = {}
     for file in files:
-        other = names.setdefault(_plain(file.name), file)
+        other = names.setdefault(one_form(file.name), file)
         if (other.path, other.result) != (file.path, file.result):
             _refuse(file, other, f"{shown(file.path or file.name)} and {shown(other.path or other.name)}", "have the same name")
-        other = targets.setdefault(_plain(file.target), file)
+        other = targets.setdefault(one_form(file.target), file)
         if _origin(other) != _origin(file):
             _refuse(file, other, f"{shown(file.name)} and {shown(other.name)}", f"would both be {shown(file.target)} for the app")
 
@@ -117,7 +116,3 @@ def _refuse(file: InputFile, other: InputFile, which: str, why: str) -> NoReturn
     whose = other.title or other.parameter
     text = f"{file.title or file.parameter}: {which} of {whose} {why}: rename one of them"
     raise InvalidInput(text, field=file.parameter)
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)

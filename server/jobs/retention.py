@@ -3,7 +3,6 @@
 Planning only looks. Acting looks once more, in the transaction that would also let somebody begin to use it.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 
 import structlog
 
+from server.catalog.files import one_form
 from server.jobs.chains import steps_up_to
 from server.jobs.manifests import write_manifest
 from server.models import Change, Event, Job, living_workers, move, unfinished_jobs
@@ -109,7 +109,7 @@ class Retention:
     def _data(self, now: float) -> Iterator[Removal | str]:
         used = _last_used(now)
         for entry in entries(self._storage.data):
-            if not entry.known or (name := _plain(entry.name)) not in used:
+            if not entry.known or (name := one_form(entry.name)) not in used:
                 yield f"data/{entry.name}"
             elif self._is_old(last := max(used[name], entry.changed), now):
                 yield Removal("data", entry.name, entry.bytes, f"nobody has used it for {_days(last, now)} days")
@@ -147,7 +147,7 @@ class Retention:
 
     def _remove_data(self, name: str) -> bool:
         with Job._meta.database.atomic("IMMEDIATE"):  # nobody can submit a job that names it meanwhile
-            if any(_plain(name) in map(_plain, job.inputs.split("\n")) for job in unfinished_jobs()):
+            if any(one_form(name) in map(one_form, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
             aside = set_aside(self._storage.data / name)
         return aside is not None and _discard(aside)
@@ -194,14 +194,9 @@ def _last_used(now: float) -> dict[str, float]:
     used: dict[str, float] = {}
     for inputs, state, created, ended in Job.select(Job.inputs, Job.state, Job.created, Job.ended).tuples().iterator():
         at = max(created, ended or created) if JobState(state).is_final else now
-        for name in map(_plain, inputs.split("\n")):
+        for name in map(one_form, inputs.split("\n")):
             used[name] = max(at, used.get(name, 0.0))
     return used
-
-
-def _plain(name: str) -> str:
-    """A name as it is compared: the storage may have it in another Unicode form."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _days(at: float, now: float) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from server.catalog.files import one_form
 from server.storage.paths import PRIVATE_PREFIX, base_name
 
 REMOVING = ".cumulus.removing-"
@@ -99,7 +100,7 @@ def find(folder: Path, name: str) -> Path | None:
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names are one for people: the same letters, in whatever Unicode form."""
-    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return one_form(one) == one_form(other)
 
 
 def _is_there(path: Path) -> bool:

@@ -9,25 +9,23 @@ import hashlib
 import json
 import os
 import stat
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from server.catalog.files import InputFile
+from server.catalog.files import InputFile, one_form
 from server.errors import CumulusError, InvalidInput
 from server.states import Reason
 from server.storage.arrivals import Arrival, ManifestUnreadable, Sent, left_in, read_sent
+from server.storage.checksums import content_sha256
 from server.storage.data import find, remove, same_name, set_aside_before
 from server.storage.folders import JobFolder, Storage
 from server.storage.paths import PRIVATE_PREFIX, base_name
 from server.storage.placing import PART, Allowance, files_in, is_linked, put, replace
-from server.storage.regular import open_regular
 
 SHA256 = "sha256:"
 VERSION = 1
 MANIFEST_FILE_BYTES = 100  # of a manifest there are at least so many for each file
-CHUNK_BYTES = 1024 * 1024
 NAMED = 20  # in one message
 SECOND_NS = 1_000_000_000
 LEFT_OUT = "links are not followed, and files that SQLite keeps beside a database are not sent"
@@ -152,7 +150,7 @@ class Pins:
 
     def _told(self, file: InputFile, folder: JobFolder, told: _Told) -> _Source | None:
         for shared, place in ((False, folder.input), (True, self._data))[: 1 + file.shared]:
-            if found := told.get((shared, _plain(file.name))):
+            if found := told.get((shared, one_form(file.name))):
                 name = file.name if file.name in found else next(iter(found))
                 return _Source(file, find(place, name) or place / name, shared, found[name])
         return None
@@ -194,7 +192,7 @@ def is_as_pinned(path: Path, pin: Pin) -> bool:
     """Whether the file or folder is what was pinned: nobody has written there since, or its checksum says so. Raises OSError."""
     if state_of(path) == pin.seen:
         return True
-    return pin.expected is not None and path.is_file() and pin.expected == SHA256 + checksum(path)
+    return pin.expected is not None and path.is_file() and pin.expected == SHA256 + content_sha256(path)
 
 
 def state_of(path: Path, allowance: Allowance | None = None) -> str:
@@ -204,15 +202,6 @@ def state_of(path: Path, allowance: Allowance | None = None) -> str:
     except FileNotFoundError:
         return ""
     return _digest(json.dumps(found))
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal. Raises OSError."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _known(name: object, shared: object, content: object, seen: object) -> Pin:
@@ -238,12 +227,8 @@ def _by_name(sent: Sent, folder: JobFolder) -> _Told:
     for file in sent.files:
         shared = file.path.startswith("data/")
         name, _, path = file.path.removeprefix("data/" if shared else f"jobs/{folder.name}/input/").partition("/")
-        found.setdefault((shared, _plain(name)), {}).setdefault(name, {})[path] = file
+        found.setdefault((shared, one_form(name)), {}).setdefault(name, {})[path] = file
     return found
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _require_as_told(source: _Source, path: Path, allowance: Allowance) -> None:

@@ -4,11 +4,11 @@ Only for the record of the run. An entry that makes no sense tells nothing; who 
 """
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.catalog.files import one_form
 from server.storage.checksums import folder_sha256
 from server.storage.folders import JobFolder
 
@@ -24,11 +24,11 @@ class Told:
 
     def is_sent(self, name: str) -> bool:
         """Whether the file or folder of that name was sent."""
-        return _plain(name) in self.sent
+        return one_form(name) in self.sent
 
     def content(self, name: str) -> tuple[int | None, str]:
         """Bytes and SHA-256 of the file or folder of that name; (None, "") where nobody said."""
-        return self.contents.get(_plain(name), (None, ""))
+        return self.contents.get(one_form(name), (None, ""))
 
 
 def told_of(folder: JobFolder) -> Told:
@@ -37,12 +37,12 @@ def told_of(folder: JobFolder) -> Told:
     parts: dict[str, dict[str, tuple[int, str]]] = {}
     for path, size, checksum in _files(manifest.get("files"), folder):
         name, _, below = path.partition("/")
-        parts.setdefault(_plain(name), {})[below] = (size, checksum)
+        parts.setdefault(one_form(name), {})[below] = (size, checksum)
     contents = {name: _content(files) for name, files in parts.items()}
     for name, checksum in _pins(_read(folder, "pinned").get("pins")):
         contents.setdefault(name, (None, checksum))
     stored = manifest.get("stored")
-    taken = {_plain(str(name)) for name in stored} if isinstance(stored, list) else set()
+    taken = {one_form(str(name)) for name in stored} if isinstance(stored, list) else set()
     return Told(frozenset(parts.keys() - taken), contents)
 
 
@@ -70,7 +70,7 @@ def _files(entries: Any, folder: JobFolder) -> Iterator[tuple[str, int, str]]:
 def _pins(entries: Any) -> Iterator[tuple[str, str]]:
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and (checksum := _bare(str(entry.get("content", "")))):
-            yield _plain(str(entry.get("name", ""))), checksum
+            yield one_form(str(entry.get("name", ""))), checksum
 
 
 def _content(files: dict[str, tuple[int, str]]) -> tuple[int | None, str]:
@@ -83,7 +83,3 @@ def _content(files: dict[str, tuple[int, str]]) -> tuple[int | None, str]:
 
 def _bare(checksum: str) -> str:
     return checksum.removeprefix(SHA256) if checksum.startswith(SHA256) else ""
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
