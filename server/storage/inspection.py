@@ -30,6 +30,7 @@ _HTML = re.compile(rb"\s*(?:<\?[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b"
 _INDEX_PLACE = re.compile(rb"<indexListOffset>\s*([0-9]{1,18})\s*</indexListOffset>")
 _OFFSET = re.compile(rb"<offset\b[^>]*>\s*([0-9]{1,18})\s*</offset>")
 _ID = re.compile(rb"""<spectrum\s(?:[^>]*\s)?id\s*=\s*["']([^"']*)["']""")
+_PREFIXED = re.compile(rb"<[A-Za-z_][\w.-]*:(?:indexed)?mzML\b")
 _SCAN = re.compile(rb"(?:^|\s)scan(?:Id)?=([0-9]+)(?:\s|$)")
 # zlib; MS-Numpress; MS-Numpress and zlib; as an app's `accepts` calls them
 _COMPRESSIONS = {"zlib": rb"MS:1000574", "numpress": rb"MS:100231[234]", "numpress-zlib": rb"MS:100274[678]"}
@@ -207,6 +208,8 @@ def _features(head: bytes) -> set[str]:
     found = {word for word, term in _COMPRESSIONS.items() if re.search(term, head)}
     if head.startswith(_MARKS):
         found.add("bom" if head.startswith(_MARKS[0]) else "utf-16")
+    if _PREFIXED.search(head):
+        found.add("prefixed")
     if b"<indexedmzML" not in head:
         found.add("index-free")
     last = 0

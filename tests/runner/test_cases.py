@@ -13,7 +13,7 @@ from server.catalog.values import input_files
 from server.jobs.reuse import planned_input
 from server.storage.inspection import refusals
 from tests.catalog.forms import CATALOG, untouched_form
-from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, with_wrong_offsets
+from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, prefixed, with_wrong_offsets
 from tests.runner.conftest import Worker
 
 PROGRAMS = ("comet-ms", "tandem", "msconvert")
@@ -106,6 +106,8 @@ def laboratory(worker: Worker) -> Laboratory:
         ("inside.mzML", gzip.compress(PLAIN, mtime=0)),
         ("comments.mgf", mgf().replace(b"TITLE", b"# old\nTITLE")),
         ("marked.mgf", b"\xef\xbb\xbf" + mgf().replace(b"\n", b"\r\n")),
+        ("prefixed.mzML", prefixed(OK)),
+        ("prefixed.mzXML", prefixed(mzxml())),
         ("old.mzXML", mzxml()),
         ("zlib.mzXML", with_wrong_offsets(mzxml(compressed=True))),
         ("c.mzML", OK),

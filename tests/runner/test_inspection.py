@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.runner.cases import FASTA, PEPTIDES, Form, merged, mgf, mzml, mzxml, with_wrong_offsets
+from tests.runner.cases import FASTA, PEPTIDES, Form, merged, mgf, mzml, mzxml, prefixed, with_wrong_offsets
 from tests.runner.conftest import FILES
 
 sys.path.insert(0, str(FILES))
 from cumulus_runner.inspection import Fault, Finding, inspect, kind_of
 from cumulus_runner.inspection_source import CHUNK
+from cumulus_runner.inspection_xml import plain
 from cumulus_runner.rewriting import rewrite
 
 OK, ZLIB, PLAIN = mzml(), mzml(Form(compressed=True)), mzml(Form(index=False))
@@ -70,6 +71,9 @@ def test_a_good_file_is_told_with_its_sum_size_and_spectra(look: Look) -> None:
         ("a.mzML.gz", gzip.compress(OK, mtime=0), {"gzip"}),
         ("a.mzML.gz", gzip.compress(OK[:5000], mtime=0) + gzip.compress(OK[5000:], mtime=0), {"gzip", "gzip-members"}),
         ("a.mzML.gz", gzip.compress(OK, mtime=0) + bytes(512), {"gzip"}),
+        ("a.mzML", prefixed(PLAIN), {"index-free", "prefixed"}),
+        ("a.mzML", prefixed(OK), {"wrong-index", "prefixed"}),
+        ("a.mzXML", prefixed(mzxml()), {"prefixed"}),
         ("a.mzXML", mzxml(), set()),
         ("a.mzXML", mzxml(compressed=True), {"zlib"}),
         ("a.mzXML", with_wrong_offsets(mzxml()), {"wrong-index"}),
@@ -363,6 +367,7 @@ def test_kinds_are_known_by_the_end_of_the_name() -> None:
         ("a.mzML", PLAIN.decode().encode("utf-16"), PLAIN),
         ("a.mzML", gzip.compress(OK[:5000], mtime=0) + gzip.compress(OK[5000:], mtime=0), PLAIN),
         ("a.mzML", mzml(Form(name=merged, index=False)), PLAIN),
+        ("a.mzML", prefixed(OK), PLAIN.replace(b' xmlns="', b' xmlns:ms="')),
         ("a.mgf", mgf().replace(b"\n", b"\r"), mgf()),
         ("a.mgf", b"\xef\xbb\xbf" + mgf().replace(b"TITLE", b"# hello\nCHARGE=\nTITLE", 1), mgf()),
         ("a.fasta", b"\xef\xbb\xbf" + FASTA.replace(b"\n", b"\r\n").replace(b"SAVELD", b"savelD"), FASTA),
@@ -380,6 +385,13 @@ def test_rewriting_leaves_the_same_without_what_is_unwanted(look: Look, name: st
     assert target.read_bytes().replace(b'<mzML xmlns="http://psi.hupo.org/ms/mzml" ', b"<mzML ") == good.replace(
         b'<mzML xmlns="http://psi.hupo.org/ms/mzml" ', b"<mzML "
     )
+
+
+def test_a_prefix_is_one_wherever_the_pieces_end() -> None:
+    named = prefixed(PLAIN)
+    for size in (1, 2, 3, 7):
+        chunks = [named[:600], *(named[at : at + size] for at in range(600, len(named), size))]
+        assert b"".join(plain(chunks)) == PLAIN.replace(b' xmlns="', b' xmlns:ms="')
 
 
 def test_a_letter_of_several_bytes_is_one_wherever_the_pieces_end(tmp_path: Path) -> None:

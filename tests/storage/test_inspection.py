@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.catalog.files import InputFile
 from server.storage.inspection import is_read, problem_of, refusals
-from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, with_wrong_offsets
+from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, prefixed, with_wrong_offsets
 
 OK, PLAIN = mzml(), mzml(Form(index=False))
 THERMO = "\x01\xa1F\0i\0n\0n\0i\0g\0a\0n\0".encode("latin-1")
@@ -143,6 +143,7 @@ def test_where_files_are_taken_one_by_one_all_have_to_be_faulty(tmp_path: Path) 
         (mzml(Form(name=merged)), ("zlib",), False),
         (mzml(Form(name=merged)), ("any-ids",), True),
         (b"\xef\xbb\xbf" + PLAIN, ("index-free",), False),
+        (prefixed(PLAIN), ("index-free",), False),
         (gzip.compress(OK, mtime=0), ("index-free",), False),
     ],
 )

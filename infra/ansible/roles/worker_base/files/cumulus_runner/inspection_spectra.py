@@ -7,9 +7,10 @@ import zlib
 from array import array
 from binascii import crc32
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from cumulus_runner.inspection_source import Fault, Source
-from cumulus_runner.inspection_xml import ATTRIBUTES, CutOff, WellFormed, attribute, decoded, pieces, root_of
+from cumulus_runner.inspection_xml import ATTRIBUTES, CutOff, WellFormed, attribute, decoded, pieces, plain, root_of
 
 ZLIB, UNKNOWN = "zlib", "unknown-compression"
 NO_INDEX, WRONG_INDEX, PREFIXED = "index-free", "wrong-index", "prefixed"
@@ -48,19 +49,20 @@ class SpectraCheck:
         chunks = checksum.passed(self._source.text())
         first = next(chunks, b"")
         root = root_of(first, self.roots)
+        whole: Iterator[bytes] = chain((first,), chunks)
         if ":" in root:
             self.features.add(PREFIXED)
-        self._read(first, chunks)
-        if PREFIXED not in self.features:
-            self._compare(root)
+            whole = plain(whole)
+        self._read(whole)
+        self._compare(root.rpartition(":")[2])
         if checksum.is_wrong and not {WRONG_INDEX, NO_INDEX} & self.features:
             self.warnings.append("its own checksum is not that of its content: it was changed after it had been written")
 
-    def _read(self, first: bytes, rest: Iterable[bytes]) -> None:
+    def _read(self, chunks: Iterable[bytes]) -> None:
         parser = WellFormed(self._source)
         end = 0
         try:
-            for tags, begin, base64 in pieces(_chained(first, rest), self.opening, self.closing, self.keep):
+            for tags, begin, base64 in pieces(chunks, self.opening, self.closing, self.keep):
                 end = begin + len(tags)
                 parser.feed(tags, begin)
                 if self._index_at < 0 and self.index not in tags and b"<!--" not in tags:
@@ -181,11 +183,6 @@ def binary(base64: bytes, said: int | None) -> bytes:
     if said != len(base64) and said is not None and said != (len(data) + 2) // 3 * 4:
         raise ValueError(f"it says {said} characters and has {len(base64)}")
     return data
-
-
-def _chained(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)

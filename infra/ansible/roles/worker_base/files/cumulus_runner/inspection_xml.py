@@ -12,6 +12,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from xml.parsers import expat
 
 from cumulus_runner.inspection_source import UTF16, Fault, Source
@@ -20,6 +21,7 @@ AT_ONCE = 256 * 1024  # bytes of tags for the parser
 MAX_PIECE = 1 << 30
 ATTRIBUTES = rb"""([^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*)"""
 _ROOT = re.compile(rb"\A\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>\s*)*<([^\s>/!?]+)", re.DOTALL)
+_PREFIX = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _SPACE = b" \t\r\n"
 Piece = tuple[bytes, int, "bytes | None"]  # tags, where they begin in the text, the base64 that follows them
@@ -40,6 +42,27 @@ def number(text: bytes, name: bytes) -> int | None:
     """The same of a number; None also where it is none."""
     value = attribute(text, name)
     return int(value) if value is not None and re.fullmatch(rb"\s*[0-9]{1,18}\s*", value) else None
+
+
+def plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """XML whose elements have names without a prefix, as programs expect them: ``<mzML>`` for ``<m:mzML>``."""
+    rest = iter(chunks)
+    first = next(rest, b"")
+    found = _ROOT.search(first)
+    prefix = found[1].rpartition(b":")[0] if found else b""
+    whole = chain((first,), rest)
+    yield from _without(prefix, whole) if _PREFIX.fullmatch(prefix) else whole
+
+
+def _without(prefix: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    name, longest, rest = re.compile(rb"(</?)" + re.escape(prefix) + b":"), len(b"</:") + len(prefix), b""
+    for chunk in chunks:
+        text = rest + chunk
+        begin = text.rfind(b"<", -longest)  # of a name that goes on in the next chunk
+        cut = len(text) if begin < 0 else begin
+        rest = text[cut:]
+        yield name.sub(rb"\1", text[:cut])
+    yield name.sub(rb"\1", rest)
 
 
 def root_of(head: bytes, wanted: tuple[str, ...]) -> str:

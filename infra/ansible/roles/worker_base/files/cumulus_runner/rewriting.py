@@ -15,8 +15,8 @@ from cumulus_runner.inspection_fasta import LOWER, PREAMBLE
 from cumulus_runner.inspection_mgf import COMMENTS, EMPTY_CHARGE
 from cumulus_runner.inspection_mzml import ANY_IDS
 from cumulus_runner.inspection_source import BOM, CR, GZIP, LEGACY, MEMBERS, UTF16, Progress, Source
-from cumulus_runner.inspection_spectra import WRONG_INDEX
-from cumulus_runner.inspection_xml import ATTRIBUTES, attribute, pieces
+from cumulus_runner.inspection_spectra import PREFIXED, WRONG_INDEX
+from cumulus_runner.inspection_xml import ATTRIBUTES, attribute, pieces, plain
 
 # What each kind's rewriting mends, and how it is told.
 MENDED = {
@@ -31,6 +31,7 @@ MENDED = {
     EMPTY_CHARGE: "has empty lines CHARGE=",
     COMMENTS: "has comments within spectra",
     WRONG_INDEX: "has an index that does not fit",
+    PREFIXED: "has a prefix before all names",
     ANY_IDS: "has ids of spectra that are no scan numbers",
 }
 _WRAPPER = re.compile(rb"<indexedmzML\b" + ATTRIBUTES + rb">\s*")
@@ -55,7 +56,7 @@ def rewrite(kind: str, path: str, target: str, unwanted: Iterable[str], progress
 def _mzml(source: Source, unwanted: frozenset[str]) -> Iterator[bytes]:
     """Without its index. Numbers its spectra as they come where their ids are unwanted."""
     renumbered = _Renumbered() if ANY_IDS in unwanted else None
-    for tags, begin, base64 in pieces(source.text(), b"<binary>", b"</binary>", b"<binaryDataArray "):
+    for tags, begin, base64 in pieces(plain(source.text()), b"<binary>", b"</binary>", b"<binaryDataArray "):
         text = tags if begin else _WRAPPER.sub(b"", _with_encoding(tags), count=1)
         head, end, _ = (renumbered.of(text) if renumbered else text).partition(b"</mzML>")
         yield head + end
@@ -67,7 +68,7 @@ def _mzml(source: Source, unwanted: frozenset[str]) -> Iterator[bytes]:
 
 def _mzxml(source: Source, _unwanted: frozenset[str]) -> Iterator[bytes]:
     """Without its index."""
-    for tags, begin, base64 in pieces(source.text(), b"<peaks", b"</peaks>", b"<peaks"):
+    for tags, begin, base64 in pieces(plain(source.text()), b"<peaks", b"</peaks>", b"<peaks"):
         head, index, _ = (tags if begin else _with_encoding(tags)).partition(b"<index ")
         yield head
         if index:
