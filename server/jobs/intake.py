@@ -6,7 +6,8 @@ by :meth:`Intake.prepare` on the loop's pool, while the job stays UPLOADING.
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import structlog
 from peewee import OperationalError
@@ -30,6 +31,7 @@ from server.storage.placing import Allowance, TakesLong, Unwanted
 # What may be done in the loop: some milliseconds' worth.
 QUICK_FILES = 400
 QUICK_BYTES = 1_000_000
+LOOK_COST = 10  # a look into a file reads its ends: some files' worth
 log = structlog.get_logger()
 
 
@@ -133,7 +135,7 @@ class Intake:
             return
         if missing := bring_results(job, files, self._storage, allowance):
             raise InputProblem(Reason.INPUT_MISSING, [f"Missing: {name}" for name in missing])
-        if faulty := refusals((file, folder.input / file.name) for file in files):
+        if faulty := refusals(_looked_into(files, folder, allowance)):
             raise InputProblem(Reason.INPUT_FAULTY, faulty)
         self._reuse.note_needs(job.id, files, folder, pinned)
         move(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(self._clock()), {"message": "", "not_before": 0.0})
@@ -162,6 +164,12 @@ class Intake:
         """How a job ended, "" while it has not; one that is gone did not succeed."""
         row = Job.select(Job.outcome).where(Job.id == job_id).first()
         return JobState.FAILED if row is None else str(row.outcome)
+
+
+def _looked_into(files: list[InputFile], folder: JobFolder, allowance: Allowance) -> Iterator[tuple[InputFile, Path]]:
+    for file in files:
+        allowance.spend(LOOK_COST)
+        yield file, folder.input / file.name
 
 
 def reason_for(error: InvalidInput | NotFound | InputProblem) -> Reason:

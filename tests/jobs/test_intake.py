@@ -317,3 +317,16 @@ def test_a_note_is_made_once_whatever_happens_after_it(controller: Controller) -
     for _ in range(3):
         controller.loop._intake.prepare(job.id)
     assert told(job) == [f"a.dat: {APART}"]
+
+
+def test_many_files_are_not_looked_into_by_the_loop(controller: Controller) -> None:
+    names = [f"{number}.dat" for number in range(intake.QUICK_FILES // intake.LOOK_COST + 1)]
+    job = submit(controller, *names)
+    for name in names:
+        (controller.storage.data / name).write_text("chosen")
+    arrive(controller, job)
+    row = Job.get_by_id(job.id)
+    assert controller.loop._intake.receive(row, time.time())
+    assert state_of(job.id) is JobState.UPLOADING
+    controller.loop._intake.prepare(job.id)
+    assert state_of(job.id) is JobState.QUEUED
