@@ -1,6 +1,6 @@
 """What this computer has and lacks for the settings in use. Looks only; starts and creates nothing that stays."""
 
-import shutil
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -130,7 +130,10 @@ def _flavors(settings: Settings) -> str:
 
 def _storage(settings: Settings) -> str:
     folder = next(path for path in (settings.storage, *settings.storage.parents) if path.exists())
-    free_gb = shutil.disk_usage(folder).free / GB
+    room = os.statvfs(folder)
+    free_gb = room.f_bavail * room.f_frsize / GB
+    if room.f_bavail == 0 or (room.f_files > 0 and room.f_favail == 0):
+        raise CumulusError(f"the disk below {folder} takes no more {'files' if room.f_bavail else 'bytes'}: make room")
     if free_gb < settings.min_free_gb:
         raise CumulusError(f"only {free_gb:.1f} GB are free below {folder}, {settings.min_free_gb} are wanted: make room")
     return f"{free_gb:.0f} GB free below {folder}"
