@@ -25,7 +25,7 @@ from server.settings import Settings
 from server.states import JobState, Reason
 from server.storage.folders import JobFolder, Storage
 from server.storage.inspection import refusals
-from server.storage.pins import InputProblem, Pinned, Pins
+from server.storage.pins import InputProblem, Pinned, Pins, pinned_for
 from server.storage.placing import Allowance, TakesLong, Unwanted
 
 # What may be done in the loop: some milliseconds' worth.
@@ -74,7 +74,7 @@ class Intake:
         elif not folder.has_arrived():
             if now - job.state_since > self._settings.upload_timeout_s:
                 self._endings.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
-        elif job.not_before <= now and (before == JobState.DONE or self._pins.known(folder) is None):
+        elif job.not_before <= now and (before == JobState.DONE or pinned_for(folder) is None):
             return self._get_ready(job, folder, Allowance(QUICK_FILES, QUICK_BYTES))
         return False
 
@@ -86,7 +86,7 @@ class Intake:
         for job in Job.select().where(Job.state == JobState.QUEUED).order_by(Job.id):
             folder = self._storage.folder(job.folder)
             try:
-                if folder.path.is_dir() and self._pins.known(folder) is None:
+                if folder.path.is_dir() and pinned_for(folder) is None:
                     files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
                     self._tell(job, self._pins.pin(folder, files, Allowance(QUICK_FILES, QUICK_BYTES)))
             except OperationalError:
@@ -129,7 +129,7 @@ class Intake:
         return False
 
     def _queue_complete(self, job: Job, files: list[InputFile], folder: JobFolder, allowance: Allowance) -> None:
-        pinned = self._pins.known(folder) or self._pins.pin(folder, files, allowance)
+        pinned = pinned_for(folder) or self._pins.pin(folder, files, allowance)
         self._tell(job, pinned)
         if job.start_after is not None and self._outcome(job.start_after) != JobState.DONE:
             return

@@ -20,7 +20,7 @@ from server.storage.converted import Converted, conversion_key
 from server.storage.folders import JobFolder, PlannedInput, Storage
 from server.storage.inspection import is_mzml, is_read
 from server.storage.paths import PRIVATE_PREFIX
-from server.storage.pins import Pin, Pinned, Pins, state_of
+from server.storage.pins import Pin, Pinned, pinned_for, state_of
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
 _FINAL = [state for state in JobState if state.is_final]
@@ -33,7 +33,6 @@ class Reuse:
     """The conversions of one storage's shared input; ``wait_s``: how long one that runs is waited for."""
 
     def __init__(self, storage: Storage, wait_s: float) -> None:
-        self._pins = Pins(storage)
         self._converted = Converted(storage.root)
         self._wait_s = wait_s
 
@@ -76,7 +75,7 @@ class Reuse:
 
         def key_of(number: int) -> str | None:
             row = Conversion.get_or_none(Conversion.job_id == job.id, Conversion.number == number)
-            known = self._pins.known(folder)
+            known = pinned_for(folder)
             if row is None or known is None or (pin := known.by_name.get(row.name)) is None:
                 return None
             return str(row.key) if row.key in _keys_now(folder, pin) else None

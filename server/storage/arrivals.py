@@ -43,6 +43,16 @@ class Arrival:
     modified_ns: int = 0
     checksum: str = ""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it was sent to where all jobs find it."""
+        return self.path.startswith("data/")
+
+    @property
+    def inner(self) -> str:
+        """Its path below ``data/`` or the job's ``input/``."""
+        return self.path.split("/", 1 if self.is_shared else 3)[-1]
+
 
 @dataclass(frozen=True)
 class Sent:

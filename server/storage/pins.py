@@ -18,12 +18,12 @@ from server.errors import CumulusError, InvalidInput
 from server.states import Reason
 from server.storage.arrivals import Arrival, ManifestUnreadable, Sent, left_in, read_sent
 from server.storage.checksums import content_sha256
+from server.storage.copying import SHA256
 from server.storage.data import find, remove, same_name, set_aside_before
 from server.storage.folders import JobFolder, Storage
 from server.storage.paths import PRIVATE_PREFIX, base_name
 from server.storage.placing import PART, Allowance, files_in, is_linked, put, replace
 
-SHA256 = "sha256:"
 VERSION = 1
 MANIFEST_FILE_BYTES = 100  # of a manifest there are at least so many for each file
 NAMED = 20  # in one message
@@ -95,22 +95,12 @@ class Pins:
     def __init__(self, storage: Storage) -> None:
         self._data = storage.data
 
-    def known(self, folder: JobFolder) -> Pinned | None:
-        """What was pinned for the job; None while not all is."""
-        try:
-            told = json.loads(folder.private_text("pinned"))
-            if told["version"] != VERSION:
-                return None
-            return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
-            return None
-
     def pin(self, folder: JobFolder, files: Iterable[InputFile], allowance: Allowance) -> Pinned:
         """Pin what was sent for the form's files. Safe to repeat, also after a crash at any point of it.
 
         Raises InputProblem, TakesLong (then nothing is decided yet), Unwanted, OSError.
         """
-        if found := self.known(folder):
+        if found := pinned_for(folder):
             return found
         sent = _read(folder, allowance)
         sources = self._sources(folder, [file for file in files if file.result is None], sent, allowance)
@@ -134,7 +124,7 @@ class Pins:
         if sent is None:
             found = [(file, self._believed(file, folder, allowance)) for file in files]
         else:
-            told = _by_name(sent, folder)
+            told = _by_name(sent)
             found = [(file, self._told(file, folder, told)) for file in files]
         if missing := [file.name for file, source in found if source is None]:
             what = "Missing" if sent is None else "Not sent"
@@ -188,6 +178,17 @@ class Pins:
             yield f"left out of folders: {_few(left_out)} ({LEFT_OUT})"
 
 
+def pinned_for(folder: JobFolder) -> Pinned | None:
+    """What was pinned for a job; None while not all is."""
+    try:
+        told = json.loads(folder.private_text("pinned"))
+        if told["version"] != VERSION:
+            return None
+        return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
+        return None
+
+
 def is_as_pinned(path: Path, pin: Pin) -> bool:
     """Whether the file or folder is what was pinned: nobody has written there since, or its checksum says so. Raises OSError."""
     if state_of(path) == pin.seen:
@@ -222,12 +223,11 @@ def _read(folder: JobFolder, allowance: Allowance) -> Sent | None:
         raise InputProblem(Reason.INPUT_INCOMPLETE, [problem.message]) from None
 
 
-def _by_name(sent: Sent, folder: JobFolder) -> _Told:
+def _by_name(sent: Sent) -> _Told:
     found: _Told = {}
     for file in sent.files:
-        shared = file.path.startswith("data/")
-        name, _, path = file.path.removeprefix("data/" if shared else f"jobs/{folder.name}/input/").partition("/")
-        found.setdefault((shared, one_form(name)), {}).setdefault(name, {})[path] = file
+        name, _, path = file.inner.partition("/")
+        found.setdefault((file.is_shared, one_form(name)), {}).setdefault(name, {})[path] = file
     return found
 
 

@@ -1,18 +1,18 @@
 """What is known of a job's input files before any of them is read: from what the sender says, and from what was pinned.
 
-Only for the record of the run. An entry that makes no sense tells nothing; who decides by these lists reads them more strictly.
+Only for the record of the run: a list that cannot be read tells nothing.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from server.catalog.files import one_form
+from server.storage.arrivals import ManifestUnreadable, Sent, read_sent
 from server.storage.checksums import folder_sha256
+from server.storage.copying import SHA256
 from server.storage.folders import JobFolder
+from server.storage.pins import pinned_for
 
-SHA256 = "sha256:"
+NOTHING = Sent(())
 
 
 @dataclass(frozen=True)
@@ -33,44 +33,23 @@ class Told:
 
 def told_of(folder: JobFolder) -> Told:
     """All that the job's folder tells of its input."""
-    manifest = _read(folder, "manifest")
+    sent, pinned = _sent(folder), pinned_for(folder)
     parts: dict[str, dict[str, tuple[int, str]]] = {}
-    for path, size, checksum in _files(manifest.get("files"), folder):
-        name, _, below = path.partition("/")
-        parts.setdefault(one_form(name), {})[below] = (size, checksum)
+    for file in sent.files:
+        name, _, below = file.inner.partition("/")
+        parts.setdefault(one_form(name), {})[below] = (file.size, _bare(file.checksum))
     contents = {name: _content(files) for name, files in parts.items()}
-    for name, checksum in _pins(_read(folder, "pinned").get("pins")):
-        contents.setdefault(name, (None, checksum))
-    stored = manifest.get("stored")
-    taken = {one_form(str(name)) for name in stored} if isinstance(stored, list) else set()
-    return Told(frozenset(parts.keys() - taken), contents)
+    for pin in pinned.pins if pinned else ():
+        if checksum := _bare(pin.content):
+            contents.setdefault(one_form(pin.name), (None, checksum))
+    return Told(frozenset(parts.keys() - set(map(one_form, sent.stored))), contents)
 
 
-def _read(folder: JobFolder, name: str) -> dict[str, Any]:
+def _sent(folder: JobFolder) -> Sent:
     try:
-        found = json.loads(folder.private_text(name))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _files(entries: Any, folder: JobFolder) -> Iterator[tuple[str, int, str]]:
-    """Path below its place, bytes, and SHA-256 ("" for another checksum) of each file that was sent."""
-    tops = ("data/", f"jobs/{folder.name}/input/")
-    for entry in entries if isinstance(entries, list) else ():
-        try:
-            path, size, checksum = str(entry["path"]), int(entry["size"]), str(entry.get("checksum", ""))
-        except (TypeError, KeyError, ValueError, AttributeError):
-            continue
-        for top in tops:
-            if path.startswith(top):
-                yield path.removeprefix(top), size, _bare(checksum)
-
-
-def _pins(entries: Any) -> Iterator[tuple[str, str]]:
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and (checksum := _bare(str(entry.get("content", "")))):
-            yield one_form(str(entry.get("name", ""))), checksum
+        return read_sent(folder) or NOTHING
+    except ManifestUnreadable:  # the job fails by that
+        return NOTHING
 
 
 def _content(files: dict[str, tuple[int, str]]) -> tuple[int | None, str]:

@@ -18,8 +18,8 @@ from server.settings import CHECKOUT
 
 RECEIVE = CHECKOUT / "scripts" / "cumulus-receive"
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-# SHLVL: a bash that sshd starts reads ~/.bashrc unless it believes that it is not the first; what whoever runs the tests has there
-# is no matter of theirs (a pyenv takes a tenth of a second and 90 processes for each login).
+# SHLVL: a bash that sshd starts reads ~/.bashrc unless it believes that it is not the first; what is there is
+# no matter of the tests (a pyenv takes a tenth of a second and 90 processes for each login).
 CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1

@@ -17,7 +17,7 @@ from server.storage import placing
 from server.storage.arrivals import Arrival, Sent, write_sent
 from server.storage.data import REMOVING
 from server.storage.folders import JobFolder, Storage
-from server.storage.pins import APART, InputProblem, Pins, is_as_pinned
+from server.storage.pins import APART, InputProblem, Pins, is_as_pinned, pinned_for
 from server.storage.placing import PART, Allowance, TakesLong, Unwanted
 from tests.storage.killing import killed_at
 
@@ -65,7 +65,7 @@ def content(top: Path) -> dict[str, str]:
 def refused(pins: Pins, folder: JobFolder, *files: InputFile) -> tuple[Reason, str]:
     with pytest.raises(InputProblem) as problem:
         pins.pin(folder, files, ENDLESS)
-    assert pins.known(folder) is None
+    assert pinned_for(folder) is None
     return problem.value.reason, problem.value.message
 
 
@@ -222,7 +222,7 @@ def test_a_pin_that_leads_out_of_the_job_s_input_is_none(folder: JobFolder, pins
     pin = {"name": name, "shared": True, "content": "", "seen": ""}
     for told in ({"version": 1, "pins": [pin], "notes": []}, [], {"version": 1, "pins": [1], "notes": []}, {"version": 1}):
         (folder.path / ".cumulus.pinned").write_text(json.dumps(told))
-        found = pins.known(folder)
+        found = pinned_for(folder)
         assert found is None or [one.name for one in found.pins] == [str(name)] == [os.path.basename(str(name))]
 
 
@@ -286,7 +286,7 @@ def test_what_takes_long_is_left_to_somebody_else(
     monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
     with pytest.raises(TakesLong):
         pins.pin(folder, [file("a")], Allowance(bytes=4))
-    assert pins.known(folder) is None
+    assert pinned_for(folder) is None
     assert pins.pin(folder, [file("a"), file("run.d", folder=True)], ENDLESS).by_name.keys() == {"a", "run.d"}
 
 
@@ -362,7 +362,7 @@ def test_what_was_pinned_is_not_pinned_again(storage: Storage, folder: JobFolder
 def test_a_record_that_is_none_is_made_again(storage: Storage, folder: JobFolder, pins: Pins, text: str) -> None:
     (storage.data / "a").write_text("chosen")
     (folder.path / ".cumulus.pinned").write_text(text)
-    assert pins.known(folder) is None
+    assert pinned_for(folder) is None
     pins.pin(folder, [file("a")], ENDLESS)
     assert json.loads((folder.path / ".cumulus.pinned").read_text())["pins"][0]["name"] == "a"
 
