@@ -14,7 +14,7 @@ from agent.queue import Queue
 from agent.rsync import AgentEnds
 from agent.sender import backoff_s
 from agent.settings import Settings
-from agent.states import JobState
+from agent.states import JobState, Trouble
 from agent.troubles import Diagnosis, diagnose
 
 TELL_TIMEOUT_S = 20.0
@@ -83,6 +83,8 @@ class Endings:
     def _post(self, job: Job) -> str:
         """What went wrong; "" where nothing did."""
         form = {"job_id": (None, str(job.number)), "error_message": (None, job.message)}
+        if trouble := Trouble.told_in(job.message):
+            form["trouble"] = (None, trouble)
         try:
             with httpx.Client(timeout=TELL_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
                 response = client.post(self._settings.controller.rstrip("/") + "/fail", files=form)

@@ -29,7 +29,6 @@ MAX_DELAY_S = 300.0
 PROGRESS_S = 1.0
 EXIT_PARTLY = 23  # rsync's
 TAKEN = "The storage has something else named {name!r}: it is sent for this job alone."
-DAMAGED = "What arrived in the storage is not what was sent, twice: its disk may be damaged."
 log = structlog.get_logger()
 
 
@@ -136,7 +135,7 @@ class Sender:
             if different and not checksum:
                 return self._send(batch.only(different + [one for one in sure if one.transfer.id in proved]), checksum=True)
             for parcel in different:
-                self._fail(parcel.transfer, DAMAGED)
+                self._fail(parcel.transfer, Trouble.TARGET_DAMAGED.text)
         there = [parcel for parcel in sure if parcel.transfer.id in proved]
         if there:
             self._publish(batch.only(there), batch.upload, proved)

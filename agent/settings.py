@@ -76,7 +76,9 @@ class Settings(DoorSettings):
     retry_delay_s: PositiveFloat = Field(
         5, description="Seconds before another try after a network error; doubled with each, 5 minutes at most"
     )
-    give_up_s: PositiveFloat = Field(24 * 3600, description="Seconds of network errors in a row after which a job fails")
+    give_up_s: PositiveFloat = Field(
+        24 * 3600, description="Seconds of errors of the network, or of a full storage, in a row after which a job fails"
+    )
     stable_s: float = Field(10, ge=0, description="Seconds that a source must not have changed before it is sent")
     survey_interval_s: PositiveFloat = Field(2, description="Seconds between two looks at a source that is still written")
     survey_limit_s: PositiveFloat = Field(

@@ -65,13 +65,14 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 
 class Trouble(StrEnum):
-    """What an rsync that failed has met."""
+    """What a transfer has met that failed. The values are known to the controller (POST /fail)."""
 
     NETWORK = "network"
     INTERRUPTED = "interrupted"
     TARGET_FULL = "target_full"
     TARGET_REFUSES = "target_refuses"
     TARGET_GONE = "target_gone"
+    TARGET_DAMAGED = "target_damaged"
     LOGIN_REFUSED = "login_refused"
     HOST_KEY_CHANGED = "host_key_changed"
     SOURCE_UNREADABLE = "source_unreadable"
@@ -82,12 +83,17 @@ class Trouble(StrEnum):
     @property
     def retryable(self) -> bool:
         """Whether the same may succeed a little later without anybody's help."""
-        return self in (Trouble.NETWORK, Trouble.INTERRUPTED)
+        return self in (Trouble.NETWORK, Trouble.INTERRUPTED, Trouble.TARGET_FULL)
 
     @property
     def text(self) -> str:
         """One sentence for the job's owner."""
         return _TEXTS[self]
+
+    @classmethod
+    def told_in(cls, message: str) -> "Trouble | None":
+        """The trouble that a job's message begins with, if it is one of these."""
+        return next((one for one in cls if message.startswith(one.text)), None)
 
 
 _TEXTS = {
@@ -96,6 +102,7 @@ _TEXTS = {
     Trouble.TARGET_FULL: "The storage is full.",
     Trouble.TARGET_REFUSES: "The storage does not let the agent write there.",
     Trouble.TARGET_GONE: "The job's folder is not in the storage.",
+    Trouble.TARGET_DAMAGED: "What arrived in the storage is not what was sent, twice: its disk may be damaged.",
     Trouble.LOGIN_REFUSED: "The storage refuses the agent's key.",
     Trouble.HOST_KEY_CHANGED: "The storage's host key is not the one that the agent knows: somebody may be in between.",
     Trouble.SOURCE_UNREADABLE: "A file cannot be read.",

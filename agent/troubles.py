@@ -30,7 +30,7 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
                 "unprotected private key",
             ),
         ),
-        (Trouble.TARGET_FULL, ("no space left on device", "disk quota exceeded", "file too large")),
+        (Trouble.TARGET_FULL, ("no space left on device", "disk quota exceeded")),
         (
             Trouble.SOURCE_UNREADABLE,
             ("send_files failed to open", "opendir .* failed", "link_stat .* failed", "read errors mapping"),
@@ -52,6 +52,7 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
             (
                 "permission denied",
                 "read-only file system",
+                "file too large",
                 "operation not permitted",
                 "cumulus-receive: ",
                 "the storage refuses",

@@ -134,6 +134,7 @@ class Reason(StrEnum):
     INPUT_FAULTY = "input_faulty"
     STEP_BEFORE_FAILED = "step_before_failed"
     UPLOAD_FAILED = "upload_failed"
+    UPLOAD_REFUSED = "upload_refused"
     UPLOAD_TIMEOUT = "upload_timeout"
     CONVERSION_FAILED = "conversion_failed"
     INPUT_REJECTED = "input_rejected"
@@ -251,6 +252,11 @@ _POLICIES = {
     ),
     Reason.UPLOAD_FAILED: _Policy(
         Blame.USER, "An input file could not be sent.", "Look whether the file can be read where the agent runs."
+    ),
+    Reason.UPLOAD_REFUSED: _Policy(
+        Blame.ADMIN,
+        "The agent could not bring an input file to the storage.",
+        'See docs/agent.md, "What failures mean"; then submit the job again.',
     ),
     Reason.UPLOAD_TIMEOUT: _Policy(
         Blame.USER, "The input files did not arrive in time.", "Look whether the agent runs; `upload_timeout_s` is the limit."

@@ -215,7 +215,9 @@ class Legacy:
 
     def fail(self) -> Response:
         """The agent cannot send a file of a job."""
-        self._jobs.fail(parse_number(request.form.get("job_id", ""), "job_id") or 0, request.form.get("error_message", ""))
+        form = request.form
+        number = parse_number(form.get("job_id", ""), "job_id") or 0
+        self._jobs.fail(number, form.get("error_message", ""), form.get("trouble", ""))
         return answer("")
 
     def getresults(self, owner: str, job_id: str, path: str) -> Response:

@@ -35,6 +35,22 @@ from server.storage.conversions import conversion
 from server.storage.folders import JobFolder, Storage, folder_name
 
 GB = 1_000_000_000
+AGENT_TROUBLES = {  # that are not the submitter's matter, by the agent's names for them
+    "target_full": Reason.CONTROLLER_DISK_FULL,
+    **dict.fromkeys(
+        (
+            "network",
+            "interrupted",
+            "target_refuses",
+            "target_gone",
+            "target_damaged",
+            "login_refused",
+            "host_key_changed",
+            "setup",
+        ),
+        Reason.UPLOAD_REFUSED,
+    ),
+}
 FULL = "the storage is full: no new job can be taken until there is room again"
 
 
@@ -170,12 +186,16 @@ class Jobs:
         waiting = [job.id for job in unfinished_jobs() if job.state == JobState.UPLOADING]
         return sorted({file.name for job_id in waiting for file in self._shared_inputs(job_id)})
 
-    def fail(self, job_id: int, message: str) -> None:
-        """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound."""
+    def fail(self, job_id: int, message: str, trouble: str = "") -> None:
+        """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound.
+
+        ``trouble``: what the agent has met, as it calls it; "" where the agent does not say.
+        """
         job = self.get(job_id)
         if job.state == JobState.UPLOADING:
             text = message.replace("\0", "")[:2000]
-            change = Change(self._clock(), who="agent", reason=Reason.UPLOAD_FAILED, text=text)
+            reason = AGENT_TROUBLES.get(trouble, Reason.UPLOAD_FAILED)
+            change = Change(self._clock(), who="agent", reason=reason, text=text)
             self._end_workflow(job, JobState.FAILED, change)
 
     def _end_workflow(self, job: Job, end: JobState, change: Change) -> list[int]:

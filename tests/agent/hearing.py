@@ -18,6 +18,7 @@ class Hearing:
 
     port: int = field(default_factory=free_port)
     heard: list[tuple[str, str]] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     states: dict[int, str] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
     answer: str | None = None  # instead of a list of jobs
@@ -33,6 +34,7 @@ class Hearing:
         @app.post("/fail")
         def fail() -> str:
             self.heard.append((request.form["job_id"], request.form["error_message"]))
+            self.troubles.append(request.form.get("trouble", ""))
             return '""'
 
         @app.get("/joblist/<int:shown>/<int:number>")

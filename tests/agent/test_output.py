@@ -89,8 +89,8 @@ def test_a_failure_is_told_by_its_cause(code: int, said: str, trouble: Trouble) 
 
 
 @pytest.mark.parametrize("trouble", list(Trouble))
-def test_only_the_network_is_tried_again(trouble: Trouble) -> None:
-    assert trouble.retryable == (trouble in (Trouble.NETWORK, Trouble.INTERRUPTED))
+def test_what_may_pass_by_itself_is_tried_again(trouble: Trouble) -> None:
+    assert trouble.retryable == (trouble in (Trouble.NETWORK, Trouble.INTERRUPTED, Trouble.TARGET_FULL))
     assert trouble.text.endswith(".") or trouble.text.endswith("between.")
 
 

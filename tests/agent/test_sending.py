@@ -463,16 +463,28 @@ def test_one_bad_file_among_many_fails_its_own_job_alone(agent: Agent, lab: Lab)
     assert (lab.data / "good.txt").read_text() == "g"
 
 
-def test_a_full_target_is_named(agent_settings: Settings, lab: Lab, small_disk: Path) -> None:
+def test_a_full_target_is_named_and_waited_for(agent_settings: Settings, lab: Lab, small_disk: Path) -> None:
     (small_disk / "data").mkdir()
     shutil.rmtree(lab.data)
     lab.data.symlink_to(small_disk / "data")
     agent = make_agent(agent_settings)
     order(agent, lab, 1, lab.write("a.raw", random.randbytes(3_000_000)))
+    settle(agent, lambda: "The storage is full" in Transfer.get().message)
+    assert (job_state(1), lab.is_marked(1)) == (JobState.SENDING, False)
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)  # somebody makes room
     settle(agent)
-    assert job_state(1) == JobState.FAILED
-    assert "The storage is full" in Job.get().message
-    assert not lab.is_marked(1)
+    assert (job_state(1), lab.is_marked(1)) == (JobState.DELIVERED, True)
+    agent.loop.stop()
+
+
+def test_a_storage_that_refuses_is_told_as_such(agent_settings: Settings, lab: Lab) -> None:
+    controller = Hearing()
+    agent = make_agent(agent_settings.model_copy(update={"controller": controller.url}))
+    with controller.listening():
+        order(agent, lab, 1, lab.write("a.raw"))
+        shutil.rmtree(lab.data)
+        settle(agent)
+    assert controller.troubles == ["target_gone"]
     agent.loop.stop()
 
 

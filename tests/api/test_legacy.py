@@ -13,7 +13,7 @@ import pytest
 
 from server.app import Controller
 from server.models import Job
-from server.states import JobState
+from server.states import JobState, Reason
 from tests.api.serving import listening
 from tests.conftest import submission
 
@@ -408,6 +408,9 @@ def test_the_agent_can_fail_a_job(wire: Wire, controller: Controller) -> None:
     assert wire.post("/fail", {"job_id": str(job.id), "error_message": "not readable"}) == ""
     assert wire.post("/fail", {"job_id": "none", "error_message": "x"}) == ""
     assert wire.get("/joblist/0/1")[0]["status"] == "FAILED"
+    other = controller.jobs.submit(submission())
+    assert wire.post("/fail", {"job_id": str(other.id), "error_message": "no room", "trouble": "target_full"}) == ""
+    assert Job.get_by_id(other.id).reason == Reason.CONTROLLER_DISK_FULL
 
 
 def test_health_answers_and_unknown_routes_are_not_redirected(wire: Wire) -> None:

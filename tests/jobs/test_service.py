@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.states import Trouble
 from server.app import Controller, make_controller
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
-from server.jobs.service import AlreadyEnded, StorageFull
+from server.jobs.service import AGENT_TROUBLES, AlreadyEnded, StorageFull
 from server.models import Event, Job
 from server.settings import Settings
 from server.states import JobState, Reason
@@ -90,6 +91,28 @@ def test_only_the_owner_cancels_and_only_once(controller: Controller) -> None:
     with pytest.raises(AlreadyEnded, match="already ended"):
         controller.jobs.cancel(job.id, "ada")
     assert Job.get_by_id(job.id).reason == Reason.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("source_unreadable", Reason.UPLOAD_FAILED),
+        ("", Reason.UPLOAD_FAILED),
+        ("something new", Reason.UPLOAD_FAILED),
+        ("target_full", Reason.CONTROLLER_DISK_FULL),
+        ("login_refused", Reason.UPLOAD_REFUSED),
+    ],
+)
+def test_whose_matter_it_is_that_files_did_not_arrive(controller: Controller, trouble: str, reason: Reason) -> None:
+    job = controller.jobs.submit(submission())
+    controller.jobs.fail(job.id, "what the agent met", trouble)
+    assert Job.get_by_id(job.id).reason == reason
+
+
+def test_the_agent_knows_each_trouble_by_the_name_that_the_controller_expects() -> None:
+    of_the_sender = {Trouble.SOURCE_UNREADABLE, Trouble.SOURCE_CHANGED, Trouble.UNKNOWN}
+    assert set(Trouble) - of_the_sender == set(AGENT_TROUBLES)
+    assert all(Trouble.told_in(f"{one.text} (rsync: …)") is one for one in Trouble)
 
 
 def test_the_agent_fails_only_a_job_that_waits_for_files(controller: Controller) -> None:
