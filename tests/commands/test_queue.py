@@ -38,8 +38,9 @@ def test_the_queue_is_shown_in_the_order_in_which_it_begins(controller: Controll
     found = json.loads(run("queue", "--json").output)
     assert [one["job"] for one in found["waiting"]] == [first[4], *first[:4]]
     assert (found["used"], found["limit"], found["drained"]) == (0, 4, "")
-    assert found["waiting"][-1]["why"] == "the weight limit is reached"
-    assert "it is next" in found["waiting"][0]["why"]
+    reached = "the weight limit is reached: it weighs 1, 4 of 4 are taken by jobs before it"
+    assert [one["why"] for one in found["waiting"]] == ["it is next"] * 4 + [reached]
+    assert found["controller"] is False
     assert Event.select().where(Event.subject_id == first[4], Event.text == "priority 7").count() == 1
     assert "weight 0 of 4" in run("queue").output
 

@@ -40,11 +40,11 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(old_job: Path) -> None
 
 
 def test_cleaning_removes_it_once(old_job: Path) -> None:
-    found = json.loads(run("clean", "--json").output)
+    found = json.loads(run("clean", "--yes", "--json").output)
     assert [one["name"] for one in found["removed"]] == [old_job.name]
     assert found["unknown"] == ["jobs/backup"]
     assert not (old_job / "output").exists()
-    assert json.loads(run("clean", "--json").output)["removed"] == []
+    assert json.loads(run("clean", "--yes", "--json").output)["removed"] == []
 
 
 def test_usage_is_told_in_words_and_numbers(old_job: Path) -> None:
