@@ -43,7 +43,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         ("terraform", terraform_binary),
         ("flavors", lambda: _flavors(settings)),
         ("storage", lambda: _storage(settings)),
-        ("clock", lambda: _clock(settings)),
+        ("ages", lambda: _ages(settings)),
         ("port", lambda: _port(settings)),
     )
     if settings.cloud is CloudName.OPENSTACK:
@@ -140,7 +140,7 @@ def _storage(settings: Settings) -> str:
     return f"{free_gb:.0f} GB free below {folder}"
 
 
-def _clock(settings: Settings) -> str:
+def _ages(settings: Settings) -> str:
     """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
     if not settings.database.is_file():
         return "nothing was recorded yet that it could contradict"

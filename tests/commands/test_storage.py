@@ -70,7 +70,7 @@ def test_a_clock_that_is_behind_removes_nothing_and_is_told(old_job: Path) -> No
     assert (old_job / "output").is_dir()
     assert "365.0 days behind" in run("usage").output
     assert "365.0 days behind" in json.loads(run("usage", "--json").output)["doubted"]
-    clock = next(one for one in examine(load_settings()) if one.name == "clock")
+    clock = next(one for one in examine(load_settings()) if one.name == "ages")
     assert (clock.ok, "365.0 days behind" in clock.text) == (False, True)
 
 
