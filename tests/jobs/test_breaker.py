@@ -1,8 +1,10 @@
 """The circuit breaker as rules, and in whole lives on a local cloud that is down for a while."""
 
+import itertools
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,8 @@ def test_every_failure_counts_however_many_come_at_once(controller: Controller, 
 def test_processes_that_fail_at_once_are_all_counted(controller: Controller) -> None:
     """An administrator's command writes beside the controller: between two processes only the database's own lock helps."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_fail_often, args=(controller.settings.database,)) for _ in range(2)]
+    together = context.Barrier(2)
+    processes = [context.Process(target=_fail_often, args=(controller.settings.database, together)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -138,16 +141,18 @@ def test_processes_that_fail_at_once_are_all_counted(controller: Controller) -> 
 OFTEN = 20
 
 
-def _fail_often(path: Path) -> None:
+def _fail_often(path: Path, together: Barrier) -> None:
     database = open_database(path)
     circuit = Circuit(Settings(home=path.parent), lambda: 100.0)
+    together.wait(60)
     for number in range(OFTEN):
         circuit.failed(number + 1, "it broke")
     database.close()
 
 
 def test_room_that_comes_free_while_others_fail_forgets_no_failure(controller: Controller) -> None:
-    circuit = Circuit(controller.settings, lambda: 100.0)
+    seconds = itertools.count(100)
+    circuit = Circuit(controller.settings, lambda: float(next(seconds)))
     circuit.failed(1, "no quota", Reason.QUOTA_EXCEEDED)
     together = threading.Barrier(2)
 
