@@ -19,6 +19,7 @@ from server.storage.data import discard, set_aside
 from server.storage.folders import LOG, JobFolder, Storage
 from server.storage.trash import Entry, Told, Trash
 
+MAX_DIGITS = 18  # of a job's number
 LEAST_FREE = 64_000_000  # bytes that the trash never takes, whatever the settings say
 log = structlog.get_logger()
 
@@ -92,13 +93,20 @@ class Trashcan:
     def restore(self, name: str, change: Change) -> str:
         """Put something back where it was: by its name in the trash, or the job's or file's own; returns a sentence.
 
-        Raises NotFound, NotRestorable, OSError.
+        May be said again after an interruption. Raises NotFound, NotRestorable, OSError.
         """
-        entry, told = self._find(name)
+        found = self._find(name)
+        if found is None:
+            if job := self._half_restored(name):
+                return self._restore_job(job.id, job.folder, change)
+            raise NotFound(f"the trash has no {name!r}; `cumulus storage trash` lists it", field="name")
+        entry, told = found
         if told.kind == "deleted":
             text = f"job {told.job_id} was deleted by its owner and stays deleted: take what is wanted of it from {entry.content}"
             raise NotRestorable(text)
-        return self._restore_data(entry, told, change) if told.kind == "data" else self._restore_job(told, change)
+        if told.kind == "data":
+            return self._restore_data(entry, told, change)
+        return self._restore_job(told.job_id or 0, told.name, change)
 
     def _restore_data(self, entry: Entry, told: Told, change: Change) -> str:
         note_look(RESTORED, _place(told), change.at, self._elapsed())
@@ -108,20 +116,28 @@ class Trashcan:
         log.info("shared data was restored", what=told.name, who=change.who)
         return f"{told.name} is in the shared data again"
 
-    def _restore_job(self, told: Told, change: Change) -> str:
+    def _restore_job(self, job_id: int, name: str, change: Change) -> str:
         """All that went of it, at several times maybe. The files first: a job that is done has its results."""
-        job = Job.get_or_none(Job.id == told.job_id, Job.folder == told.name)
-        folder = self._storage.folder(told.name)
+        job, folder = Job.get_or_none(Job.id == job_id, Job.folder == name), self._storage.folder(name)
         if job is None or job.state != JobState.ARCHIVED or not folder.path.is_dir():
-            raise NotRestorable(f"job {told.job_id} is not in the archive any more: it has nothing to go back to")
-        for entry, other in self._told():
-            if (other.kind, other.job_id, other.name) == ("job", told.job_id, told.name):
+            raise NotRestorable(f"job {job_id} is not in the archive any more: it has nothing to go back to")
+        for entry, told in self._told():
+            if (told.kind, told.job_id, told.name) == ("job", job_id, name):
                 self._give_back(entry, folder)
-        note_look(RESTORED, _place(told), change.at, self._elapsed())
-        if move(Job, job.id, JobState.ARCHIVED, JobState(job.outcome), change):
-            self._write_manifest(job.id, folder)
-        log.info("a job was restored", job_id=job.id, who=change.who)
-        return f"job {job.id} is {job.outcome} again, with what it had"
+        if not folder.output.is_dir():
+            raise NotRestorable(f"job {job_id} has lost its results for good: what is left of it is in {folder.path}")
+        with Job._meta.database.atomic("IMMEDIATE"):
+            note_look(RESTORED, f"jobs/{name}", change.at, self._elapsed())
+            if move(Job, job_id, JobState.ARCHIVED, JobState(job.outcome), change):
+                self._write_manifest(job_id, folder)  # now, or who is killed leaves one that says otherwise
+        log.info("a job was restored", job_id=job_id, who=change.who)
+        return f"job {job_id} is {job.outcome} again, with what it had"
+
+    def _half_restored(self, name: str) -> Job | None:
+        """The archived job of that number, or folder, whose files are back already."""
+        named = (Job.folder == name) | (Job.id == (int(name) if name.isdecimal() and len(name) < MAX_DIGITS else 0))
+        job: Job | None = Job.get_or_none(named, Job.state == JobState.ARCHIVED)
+        return job if job and self._storage.folder(job.folder).output.is_dir() else None
 
     def _give_back(self, entry: Entry, folder: JobFolder) -> None:
         if taken := self._trash.give_back(entry, folder.path, replacing=(LOG,)):
@@ -135,14 +151,12 @@ class Trashcan:
         except OSError as error:
             log.warning("a job's manifest could not be written", job_id=job_id, detail=str(error))
 
-    def _find(self, name: str) -> tuple[Entry, Told]:
+    def _find(self, name: str) -> tuple[Entry, Told] | None:
         """By its name in the trash; else what went last of a job's number, a folder's or a file's name."""
         found = self._told()
-        for same in (lambda e, _: e.name == name, lambda _, t: name in (t.name, str(t.job_id))):
-            for entry, told in found:
-                if same(entry, told):
-                    return entry, told
-        raise NotFound(f"the trash has no {name!r}; `cumulus storage trash` lists it", field="name")
+        named = [(entry, told) for entry, told in found if entry.name == name]
+        named += [(entry, told) for entry, told in found if name in (told.name, str(told.job_id))]
+        return named[0] if named else None
 
     def _told(self) -> list[tuple[Entry, Told]]:
         return [(entry, entry.told) for entry in reversed(self._oldest_first()) if entry.told]

@@ -287,3 +287,32 @@ def test_what_was_interrupted_half_way_into_the_trash_comes_back_whole(
     trashcan.restore(str(job.id), CHANGE)
     assert ((folder.input / "mine.txt").read_text(), folder.output.is_dir()) == ("mine", True)
     assert trashcan.listed() == []
+
+
+def test_a_restoring_that_was_interrupted_is_ended_by_the_next_one(
+    controller: Controller, rules: Retention, trashcan: Trashcan
+) -> None:
+    """Killed when the files were back and the row was not."""
+    job = ended(controller)
+    clean(rules, job)
+    trash = controller.storage.root / ".cumulus.trash"
+    (entry,) = trash.iterdir()
+    for path in (entry / "content").iterdir():
+        path.rename(controller.storage.folder(job.folder).path / path.name)
+    for path in (entry / "entry.json", entry / "content"):
+        path.unlink() if path.is_file() else path.rmdir()
+    entry.rmdir()
+    assert "done again" in trashcan.restore(str(job.id), CHANGE)
+    assert state_of(job.id) is JobState.DONE
+
+
+def test_a_job_whose_results_have_left_the_trash_is_not_done_again(
+    controller: Controller, rules: Retention, trashcan: Trashcan
+) -> None:
+    job = ended(controller)
+    clean(rules, job)
+    (entry,) = (controller.storage.root / ".cumulus.trash").iterdir()
+    (entry / "content" / "output").rename(controller.storage.root / "gone")
+    with pytest.raises(NotRestorable, match="lost its results for good"):
+        trashcan.restore(str(job.id), CHANGE)
+    assert state_of(job.id) is JobState.ARCHIVED
