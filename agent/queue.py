@@ -75,7 +75,7 @@ class Queue:
         """The computer's clock was set by so much: limits and pauses go on counting the time that really passed."""
         with database_of(Transfer).atomic("IMMEDIATE"):
             for table, active in ((Transfer, ACTIVE_TRANSFERS), (Job, ACTIVE_JOBS)):
-                moved = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
+                moved: dict[str, Any] = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
                 if table is Transfer:
                     moved["failing_since"] = Transfer.failing_since + seconds  # NULL stays NULL
                     moved["still_since"] = fn.IIF(Transfer.still_since > 0, Transfer.still_since + seconds, 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import structlog
+from peewee import fn
 
 from server.jobs.breaker import shift_breaker
 from server.jobs.looks import AGED, forget_looks
@@ -134,7 +135,7 @@ def read_elapsed() -> float:
 
 def why_disagrees(now: float) -> str:
     """Why the computer's clock cannot be right; "" where nothing speaks against it. ``now``: what it says, Unix seconds."""
-    newest = Event.select(Event.at).order_by(Event.id.desc()).first()
+    newest = Event.get_or_none(Event.id == Event.select(fn.MAX(Event.id)))
     mark = read_mark()
     known = max((at for at in (newest and newest.at, mark and mark.at) if at), default=now)
     if known > now + AHEAD_S:

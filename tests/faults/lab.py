@@ -98,11 +98,10 @@ class Lab:
         return Settings(
             home=self.root / "home",
             cloud=CloudName.LOCAL,
-            apps=HERE / "apps",
             flavors=self.root / "flavors.tsv",
             port=0,
             default_flavor="light",
-            **{**HASTE, **self.given},
+            **{"apps": HERE / "apps", **HASTE, **self.given},
         )
 
     @property

@@ -3,6 +3,7 @@
 Each app's runs are counted by its own ledger, outside of all that the product ever clears.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def proved(lab: Lab, accident: str, jobs: int) -> None:
     with lab.rows():
         names = [job.description for job in Job.select()]
     assert len(names) == jobs, names
-    record("accident", accident.replace(" ", "-").replace(",", ""), what=accident, jobs=jobs, runs=sum(map(lab.runs, names)))
+    record("accident", re.sub("[^a-z0-9]+", "-", accident), what=accident, jobs=jobs, runs=sum(map(lab.runs, names)))
 
 
 def result(lab: Lab, name: str) -> str:
