@@ -1,6 +1,7 @@
 """The agent's loop: begins what is due, in threads, and sleeps until the next thing is. Keeps no state of jobs."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -19,6 +20,7 @@ from agent.watcher import Watcher
 IDLE_S = 60.0
 TROUBLE_S = 5.0
 WATCH_AGAIN_S = 0.1
+JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class Loop:
         watcher: Watcher,
         children: Children,
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._queue = queue
@@ -45,6 +48,8 @@ class Loop:
         self._watcher = watcher
         self._children = children
         self._clock = clock
+        self._steady = steady
+        self._last = (clock(), steady())
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._senders = ThreadPoolExecutor(settings.parallel, "send")
@@ -89,6 +94,7 @@ class Loop:
     def tick(self) -> float:
         """Begin all that is due; the seconds until the next thing is."""
         now = self._clock()
+        self._straighten(now)
         self._begin_survey(now)
         self._begin_ends(now)
         self._begin_sends(now)
@@ -98,6 +104,16 @@ class Loop:
             self._queue.forget(now - self._settings.keep_days * DAY_S)
         due = self._queue.next_time(now)
         return max(0.01, min([IDLE_S, *(time - now for time in (due, watch) if time is not None)]))
+
+    def _straighten(self, now: float) -> None:
+        (then, steady_then), steady = self._last, self._steady()
+        jump = (now - then) - (steady - steady_then)
+        if abs(jump) > JUMP_S:
+            log.warning("the computer's clock was set", seconds=round(jump))
+            self._queue.clock_moved(jump)
+            self._watch_at += jump
+            self._forget_at += jump
+        self._last = (now, steady)
 
     def is_idle(self) -> bool:
         """Whether nothing is at work."""

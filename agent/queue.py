@@ -71,6 +71,25 @@ class Queue:
         fields = {"not_before": now + delay_s}
         return len(move_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, why), fields))
 
+    def clock_moved(self, seconds: float) -> None:
+        """The computer's clock was set by so much: limits and pauses go on counting the time that really passed."""
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            for table, active in ((Transfer, ACTIVE_TRANSFERS), (Job, ACTIVE_JOBS)):
+                moved: dict[str, Any] = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
+                if table is Transfer:
+                    moved["failing_since"] = Transfer.failing_since + seconds  # NULL stays NULL
+                    moved["still_since"] = fn.IIF(Transfer.still_since > 0, Transfer.still_since + seconds, 0.0)
+                table.update(moved).where(table.state.in_(active)).execute()
+
+    def begin_anew(self, now: float) -> None:
+        """The agent was away, and its clock may be wrong now: no limit is over for that, and no pause is endless."""
+        with database_of(Transfer).atomic("IMMEDIATE"):
+            for table, active in ((Transfer, ACTIVE_TRANSFERS), (Job, ACTIVE_JOBS)):
+                fields = {"state_since": now, "not_before": fn.MIN(table.not_before, now)}
+                if table is Transfer:
+                    fields |= {"failing_since": None, "still_since": 0.0}
+                table.update(fields).where(table.state.in_(active)).execute()
+
     def to_survey(self, now: float) -> list[Transfer]:
         """The transfers whose source is to be looked at now."""
         due = (Transfer.state == TransferState.WAITING) & (Transfer.not_before <= now)

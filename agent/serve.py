@@ -78,6 +78,7 @@ def serve(settings: Settings) -> None:
                 log.warning("ended what a killed agent had left at work", pids=former)
             staging.clear(settings.home)
             agent = make_agent(settings)
+            agent.queue.begin_anew(time.time())
             if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
                 log.info("going on with what a former agent was sending", transfers=taken_up)
             server = _listen(settings, agent.app, connections)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from flask import Flask, Response, request
@@ -35,6 +36,8 @@ from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.service import Jobs
 from server.jobs.steps import Steps
+from server.jobs.timekeeping import Timekeeper
+from server.jobs.trashcan import Trashcan
 from server.jobs.watch import Watch
 from server.models import Commits, open_database
 from server.progress import Progress, counted
@@ -54,6 +57,7 @@ from server.workers.warmer import Warmer
 from server.workers.workspaces import Workspaces
 
 INFRA = CHECKOUT / "infra"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VERSION = version("cumulus")
 log = structlog.get_logger()
 
@@ -117,17 +121,26 @@ def elapsed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def this_boot() -> str:
+    """Another text after each start of the computer."""
+    return BOOT_ID.read_text().strip()
+
+
 def make_controller(
     settings: Settings,
     cloud: Cloud | None = None,
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = elapsed,
+    boot: str | None = None,
 ) -> Controller:
     """Join the parts; starts nothing. ``clock``: Unix seconds, ``steady``: seconds that never jump.
+
+    ``boot``: which start of the computer ``steady`` counts from; default: this one.
 
     Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing.
     """
     flavors = read_flavors(settings.flavors)
+    boot = this_boot() if boot is None else boot
     cloud = cloud or make_cloud(settings)
     storage = Storage(settings.storage)
     storage.prepare()
@@ -140,15 +153,16 @@ def make_controller(
     circuit = Circuit(settings, clock)
     pool = Pool(settings, flavors, fleet, circuit, clock)
     installed = Installed(catalog, cloud)
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, manifests, installed, clock)
+    retention = Retention(storage, settings.data_max_age_days, Trashcan(storage, settings.trash_days))
+    rules = manifests, installed, retention
+    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, *rules, clock)
     intake = Intake(settings, catalog, storage, endings, reuse, clock)
     watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
     warmer = Warmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
-    times = clock, steady, turns.observe
+    times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
     loop = Loop(settings, storage, intake, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, *times)
-    retention = Retention(storage, settings.data_max_age_days)
     jobs = Jobs(
         database,
         catalog,

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from server.computer import THIS, Computer
 from server.errors import CumulusError
 from server.installation import running_controller
 from server.jobs.installed import Installed
+from server.jobs.timekeeping import why_doubted
+from server.models import open_database
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
@@ -40,6 +43,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         ("terraform", terraform_binary),
         ("flavors", lambda: _flavors(settings)),
         ("storage", lambda: _storage(settings)),
+        ("ages", lambda: _ages(settings)),
         ("port", lambda: _port(settings)),
     )
     if settings.cloud is CloudName.OPENSTACK:
@@ -137,6 +141,20 @@ def _storage(settings: Settings) -> str:
     if free_gb < settings.min_free_gb:
         raise CumulusError(f"only {free_gb:.1f} GB are free below {folder}, {settings.min_free_gb} are wanted: make room")
     return f"{free_gb:.0f} GB free below {folder}"
+
+
+def _ages(settings: Settings) -> str:
+    """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
+    if not settings.database.is_file():
+        return "nothing was recorded yet that it could contradict"
+    database = open_database(settings.database)
+    try:
+        doubted = why_doubted(time.time())
+    finally:
+        database.close()
+    if doubted:
+        raise CumulusError(f"nothing is removed by its age: {doubted}")
+    return "it agrees with what was recorded last"
 
 
 def _port(settings: Settings) -> str:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from peewee import SQL, AutoField, DatabaseError, FloatField, IntegerField, Model, OperationalError, SqliteDatabase, TextField
+from peewee import (
+    SQL,
+    AutoField,
+    CompositeKey,
+    DatabaseError,
+    FloatField,
+    IntegerField,
+    Model,
+    OperationalError,
+    SqliteDatabase,
+    TextField,
+)
 
 from programs.errors import explained
 from programs.sqlite import is_damaged, is_known, why_unusable
@@ -152,7 +163,21 @@ class Switch(Model):
         table_name = "switch"
 
 
-TABLES = (Job, Worker, Event, Conversion, Switch)
+class Look(Model):
+    """Something that a cleaning has come upon: first ``at`` (Unix seconds), when controllers had run for ``elapsed`` seconds."""
+
+    kind = TextField()
+    name = TextField()
+    at = FloatField()
+    elapsed = FloatField()
+    bytes = IntegerField(default=0)
+
+    class Meta:
+        table_name = "look"
+        primary_key = CompositeKey("kind", "name")
+
+
+TABLES = (Job, Worker, Event, Conversion, Switch, Look)
 
 
 class DatabaseDamaged(CumulusError):

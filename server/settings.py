@@ -152,6 +152,11 @@ class Settings(DoorSettings):
         description="Free GB on the storage under which new jobs are refused, and logs do not grow (or 1 % if that is less)",
     )
     data_max_age_days: PositiveInt = Field(90, description="Days that unused data is kept; told to the client")
+    trash_days: int = Field(
+        7,
+        ge=0,
+        description="Days that removed jobs and data can be had back (counted while a controller runs; fewer if room is short)",
+    )
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
 
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")

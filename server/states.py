@@ -79,7 +79,8 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.DONE: frozenset({JobState.ARCHIVED}),
     JobState.FAILED: frozenset({JobState.ARCHIVED}),
     JobState.CANCELLED: frozenset({JobState.ARCHIVED}),
-    JobState.ARCHIVED: frozenset(),
+    # Back: what the trash had of it was restored.
+    JobState.ARCHIVED: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
 }
 
 WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {

@@ -30,6 +30,7 @@ RELEASED = (
     "39c7daa28120",
     "3b0e5b134f40",
     "e77978a0df2d",
+    "5153a6edb41b",
 )
 ROW = {
     "owner": "ada",

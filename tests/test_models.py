@@ -81,7 +81,9 @@ def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive() -> 
     assert set(JOB_TRANSITIONS) == set(JobState)
     assert set(WORKER_TRANSITIONS) == set(WorkerState)
     for state in JobState:
-        if state.is_final:
+        if state is JobState.ARCHIVED:  # what is restored from the trash is what it was before
+            assert JOB_TRANSITIONS[state] == {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+        elif state.is_final:
             assert JOB_TRANSITIONS[state] <= {JobState.ARCHIVED}
         else:
             assert {JobState.FAILED, JobState.CANCELLED} <= JOB_TRANSITIONS[state]

@@ -3,7 +3,8 @@
 Read when asked: nothing is counted beside rows, but for how long the loop's turns took.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from flask import Response
 from peewee import fn
@@ -11,6 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.jobs.looks import TRASH, noted_bytes
+from server.jobs.timekeeping import why_doubted
 from server.models import Job, Stateful, Worker, living_workers
 from server.states import JobState, WorkerState
 from server.workers.sweeper import Sweeper
@@ -26,8 +29,9 @@ def turn_histogram() -> Histogram:
 class Metrics(Collector):
     """What one controller tells of itself. ``max_weight``: that its machines may have together."""
 
-    def __init__(self, sweeper: Sweeper, max_weight: int, turns: Histogram) -> None:
+    def __init__(self, sweeper: Sweeper, max_weight: int, turns: Histogram, clock: Callable[[], float] = time.time) -> None:
         self._sweeper = sweeper
+        self._clock = clock
         self._max_weight = max_weight
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -45,6 +49,9 @@ class Metrics(Collector):
         yield GaugeMetricFamily("cumulus_weight_used", "Weight of all machines that are not confirmed gone", used)
         yield GaugeMetricFamily("cumulus_weight_limit", "Weight that all machines may have together", self._max_weight)
         yield GaugeMetricFamily("cumulus_orphans", "What nobody accounted for at the last look at the cloud", self._sweeper.seen)
+        doubted = bool(why_doubted(self._clock()))
+        yield GaugeMetricFamily("cumulus_ages_doubted", "Whether the clock keeps what is old from being removed", doubted)
+        yield GaugeMetricFamily("cumulus_trash_bytes", "What waits in the trash and can be had back", noted_bytes(TRASH))
         yield CounterMetricFamily("cumulus_orphans_removed", "Orphans removed since the start", self._sweeper.removed)
 
 

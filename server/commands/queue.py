@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -10,29 +11,21 @@ from programs.errors import login
 from server.catalog.flavors import read_flavors
 from server.commands.console import JOB, PATIENCE_S, TEXT, find_job, local_time, open_rows, progress_on_stderr, show_table
 from server.errors import InvalidInput
-from server.installation import nudge
-from server.jobs.breaker import Breaker, read_breaker
-from server.jobs.scheduler import Rules, admit, rank
+from server.installation import nudge, running_controller
+from server.jobs.breaker import Breaker, known_breaker
+from server.jobs.queueing import Place, Situation, places
+from server.jobs.reuse import Reuse
+from server.jobs.scheduler import Rules
 from server.jobs.switches import drain as drain_queue
 from server.jobs.switches import resume as resume_queue
 from server.jobs.switches import why_drained
 from server.models import Change, Job, living_workers, note, unfinished_jobs
 from server.progress import Step
-from server.states import AT_WORK, JobState, WorkerState
+from server.settings import Settings
+from server.states import AT_WORK, JobState
+from server.storage.folders import Storage
 
 LOOK_S = 0.5
-
-
-@dataclass(frozen=True)
-class Place:
-    """A waiting job and why it waits."""
-
-    job: int
-    owner: str
-    weight: int
-    priority: int
-    waited_s: float
-    why: str
 
 
 @click.command()
@@ -77,20 +70,38 @@ def priority(job_id: int, number: int) -> None:
 def queue(as_json: bool) -> None:
     """Show what waits, in the order in which it would begin, and why it waits."""
     settings = open_rows()
-    rules = Rules(read_flavors(settings.flavors).max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
-    used = sum(worker.weight for worker in living_workers())
-    breaker, drained, places = read_breaker(), why_drained(), _places(rules, time.time())
+    found = _situation(settings, time.time())
+    used, breaker = sum(worker.weight for worker in found.workers), found.breaker
+    is_run = running_controller(settings.home) is not None
     if as_json:
-        found = {"drained": drained, "breaker": asdict(breaker), "used": used, "limit": rules.limit}
-        click.echo(json.dumps({**found, "waiting": [asdict(place) for place in places]}, indent=1))
+        told = {"drained": found.drained, "breaker": _breaker(breaker), "used": used, "limit": found.rules.limit}
+        waiting = [asdict(place) for place in places(found)]
+        click.echo(json.dumps({**told, "controller": is_run, "waiting": waiting}, indent=1))
         return
-    click.echo(f"weight {used} of {rules.limit} is at work")
-    if drained:
-        click.echo(f"no more jobs are begun: {drained} (`cumulus resume` ends that)")
+    click.echo(f"weight {used} of {found.rules.limit} is at work")
+    if not is_run:
+        click.echo("no controller runs: nothing begins until one does (`cumulus serve`)")
+    if found.drained:
+        click.echo(f"no more jobs are begun: {found.drained} (`cumulus resume` ends that)")
     if breaker.is_open:
         click.echo(_told(breaker))
-    if places:
-        show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, places))
+    if waits := places(found):
+        show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, waits))
+
+
+def _situation(settings: Settings, now: float) -> Situation:
+    rules = Rules(read_flavors(settings.flavors).max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
+    reuse = Reuse(Storage(settings.storage), settings.conversion_wait_s)
+    return Situation(
+        jobs=unfinished_jobs(),
+        workers=living_workers(),
+        rules=rules,
+        drained=why_drained(),
+        breaker=known_breaker(),
+        now=now,
+        makers=lambda job_id: reuse.makers(job_id, now),
+        at=local_time,
+    )
 
 
 def _await_jobs(step: Step) -> None:
@@ -108,32 +119,11 @@ def _cells(one: Place) -> tuple[str, ...]:
 
 def _told(breaker: Breaker) -> str:
     when = f"job {breaker.trying} is the try" if breaker.trying else f"the next try is at {local_time(breaker.try_at)}"
-    return f"no machine could be made {breaker.failures} times in a row, {when}: {breaker.text}"
+    told = f"no machine could be made {breaker.failures} times in a row, {when}: {breaker.text}"
+    return f"{told}\nwhose matter: {breaker.why.blame}. {breaker.why.advice}" if breaker.why else told
 
 
-def _places(rules: Rules, now: float) -> list[Place]:
-    jobs, workers = unfinished_jobs(), living_workers()
-    owners = {job.id: job.owner for job in jobs}
-    at_work: dict[str, int] = {}
-    for worker in workers:
-        owner = owners.get(worker.job_id or 0, "")
-        at_work[owner] = at_work.get(owner, 0) + worker.weight
-    used = sum(worker.weight for worker in workers)
-    occupied = {worker.job_id for worker in workers if worker.state != WorkerState.HELD}
-    waiting = sorted((job for job in jobs if job.state == JobState.QUEUED), key=lambda job: rank(job, at_work, rules, now))
-    ready = {job.id for job in admit(waiting, at_work, used, rules, now, must_wait=lambda _: False)}
-    return [_place(job, rules, now, occupied=job.id in occupied, ready=job.id in ready) for job in waiting]
-
-
-def _place(job: Job, rules: Rules, now: float, *, occupied: bool, ready: bool) -> Place:
-    if job.weight > rules.limit:
-        why = f"it is heavier than the limit of {rules.limit}"
-    elif occupied:
-        why = "its former machine is not gone yet"
-    elif job.not_before > now:
-        why = f"tried again at {local_time(job.not_before)}: {job.message}"
-    elif ready:
-        why = "it is next, or waits for a file that another job converts"
-    else:
-        why = "the weight limit is reached"
-    return Place(job.id, job.owner, job.weight, job.priority, now - job.state_since, why)
+def _breaker(breaker: Breaker) -> dict[str, Any]:
+    why = breaker.why
+    more = {"open": breaker.is_open, "blame": str(why.blame) if why else "", "advice": why.advice if why else ""}
+    return {**asdict(breaker), **more}

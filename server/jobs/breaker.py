@@ -27,6 +27,8 @@ class Breaker:
     """Where it stands. ``pause_s``: 0 while closed; open: seconds between two tries. ``try_at``: Unix seconds of the next.
 
     ``trying``: the job that is the try; 0: none. ``text``: the last failure, ``full``: whether it was one of room.
+
+    ``reason``: why that was, "" where nobody knows.
     """
 
     failures: int = 0
@@ -35,6 +37,12 @@ class Breaker:
     trying: int = 0
     text: str = ""
     full: bool = False
+    reason: str = ""
+
+    @property
+    def why(self) -> Reason | None:
+        """The reason of the last failure, which knows whose matter it is and what to do."""
+        return Reason(self.reason) if self.reason in set(Reason) else None
 
     @property
     def is_open(self) -> bool:
@@ -52,11 +60,11 @@ class Breaker:
     def failed(self, job_id: int, text: str, reason: Reason | None, limit: int, first_pause_s: float, now: float) -> "Breaker":
         """A machine could not be made, or its app not be started."""
         full = reason is not None and reason.passes_with_room
-        counted = replace(self, failures=self.failures + 1, text=text, full=full)
+        counted = replace(self, failures=self.failures + 1, text=text, full=full, reason=str(reason or ""))
         if not self.is_open:
             opens = counted.failures >= limit or (reason is not None and reason.waits)
             return replace(counted, pause_s=first_pause_s, try_at=now + first_pause_s) if opens else counted
-        if job_id != self.trying:  # begun before it opened
+        if job_id != self.trying or now < self.try_at:  # begun before it opened
             return counted
         pause_s = first_pause_s if full else min(2 * self.pause_s, LONGEST_PAUSE_S)
         return replace(counted, pause_s=pause_s, try_at=now + pause_s, trying=0)
@@ -76,40 +84,58 @@ class Circuit:
 
     def look(self) -> Breaker:
         """Where it stands; a try that came to no end (its job was cancelled) is none."""
-        breaker = read_breaker()
-        if breaker.trying and not Job.select().where(Job.id == breaker.trying, Job.state.in_(LAUNCHING)).exists():
-            return replace(breaker, trying=0)
-        return breaker
+        return known_breaker()
 
     def begun(self, job_id: int) -> None:
         """A machine is being made for the job."""
-        self._change(self.look().begun(job_id))
+        self._change(lambda breaker: _without_ended_try(breaker).begun(job_id))
 
     def failed(self, job_id: int, text: str, reason: Reason | None = None) -> Breaker:
-        """It could not be made, or its app not be started; returns where the breaker stands now."""
-        before = read_breaker()
-        after = before.failed(job_id, text, reason, self._limit, self._pause_s, self._clock())
-        self._change(after)
+        """It could not be made, or its app not be started; returns where the breaker stands now. However many fail at once."""
+        now = self._clock()
+        before, after = self._change(lambda breaker: breaker.failed(job_id, text, reason, self._limit, self._pause_s, now))
         if after.is_open and after.pause_s != before.pause_s:
             log.error("no more machines are made for now", failures=after.failures, next_try_s=after.pause_s, detail=text)
         return after
 
     def succeeded(self) -> None:
         """A machine was made and its app started."""
-        if read_breaker().is_open:
+        if read_breaker() == Breaker():  # as nearly always: nobody need wait for his turn to write
+            return
+        before, _ = self._change(lambda _: Breaker())
+        if before.is_open:
             log.warning("machines are made again")
-        self._change(Breaker())
 
     def has_room(self) -> None:
         """A machine has gone, and with it what it took of the cloud's room."""
-        before = read_breaker()
-        self._change(before.has_room(self._clock()))
-        if before.is_open and before.full:
-            let_spared_begin(self._clock())
+        if not _is_full(read_breaker()):
+            return
+        now = self._clock()
+        with Job._meta.database.atomic("IMMEDIATE"):
+            before, _ = self._change(lambda breaker: breaker.has_room(now))
+            if _is_full(before):
+                let_spared_begin(now)
 
-    def _change(self, after: Breaker) -> None:
-        if after != read_breaker():
-            write_switch(NAME, json.dumps(asdict(after)) if after != Breaker() else "", Change(self._clock()))
+    def _change(self, change: Callable[[Breaker], Breaker]) -> tuple[Breaker, Breaker]:
+        """What it was and what it is now; nobody else reads or writes between the two."""
+        with Job._meta.database.atomic("IMMEDIATE"):
+            before = read_breaker()
+            after = change(before)
+            if after != before:
+                _write(after, self._clock())
+        return before, after
+
+
+def known_breaker() -> Breaker:
+    """Where the breaker stands; a try whose job is no longer at it is none."""
+    return _without_ended_try(read_breaker())
+
+
+def shift_breaker(seconds: float, now: float) -> None:
+    """The computer's clock was set by so much, to ``now``: the next try is as far away as it was. Within a transaction."""
+    breaker = read_breaker()
+    if breaker.is_open:
+        _write(replace(breaker, try_at=breaker.try_at + seconds), now)
 
 
 def read_breaker() -> Breaker:
@@ -118,3 +144,18 @@ def read_breaker() -> Breaker:
         return Breaker(**json.loads(read_switch(NAME)))
     except (ValueError, TypeError):
         return Breaker()
+
+
+def _write(breaker: Breaker, at: float) -> None:
+    write_switch(NAME, json.dumps(asdict(breaker)) if breaker != Breaker() else "", Change(at))
+
+
+def _is_full(breaker: Breaker) -> bool:
+    return breaker.is_open and breaker.full
+
+
+def _without_ended_try(breaker: Breaker) -> Breaker:
+    """A try that came to no end (its job was cancelled) is none."""
+    if breaker.trying and not Job.select().where(Job.id == breaker.trying, Job.state.in_(LAUNCHING)).exists():
+        return replace(breaker, trying=0)
+    return breaker

@@ -61,6 +61,10 @@ class Intake:
         """The controller is going: stop copying; the next controller enters the steps again."""
         self._abandoned.set()
 
+    def clock_moved(self, seconds: float) -> None:
+        """The computer's clock was set by so much."""
+        self._troubles.moved(seconds)
+
     def receive(self, job: Job, now: float) -> bool:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be.
 

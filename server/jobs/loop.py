@@ -18,8 +18,9 @@ from server.jobs.pool import Pool, is_being_made, is_waiting
 from server.jobs.scheduler import Rules, admit, rank
 from server.jobs.steps import Steps
 from server.jobs.switches import why_drained
+from server.jobs.timekeeping import DAY_S, Timekeeper
 from server.jobs.watch import STARTED, Watch
-from server.models import Job, Queued, Worker, jobs_in_motion, jobs_of, living_workers, next_queued_at, queued_jobs, shift_times
+from server.models import Job, Queued, Worker, jobs_in_motion, jobs_of, living_workers, next_queued_at, queued_jobs
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import ARRIVED, RESULT, Storage
@@ -29,10 +30,9 @@ from server.workers.sweeper import Sweeper
 from server.workers.warmer import Warmer
 
 DATABASE_PAUSE_S = 2.0
-TIDY_INTERVAL_S = 24 * 3600.0
+TIDY_INTERVAL_S = DAY_S + 60.0  # that really passed: what is old at two looks in a row is old for a day
 HEARTBEAT_LOOKS = 4  # at a started job, in the time after which a heartbeat is late
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
-JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
 log = structlog.get_logger()
 
 
@@ -51,6 +51,7 @@ class Loop:
         warmer: Warmer,
         circuit: Circuit,
         max_weight: int,
+        timekeeper: Timekeeper,
         clock: Callable[[], float],
         steady: Callable[[], float],
         turned: Callable[[float], None],
@@ -69,7 +70,7 @@ class Loop:
         self._clock = clock
         self._steady = steady
         self._turned = turned
-        self._last = (clock(), steady())
+        self._timekeeper = timekeeper
         self._executor = ThreadPoolExecutor(settings.parallel_steps, thread_name_prefix="step")
         self._in_flight: dict[int | str, Future[None]] = {}  # by the worker's number, or the name of what is nobody's
         self._tidy_due = 0.0
@@ -119,7 +120,7 @@ class Loop:
     def turn(self) -> float:
         """One look at everything unfinished; returns the seconds until the next is due."""
         now = self._clock()
-        self._straighten(now)
+        self._straighten()
         if not self._has_adopted:
             self._intake.adopt()
             self._has_adopted = True
@@ -135,8 +136,9 @@ class Loop:
         self._admit(workers, now)
         workers, jobs = living_workers(), jobs_in_motion()  # as all that has left them
         self._dispatch(workers, jobs, now)
-        if now >= self._tidy_due:
-            self._tidy_due = now + TIDY_INTERVAL_S
+        if (steady := self._steady()) >= self._tidy_due:
+            self._tidy_due = steady + TIDY_INTERVAL_S
+            self._timekeeper.keep()
             self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
         self._warm_up(workers)
@@ -152,16 +154,12 @@ class Loop:
         awaited = [job for job in jobs if job.state == JobState.UPLOADING or job.state in STARTED]
         return self._notices.listen_only_to([self._storage.folder(job.folder).path for job in awaited])
 
-    def _straighten(self, now: float) -> None:
+    def _straighten(self) -> None:
         """Where the computer's clock was set, limits and pauses go on counting the time that really passed."""
-        (then, steady_then), steady = self._last, self._steady()
-        self._last = (now, steady)
-        jump = (now - then) - (steady - steady_then)
-        if abs(jump) > JUMP_S:
-            log.warning("the computer's clock was set", seconds=round(jump))
-            shift_times(jump)
-            self._tidy_due += jump
+        if jump := self._timekeeper.straighten():
             self._sweep_due += jump
+            for part in (self._steps, self._intake, self._pool):
+                part.clock_moved(jump)
 
     def _observe(self, jobs: list[Job], workers: list[Worker], now: float) -> None:
         started = [(job, worker) for job, worker in _with_worker(jobs, workers) if job.state in STARTED]
@@ -182,6 +180,7 @@ class Loop:
             self._submit("warm up", self._warmer.warm_up, flavor, self._stopping.is_set)
 
     def _swept(self) -> None:
+        self._steps.make_room()
         try:
             missing = self._sweeper.sweep().missing
         except InfrastructureError as error:

@@ -4,6 +4,7 @@ Owns which of them are made, taken and removed. A machine that waits has a worke
 goes with that job's end like any other: no machine serves two jobs.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from server.jobs.breaker import Circuit
 from server.jobs.endings import backoff_s
 from server.models import Change, Queued, Worker, insert, living_workers, move, note
 from server.settings import Settings
-from server.states import WorkerState
+from server.states import Reason, WorkerState
 from server.workers.causes import cause
 from server.workers.fleet import Address, Fleet
 
@@ -48,6 +49,7 @@ class Pool:
         self._circuit = circuit
         self._clock = clock
         self._failures: dict[str, Failures] = {}
+        self._lock = threading.Lock()
 
     def ready(self, workers: Sequence[Worker]) -> Mapping[str, int]:
         """The number of machines of each flavor that a job may take now."""
@@ -84,6 +86,12 @@ class Pool:
         """The cloud's list lacks a machine that waits."""
         if is_waiting(worker):
             self._give_up(worker, "the cloud does not list it", now)
+
+    def clock_moved(self, seconds: float) -> None:
+        """The computer's clock was set by so much: what failed is tried again after the same time."""
+        with self._lock:
+            for failures in self._failures.values():
+                failures.try_at += seconds
 
     def make_room(self, weight: int, used: int, workers: Sequence[Worker], now: float) -> None:
         """Remove as many waiting machines as a job of that weight needs to fit, if that helps it."""
@@ -154,10 +162,12 @@ class Pool:
         state, now = WorkerState(Worker.get_by_id(worker.id).state), self._clock()
         if state not in COMING:  # somebody has given it up meanwhile
             return
-        failures = self._failures.setdefault(worker.flavor, Failures())
-        failures.number += 1
-        failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
-        self._circuit.failed(0, error.message, cause(error, self._fleet.fault(worker.name)))
+        with self._lock:  # several are made at once
+            failures = self._failures.setdefault(worker.flavor, Failures())
+            failures.number += 1
+            failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
+        reason = cause(error, self._fleet.fault(worker.name)) or Reason.MACHINE_NOT_CREATED
+        self._circuit.failed(0, error.message, reason)
         log.warning("no machine could be made for the pool", worker=worker.name, flavor=worker.flavor, detail=error.message)
         change = Change(now, reason=error.code, text=error.message)
         move(Worker, worker.id, state, WorkerState.DELETING, change, {"message": error.message})

@@ -4,7 +4,7 @@ Owns the rows that say which job needs which result. Nothing is claimed: whoever
 there is making it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,16 +59,21 @@ class Reuse:
 
     def must_wait(self, job_id: int, now: float) -> bool:
         """Whether a job with a machine is making what this one needs, and has not been at it for too long."""
+        return bool(self.makers(job_id, now))
+
+    def makers(self, job_id: int, now: float) -> list[int]:
+        """The jobs that are."""
         mine, other = Conversion.alias(), Conversion.alias()
         makes = Job.state.in_(_MAKING) & (Job.state_since > now - self._wait_s)
         rows = (
-            mine.select(mine.key)
+            mine.select(mine.key, other.job_id.alias("maker"))
             .join(other, on=(other.key == mine.key) & (other.job_id != mine.job_id))
             .join(Job, on=Job.id == other.job_id)
             .where(mine.job_id == job_id, makes)
             .distinct()
         )
-        return any(self._converted.find(row.key) is None for row in rows)
+        found: Iterable[tuple[str, int]] = rows.tuples()  # type: ignore[assignment]
+        return sorted({maker for key, maker in found if self._converted.find(key) is None})
 
     def publish(self, job: Job, folder: JobFolder) -> None:
         """Take what the job's runner has converted so far; cheap where there is nothing."""

@@ -8,8 +8,9 @@ ready is taken by the first who wants one of its size.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 
 class Waiting(Protocol):
@@ -61,6 +62,30 @@ def rank(job: Waiting, at_work: Mapping[str, int], rules: Rules, now: float) -> 
     return (-(job.priority + aged), at_work.get(job.owner, 0), job.id)
 
 
+class Verdict(StrEnum):
+    """What the rules say of a waiting job now. ROOM_KEPT_FOR_IT: it is the first to whom what comes free is kept."""
+
+    BEGINS = "begins"
+    CONVERTED_BY_ANOTHER = "converted_by_another"
+    DOES_NOT_FIT = "does_not_fit"
+    ROOM_KEPT_FOR_IT = "room_kept_for_it"
+    ROOM_KEPT_FOR_ANOTHER = "room_kept_for_another"
+    NO_ROOM = "no_room"
+
+
+_LAST = frozenset({Verdict.ROOM_KEPT_FOR_IT, Verdict.ROOM_KEPT_FOR_ANOTHER, Verdict.NO_ROOM})  # after which none begins
+
+
+@dataclass(frozen=True)
+class Decision(Generic[J]):
+    """The verdict on one job. ``keeper``: the job that room is kept for; ``used``: the weight at work when its turn came."""
+
+    job: J
+    verdict: Verdict
+    used: int
+    keeper: J | None = None
+
+
 def admit(
     waiting: Sequence[J],
     at_work: Mapping[str, int],
@@ -70,31 +95,55 @@ def admit(
     must_wait: Callable[[J], bool],
     ready: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[J]:
-    """The jobs that may begin now, one after the other, beside the weight ``used``.
+    """The jobs that may begin now, one after the other; see :func:`decide`. Looks at no more of them than it takes."""
+    for one in decide(waiting, at_work, used, rules, now, must_wait, ready):
+        if one.verdict in _LAST:
+            return
+        if one.verdict is Verdict.BEGINS:
+            yield one.job
+
+
+def decide(
+    waiting: Sequence[J],
+    at_work: Mapping[str, int],
+    used: int,
+    rules: Rules,
+    now: float,
+    must_wait: Callable[[J], bool],
+    ready: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Decision[J]]:
+    """What is to become of each waiting job, in the order of their turns, beside the weight ``used``.
 
     ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
     ``must_wait`` is asked of a job when its turn has come, after all before it were dealt with: such a one is passed over. It
     may cost something, and is asked of none that could not begin anyway.
     """
-    weights, free = dict(at_work), dict(ready)
+    weights, free, keeper = dict(at_work), dict(ready), None
     left = _ranked(waiting, weights, rules, now)
-    while left and (used < rules.limit or any(free.values())):
+    while left and keeper is None and (used < rules.limit or any(free.values())):
         job = left.pop(0)
         is_ready = free.get(job.flavor, 0) > 0
         if not is_ready and used + job.weight > rules.limit:
             has_waited = job.weight <= rules.limit and now - job.state_since > rules.patience_s
             if has_waited and not must_wait(job):
-                return
+                keeper = job
+                yield Decision(job, Verdict.ROOM_KEPT_FOR_IT, used)
+            else:
+                yield Decision(job, Verdict.DOES_NOT_FIT, used)
             continue
         if must_wait(job):
+            yield Decision(job, Verdict.CONVERTED_BY_ANOTHER, used)
             continue
+        before = used
         if is_ready:
             free[job.flavor] -= 1
         else:
             used += job.weight
         weights[job.owner] = weights.get(job.owner, 0) + job.weight
         left = _ranked(left, weights, rules, now)
-        yield job
+        yield Decision(job, Verdict.BEGINS, before)
+    rest = Verdict.NO_ROOM if keeper is None else Verdict.ROOM_KEPT_FOR_ANOTHER
+    yield from (Decision(job, rest, used, keeper) for job in left)
 
 
 def _ranked(jobs: Sequence[J], at_work: Mapping[str, int], rules: Rules, now: float) -> list[J]:

@@ -226,9 +226,15 @@ class Jobs:
         return [file for file in files if file.shared]
 
     def _require_room(self) -> None:
-        free = min(self._storage.free_bytes(), shutil.disk_usage(Path(self._database.database).parent).free)
-        if free < self._min_free_gb * GB:
-            raise StorageFull(FULL)
+        """What is in the trash gives way."""
+        floor = self._min_free_gb * GB
+        if self._free_bytes() < floor:
+            self._retention.relieve(floor)
+            if self._free_bytes() < floor:
+                raise StorageFull(FULL)
+
+    def _free_bytes(self) -> float:
+        return min(self._storage.free_bytes(), shutil.disk_usage(Path(self._database.database).parent).free)
 
     def _flavor(self, name: str) -> Flavor:
         flavor = self._flavors.get(name)

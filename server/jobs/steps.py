@@ -27,6 +27,7 @@ from server.jobs.pool import Pool
 from server.jobs.recording import Learned
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
+from server.jobs.timekeeping import why_doubted
 from server.jobs.troubles import PATIENCE_S, Troubles, reason_of
 from server.models import Change, Job, Queued, Worker, insert, living_workers, move, note, worker_name
 from server.settings import Settings
@@ -37,6 +38,7 @@ from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
 
+GB = 1e9
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
 log = structlog.get_logger()
 
@@ -57,6 +59,7 @@ class Steps:
         pool: Pool,
         manifests: Manifests,
         installed: Installed,
+        retention: Retention,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -73,7 +76,7 @@ class Steps:
         self._clock = clock
         self._deadlines = deadlines(settings)
         self._pins = Pins(storage)
-        self._retention = Retention(storage, settings.data_max_age_days)
+        self._retention = retention
         self._abandoned = threading.Event()
         self._troubles = Troubles()
 
@@ -87,14 +90,26 @@ class Steps:
             self._reuse.forget_finished()
             if mended := self._manifests.mend():
                 log.info("records of jobs lacked their end, and are whole now", jobs=mended[:20])
-            self._fleet.forget_old_plays(now)
+            believed = 0.0 if why_doubted(now) else now
+            self._fleet.forget_old_plays(believed)
             for one in self._retention.clean(now):
                 log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
-            self._fleet.forget_unused(now)
+            self._fleet.forget_unused(believed)
         except CumulusError as problem:
             log.warning("what is no longer kept could not be removed", detail=problem.message)
         except Exception:
             log.exception("what is no longer kept could not be removed")
+
+    def make_room(self) -> None:
+        """Let the trash give way where the storage is short of room."""
+        try:
+            self._retention.relieve(self._settings.min_free_gb * GB)
+        except OSError as problem:  # the storage is away, or takes nothing
+            log.warning("the trash could not be looked at", detail=str(problem))
+
+    def clock_moved(self, seconds: float) -> None:
+        """The computer's clock was set by so much."""
+        self._troubles.moved(seconds)
 
     def must_wait(self, job: Queued, now: float) -> bool:
         """QUEUED: whether the job had better wait for a conversion that another one is at."""

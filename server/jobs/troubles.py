@@ -19,6 +19,10 @@ class Troubles:
         """Note a look that failed; returns for how many seconds they have been failing."""
         return now - self._since.setdefault(job_id, now)
 
+    def moved(self, seconds: float) -> None:
+        """The computer's clock was set by so much: no trouble lasts longer for that."""
+        self._since = {job_id: since + seconds for job_id, since in self._since.items()}
+
     def over(self, job_id: int) -> None:
         """Note a good look."""
         self._since.pop(job_id, None)

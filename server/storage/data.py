@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import structlog
+
 from server.catalog.files import one_form
 from server.storage.paths import PRIVATE_PREFIX, base_name
 
 REMOVING = ".cumulus.removing-"
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> bool:
+    """The same where it may fail: whether it is gone. What is left is removed another time."""
+    try:
+        remove(path)
+    except OSError as error:
+        log.warning("something could not be removed", path=str(path), detail=str(error))
+        return False
+    return True
 
 
 def set_aside_before(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 # What appears in a job's folder when its sender or its runner has done all it had to do.
 ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
+LOG = f"{PRIVATE_PREFIX}log"
 RECORD = "job.json"  # the record of the run, the only file at the top of the folder that people look for
 ARCHIVE = re.compile(
     RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})"
@@ -171,10 +172,16 @@ class JobFolder:
         return []
 
     def shorten_log(self) -> None:
-        """Leave of a very long log what is shown of it. Raises OSError."""
-        with suppress(FileNotFoundError):
-            if self.log_path.lstat().st_size > LOG_HEAD_BYTES + LOG_TAIL_BYTES:
+        """Leave of a very long log what is shown of it, where the folder takes that."""
+        if self.log_is_long():
+            with suppress(OSError):
                 self._replace("log", shortened(self.log()))
+
+    def log_is_long(self) -> bool:
+        """Whether more was logged than is shown."""
+        with suppress(OSError):
+            return self.log_path.lstat().st_size > LOG_HEAD_BYTES + LOG_TAIL_BYTES
+        return False
 
     def take(self, source: Path, name: str) -> None:
         """Put a file or folder of the same storage into ``input/``, as hard links; nothing where it is already. Raises OSError.

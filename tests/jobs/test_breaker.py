@@ -1,7 +1,11 @@
 """The circuit breaker as rules, and in whole lives on a local cloud that is down for a while."""
 
+import itertools
+import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +16,9 @@ from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.installation import installation_id
-from server.jobs.breaker import Breaker, read_breaker
+from server.jobs.breaker import Breaker, Circuit, read_breaker
 from server.jobs.switches import drain, resume
-from server.models import Change, Job, Worker
+from server.models import Change, Job, Worker, open_database
 from server.settings import Settings
 from server.states import JobState, Reason
 from server.workers.clouds.local import LocalCloud
@@ -93,6 +97,78 @@ def test_there_is_never_more_than_one_try(steps: list[tuple[str, int, float]]) -
             trying.clear()
         assert len(trying) <= 1
         assert breaker.failures or not breaker.is_open
+
+
+def test_machines_of_the_pool_that_were_begun_before_it_opened_change_no_pause() -> None:
+    breaker = opened(now=100.0)
+    for _ in range(3):
+        breaker = fail(breaker, job_id=0, now=110.0)
+    assert (breaker.failures, breaker.pause_s, breaker.try_at) == (6, PAUSE_S, 160.0)
+
+
+@pytest.mark.parametrize("failures", [8, 40])
+def test_every_failure_counts_however_many_come_at_once(controller: Controller, failures: int) -> None:
+    circuit, together = Circuit(controller.settings, lambda: 100.0), threading.Barrier(failures)
+
+    def fails(number: int) -> None:
+        together.wait(60)
+        circuit.failed(number, f"failure {number}", Reason.MACHINE_NOT_CREATED)
+        controller.database.close()
+
+    threads = [threading.Thread(target=fails, args=(number + 1,)) for number in range(failures)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    breaker = read_breaker()
+    assert breaker.failures == failures
+    assert (breaker.is_open, breaker.pause_s) == (True, controller.settings.breaker_pause_s)
+    assert breaker.why is Reason.MACHINE_NOT_CREATED
+
+
+def test_processes_that_fail_at_once_are_all_counted(controller: Controller) -> None:
+    """An administrator's command writes beside the controller: between two processes only the database's own lock helps."""
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    processes = [context.Process(target=_fail_often, args=(controller.settings.database, together)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert read_breaker().failures == 2 * OFTEN
+
+
+OFTEN = 20
+
+
+def _fail_often(path: Path, together: Barrier) -> None:
+    database = open_database(path)
+    circuit = Circuit(Settings(home=path.parent), lambda: 100.0)
+    together.wait(60)
+    for number in range(OFTEN):
+        circuit.failed(number + 1, "it broke")
+    database.close()
+
+
+def test_room_that_comes_free_while_others_fail_forgets_no_failure(controller: Controller) -> None:
+    seconds = itertools.count(100)
+    circuit = Circuit(controller.settings, lambda: float(next(seconds)))
+    circuit.failed(1, "no quota", Reason.QUOTA_EXCEEDED)
+    together = threading.Barrier(2)
+
+    def act(what: Callable[[], object]) -> None:
+        together.wait(60)
+        for _ in range(OFTEN):
+            what()
+        controller.database.close()
+
+    acts = (lambda: circuit.failed(2, "no quota", Reason.QUOTA_EXCEEDED), circuit.has_room)
+    threads = [threading.Thread(target=act, args=(one,)) for one in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert read_breaker().failures == 1 + OFTEN
 
 
 class Outage(LocalCloud):

@@ -15,7 +15,7 @@ from server.app import Controller
 from server.models import Change, Event, Job, Row, Worker, insert
 from server.states import JobState, WorkerState
 from server.workers.fleet import Address, Fleet
-from tests.conftest import submission
+from tests.conftest import eventually, submission
 
 ENDED = 2000
 QUIET_S = 0.3
@@ -119,6 +119,7 @@ def first_turn(controller: Controller) -> None:
     """The first turn begins what is done once a day and once a minute, too."""
     with heard():
         controller.loop.turn()
+        eventually(lambda: not controller.loop._in_flight)
 
 
 def one_of_each(controller: Controller) -> None:

@@ -28,5 +28,5 @@ def test_a_cleaning_counts_what_it_looks_at_and_what_it_removes(controller: Cont
     Job.update(state=JobState.FAILED, ended=1.0).execute()
     rules, looked, removed = Retention(controller.storage, 1), list[float](), list[tuple[float, float | None]]()
     plan = rules.plan(10 * DAY_S, lambda done, _: looked.append(done))
-    gone = rules.clean(10 * DAY_S, plan, lambda done, total: removed.append((done, total)))
+    gone = rules.remove(plan.removals, 10 * DAY_S, lambda done, total: removed.append((done, total)))
     assert (len(gone), looked, removed) == (2, [1, 2], [(1, 2), (2, 2)])

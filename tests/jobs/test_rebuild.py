@@ -94,12 +94,12 @@ def test_an_archived_job_comes_back_into_the_archive_with_its_log(controller: Co
     job = controller.jobs.submit(submission())
     put(controller, job, JobState.FAILED, ended=job.created)
     controller.storage.folder(job.folder).log_path.write_text("why\n")
-    rules = Retention(controller.storage, 1)
-    assert len(rules.clean(job.created + 2 * DAY_S)) == 1
+    rules, later = Retention(controller.storage, 1), job.created + 2 * DAY_S
+    assert len(rules.remove(rules.plan(later).removals, later)) == 1
     rebuilt(controller)
     row = Job.get_by_id(job.id)
     assert (row.state, row.outcome, controller.storage.folder(row.folder).log()) == ("archived", "failed", "why\n")
-    assert rules.clean(job.created + 3 * DAY_S) == []
+    assert rules.plan(job.created + 3 * DAY_S).removals == ()
 
 
 def test_what_a_runner_left_is_newer_than_the_manifest(controller: Controller) -> None:

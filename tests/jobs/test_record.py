@@ -319,10 +319,10 @@ def test_more_entries_than_fit_into_memory_are_none(tmp_path: Path, filling: str
 def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> None:
     job = running.jobs.submit(submission())
     found = done(running, job)
-    rules = Retention(running.storage, 1)
-    eventually(lambda: bool(rules.plan((found.ended or 0) + 2 * DAY_S).removals))  # its machine is gone
+    rules, later = Retention(running.storage, 1), (found.ended or 0) + 2 * DAY_S
+    eventually(lambda: bool(rules.plan(later).removals))  # its machine is gone
     for _ in range(2):
-        rules.clean((found.ended or 0) + 2 * DAY_S)
+        rules.remove(rules.plan(later).removals, later)
     kept = record(running, job.id)
     assert not folder_of(running, job.id).output.exists()
     assert (kept.state, kept.outcome) == ("archived", "done")
