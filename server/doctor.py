@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from programs.errors import explained, why_not_listening
-from server.app import make_cloud
+from server.app import cloud_to_look_at
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.computer import THIS, Computer
 from server.errors import CumulusError
-from server.installation import running_controller
+from server.installation import known_id, running_controller
 from server.jobs.installed import Installed
-from server.settings import CloudName, Settings
+from server.settings import CloudName, Settings, where_given
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
 from server.workers.clouds.qemu.places import QemuHome
@@ -36,6 +36,7 @@ class Finding:
 def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     """Everything that a controller with these settings needs, in the order in which to mend it."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("home", lambda: _home(settings)),
         ("python", _python),
         ("terraform", terraform_binary),
         ("flavors", lambda: _flavors(settings)),
@@ -79,7 +80,7 @@ def _apps(settings: Settings) -> Iterator[str]:
 def _cloud(settings: Settings) -> Iterator[Finding]:
     name = f"cloud {settings.cloud}"
     try:
-        cloud = make_cloud(settings)
+        cloud = cloud_to_look_at(settings)
         problems = cloud.problems()
     except (CumulusError, OSError) as error:
         yield Finding(name, False, error.message if isinstance(error, CumulusError) else explained(error))
@@ -114,6 +115,12 @@ def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
         if one.ok or text not in told:
             yield one
         told.add(text)
+
+
+def _home(settings: Settings) -> str:
+    if not known_id(settings.home):
+        return f"there is no installation in {settings.home} yet ({where_given('home')}); `cumulus serve` makes it"
+    return f"an installation is in {settings.home}"
 
 
 def _python() -> str:

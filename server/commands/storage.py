@@ -7,10 +7,11 @@ from dataclasses import asdict
 
 import click
 
-from server.commands.console import PATIENCE_S, progress_on_stderr
+from server.commands.console import PATIENCE_S, open_rows, open_rows_to_change, progress_on_stderr
+from server.errors import CumulusError
 from server.jobs.retention import Removal, Retention
-from server.models import open_database
-from server.settings import load_settings
+from server.opening import require_installation
+from server.settings import Settings, load_settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage
 
@@ -22,13 +23,28 @@ def storage() -> None:
     """The shared storage."""
 
 
+class NoStorage(CumulusError):
+    """The folder of the storage is not there: it is not mounted, or the setting names another one."""
+
+    code = "no_storage"
+
+
+def require_storage(settings: Settings) -> None:
+    """Raises NoInstallation, NoStorage where there is nothing to look at."""
+    if settings.storage.is_dir():
+        return
+    require_installation(settings)
+    where = where_given("storage")
+    raise NoStorage(f"there is no storage {settings.storage} ({where}): mount it, or set another one", field="setting storage")
+
+
 @storage.command("usage")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def show_usage(as_json: bool) -> None:
     """Say how full the storage is."""
     settings = load_settings()
     place = Storage(settings.storage)
-    place.prepare()
+    require_storage(settings)
     total, used, free = usage(place.root)
     if as_json:
         click.echo(json.dumps({"path": str(place.root), "total_bytes": total, "used_bytes": used, "free_bytes": free}, indent=1))
@@ -44,10 +60,9 @@ def clean(dry_run: bool, as_json: bool) -> None:
 
     The figures are what is given back: a shared file that jobs have pinned is gone with the last of them.
     """
-    settings = load_settings()
-    open_database(settings.database)
+    settings = open_rows() if dry_run else open_rows_to_change()
+    require_storage(settings)
     place = Storage(settings.storage)
-    place.prepare()
     rules, now = Retention(place, settings.data_max_age_days), time.time()
     progress = progress_on_stderr(PATIENCE_S)
     with progress.step("Looking at jobs and shared data", "job folders") as step:
