@@ -10,15 +10,19 @@ import click
 import httpx
 import structlog
 
+from agent.errors import SetupMissing
 from agent.installation import running_agent
-from agent.models import open_database, unusable
+from agent.models import open_to_read, unusable
 from agent.queue import Queue
 from agent.serve import VERSION
 from agent.serve import serve as run_agent
-from agent.settings import CONFIG, Settings, load_settings
+from agent.settings import CONFIG, Settings, load_settings, where_given
 from programs.commands import Commands
+from programs.errors import explained
 from programs.exits import ExitCode
+from programs.regular import is_regular
 
+LOG = "agent.log"
 OLD_LOGS = 5
 MB = 1 << 20
 ASK_TIMEOUT_S = 5.0
@@ -52,7 +56,7 @@ def queue(as_json: bool) -> None:
     """Show what is queued or under way, whether the agent runs or not."""
     from agent.view import show  # its libraries would cost the resident agent memory
 
-    open_database(load_settings().database)
+    _open_queue(load_settings())
     show(Queue().lines(), as_json=as_json)
 
 
@@ -81,10 +85,18 @@ def status() -> None:
         click.echo(f"no agent runs on {settings.home}")
     else:
         click.echo(f"process {running.pid} at {running.url} {'answers' if answers else 'does not answer'}")
-    open_database(settings.database)
+    _open_queue(settings)
     for state, number in Queue().counts().items():
         click.echo(f"{number:6}  {state}")
     sys.exit(ExitCode.OK if answers else ExitCode.FAILED)
+
+
+def _open_queue(settings: Settings) -> None:
+    """Open the queue that there is; nothing is made. Raises SetupMissing, QueueMissing."""
+    if not settings.home.is_dir():
+        text = f"no agent has run on {settings.home} ({where_given('home')}): set the right folder, or start the agent"
+        raise SetupMissing(text, field="setting home")
+    click.get_current_context().find_root().call_on_close(open_to_read(settings.database).close)
 
 
 def _answers(url: str) -> bool:
@@ -97,8 +109,12 @@ def _answers(url: str) -> bool:
 def _log_to_file(settings: Settings) -> None:
     """Lines to standard error and to a file in the home that is put aside when it has grown."""
     folder = settings.home / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = RotatingFileHandler(folder / "agent.log", maxBytes=int(settings.log_mb * MB), backupCount=OLD_LOGS, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_regular(folder / LOG)
+    except OSError as problem:
+        raise SetupMissing(f"the log cannot be written: {explained(problem)}; move it away") from None
+    file = RotatingFileHandler(folder / LOG, maxBytes=int(settings.log_mb * MB), backupCount=OLD_LOGS, encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(), file])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     structlog.configure(

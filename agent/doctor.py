@@ -16,11 +16,12 @@ from agent.carrier import Carrier
 from agent.errors import AgentError, InvalidInput, SetupMissing
 from agent.installation import running_agent
 from agent.rsync import CONNECT_S, Children, Command, Rsync, version
-from agent.settings import Settings
+from agent.settings import Settings, where_given
 from agent.staging import Load
 from agent.target import Kind, Target, read_target
 from agent.troubles import diagnose
 from programs.errors import explained, why_not_listening
+from programs.regular import open_regular
 
 OLDEST_RSYNC = (3, 1, 0)  # --info
 OLDEST_FSYNC = (3, 2, 4)
@@ -38,6 +39,7 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Everything that an agent with these settings needs, in the order in which to mend it."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("home", _home),
         ("rsync", _rsync),
         ("roots", _roots),
         ("target", lambda settings: str(_target(settings).kind)),
@@ -57,6 +59,12 @@ def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(name, False, error.message)
     except OSError as error:  # this user may not look, say
         return Finding(name, False, explained(error))
+
+
+def _home(settings: Settings) -> str:
+    if not settings.home.is_dir():
+        return f"no agent has run on {settings.home} yet ({where_given('home')})"
+    return str(settings.home)
 
 
 def _rsync(settings: Settings) -> str:
@@ -93,10 +101,11 @@ def _key(settings: Settings) -> str:
     if not shutil.which(settings.ssh):
         raise SetupMissing(f"{settings.ssh} is not installed")
     key = settings.ssh_key
-    if not key.is_file():
+    if not os.path.lexists(key):
         raise SetupMissing(
             f'there is no key: ssh-keygen -t ed25519 -N "" -f {key}, and give {key.name}.pub to the controller (docs/agent.md)'
         )
+    open_regular(key, follow=True).close()
     if sys.platform != "win32" and stat.S_IMODE(key.stat().st_mode) & 0o077:
         raise SetupMissing(f"others may read the key: chmod 600 {key}")
     return str(key)

@@ -30,4 +30,5 @@ def _commands() -> object:
 def _log_folders() -> "Iterator[Path]":
     from agent.settings import load_settings
 
-    yield load_settings().home / "log"
+    if (home := load_settings().home).is_dir():  # it is not made for an error's sake
+        yield home / "log"

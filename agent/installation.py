@@ -13,6 +13,9 @@ import psutil
 
 from agent.errors import AlreadyRunning, SetupMissing
 from programs.errors import explained
+from programs.regular import new_file, open_to_append, read_regular
+
+MAX_NOTE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def only_agent(home: Path) -> Iterator[None]:
     """Hold the home while the agent runs. Raises AlreadyRunning, SetupMissing; a killed agent holds nothing."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        file = (home / "agent.lock").open("a")
+        file = open_to_append(home / "agent.lock")
     except OSError as problem:
         raise SetupMissing(f"the home folder {home} cannot be used: {explained(problem)}") from None
     with file as lock:
@@ -47,7 +50,8 @@ def announced(home: Path, url: str) -> Iterator[None]:
     """Tell other commands on this computer where the agent answers, while it does."""
     path = home / "agent.json"
     beside = home / "agent.json.new"
-    beside.write_text(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
+    with new_file(beside) as file:
+        file.write(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
     beside.replace(path)
     try:
         yield
@@ -58,7 +62,7 @@ def announced(home: Path, url: str) -> Iterator[None]:
 def running_agent(home: Path) -> Running | None:
     """The agent that answers on this home; None where there is none."""
     try:
-        found = Running(**json.loads((home / "agent.json").read_text()))
+        found = Running(**json.loads(read_regular(home / "agent.json", MAX_NOTE_BYTES)))
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

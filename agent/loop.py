@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import structlog
+from peewee import DatabaseError
 
 from agent.endings import Endings
 from agent.models import Transfer
@@ -16,6 +17,7 @@ from agent.sender import Sender
 from agent.settings import Settings
 from agent.surveyor import Surveyor
 from agent.watcher import Watcher
+from programs.sqlite import is_known
 
 IDLE_S = 60.0
 TROUBLE_S = 5.0
@@ -77,6 +79,12 @@ class Loop:
         while not self._stopped.is_set():
             try:
                 pause = self.tick()
+            except DatabaseError as problem:
+                if not is_known(problem):
+                    log.exception("a round of the loop failed")
+                else:  # busy, a full disk, the file is gone: it may pass, and is no fault of ours
+                    log.warning("the queue cannot be used", detail=str(problem))
+                pause = TROUBLE_S
             except Exception:
                 log.exception("a round of the loop failed")
                 pause = TROUBLE_S

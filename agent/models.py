@@ -1,6 +1,7 @@
 """The agent's rows: Job, Transfer, Want, Event; how the database is opened; and the one way to change a state."""
 
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -11,7 +12,9 @@ from peewee import AutoField, DatabaseError, FloatField, IntegerField, Model, Sq
 from agent.errors import AgentError
 from agent.states import JOB_TRANSITIONS, TRANSFER_TRANSITIONS, JobState, TransferState
 from programs.errors import explained
-from programs.sqlite import is_damaged, is_known, why_unusable
+from programs.guarded import GuardedDatabase
+from programs.regular import is_regular
+from programs.sqlite import is_damaged, is_known, is_lost, reading_mode, why_unusable
 
 BUSY_TIMEOUT_MS = 30_000
 CHUNK = 500  # rows of one statement: SQLite limits its variables
@@ -152,6 +155,18 @@ class DatabaseTooNew(AgentError):
     code = "database_too_new"
 
 
+class QueueMissing(AgentError):
+    """No agent has run with this home yet, or the setting names another folder than was meant."""
+
+    code = "queue_missing"
+
+
+class QueueLost(AgentError):
+    """The queue's file was removed, replaced or overwritten while the agent had it open."""
+
+    code = "queue_lost"
+
+
 class QueueUnusable(AgentError):
     """The queue's file cannot be opened, read or written: rights, a full disk, another program that keeps it locked."""
 
@@ -166,41 +181,85 @@ class Change:
     text: str = ""
 
 
-def open_database(path: Path) -> SqliteDatabase:
-    """Open (or make) the queue's file at the newest schema, and bind the tables to it. Raises DatabaseTooNew, QueueUnusable."""
+def open_database(path: Path) -> GuardedDatabase:
+    """Open (or make) the queue at the newest schema, and bind the tables to it. Raises QueueUnusable, DatabaseTooNew."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise QueueUnusable(f"there can be no queue {path}: {explained(problem)}") from None
-    pragmas = {
+    require_file(path)
+    pragmas: dict[str, object] = {
         "journal_mode": "wal",
         "synchronous": "full",  # what the client was told is queued survives a power cut
         "foreign_keys": 1,
-        "busy_timeout": BUSY_TIMEOUT_MS,
-        "cache_size": -CACHE_KIB,
     }
-    database = SqliteDatabase(str(path), pragmas=pragmas)
+    return _bound(path, pragmas, "rwc", "", _upgrade)
+
+
+def open_to_read(path: Path) -> GuardedDatabase:
+    """Open the queue that there is, as it is; nothing is made or changed. Raises QueueMissing, QueueUnusable, DatabaseTooNew."""
+    if not require_file(path):
+        raise QueueMissing(f"there is no queue {path}: no agent has run there yet")
     try:
-        _upgrade(database, path)
+        mode, options = reading_mode(path)
+    except sqlite3.DatabaseError as problem:
+        raise unusable(problem, path) from None
+    return _bound(path, {"query_only": 1}, mode, options, _require_schema)
+
+
+def require_file(path: Path) -> bool:
+    """Whether there is a file; raises QueueUnusable where something else lies there, which SQLite might wait for."""
+    try:
+        return is_regular(path, follow=True)
+    except OSError as problem:
+        raise QueueUnusable(f"the queue cannot be used: {explained(problem)}; move it away") from None
+
+
+def _bound(
+    path: Path, pragmas: dict[str, object], mode: str, options: str, prepare: Callable[[SqliteDatabase, Path], None]
+) -> GuardedDatabase:
+    shared: dict[str, object] = {"busy_timeout": BUSY_TIMEOUT_MS, "cache_size": -CACHE_KIB}
+    database = GuardedDatabase(str(path), {**pragmas, **shared}, BUSY_TIMEOUT_MS / 1000, mode=mode, options=options)
+    try:
+        prepare(database, path)
     except DatabaseError as problem:
+        database.close()
         raise (unusable(problem, path) if is_known(problem) else problem) from None
     database.bind(TABLES)
     return database
 
 
+def _require_schema(database: SqliteDatabase, path: Path) -> None:
+    version = _version(database, path)
+    if version < len(STEPS):
+        tables = database.get_tables()
+        text = "is of an earlier version: restart the agent, which brings it up to date" if version else "is another program's"
+        raise QueueUnusable(f"the queue {path} {text if tables else 'is empty'}")
+
+
+def _version(database: SqliteDatabase, path: Path) -> int:
+    """How many steps it has seen. Raises DatabaseTooNew."""
+    version = int(database.execute_sql("PRAGMA user_version").fetchone()[0])
+    if version > len(STEPS):
+        raise DatabaseTooNew(f"the queue {path} has schema {version}, this agent knows {len(STEPS)}: upgrade the agent")
+    return version
+
+
 def _upgrade(database: SqliteDatabase, path: Path) -> None:
     with database.atomic("IMMEDIATE"):
-        version = int(database.execute_sql("PRAGMA user_version").fetchone()[0])
-        if version > len(STEPS):
-            raise DatabaseTooNew(f"the queue {path} has schema {version}, this agent knows {len(STEPS)}: upgrade the agent")
-        for step in STEPS[version:]:
-            for statement in step:
+        version = _version(database, path)
+        if not version and database.get_tables():
+            raise QueueUnusable(f"the queue {path} is another program's: move it away, and a new one is begun")
+        if left := STEPS[version:]:
+            for statement in (statement for step in left for statement in step):
                 database.execute_sql(statement)
-        database.execute_sql(f"PRAGMA user_version = {len(STEPS)}")
+            database.execute_sql(f"PRAGMA user_version = {len(STEPS)}")
 
 
-def unusable(problem: Exception, path: Path | None = None) -> QueueUnusable:
+def unusable(problem: Exception, path: Path | None = None) -> QueueUnusable | QueueLost:
     """What SQLite said of a queue (default: the one that is open) as an error for a person."""
+    if is_lost(problem):
+        return QueueLost(f"the queue is lost: {problem}; restart the agent, and send again what was in it")
     path = path or Path(database_of(Job).database)
     if is_damaged(problem):
         text = f"the queue {path} is damaged, or another program's ({problem})"
@@ -254,9 +313,9 @@ def move_all(
     return moved
 
 
-def database_of(table: type[Row]) -> SqliteDatabase:
+def database_of(table: type[Row]) -> GuardedDatabase:
     """The database that a table is bound to."""
-    database: SqliteDatabase = table._meta.database
+    database: GuardedDatabase = table._meta.database
     return database
 
 
@@ -280,4 +339,4 @@ def numbers(query: Any) -> list[int]:
 
 def tuples(query: Any) -> list[tuple[Any, ...]]:
     """The columns of a query, row by row, as SQLite gives them."""
-    return list(database_of(Transfer).execute(query))
+    return list(database_of(Transfer).execute(query))  # type: ignore[no-untyped-call]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from flask import Flask
 
 from agent import staging
 from agent.app import Api, create_app
+from agent.belonging import require_own, take_as_own
 from agent.carrier import Carrier
 from agent.door import connections_beside, open_agent_door
 from agent.endings import Endings
@@ -24,17 +26,20 @@ from agent.models import Job, database_of, open_database
 from agent.queue import Queue
 from agent.rsync import Children, Rsync, end_former
 from agent.sender import Sender
-from agent.settings import Settings
+from agent.settings import Settings, where_given
 from agent.surveyor import Surveyor
 from agent.target import Kind, read_target
 from agent.watcher import Watcher
+from programs.databasewatch import watched
 from programs.door import Door, ManyAddresses
-from programs.errors import why_not_listening
+from programs.errors import explained, why_not_listening
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
+from programs.regular import open_regular
 
 VERSION = version("cumulus")
 JOIN_S = 10.0
+RESTART = "restart the agent, and send again what was in its queue; what is under way is broken off"
 REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has
 log = structlog.get_logger()
 
@@ -52,7 +57,8 @@ class Agent:
 def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Agent:
     """Join the parts; starts nothing. Raises InvalidInput for a target that is none."""
     target = read_target(settings.target)
-    open_database(settings.database)
+    require_own(settings.home, settings.database)
+    take_as_own(settings.home, open_database(settings.database))
     roots, queue, children = settings.places(), Queue(), Children(settings.home)
     rsync = Rsync(settings, target)
     carrier = Carrier(settings, target, rsync, children)
@@ -83,7 +89,7 @@ def serve(settings: Settings) -> None:
                 log.info("going on with what a former agent was sending", transfers=taken_up)
             server = _listen(settings, agent.app, connections)
             url = f"http://{settings.host}:{server.effective_port}"
-            with announced(settings.home, url), _working(agent.loop):
+            with announced(settings.home, url), watched(database_of(Job), RESTART), _working(agent.loop):
                 log.info("ready", url=url, version=VERSION, target=settings.target, pid=os.getpid())
                 server.run()  # returns at SystemExit
                 log.info("stopping")
@@ -97,12 +103,27 @@ def require_setup(settings: Settings) -> None:
     target = read_target(settings.target)
     if not shutil.which(settings.rsync):
         raise SetupMissing(f"{settings.rsync} is not installed: `cumulus-agent doctor` says how to get it")
+    require_files(settings, target.kind)
     if target.kind is Kind.SSH and not settings.known_hosts.is_file():
         raise SetupMissing(
             f"the host key of {target.login} is not known: put it into {settings.known_hosts} (`cumulus-agent doctor` says how)"
         )
     if not settings.roots:
         log.warning("no roots are set, so no file may be read and every job will fail")
+
+
+def require_files(settings: Settings, kind: Kind) -> None:
+    """What ssh and rsync read must be files, also behind links: at a pipe each transfer would wait. Raises SetupMissing."""
+    names = {Kind.SSH: ("ssh_key", "known_hosts"), Kind.DAEMON: ("password_file",), Kind.LOCAL: ()}[kind]
+    for name in names:
+        path: Path | None = getattr(settings, name)
+        if path is None or not os.path.lexists(path):
+            continue
+        try:
+            open_regular(path, follow=True).close()
+        except OSError as problem:
+            text = f"{name} ({where_given(name)}) cannot be used: {explained(problem)}"
+            raise SetupMissing(text, field=f"setting {name}") from None
 
 
 @contextmanager

@@ -125,6 +125,11 @@ class Settings(DoorSettings):
         return tuple(root.root() for root in self.roots)
 
 
+def where_given(name: str) -> str:
+    """Where a setting is given: its variable, the file with the line, or that it is the default."""
+    return Sources("CUMULUS_AGENT_", _file(), {}, Settings.model_fields).place(name)
+
+
 def load_settings(**given: Any) -> Settings:
     """The settings, or one clear line about the first that is wrong and where it was given. Raises InvalidInput."""
     file = os.environ.get(CONFIG)

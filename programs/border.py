@@ -21,6 +21,7 @@ from typing import TextIO
 from programs.errors import Expected, explained
 from programs.exits import ExitCode
 from programs.interruption import Interrupted, ending_in_order, to_nowhere
+from programs.regular import open_to_append
 
 ERRORS = "errors.log"
 MAX_ERRORS_BYTES = 1_000_000  # then the file is put aside, and one former is kept
@@ -156,9 +157,8 @@ def _appended(path: Path, content: bytes) -> Path:
     with suppress(FileNotFoundError):
         if path.stat().st_size > MAX_ERRORS_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(handle, "ab") as file:
-        file.write(content)
+    with open_to_append(path) as file:
+        file.buffer.write(content)
     return path
 
 

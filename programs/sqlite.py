@@ -1,10 +1,16 @@
 """What SQLite says when a database cannot be used, in words that help. Shared by the databases of both programs."""
 
 import errno
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
+
+from peewee import OperationalError
 
 from programs.errors import explained
 
+IN_USE = "while it was in use"
 _SYSTEM = {
     "unable to open database file": errno.EACCES,
     "readonly database": errno.EACCES,
@@ -13,6 +19,39 @@ _SYSTEM = {
 }
 _BROKEN = ("not a database", "malformed")
 _FOREIGN = ("already exists", "no such table", "no such column")  # or a fault of ours, where a step of the schema does that
+
+
+class Lost(OperationalError):
+    """The file of an open database was removed, replaced or overwritten.
+
+    ``str()`` says how and ends with ``IN_USE``: Peewee makes an error of its own of one that is raised while it connects.
+    """
+
+
+def reading_mode(path: Path) -> tuple[str, str]:
+    """How to open a database so that no file stays behind that was not there: mode and further options of SQLite's file names.
+
+    Without a log, SQLite makes one for the moment and removes it with the connection; in a folder that this user cannot write
+    to, a database without a log is whole by itself. With a log, the index may be made beside it.
+    """
+    if _log_of(path).exists():
+        return "ro", ""
+    try:
+        with closing(connect(path, "rw")) as tried:
+            tried.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return "ro", "" if _log_of(path).exists() else "&immutable=1"
+    return "rw", ""
+
+
+def connect(path: Path, mode: str, options: str = "", *, several_threads: bool = False) -> sqlite3.Connection:
+    """A connection in one of SQLite's modes: ``ro``, ``rw``, ``rwc``. ``several_threads``: used by one of them at a time."""
+    name = f"file:{quote(str(path.absolute()))}?mode={mode}{options}"
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=not several_threads)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def why_unusable(path: Path, problem: Exception, busy_s: float) -> str:
@@ -33,4 +72,9 @@ def is_damaged(problem: Exception) -> bool:
 
 def is_known(problem: Exception) -> bool:
     """Whether this says something of the file and not of a statement."""
-    return any(words in str(problem) for words in (*_BROKEN, *_SYSTEM, "locked"))
+    return is_lost(problem) or any(words in str(problem) for words in (*_BROKEN, *_SYSTEM, "locked"))
+
+
+def is_lost(problem: Exception) -> bool:
+    """Whether the file is not any more what was opened."""
+    return str(problem).endswith(IN_USE)

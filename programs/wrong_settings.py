@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from programs.errors import Expected, explained
+from programs.regular import NotRegular, read_regular
 
 MAX_SHOWN = 100
+MAX_FILE_BYTES = 1_000_000
 Made = TypeVar("Made")
 HOST = r"^[A-Za-z0-9._:%-]{1,253}$"  # a name or an address, of either version
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -44,12 +45,15 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would hold up whoever opens it
-            raise WrongSettings(f"{path} is not a file: move it away, or put the settings into a file of that name")
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return b""
+    try:
+        return read_regular(path, MAX_FILE_BYTES, follow=True)
+    except NotRegular as problem:
+        text = f"{path} {problem.strerror}: move it away, or put the settings into a file of that name"
+        raise WrongSettings(text) from None
+    except FileNotFoundError:
+        raise WrongSettings(f"{path} is a link that leads to no file: mend it, or remove it") from None
     except OSError as problem:
         raise WrongSettings(f"the settings cannot be read: {explained(problem)}") from None
 
@@ -68,6 +72,12 @@ def absolute(path: Path) -> Path:
         raise ValueError(explained(error)) from None
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is no path: {error}") from None
+
+
+def named(path: Path) -> Path:
+    """The same of a file that keeps its name, also where it is a link, so that it is told by the name that was given."""
+    folder = absolute(path.parent)
+    return folder / path.name if path.name else folder
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,10 @@ class Sources:
         first = error.errors()[0]
         names = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden" and len(names) == 1:
-            text = f"{self._place(names[0])}: there is no setting {names[0]}{_similar(names[0], self.known)}"
+            text = f"{self.place(names[0])}: there is no setting {names[0]}{_similar(names[0], self.known)}"
         else:
             name = names[0] if names else ""
-            text = f"{self._place(name)}: {'.'.join(names)} {_words(first)}" if name else _words(first)
+            text = f"{self.place(name)}: {'.'.join(names)} {_words(first)}" if name else _words(first)
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
 
     def _unreadable(self, error: SettingsError) -> WrongSettings:
@@ -106,9 +116,10 @@ class Sources:
         name = found[1] if found else ""
         cause = error.__cause__
         why = f" ({cause.msg} at character {cause.pos + 1})" if isinstance(cause, json.JSONDecodeError) else ""
-        return WrongSettings(f"{self._place(name)}: {name} must be JSON, which this is not{why}", field=f"setting {name}")
+        return WrongSettings(f"{self.place(name)}: {name} must be JSON, which this is not{why}", field=f"setting {name}")
 
-    def _place(self, name: str) -> str:
+    def place(self, name: str) -> str:
+        """Where a setting was given: the option, the variable, the file and its line, or that it is the default."""
         if name in self.given:
             return f"--{name.replace('_', '-')}"
         variable = f"{self.prefix}{name}".upper()
@@ -122,7 +133,7 @@ def _line(file: Path, name: str) -> int:
     """Where the file sets it; 0: nowhere."""
     wanted = re.compile(rf"""\s*(\[\s*)*["']?{re.escape(name)}["']?\s*[\].=]""")
     try:
-        lines = file.read_bytes().decode(errors="replace").splitlines()
+        lines = read_regular(file, MAX_FILE_BYTES, follow=True).decode(errors="replace").splitlines()
     except OSError:
         return 0
     return next((number for number, line in enumerate(lines, start=1) if wanted.match(line)), 0)

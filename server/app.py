@@ -9,7 +9,6 @@ from pathlib import Path
 
 import structlog
 from flask import Flask, Response, request
-from peewee import SqliteDatabase
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
@@ -22,8 +21,9 @@ from server.api.metrics import Metrics, turn_histogram
 from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
+from server.database import Database
 from server.errors import CumulusError, InvalidInput, NotFound
-from server.installation import installation_id
+from server.installation import installation_id, known_id
 from server.jobs.breaker import Circuit
 from server.jobs.endings import Endings
 from server.jobs.installed import Installed
@@ -40,6 +40,7 @@ from server.jobs.timekeeping import Timekeeper
 from server.jobs.trashcan import Trashcan
 from server.jobs.watch import Watch
 from server.models import Commits, open_database
+from server.opening import require_installation
 from server.progress import Progress, counted
 from server.settings import CHECKOUT, CloudName, Settings
 from server.storage.conversions import CONVERTERS
@@ -59,6 +60,7 @@ from server.workers.workspaces import Workspaces
 INFRA = CHECKOUT / "infra"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VERSION = version("cumulus")
+NOBODY = "none"  # no installation has this id
 log = structlog.get_logger()
 
 
@@ -67,7 +69,7 @@ class Controller:
     """All parts of one controller, joined."""
 
     settings: Settings
-    database: SqliteDatabase
+    database: Database
     catalog: Catalog
     flavors: Flavors
     storage: Storage
@@ -81,8 +83,22 @@ class Controller:
 
 
 def make_cloud(settings: Settings) -> Cloud:
-    """The driver of the cloud that the settings name."""
-    server_id = installation_id(settings.home)
+    """The driver of the cloud that the settings name, for who makes things in it: there is an installation from here on."""
+    return _driver(settings, installation_id(settings.home))
+
+
+def known_cloud(settings: Settings) -> Cloud:
+    """The same for the installation that there is. Raises NoInstallation."""
+    require_installation(settings)
+    return make_cloud(settings)
+
+
+def cloud_to_look_at(settings: Settings) -> Cloud:
+    """The same for who only looks, also before there is an installation; nothing is made."""
+    return make_cloud(settings) if known_id(settings.home) else _driver(settings, NOBODY)
+
+
+def _driver(settings: Settings, server_id: str) -> Cloud:
     if settings.cloud is CloudName.QEMU:
         return QemuCloud(settings, server_id)
     if settings.cloud is CloudName.OPENSTACK:
@@ -147,6 +163,7 @@ def make_controller(
     catalog = Catalog(settings.apps, report=_report)
     fleet = make_fleet(settings, cloud, Preloaded())
     database = open_database(settings.database)
+    database.guard()
     manifests = Manifests(storage)
     endings = Endings(settings, manifests)
     reuse = Reuse(storage, settings.conversion_wait_s)
@@ -184,8 +201,10 @@ def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_
 
     ``dry_run``: only say what would be made.
     """
-    storage, flavors, cloud = Storage(settings.storage), read_flavors(settings.flavors), make_cloud(settings)
-    storage.prepare()
+    storage, flavors = Storage(settings.storage), read_flavors(settings.flavors)
+    cloud = known_cloud(settings) if dry_run else make_cloud(settings)
+    if not dry_run:
+        storage.prepare()
     with progress.step("Reading the job folders", "folders") as step:
         jobs, left = recover(storage, flavors, settings.default_flavor, step.advance)
     with progress.step("Looking for machines"):
@@ -212,7 +231,7 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
     app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
-    commits = Commits(controller.settings.database)
+    commits = Commits(controller.settings.database, controller.database.require_file)
     legacy = Legacy(
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
@@ -228,8 +247,9 @@ def create_app(controller: Controller) -> Flask:
 
 
 def _health(controller: Controller) -> Response:
-    """200 while requests are served and the database answers."""
-    controller.database.execute_sql("SELECT 1")
+    """200 while requests are served and the database, which must be the one that was opened, answers."""
+    controller.database.require_file()
+    controller.database.execute_sql("SELECT count(*) FROM switch")
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
 
 

@@ -186,13 +186,13 @@ def template() -> None:
 @click.option("--fresh", is_flag=True, help="Build it anew even if there is one.")
 def template_build(fresh: bool) -> None:
     """Build the template's disk with the apps on it, where there is none."""
-    _maker().build(progress_on_stderr(), fresh=fresh)
+    _making().build(progress_on_stderr(), fresh=fresh)
 
 
 @template.command("boot")
 def template_boot() -> None:
     """Start the template's machine to install or try something on it; prints how to log in."""
-    click.echo(_maker().boot(progress_on_stderr()))
+    click.echo(_making().boot(progress_on_stderr()))
 
 
 @template.command("stop")
@@ -210,7 +210,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    _maker().take_snapshot(parts.make_trial(Catalog(settings.apps)), progress_on_stderr())
+    _making().take_snapshot(parts.make_trial(Catalog(settings.apps)), progress_on_stderr())
 
 
 @snapshot.command("list")
@@ -257,8 +257,13 @@ def doctor(as_json: bool) -> None:
 
 
 def _maker() -> Template:
-    settings = load_settings()
-    return parts.make_cloud(settings).template()
+    """The template of the installation that there is. Raises NoInstallation."""
+    return parts.known_cloud(load_settings()).template()
+
+
+def _making() -> Template:
+    """The template, for who makes something of it: an installation may begin so."""
+    return parts.make_cloud(load_settings()).template()
 
 
 def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:

@@ -1,20 +1,23 @@
-"""SQLite as the controller uses it: the writers of one process take turns. Owns nothing of the schema."""
+"""SQLite as the controller uses it: the writers of one process take turns, its file is guarded. Owns nothing of the schema."""
 
 import threading
 from typing import Any
 
-from peewee import OperationalError, SqliteDatabase
+from peewee import OperationalError
+
+from programs.guarded import GuardedDatabase
 
 
-class Database(SqliteDatabase):
+class Database(GuardedDatabase):
     """Who begins a transaction that writes waits for the others of this process by a lock, and is woken when it is free.
 
     SQLite by itself sleeps and looks again, up to a tenth of a second each time, so that a thread would wait far longer than
     the other one writes. Against other processes that is all there is.
     """
 
-    def __init__(self, path: str, pragmas: dict[str, object], timeout_s: float) -> None:
-        super().__init__(path, pragmas=pragmas, timeout=timeout_s)
+    def __init__(self, path: str, pragmas: dict[str, object], timeout_s: float, *, mode: str = "rwc", options: str = "") -> None:
+        """As :class:`GuardedDatabase`."""
+        super().__init__(path, pragmas, timeout_s, mode=mode, options=options)
         self._turn = threading.Lock()
         self._writer: int | None = None
 

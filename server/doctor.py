@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from programs.errors import explained, why_not_listening
-from server.app import make_cloud
+from server.app import cloud_to_look_at
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.computer import THIS, Computer
 from server.errors import CumulusError
-from server.installation import running_controller
+from server.installation import known_id, running_controller
 from server.jobs.installed import Installed
 from server.jobs.timekeeping import why_doubted
-from server.models import open_database
-from server.settings import CloudName, Settings
+from server.opening import open_to_read
+from server.settings import CloudName, Settings, where_given
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
 from server.workers.clouds.qemu.places import QemuHome
@@ -39,6 +39,7 @@ class Finding:
 def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
     """Everything that a controller with these settings needs, in the order in which to mend it."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("home", lambda: _home(settings)),
         ("python", _python),
         ("terraform", terraform_binary),
         ("flavors", lambda: _flavors(settings)),
@@ -83,7 +84,7 @@ def _apps(settings: Settings) -> Iterator[str]:
 def _cloud(settings: Settings) -> Iterator[Finding]:
     name = f"cloud {settings.cloud}"
     try:
-        cloud = make_cloud(settings)
+        cloud = cloud_to_look_at(settings)
         problems = cloud.problems()
     except (CumulusError, OSError) as error:
         yield Finding(name, False, error.message if isinstance(error, CumulusError) else explained(error))
@@ -120,6 +121,12 @@ def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
         told.add(text)
 
 
+def _home(settings: Settings) -> str:
+    if not known_id(settings.home):
+        return f"there is no installation in {settings.home} yet ({where_given('home')}); `cumulus serve` makes it"
+    return f"an installation is in {settings.home}"
+
+
 def _python() -> str:
     return sys.version.split()[0]
 
@@ -147,7 +154,7 @@ def _ages(settings: Settings) -> str:
     """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
     if not settings.database.is_file():
         return "nothing was recorded yet that it could contradict"
-    database = open_database(settings.database)
+    database = open_to_read(settings)
     try:
         doubted = why_doubted(time.time())
     finally:

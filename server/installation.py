@@ -19,9 +19,12 @@ from typing import IO
 import psutil
 
 from programs.errors import explained
+from programs.regular import new_file, open_regular, open_to_append, read_regular
 from server.errors import CumulusError
 
-FOR_OTHERS = ("controller.json", "installation-id")
+ID, LOCK = "installation-id", "controller.lock"
+FOR_OTHERS = ("controller.json", ID)
+MAX_NOTE_BYTES = 4096
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
 LOOK_S = 0.02
@@ -55,13 +58,17 @@ class Running:
 
 
 def installation_id(home: Path) -> str:
-    """The id of this installation; made at the first call, the same ever after."""
-    path = home / "installation-id"
+    """The id of this installation; made at the first call, the same ever after. Raises HomeUnusable."""
     make_home(home)
+    return known_id(home) or _new_id(home / ID)
+
+
+def known_id(home: Path) -> str:
+    """The id of this installation; "" where there is none yet. Makes nothing. Raises HomeUnusable."""
     try:
-        return path.read_text().strip() or _new_id(path)
-    except FileNotFoundError:
-        return _new_id(path)
+        return read_regular(home / ID, MAX_NOTE_BYTES).decode().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except (OSError, UnicodeDecodeError) as problem:
         raise _unusable(home, problem) from None
 
@@ -72,7 +79,7 @@ def _new_id(path: Path) -> str:
         beside.write_text(f"c{secrets.token_hex(6)}\n")
         with suppress(FileExistsError):  # another process was quicker
             os.link(beside, path)
-        return path.read_text().strip()
+        return read_regular(path, MAX_NOTE_BYTES).decode().strip()
     except OSError as problem:
         raise _unusable(path.parent, problem) from None
     finally:
@@ -123,7 +130,7 @@ def only_controller(home: Path) -> Iterator[None]:
 def _lock_file(home: Path) -> IO[str]:
     make_home(home)
     try:
-        return open(home / "controller.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600))
+        return open_to_append(home / LOCK)
     except OSError as problem:
         raise _unusable(home, problem) from None
 
@@ -131,13 +138,13 @@ def _lock_file(home: Path) -> IO[str]:
 def is_held(home: Path) -> bool:
     """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
     try:
-        with (home / "controller.lock").open() as lock:
+        with open_regular(home / LOCK) as lock:
             return not try_lock(lock, fcntl.LOCK_SH)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def try_lock(lock: IO[str], how: int = fcntl.LOCK_EX) -> bool:
+def try_lock(lock: IO[str] | IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
     """Lock the open file, shared or alone, unless somebody else has; whether it is locked. The lock ends with the process."""
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
@@ -151,7 +158,7 @@ def _holder(home: Path) -> str:
     if other := running_controller(home):
         return f" (process {other.pid}, {other.url})"
     with suppress(OSError, ValueError):
-        return f" (process {int((home / 'controller.lock').read_text())}, which is starting or ending)"
+        return f" (process {int(read_regular(home / LOCK, MAX_NOTE_BYTES))}, which is starting or ending)"
     return ""
 
 
@@ -160,7 +167,8 @@ def announced(home: Path, url: str) -> Iterator[None]:
     """Tell other commands on this computer where the controller answers, while it does."""
     path = home / "controller.json"
     beside = home / "controller.json.new"
-    beside.write_text(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
+    with new_file(beside) as file:
+        file.write(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
     beside.rename(path)
     try:
         yield
@@ -197,7 +205,7 @@ def end_controller(home: Path, limit_s: float) -> None:
 def running_controller(home: Path) -> Running | None:
     """The controller that answers on this installation; None where there is none."""
     try:
-        found = Running(**json.loads((home / "controller.json").read_text()))
+        found = Running(**json.loads(read_regular(home / "controller.json", MAX_NOTE_BYTES)))
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

@@ -3,10 +3,9 @@
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
 
-import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -25,7 +24,8 @@ from peewee import (
 )
 
 from programs.errors import explained
-from programs.sqlite import is_damaged, is_known, why_unusable
+from programs.regular import is_regular
+from programs.sqlite import connect, is_damaged, is_known, is_lost, why_unusable
 from server import migrations
 from server.database import Database
 from server.errors import CumulusError
@@ -38,6 +38,10 @@ OPENING_PAUSE_S = 0.02
 _UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
 _LIVING = "state <> 'deleted'"
 _LARGE = "settings"  # of a job: lists are without them
+AFTER_A_LOSS = (
+    "restart the controller (`cumulus stop`, `cumulus serve`): it goes on with the right file, or makes the database anew from"
+    " the job folders; of a wrong file it says so, and `cumulus db rebuild` sets that aside"
+)
 CACHE_KIB = 1_024  # of each connection, and each thread has its own; more is in the system's cache of files anyway
 
 
@@ -186,6 +190,12 @@ class DatabaseDamaged(CumulusError):
     code = "database_damaged"
 
 
+class DatabaseLost(CumulusError):
+    """The file was removed, replaced or overwritten while a controller had it open."""
+
+    code = "database_lost"
+
+
 class DatabaseUnusable(CumulusError):
     """The database cannot be opened, read or written: rights, a full disk, another program that keeps it locked."""
 
@@ -208,12 +218,16 @@ class Change:
     text: str = ""
 
 
-def open_database(path: Path) -> SqliteDatabase:
-    """Open (or make) the database at the newest schema, and bind the tables to it. Raises DatabaseDamaged, DatabaseUnusable."""
+def open_database(path: Path) -> Database:
+    """Open (or make) the database at the newest schema, and bind the tables to it. Raises DatabaseDamaged, DatabaseUnusable.
+
+    For who runs the installation; commands use :mod:`server.opening`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise DatabaseUnusable(f"there can be no database {path}: {explained(problem)}") from None
+    require_file(path)
     pragmas = {
         "journal_mode": "wal",
         "synchronous": "full",  # a submitted job survives a power cut, too
@@ -231,6 +245,16 @@ def open_database(path: Path) -> SqliteDatabase:
     return database
 
 
+def require_file(path: Path) -> bool:
+    """Whether there is a file; raises DatabaseUnusable where something else lies there, which SQLite might wait for."""
+    try:
+        return is_regular(path, follow=True)
+    except OSError as problem:
+        raise DatabaseUnusable(
+            f"the database cannot be used: {explained(problem)}; move it away, or set another database"
+        ) from None
+
+
 def _upgrade(database: SqliteDatabase) -> None:
     """Bring the schema up to date. Where two processes make a database at once, SQLite refuses one of them without waiting."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
@@ -246,8 +270,10 @@ def _upgrade(database: SqliteDatabase) -> None:
             return
 
 
-def unusable(problem: Exception, path: Path | None = None) -> DatabaseDamaged | DatabaseUnusable:
+def unusable(problem: Exception, path: Path | None = None) -> DatabaseDamaged | DatabaseLost | DatabaseUnusable:
     """What SQLite said of a database (default: the one that is open) as an error for a person."""
+    if is_lost(problem):
+        return DatabaseLost(f"the database is damaged or lost: {problem}; {AFTER_A_LOSS}")
     path = path or Path(Job._meta.database.database)
     if is_damaged(problem):
         text = f"the database {path} is damaged, or another program's ({problem})"
@@ -261,13 +287,16 @@ class Commits:
     SQLite counts for each connection what the others commit, so this is one of its own, which writes nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    def __init__(self, path: Path, require_file: Callable[[], None] = lambda: None) -> None:
+        """``require_file``: raises where the file is not the one that was opened any more."""
+        self._connection = connect(path, "rw", several_threads=True)
+        self._require_file = require_file
         self._lock = threading.Lock()
 
     def number(self) -> int:
         """Another one after each commit of any process."""
         with self._lock:
+            self._require_file()
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 

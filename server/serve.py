@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import structlog
 
+from programs.databasewatch import watched
 from programs.door import Door, ManyAddresses
 from programs.errors import why_not_listening
 from programs.interruption import until_a_signal
@@ -18,12 +19,12 @@ from server.api.door import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.installation import NUDGE, announced, close_home, only_controller
+from server.installation import NUDGE, announced, close_home, installation_id, only_controller
+from server.jobs.belonging import take_as_own, why_lost
 from server.jobs.installed import Installed
-from server.jobs.rebuild import has_jobs
+from server.models import AFTER_A_LOSS
 from server.progress import Lines
 from server.settings import Settings
-from server.storage.folders import Storage
 from server.supervisor import Supervisor, take_supervisor
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
@@ -58,13 +59,14 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
+            take_as_own(controller.database, settings, installation_id(settings.home))
             server = _listen(settings, create_app(controller), connections)
             url = f"http://{settings.host}:{server.effective_port}"
             controller.catalog.problems()  # looked at now, so that the log tells of them
             controller.cloud.start()
             _say_what_is_missing(controller)
             try:
-                with announced(settings.home, url):
+                with announced(settings.home, url), watched(controller.database, AFTER_A_LOSS):
                     close_home(settings.home, settings.storage)
                     finished = _run(controller, server, url, supervisor)
             finally:
@@ -75,13 +77,13 @@ def serve(settings: Settings) -> None:
 
 
 def _rebuild_if_lost(settings: Settings) -> None:
-    """Where there are jobs and no database, it was lost."""
-    if not settings.database.exists() and has_jobs(Storage(settings.storage)):
-        log.warning("the database is not there; it is made anew from the job folders")
+    """Where there are jobs and no database of theirs, it was lost. Raises ForeignDatabase, DatabaseDamaged."""
+    if why := why_lost(settings, installation_id(settings.home)):
+        log.warning("the database was lost; it is made anew from the job folders", why=why)
         made = rebuild_database(
             settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)
         )
-        log.warning("the database was not there and is made anew", **made.jobs, machines=len(made.machines))
+        log.warning("the database is made anew; what was in its place lies beside it", **made.jobs, machines=len(made.machines))
 
 
 def require_setup(cloud: Cloud) -> None:

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from programs.door_settings import DoorSettings
-from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
+from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, named, read_settings_file
 from server.errors import InvalidInput
 
 FILE = Path("cumulus.toml")
@@ -242,8 +242,13 @@ class Settings(DoorSettings):
         self.storage = absolute(self.storage) if self.storage != Path() else self.home / "storage"
         self.database = absolute(self.database) if self.database != Path() else self.home / "cumulus.sqlite"
         self.apps = absolute(self.apps)
-        self.flavors = absolute(self.flavors)
+        self.flavors = named(self.flavors)
         return self
+
+
+def where_given(name: str) -> str:
+    """Where a setting is given: its variable, the file with the line, or that it is the default."""
+    return Sources("CUMULUS_", FILE, {}, Settings.model_fields).place(name)
 
 
 def load_settings(**given: Any) -> Settings:

@@ -3,20 +3,19 @@
 Owns which files count and which problems they have. A broken file is reported and hides no other one.
 """
 
-import errno
 import hashlib
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from programs.regular import read_regular
 from server.catalog.model import App, Workflow
 from server.catalog.reading import read_app, read_workflow
 from server.catalog.workflows import unfit_presets
-from server.catalog.xml import BadXml, Schemas, read_document
+from server.catalog.xml import MAX_FILE_BYTES, BadXml, Schemas, read_document
 from server.errors import NotFound
 from server.settings import CHECKOUT
 
@@ -155,21 +154,16 @@ class Catalog:
         if known is not None and known.stamp == stamp:
             return known
         try:
-            content = _content(path)
+            content = read_regular(path, MAX_FILE_BYTES, follow=True)
             document = read_document(content, self._schemas)
             entry = read_app(document.root) if document.root.tag == "tool" else read_workflow(document.root)
         except OSError as error:
-            return _File(stamp, None, "", (CatalogProblem(path, 0, f"cannot be read: {error.strerror}"),))
+            leads_nowhere = isinstance(error, FileNotFoundError) and path.is_symlink()
+            why = "is a link that leads to no file" if leads_nowhere else error.strerror
+            return _File(stamp, None, "", (CatalogProblem(path, 0, f"cannot be read: {why}"),))
         except BadXml as error:
             return _File(stamp, None, "", tuple(CatalogProblem(path, line, reason) for line, reason in error.problems))
         return _File(stamp, entry, document.text, (), hashlib.sha256(content).hexdigest())
-
-
-def _content(path: Path) -> bytes:
-    """The file's content. Raises OSError, also for a pipe, which would hold up whoever opens it."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a file", str(path))
-    return path.read_bytes()
 
 
 def _stamps(folder: Path) -> Iterator[tuple[Path, _Stamp]]:

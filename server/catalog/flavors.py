@@ -8,13 +8,13 @@ names is skipped, and one line says ``MAX_ACCUMULATED_WEIGHT = n``. A flavor hea
 """
 
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from programs.errors import explained
+from programs.regular import read_regular
 from server.errors import InvalidInput
 
 COLUMNS = ("WEIGHT", "CPU", "RAM", "DISK")
@@ -58,12 +58,7 @@ class Flavors(Mapping[str, Flavor]):
 def read_flavors(path: Path) -> Flavors:
     """The flavors in a file. Raises InvalidInput that names file, line and reason."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would hold up whoever opens it
-            raise InvalidInput(f"{path}: is not a file", field="flavors")
-        if found.st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{path}: too long for a list of machine sizes", field="flavors")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_FILE_BYTES, follow=True).decode("utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"the machine sizes cannot be read: {explained(error)}", field="flavors") from None
     except UnicodeDecodeError:

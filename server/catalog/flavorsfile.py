@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.catalog.flavors import COLUMNS, read_flavors
+from programs.regular import read_regular
+from server.catalog.flavors import COLUMNS, MAX_FILE_BYTES, read_flavors
 from server.errors import InvalidInput
 
 BOM = "\ufeff"
@@ -21,7 +22,8 @@ def rewrite(path: Path, changes: Mapping[str, Mapping[str, int]]) -> None:
     target = path.resolve()
     beside = target.with_name(f".{target.name}.new")
     try:
-        text = target.read_bytes().decode()
+        text = read_regular(target, MAX_FILE_BYTES).decode()
+        beside.unlink(missing_ok=True)
         beside.write_bytes("".join(_corrected(line, changes) for line in text.splitlines(keepends=True)).encode())
         shutil.copymode(target, beside)
         read_flavors(beside)

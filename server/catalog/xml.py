@@ -15,7 +15,10 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-MAX_FILE_BYTES = 2_000_000
+from programs.errors import explained
+from programs.regular import read_regular
+
+MAX_FILE_BYTES = 2_000_000  # of the XSDs, too
 MAX_ERRORS = 10
 _ROOT = re.compile(r"<(tool|workflow)(?=[\s/>])")
 _START = re.compile(r"""<(?:tool|workflow)(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*""")
@@ -67,12 +70,22 @@ class Schemas:
     @cached_property
     def tool(self) -> etree.XMLSchema:
         """What an app may look like."""
-        return etree.XMLSchema(etree.parse(self._folder / "app.xsd"))
+        return self._read("app.xsd")
 
     @cached_property
     def workflow(self) -> etree.XMLSchema:
         """What a workflow may look like."""
-        return etree.XMLSchema(etree.parse(self._folder / "workflow.xsd"))
+        return self._read("workflow.xsd")
+
+    def _read(self, name: str) -> etree.XMLSchema:
+        """Raises BadXml: without it no app can be told a good one."""
+        path = self._folder / name
+        try:
+            return etree.XMLSchema(etree.fromstring(read_regular(path, MAX_FILE_BYTES, follow=True), base_url=str(path)))
+        except OSError as problem:
+            raise BadXml((0, f"it cannot be checked: {explained(problem)}")) from None
+        except (etree.XMLSyntaxError, etree.XMLSchemaParseError) as problem:
+            raise BadXml((0, f"it cannot be checked: {path}: {problem}; restore it from the release")) from None
 
     def check(self, root: etree._Element) -> None:
         """Raises BadXml."""

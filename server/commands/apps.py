@@ -13,7 +13,7 @@ import click
 
 from programs.errors import explained
 from programs.exits import ExitCode
-from server.app import make_cloud
+from server.app import cloud_to_look_at
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.command import CONFIG_NAME, Rendered, Variables, render, render_each
 from server.catalog.descriptions import FieldDescription, accepted_files, describe
@@ -193,7 +193,7 @@ def _missing(settings: Settings, catalog: Catalog) -> Mapping[str, str]:
     if not settings.home.is_dir():
         return {}
     with asking_the_cloud():
-        return Installed(catalog, make_cloud(settings)).missing(tries=True)
+        return Installed(catalog, cloud_to_look_at(settings)).missing(tries=True)
 
 
 def _preview_as_json(runs: Sequence[Rendered]) -> dict[str, Any]:

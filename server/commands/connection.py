@@ -12,12 +12,13 @@ import click
 
 from server.catalog.flavors import read_flavors
 from server.client import Client, Submitted, Unreachable
-from server.commands.console import PATIENCE_S, find_job, printable, progress_on_stderr
+from server.commands.console import PATIENCE_S, find_job, printable, progress_on_stderr, until_the_end
 from server.commands.inputs import Prepared
 from server.errors import CumulusError
 from server.installation import running_controller
 from server.jobs.phases import last_word, remarks
-from server.models import Job, open_database
+from server.models import Job
+from server.opening import open_to_read
 from server.progress import Counter, Step
 from server.settings import Settings
 from server.states import JobState
@@ -63,7 +64,7 @@ def send(storage: Storage, started: Submitted, prepared: Prepared) -> None:
 
 def follow(settings: Settings, job_id: int) -> bool:
     """Print the log as it grows until the job ends; True if it is done. Raises InvalidInput where there is no such job."""
-    open_database(settings.database)
+    until_the_end(open_to_read(settings))
     with _watched(job_id) as (write, step):
         max_weight = read_flavors(settings.flavors).max_weight
         for text in _growth(lambda: _noted(find_job(job_id), step), Storage(settings.storage), max_weight):

@@ -12,13 +12,19 @@ from typing import Any, BinaryIO
 import click
 from rich.table import Table
 
+from programs.border import tell
 from programs.errors import explained
+from server import app as parts
+from server.database import Database
 from server.errors import InvalidInput, NotFound, no_job
+from server.installation import known_id
 from server.jobs.submission import MAX_SETTINGS_BYTES, parse_settings
-from server.models import Job, open_database
+from server.models import Job
+from server.opening import open_to_change, open_to_read, require_installation
 from server.progress import Progress, Step
-from server.settings import Settings, load_settings
+from server.settings import Settings, load_settings, where_given
 from server.terminal import plain_console, print_table, progress_on
+from server.workers.clouds.base import Cloud
 
 PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
 
@@ -93,10 +99,38 @@ def read_form(file: BinaryIO) -> dict[str, Any]:
 
 
 def open_rows() -> Settings:
-    """Settings, with the database open."""
+    """Settings, with the installation's database open for reading; makes nothing. Raises NoInstallation, DatabaseMissing."""
     settings = load_settings()
-    open_database(settings.database)
+    until_the_end(open_to_read(settings))
     return settings
+
+
+def open_rows_to_change() -> Settings:
+    """The same for a command that changes rows."""
+    settings = load_settings()
+    until_the_end(open_to_change(settings))
+    return settings
+
+
+def until_the_end(database: Database) -> None:
+    """Close the database with the command: SQLite takes its log away then."""
+    if context := click.get_current_context(silent=True):
+        context.find_root().call_on_close(database.close)
+
+
+def own_installation() -> Settings:
+    """Settings of an installation that there is. Raises NoInstallation."""
+    settings = load_settings()
+    require_installation(settings)
+    return settings
+
+
+def cloud_to_look_at(settings: Settings) -> Cloud:
+    """The cloud for a command that does without an installation; where there is none, a line says so."""
+    if not known_id(settings.home):
+        text = f"there is no installation in {settings.home} ({where_given('home')}): what its machines have is not known"
+        tell("cumulus", text)
+    return parts.cloud_to_look_at(settings)
 
 
 def find_job(job_id: int) -> Job:

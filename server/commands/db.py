@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
@@ -12,12 +12,17 @@ from uuid import uuid4
 import click
 
 from programs.errors import explained
+from programs.sqlite import connect, reading_mode
 from server import app as parts
 from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
+from server.jobs.belonging import job_folders
+from server.models import require_file
+from server.opening import require_installation
 from server.progress import growing, megabytes
 from server.settings import load_settings
+from server.storage.folders import Storage
 
 
 class BackupFailed(CumulusError):
@@ -38,7 +43,8 @@ def backup(file: Path | None) -> None:
     settings = load_settings()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     target = file or settings.home / "backups" / f"cumulus-{stamp}.sqlite"
-    if not settings.database.exists():
+    require_installation(settings)
+    if not require_file(settings.database):
         raise InvalidInput(f"there is no database at {settings.database}", field="database")
     if target.exists():
         raise InvalidInput(f"{target} exists already", field="file")
@@ -52,7 +58,7 @@ def backup(file: Path | None) -> None:
     except OSError as problem:
         raise BackupFailed(f"the database could not be copied: {explained(problem)}") from None
     except sqlite3.Error as problem:
-        raise BackupFailed(f"the database could not be copied: {problem}") from None
+        raise BackupFailed(f"the database {settings.database} could not be copied: {problem}") from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -68,7 +74,9 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     The controller must not run; it does this by itself where it finds no database.
     """
     settings = load_settings()
-    with only_controller(settings.home):
+    if dry_run or not job_folders(Storage(settings.storage)):  # else an erased home is made anew
+        require_installation(settings)
+    with nullcontext() if dry_run else only_controller(settings.home):
         made = parts.rebuild_database(settings, time.time(), progress_on_stderr(PATIENCE_S), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=1))
@@ -84,7 +92,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as write:
+    with closing(connect(source, *reading_mode(source))) as read, closing(sqlite3.connect(target)) as write:
         read.backup(write)
         if (found := write.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
             raise BackupFailed(f"the copy is not sound: {found}")

@@ -7,10 +7,9 @@ from dataclasses import asdict
 import click
 
 from programs.exits import ExitCode
-from server import app as parts
 from server.catalog.flavors import read_flavors
 from server.catalog.flavorsfile import rewrite
-from server.commands.console import asking_the_cloud, printable, show_table
+from server.commands.console import asking_the_cloud, cloud_to_look_at, printable, show_table
 from server.settings import load_settings
 from server.workers.sizes import Difference, compare
 
@@ -27,7 +26,7 @@ def flavors(ctx: click.Context, as_json: bool) -> None:
             raise click.UsageError("--json stands behind the action")
         return
     settings = load_settings()
-    cloud, sizes = parts.make_cloud(settings), read_flavors(settings.flavors)
+    cloud, sizes = cloud_to_look_at(settings), read_flavors(settings.flavors)
     with asking_the_cloud():
         found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
     if as_json:
@@ -45,7 +44,7 @@ def sync(write: bool, as_json: bool) -> None:
     settings = load_settings()
     known = read_flavors(settings.flavors)
     with asking_the_cloud():
-        sizes = parts.make_cloud(settings).sizes()
+        sizes = cloud_to_look_at(settings).sizes()
     found = [] if sizes is None else compare(list(known.values()), sizes, settings.worker_disk_gb)
     written = [one for one in found if one.cells] if write else []
     if written:

@@ -19,17 +19,20 @@ from server.commands.console import (
     JOB,
     PATIENCE_S,
     asking_the_cloud,
+    cloud_to_look_at,
     find_job,
     local_time,
     number_between,
     open_rows,
+    open_rows_to_change,
     printable,
     progress_on_stderr,
     show_table,
 )
 from server.errors import InvalidInput
-from server.installation import end_controller, nudge, only_controller
+from server.installation import end_controller, nudge, only_controller, running_controller
 from server.models import Change, Job, Worker, living_workers, note
+from server.opening import require_installation
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.base import Quota
@@ -45,7 +48,7 @@ HOUR_S = 3600.0
 def quota(as_json: bool) -> None:
     """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
     with asking_the_cloud():
-        found = parts.make_cloud(load_settings()).quotas()
+        found = cloud_to_look_at(load_settings()).quotas()
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
@@ -62,11 +65,13 @@ def quota(as_json: bool) -> None:
 def stop(machines: bool) -> None:
     """End the controller in order; running jobs go on unless --machines is given."""
     settings, progress = load_settings(), progress_on_stderr(PATIENCE_S)
+    if running_controller(settings.home) is None:
+        require_installation(settings)
     with progress.step("Ending the controller"):
         end_controller(settings.home, STOP_LIMIT_S)
     if machines:
         with only_controller(settings.home), progress.step("Removing the machines", "machines") as step:
-            cloud = parts.make_cloud(settings)
+            cloud = parts.known_cloud(settings)
             cloud.start()
             try:
                 parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs", step.advance)
@@ -83,7 +88,7 @@ def orphans(delete: bool, as_json: bool) -> None:
     The controller removes orphans by itself; this is for looking, and for when none runs. Exit code 1 if something could not be
     removed. A workspace is removed with its machine by `cumulus state destroy`, too.
     """
-    settings = open_rows()
+    settings = open_rows_to_change() if delete else open_rows()
     looking = progress_on_stderr(PATIENCE_S).step(
         "Removing what no job accounts for" if delete else "Asking the cloud what there is"
     )
@@ -108,7 +113,7 @@ def orphans(delete: bool, as_json: bool) -> None:
 @click.option("--release", is_flag=True, help="Hold it no longer.")
 def hold(job_id: int, hours: float, release: bool) -> None:
     """Keep the machine of a job, should it fail, for inspection; prints how to log in. Its weight counts meanwhile."""
-    settings = open_rows()
+    settings = open_rows_to_change()
     worker = _machine_of(job_id)
     now = time.time()
     until = 0.0 if release else now + hours * HOUR_S
@@ -119,7 +124,7 @@ def hold(job_id: int, hours: float, release: bool) -> None:
     click.echo(f"{worker.name} is {text}")
     if not release:
         job = Job.get_by_id(job_id)
-        fleet = parts.make_fleet(settings, parts.make_cloud(settings))
+        fleet = parts.make_fleet(settings, parts.known_cloud(settings))
         click.echo(fleet.login_command(worker.name, settings.storage / "jobs" / job.folder))
 
 
@@ -134,7 +139,7 @@ def _fate(one: Orphan, left: set[Orphan], delete: bool) -> str:
 @contextmanager
 def _sweeper(settings: Settings, *, starting: bool) -> Iterator[Sweeper]:
     """``starting``: the cloud is made ready for removals, too."""
-    cloud = parts.make_cloud(settings)
+    cloud = parts.known_cloud(settings)
     if starting:
         cloud.start()
     try:

@@ -9,7 +9,17 @@ import click
 
 from programs.errors import login
 from server.catalog.flavors import read_flavors
-from server.commands.console import JOB, PATIENCE_S, TEXT, find_job, local_time, open_rows, progress_on_stderr, show_table
+from server.commands.console import (
+    JOB,
+    PATIENCE_S,
+    TEXT,
+    find_job,
+    local_time,
+    open_rows,
+    open_rows_to_change,
+    progress_on_stderr,
+    show_table,
+)
 from server.errors import InvalidInput
 from server.installation import nudge, running_controller
 from server.jobs.breaker import Breaker, known_breaker
@@ -33,7 +43,7 @@ LOOK_S = 0.5
 @click.option("--wait", is_flag=True, help="Return when no job is at work any more.")
 def drain(reason: str, wait: bool) -> None:
     """Begin no more jobs, for maintenance; those at work go on, new ones are taken and wait. See resume."""
-    settings = open_rows()
+    settings = open_rows_to_change()
     drain_queue(reason, Change(time.time(), who=login()))
     nudge(settings.home)
     click.echo(f"no more jobs are begun: {why_drained()}")
@@ -45,7 +55,7 @@ def drain(reason: str, wait: bool) -> None:
 @click.command()
 def resume() -> None:
     """Begin jobs again."""
-    settings = open_rows()
+    settings = open_rows_to_change()
     resume_queue(Change(time.time(), who=login()))
     nudge(settings.home)
     click.echo("jobs are begun again")
@@ -56,7 +66,7 @@ def resume() -> None:
 @click.argument("number", type=click.IntRange(-100, 100))
 def priority(job_id: int, number: int) -> None:
     """Give a waiting job the priority NUMBER: higher goes first, 0 is usual. (Before a negative one: --.)"""
-    settings = open_rows()
+    settings = open_rows_to_change()
     waiting = (Job.id == job_id) & Job.state.in_((JobState.UPLOADING, JobState.QUEUED))
     if not Job.update(priority=number).where(waiting).execute():
         raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job_id")

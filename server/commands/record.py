@@ -10,7 +10,7 @@ import click
 
 from programs.exits import ExitCode
 from programs.interruption import shielded
-from server.app import make_cloud
+from server.app import known_cloud
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.catalog.model import App
@@ -156,7 +156,7 @@ def _as_of_today(
     before: JobRecord, app: App, catalog: Catalog, made: Again, flavor: RecordedFlavor, settings: Settings
 ) -> JobRecord:
     """What the record of the new job will say, as far as that is known before it runs."""
-    cloud = make_cloud(settings)
+    cloud = known_cloud(settings)
     with asking_the_cloud():
         program = Installed(catalog, cloud).version(app) or ""
         try:

@@ -39,7 +39,7 @@ def finish_removal(settings: Settings, worker: Worker, limit_s: float) -> None:
 
 def remove_unowned(settings: Settings, name: str) -> None:
     """Remove what the cloud and Terraform have of a name that no living row has. Raises InfrastructureError."""
-    cloud = parts.make_cloud(settings)
+    cloud = parts.known_cloud(settings)
     cloud.start()
     try:
         parts.make_fleet(settings, cloud).remove(name, Path(settings.storage) / "jobs" / name)

@@ -18,6 +18,8 @@ from server.commands.console import (
     local_time,
     number_between,
     open_rows,
+    open_rows_to_change,
+    own_installation,
     printable,
     progress_on_stderr,
     show_table,
@@ -60,7 +62,7 @@ def state(ctx: click.Context, as_json: bool, drift: bool, drift_limit: float) ->
             raise click.UsageError("options of the list do not go with an action; --json stands behind the action")
         return
     settings = open_rows()
-    workspaces = parts.make_workspaces(settings, parts.make_cloud(settings))
+    workspaces = parts.make_workspaces(settings, parts.known_cloud(settings))
     with asking_the_cloud():
         listed, why = workspaces.listed()
     if why:
@@ -138,14 +140,15 @@ def forget(name: str, force: bool, as_json: bool) -> None:
 @state.command()
 def env() -> None:
     """Print what a plain terraform needs to see the same: eval "$(cumulus state env)"."""
-    _, workspaces = _opened()
+    settings = own_installation()
+    workspaces = parts.make_workspaces(settings, parts.known_cloud(settings))
     for name, value in workspaces.environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _opened() -> tuple[Settings, Workspaces]:
-    settings = open_rows()
-    return settings, parts.make_workspaces(settings, parts.make_cloud(settings))
+    settings = open_rows_to_change()
+    return settings, parts.make_workspaces(settings, parts.known_cloud(settings))
 
 
 def _living(name: str) -> Worker | None:

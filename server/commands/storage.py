@@ -10,15 +10,23 @@ from typing import Any
 import click
 
 from programs.errors import login
-from server.commands.console import PATIENCE_S, TEXT, local_time, progress_on_stderr, show_table
+from server.commands.console import (
+    PATIENCE_S,
+    TEXT,
+    local_time,
+    open_rows,
+    open_rows_to_change,
+    progress_on_stderr,
+    show_table,
+)
 from server.errors import CumulusError
 from server.installation import nudge
 from server.jobs.looks import TRASH, noted_bytes
 from server.jobs.retention import Plan, Removal, Retention
 from server.jobs.timekeeping import DAY_S, why_disagrees, why_doubted
 from server.jobs.trashcan import Trashcan
-from server.models import Change, open_database
-from server.settings import Settings, load_settings
+from server.models import Change
+from server.settings import Settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage
 from server.storage.trash import Entry
@@ -41,6 +49,20 @@ class NotWished(CumulusError):
 @click.group()
 def storage() -> None:
     """The shared storage."""
+
+
+class NoStorage(CumulusError):
+    """The folder of the storage is not there: it is not mounted, or the setting names another one."""
+
+    code = "no_storage"
+
+
+def require_storage(settings: Settings) -> None:
+    """Raises NoStorage where there is nothing to look at."""
+    if settings.storage.is_dir():
+        return
+    where = where_given("storage")
+    raise NoStorage(f"there is no storage {settings.storage} ({where}): mount it, or set another one", field="setting storage")
 
 
 @storage.command("usage")
@@ -71,7 +93,7 @@ def clean(dry_run: bool, yes: bool, as_json: bool) -> None:
     At once, into the trash: the controller does so by itself once a day with what was old the day before, too. The figures are
     what is given back in the end: a shared file that jobs have pinned is gone with the last of them.
     """
-    settings, place = _opened()
+    settings, place = _opened(to_change=not dry_run)
     now = time.time()
     rules = Retention(place, settings.data_max_age_days, Trashcan(place, settings.trash_days))
     progress = progress_on_stderr(PATIENCE_S)
@@ -115,18 +137,17 @@ def restore(name: str) -> None:
     An archived job is done, failed or cancelled again, with its results and its input. What an owner has deleted stays deleted:
     it is told where its files are.
     """
-    settings, place = _opened()
+    settings, place = _opened(to_change=True)
     change = Change(time.time(), who=login(), text="restored from the trash")
     click.echo(Trashcan(place, settings.trash_days).restore(name, change))
     nudge(settings.home)
 
 
-def _opened() -> tuple[Settings, Storage]:
-    settings = load_settings()
-    open_database(settings.database)
-    place = Storage(settings.storage)
-    place.prepare()
-    return settings, place
+def _opened(*, to_change: bool = False) -> tuple[Settings, Storage]:
+    """The settings, with the database open, and the storage. Raises NoInstallation, NoStorage."""
+    settings = open_rows_to_change() if to_change else open_rows()
+    require_storage(settings)
+    return settings, Storage(settings.storage)
 
 
 def _require_wish(plan: Plan, now: float, *, yes: bool) -> None:

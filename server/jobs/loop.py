@@ -185,6 +185,8 @@ class Loop:
             missing = self._sweeper.sweep().missing
         except InfrastructureError as error:
             log.warning("the cloud could not be looked at", detail=error.message)
+        except OperationalError as problem:  # without the rows nobody knows what is an orphan
+            log.warning("the database cannot be used", step="sweep", detail=str(problem))
         except Exception:
             log.exception("a sweep failed unexpectedly")
         else:
@@ -276,7 +278,7 @@ class Loop:
         Worker.update(later).where(Worker.id == key).execute()
 
     def _busy(self) -> bool:
-        return any(future.running() for future in self._in_flight.values())
+        return any(future.running() for future in list(self._in_flight.values()))  # which steps leave meanwhile
 
     def _delay(self, workers: list[Worker], jobs: list[Job], now: float, hears_all: bool) -> float:
         """Until the next deadline; what others than this computer may change in the storage is looked at every so often.

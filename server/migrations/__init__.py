@@ -52,21 +52,27 @@ def upgrade(database: SqliteDatabase) -> int:
         raise SqliteTooOld(f"SQLite {sqlite3.sqlite_version} is too old: 3.34 or later is needed")
     with database.atomic("IMMEDIATE"):
         database.execute_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, at REAL NOT NULL)")
-    version = _version(database)
-    if version > len(STEPS):
-        raise DatabaseTooNew(f"the database has schema {version}, this version of Cumulus knows {len(STEPS)}: upgrade Cumulus")
-    for number in range(version + 1, len(STEPS) + 1):
+    seen = version(database)
+    if seen > len(STEPS):
+        raise too_new(seen)
+    for number in range(seen + 1, len(STEPS) + 1):
         _run(database, number)
     return len(STEPS)
 
 
-def _version(database: SqliteDatabase) -> int:
+def too_new(seen: int) -> DatabaseTooNew:
+    """What to do about a database of a later version."""
+    return DatabaseTooNew(f"the database has schema {seen}, this version of Cumulus knows {len(STEPS)}: upgrade Cumulus")
+
+
+def version(database: SqliteDatabase) -> int:
+    """How many steps the database has seen."""
     return int(database.execute_sql("SELECT coalesce(max(number), 0) FROM migration").fetchone()[0])
 
 
 def _run(database: SqliteDatabase, number: int) -> None:
     with database.atomic("IMMEDIATE"):
-        if _version(database) >= number:  # another process was first
+        if version(database) >= number:  # another process was first
             return
         for statement in STEPS[number - 1]:
             database.execute_sql(statement)

@@ -138,7 +138,7 @@ class Workspaces:
 
         ``MODULE``, ``STATES`` and ``VARS`` are folders, for who types commands.
         """
-        told = {name: value for name, value in self._cloud.terraform_env().items() if HARMLESS.fullmatch(name) or not value}
+        told = {name: value for name, value in self._cloud.plain_terraform_env().items() if HARMLESS.fullmatch(name) or not value}
         folders = {"MODULE": self._module.path, "STATES": self._module.states, "VARS": self._module.variable_files}
         return {"TF_DATA_DIR": str(self._module.data), **told, **{name: str(path) for name, path in folders.items()}}
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from agent.cli import main
 from agent.doctor import Finding, examine
 from agent.errors import InvalidInput
-from agent.models import Job, Transfer, database_of
+from agent.models import Job, Transfer, database_of, open_database
 from agent.serve import Agent
 from agent.settings import Settings, load_settings
 from agent.target import Kind, read_target
@@ -100,6 +100,7 @@ def test_a_target_that_is_none_is_refused(text: str) -> None:
 @pytest.mark.usefixtures("variables")
 def test_the_queue_is_shown_for_people_and_programs_without_an_agent(agent: Agent, lab: Lab) -> None:
     assert "nothing waits" in run("queue").output
+    open_database(agent.settings.database)  # the command has opened it for reading
     order(agent, lab, 1, f"{lab.source}/[red]\x1b[31m\nx.raw", lab.write("b.raw"))
     Transfer.update(bytes=1000, sent=420).where(Transfer.name == "b.raw").execute()
     shown = run("queue").output

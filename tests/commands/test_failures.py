@@ -21,6 +21,7 @@ from agent.cli import main as agent_commands
 from programs.exits import ExitCode
 from server import models
 from server.cli import main as commands
+from server.installation import installation_id
 from server.states import JobState
 from tests.conftest import FLAVORS, TEST_APPS
 from tests.forked import Done, Forks, forks
@@ -72,8 +73,21 @@ def furnished(top: Path, forked: Forks) -> Site:
     return Site(top, forked)
 
 
+def installed(site: Site) -> Site:
+    """With a database, as a controller's first start makes it."""
+    installation_id(site.home)
+    models.open_database(site.home / "cumulus.sqlite").close()
+    return site
+
+
 @pytest.fixture
 def site(tmp_path: Path, forked: Forks) -> Site:
+    return installed(furnished(tmp_path, forked))
+
+
+@pytest.fixture
+def bare(tmp_path: Path, forked: Forks) -> Site:
+    """One without an installation."""
     return furnished(tmp_path, forked)
 
 
@@ -82,7 +96,7 @@ def public(forked: Forks) -> Iterator[Site]:
     """One in a folder that other users see."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        yield furnished(Path(folder), forked)
+        yield installed(furnished(Path(folder), forked))
 
 
 def every(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
@@ -128,7 +142,8 @@ def garbage_for_databases(site: Site) -> None:
 
 
 @pytest.mark.parametrize("spoil", [broken_file, home_is_a_file, garbage_for_databases])
-def test_every_command_says_in_a_line_what_is_wrong(site: Site, spoil: Callable[[Site], None]) -> None:
+def test_every_command_says_in_a_line_what_is_wrong(bare: Site, spoil: Callable[[Site], None]) -> None:
+    site = bare
     spoil(site)
     for program, words in EVERY:
         done = site.run(*words, program=program, limit_s=30)
@@ -140,7 +155,6 @@ def test_every_command_says_in_a_line_what_is_wrong(site: Site, spoil: Callable[
 @needs_root
 def test_every_command_answers_another_user_in_a_line(public: Site) -> None:
     site = public
-    site.home.mkdir()
     assert site.run("jobs").code == 0
     for private in (False, True):
         site.home.chmod(0o700 if private else 0o755)
@@ -175,7 +189,7 @@ def test_a_folder_or_a_pipe_in_the_place_of_the_settings_is_told(site: Site) -> 
     os.mkfifo(site.top / "cumulus-agent.toml")
     for program in ("cumulus", "cumulus-agent"):
         done = site.run("queue", program=program, limit_s=20)
-        assert (done.code, f"{program}.toml is not a file" in done.stderr) == (1, True)
+        assert (done.code, f"{program}.toml is a " in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +202,7 @@ def test_a_folder_or_a_pipe_in_the_place_of_the_settings_is_told(site: Site) -> 
         ("HOME", "~no.such.user/x", "~no.such.user/x"),
         ("HOST", b"\xff", "CUMULUS_HOST: host must be"),
         ("FLAVORS", "/nowhere/flavors.tsv", "/nowhere/flavors.tsv: No such file or directory"),
-        ("DATABASE", "/proc/x/y", "there can be no database /proc/x/y"),
+        ("DATABASE", "/proc/x/y", "there is no database /proc/x/y (CUMULUS_DATABASE)"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(site: Site, name: str, value: str | bytes, said: str) -> None:
@@ -272,7 +286,8 @@ def test_output_that_goes_nowhere(site: Site, stdout: str, code: int) -> None:
 
 @needs_root
 def test_a_user_without_a_name_can_use_it(public: Site) -> None:
-    os.chown(public.top, 54321, 54321)
+    for path in (public.top, public.home, *public.home.iterdir()):
+        os.chown(path, 54321, 54321)
     assert public.run("drain", uid=54321).code == 0
     with contextlib.closing(sqlite3.connect(public.home / "cumulus.sqlite")) as rows:
         assert rows.execute("SELECT who FROM switch").fetchall() == [("uid-54321",)]
@@ -280,7 +295,6 @@ def test_a_user_without_a_name_can_use_it(public: Site) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no.such.host.invalid:1", "http://[::1", "ftp://x", 17])
 def test_a_controller_that_cannot_be_asked_is_told(site: Site, url: object) -> None:
-    site.home.mkdir()
     own = {"pid": os.getpid(), "began": psutil.Process().create_time(), "url": url}
     (site.home / "controller.json").write_text(json.dumps(own))
     for words in (("cancel", "1"), ("submit", "probe_1.0", "--settings", "form.json")):

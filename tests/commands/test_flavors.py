@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from server.catalog.flavors import read_flavors
 from server.cli import main
 from server.errors import InfrastructureError
+from server.installation import installation_id
 from server.settings import Settings
 from server.workers.clouds.base import Size
 from server.workers.clouds.local import LocalCloud
@@ -32,7 +33,7 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sized(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SizedCloud:
-    cloud = SizedCloud(settings, "ctest")
+    cloud = SizedCloud(settings, installation_id(settings.home))
     monkeypatch.setattr("server.app.make_cloud", lambda _: cloud)
     return cloud
 
@@ -44,7 +45,7 @@ def run(*arguments: str) -> Result:
 def test_a_cloud_without_sizes_takes_any() -> None:
     done = run("sync")
     assert (done.exit_code, "takes any size" in done.output) == (0, True)
-    assert json.loads(run("sync", "--json").output) == {"takes_any_size": True, "differences": []}
+    assert json.loads(run("sync", "--json").stdout) == {"takes_any_size": True, "differences": []}
 
 
 def test_each_difference_is_a_line_with_its_cure_and_nothing_is_written(sized: SizedCloud, settings: Settings) -> None:
@@ -57,7 +58,7 @@ def test_each_difference_is_a_line_with_its_cure_and_nothing_is_written(sized: S
         "flavors.tsv: m1.heavy: the cloud has no such size;"
         " make it on the cloud (CPU 8, RAM 64 GB), take its line out, or name one of its size: m9.other",
     ]
-    found = json.loads(run("sync", "--json").output)
+    found = json.loads(run("sync", "--json").stdout)
     assert [(one["flavor"], one["cells"], one["written"]) for one in found["differences"]] == [
         ("m1.8xlarge", {"CPU": 4, "DISK": 40}, False),
         ("m1.heavy", {}, False),
@@ -112,8 +113,8 @@ def test_a_file_that_cannot_be_written_says_so_and_stays(
 
 
 def test_the_sizes_are_listed_with_how_their_machines_would_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    (small, *_, heavy) = json.loads(run("--json").output)
+    (small, *_, heavy) = json.loads(run("--json").stdout)
     assert small == {"name": "m1.4xlarge", "weight": 1, "cpus": 1, "memory_gb": 1, "disk_gb": None, "next_boot": ""}
     assert heavy["name"] == "m1.heavy"
     monkeypatch.setenv("CUMULUS_CLOUD", "qemu")
-    assert "cold: there is no machine image" in run().output.splitlines()[1]
+    assert "cold: there is no machine image" in run().stdout.splitlines()[1]

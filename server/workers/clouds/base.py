@@ -202,6 +202,9 @@ class Cloud(Protocol):
     def terraform_env(self) -> dict[str, str]:
         """Variables that a terraform started by the controller needs beside the inherited ones."""
 
+    def plain_terraform_env(self) -> dict[str, str]:
+        """The same for an administrator's own terraform; nothing is started or made for it."""
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.
 

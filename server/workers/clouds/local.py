@@ -122,6 +122,10 @@ class LocalCloud:
         faults = "".join(f"{shlex.quote(worker)}) {command} ;; " for worker, command in self.faults.items())
         return {"CUMULUS_LOCAL_MACHINES": str(self._machines), "CUMULUS_LOCAL_STOP": stop, "CUMULUS_LOCAL_FAULTS": faults}
 
+    def plain_terraform_env(self) -> dict[str, str]:
+        """No more and no less."""
+        return self.terraform_env()
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables."""
         disk_gb = flavor.disk_gb or self._settings.worker_disk_gb

@@ -120,6 +120,10 @@ class OpenstackCloud:
         """The same cloud that the controller asks."""
         return terraform_environment(self._settings)
 
+    def plain_terraform_env(self) -> dict[str, str]:
+        """No more and no less."""
+        return self.terraform_env()
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""
         return self.variables(worker, flavor, self._snapshots.current())

@@ -118,9 +118,12 @@ class QemuCloud:
             self._nfs.stop()
 
     def terraform_env(self) -> dict[str, str]:
-        """The mirror's configuration, the provider that runs (started here where it does not), and what one of its own needs."""
-        own = {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), VARIABLE: str(self._settings.accelerator)}
-        return {**own, "TF_REATTACH_PROVIDERS": self._provider.reattach()}
+        """The same for one that the controller starts, with the provider that runs (started here where it does not)."""
+        return {**self.plain_terraform_env(), "TF_REATTACH_PROVIDERS": self._provider.reattach()}
+
+    def plain_terraform_env(self) -> dict[str, str]:
+        """The mirror's configuration, and what a provider of its own needs."""
+        return {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), VARIABLE: str(self._settings.accelerator)}
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.

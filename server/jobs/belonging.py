@@ -1,0 +1,95 @@
+"""Whose database the one in its place is, at a controller's start: none is taken silently that does not belong to the storage.
+
+Decided here: what holds nothing (no file, an empty one, a database that never had a job) is made anew where the storage has
+jobs. What is somebody's (another installation's, another program's) is refused with instructions: a setting is wrong then, or
+a file was put into a wrong place, and to make a database anew would hide that. An older one of our own is used, and no number is
+given twice. Rebuilding is done by :mod:`server.jobs.rebuild`.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+
+import structlog
+from peewee import SqliteDatabase
+
+from programs.sqlite import connect, reading_mode
+from server.jobs.rebuild import FOLDER
+from server.models import Switch, require_file, unusable
+from server.opening import OWNER, ForeignDatabase, foreign
+from server.settings import Settings, where_given
+from server.storage.folders import Storage
+
+log = structlog.get_logger()
+
+
+def why_lost(settings: Settings, server_id: str) -> str:
+    """Why the database must be made anew from the job folders; "" where it is the right one, or there is none and no job.
+
+    Changes nothing. Raises ForeignDatabase, DatabaseDamaged, DatabaseUnusable.
+    """
+    path, folders = settings.database, job_folders(Storage(settings.storage))
+    if not require_file(path):
+        return "it is not there" if folders else ""
+    try:
+        with closing(connect(path, *reading_mode(path))) as found:
+            return _why_lost(found, settings, server_id, folders)
+    except sqlite3.DatabaseError as problem:
+        raise unusable(problem, path) from None
+
+
+def job_folders(storage: Storage) -> dict[str, int]:
+    """The names of job folders in the storage, with the jobs' numbers."""
+    try:
+        names = [path.name for path in storage.jobs.iterdir()]
+    except OSError:
+        return {}
+    return {name: int(found["id"]) for name in names if (found := FOLDER.fullmatch(name))}
+
+
+def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
+    """Write down whose database it is, and give no number again that a job folder has."""
+    with database.atomic("IMMEDIATE"):
+        Switch.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
+        given, newest = _numbers_given(database), max(job_folders(Storage(settings.storage)).values(), default=0)
+        if newest <= given:
+            return
+        if not database.execute_sql("UPDATE sqlite_sequence SET seq = ? WHERE name = 'job'", (newest,)).rowcount:
+            database.execute_sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('job', ?)", (newest,))
+    log.warning(
+        "the database is older than the storage: it lacks the newest jobs; `cumulus db rebuild` makes it anew from their folders",
+        newest_job=given,
+        newest_folder=newest,
+    )
+
+
+def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, folders: Iterable[str]) -> str:
+    tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return "it was empty" if folders else ""
+    if "migration" not in tables or not {"job", "switch"} <= tables:
+        raise ForeignDatabase(
+            f"the database {settings.database} is another program's: set the right one ({where_given('database')}), or move it"
+            " away and `cumulus serve` makes one from the job folders",
+            field="setting database",
+        )
+    owner = found.execute("SELECT value FROM switch WHERE name = ?", (OWNER,)).fetchone()
+    if owner and owner[0] != server_id:
+        raise foreign(settings, owner[0])
+    if not folders:
+        return ""
+    if not found.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'job'").fetchone():
+        return "it never had a job"
+    if not owner and not _knows_one_of(found, folders):
+        raise foreign(settings, "of an earlier version, which has no id")
+    return ""
+
+
+def _knows_one_of(found: sqlite3.Connection, folders: Iterable[str]) -> bool:
+    return any(found.execute("SELECT 1 FROM job WHERE folder = ?", (name,)).fetchone() for name in folders)
+
+
+def _numbers_given(database: SqliteDatabase) -> int:
+    row = database.execute_sql("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
+    return int(row[0]) if row else 0
