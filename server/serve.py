@@ -20,7 +20,7 @@ from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, announced, close_home, only_controller
 from server.jobs.installed import Installed
-from server.jobs.rebuild import has_jobs
+from server.jobs.recovery import has_jobs
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.folders import Storage
@@ -58,6 +58,7 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
+            controller.jobs.finish_interrupted()
             server = _listen(settings, create_app(controller), connections)
             url = f"http://{settings.host}:{server.effective_port}"
             controller.catalog.problems()  # looked at now, so that the log tells of them

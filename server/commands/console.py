@@ -15,9 +15,10 @@ from rich.table import Table
 from programs.errors import explained
 from server.errors import InvalidInput, NotFound, no_job
 from server.jobs.submission import MAX_SETTINGS_BYTES, parse_settings
-from server.models import Job, open_database
+from server.models import Event, Job, known_job, open_database
 from server.progress import Progress, Step
 from server.settings import Settings, load_settings
+from server.statements import rows as rows_of
 from server.terminal import plain_console, print_table, progress_on
 
 PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
@@ -100,10 +101,12 @@ def open_rows() -> Settings:
 
 
 def find_job(job_id: int) -> Job:
-    """A job's row. Raises NotFound where there is none."""
-    job: Job | None = Job.get_or_none(Job.id == job_id)
+    """A job's row. Raises NotFound where there is none; of a deleted one it says who deleted it."""
+    job = known_job(job_id)
     if job is None:
-        raise NotFound(f"{no_job(job_id)}; `cumulus jobs` lists them", field="job_id")
+        deleted = rows_of(Event, "subject = 'job' AND subject_id = ? AND new = 'deleted'", job_id)
+        text = f"; {deleted[0].who} deleted it on {local_time(deleted[0].at)}" if deleted else "; `cumulus jobs` lists them"
+        raise NotFound(f"{no_job(job_id)}{text}", field="job_id")
     return job
 
 

@@ -13,7 +13,7 @@ import structlog
 from server.catalog.files import one_form
 from server.jobs.chains import steps_up_to
 from server.jobs.manifests import write_manifest
-from server.models import Change, Event, Job, living_workers, move, unfinished_jobs
+from server.models import Change, Job, living_workers, move, unfinished_jobs
 from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.arrivals import left_over
@@ -22,7 +22,6 @@ from server.storage.data import Freeing, entries, remove, set_aside, set_aside_b
 from server.storage.folders import Storage
 
 DAY_S = 24 * 3600
-DELETED = "deleted by its owner"  # what the event of an archived job says, of which nothing is kept
 BROKEN_UPLOAD_DAYS = 14  # nobody goes on with a file after that
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 log = structlog.get_logger()
@@ -80,14 +79,10 @@ class Retention:
         kept = removal.kind != "job" and freed < removal.bytes
         return replace(removal, bytes=freed, reason=removal.reason + "; jobs have it still" * kept)
 
-    def forget(self, job: Job, change: Change) -> bool:
-        """Remove an ended job's folder, as its owner wishes; False where it has not ended, or there is nothing any more."""
-        moved = _archive(job, change)
-        if not moved and JobState(job.state) is not JobState.ARCHIVED:
-            return False
-        if job.id in _with_machine():  # it may still write there: the next cleaning takes the folder
-            return moved
-        return self._discard_folder(job.folder) or moved
+    def discard(self, job: Job) -> None:
+        """Remove a deleted job's folder; while its machine may still write there, that is left to a later cleaning."""
+        if job.id not in _with_machine():
+            self._discard_folder(job.folder)
 
     def _jobs(self, now: float, advance: Advance) -> Iterator[Removal | str]:
         needed = needed_steps() | _with_machine()
@@ -98,8 +93,10 @@ class Retention:
                 yield f"jobs/{entry.name}"
             elif job.id in needed:
                 continue
+            elif job.state == JobState.DELETED:
+                yield Removal("job", entry.name, entry.bytes, "its owner has deleted it", job.id)
             elif job.state == JobState.ARCHIVED:
-                if _is_forgotten(job) or self._storage.folder(entry.name).content():
+                if self._storage.folder(entry.name).content():
                     yield Removal("job", entry.name, entry.bytes, "it is archived", job.id)
             elif job.state in ENDED and self._is_old(job.ended or job.state_since, now):
                 yield Removal(
@@ -128,7 +125,7 @@ class Retention:
         if removal.job_id is None:
             return self._remove_data(removal.name)
         job = Job.get_by_id(removal.job_id)
-        if _is_forgotten(job):
+        if job.state == JobState.DELETED:
             return self._discard_folder(job.folder)
         if job.state != JobState.ARCHIVED and not _archive(job, Change(now, text=removal.reason)):
             return False
@@ -160,15 +157,6 @@ class Retention:
 def _archive(job: Job, change: Change) -> bool:
     state = JobState(job.state)
     return state in ENDED and move(Job, job.id, state, JobState.ARCHIVED, change)
-
-
-def _is_forgotten(job: Job) -> bool:
-    """Whether its owner has deleted it."""
-    return (
-        Event.select()
-        .where(Event.subject == "job", Event.subject_id == job.id, Event.new == JobState.ARCHIVED, Event.text == DELETED)
-        .exists()
-    )
 
 
 def needed_steps() -> set[int]:

@@ -1,10 +1,13 @@
 """Lives of jobs that between them take every way of both state machines. A controller may be killed at any point of them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from server.client import Unreachable
+from server.models import Job
 from server.states import JobState, WorkerState
 from tests.faults.lab import Lab, wait
 from tests.faults.points import Change
@@ -75,8 +78,33 @@ def _deleted(lab: Lab, end: JobState, **how: Any) -> None:
 
 
 def _delete(lab: Lab, number: int) -> None:
-    while lab.state_of("one") != J.ARCHIVED:
+    while lab.state_of("one") != J.DELETED:
         lab.request("GET", f"/delete/ada/{number}")
+
+
+def archived_and_deleted(lab: Lab) -> None:
+    number = lab.submit("one")
+    _grows_old(lab, number)
+    _delete(lab, number)
+
+
+def failed_and_archived(lab: Lab) -> None:
+    _grows_old(lab, lab.submit("one", code=3))
+
+
+def cancelled_and_archived(lab: Lab) -> None:
+    number = lab.submit("one", arrives=False)
+    with suppress(Unreachable):
+        lab.ask(f"/cancel/ada/{number}")
+    _grows_old(lab, number)
+
+
+def _grows_old(lab: Lab, number: int) -> None:
+    """The controller has died when all was over; years later another one finds the job."""
+    wait(lambda: lab.has_died, LONG_S, lab.log)
+    with lab.rows():
+        Job.update(ended=1.0, created=1.0).where(Job.id == number).execute()
+    wait(lambda: lab.revive() or lab.state_of("one") == J.ARCHIVED, LONG_S, lab.log)
 
 
 def input_missing(lab: Lab) -> None:
@@ -230,6 +258,7 @@ def _begun_and_not_started(lab: Lab) -> None:
 
 
 AT_THE_RESULT = ("job:running>finishing:after",)
+WHEN_GONE = ("worker:deleting>deleted:after",)
 WHEN_READY = ("worker:booting>ready:after",)
 SCENARIOS = {
     scenario.play.__name__: scenario
@@ -239,9 +268,12 @@ SCENARIOS = {
             job("", J.UPLOADING, J.QUEUED, J.PROVISIONING, J.STARTING, J.RUNNING, J.FINISHING, J.DONE)
             + worker("", W.REQUESTED, W.CREATING, W.BOOTING, W.READY, W.BUSY, W.DELETING, W.DELETED),
         ),
-        Scenario(deleted, job(J.DONE, J.ARCHIVED)),
-        Scenario(failed_and_deleted, job(J.FINISHING, J.FAILED, J.ARCHIVED)),
-        Scenario(cancelled_and_deleted, job(J.UPLOADING, J.CANCELLED, J.ARCHIVED)),
+        Scenario(deleted, job(J.DONE, J.DELETED)),
+        Scenario(failed_and_deleted, job(J.FINISHING, J.FAILED, J.DELETED)),
+        Scenario(cancelled_and_deleted, job(J.UPLOADING, J.CANCELLED, J.DELETED)),
+        Scenario(archived_and_deleted, job(J.DONE, J.ARCHIVED, J.DELETED), dies_at=WHEN_GONE),
+        Scenario(failed_and_archived, job(J.FAILED, J.ARCHIVED), dies_at=WHEN_GONE),
+        Scenario(cancelled_and_archived, job(J.CANCELLED, J.ARCHIVED), dies_at=("job:uploading>cancelled:after",)),
         Scenario(input_missing, job(J.UPLOADING, J.FAILED)),
         Scenario(cancelled_in_the_queue, job(J.QUEUED, J.CANCELLED), limit=1),
         Scenario(failed_in_the_queue, job(J.QUEUED, J.FAILED), limit=1),
