@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,6 +31,7 @@ RECORD = "job.json"  # the record of the run, the only file at the top of the fo
 ARCHIVE = re.compile(
     RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})"
 )
+_HALF_WRITTEN = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|record)\.[0-9a-f]{32}\.new")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -170,9 +172,8 @@ class JobFolder:
     def is_untouched(self) -> bool:
         """Whether nobody has put anything into the folder since it was made: nobody sent a file, no runner began."""
         own = {self._private("settings").name, self._private("job").name, RECORD, ARRIVED, "input", "output"}
-        own |= {self._private(f"{name}.new").name for name in ("job", "record")}
         try:
-            found = {entry.name for entry in os.scandir(self.path)}
+            found = {entry.name for entry in os.scandir(self.path) if not _HALF_WRITTEN.fullmatch(entry.name)}
             return found <= own and not any(_entries(str(part)) for part in (self.input, self.output))
         except OSError:
             return False
@@ -394,8 +395,7 @@ class JobFolder:
         return self.path / f"{PRIVATE_PREFIX}{name}"
 
     def _replace(self, name: str, text: str, target: Path | None = None) -> None:
-        beside = self._private(f"{name}.new")
-        beside.unlink(missing_ok=True)  # whatever it is: to open a FIFO would take for ever
+        beside = self._private(f"{name}.{uuid4().hex}.new")  # of this writer alone: others may be at the same file
         try:
             with beside.open("x", errors="replace") as file:
                 file.write(text)

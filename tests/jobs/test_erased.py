@@ -297,7 +297,8 @@ def test_a_folder_that_takes_no_manifest_keeps_none_of_the_others_behind(control
     steady = [0.0]
     manifests = Manifests(controller.storage, lambda: steady[0])
     bad, good = controller.jobs.submit(submission()), controller.jobs.submit(submission())
-    blocked = controller.storage.folder(bad.folder).path / ".cumulus.job.new"
+    blocked = controller.storage.folder(bad.folder).manifest_path
+    blocked.unlink()
     blocked.mkdir()
     for job in (bad, good):
         note(Job, job.id, Change(1.0, text="something new"))
