@@ -31,11 +31,13 @@ from server.jobs.intake import Intake
 from server.jobs.loop import Loop
 from server.jobs.manifests import Manifests
 from server.jobs.pool import Pool
-from server.jobs.rebuild import Rebuilt, rebuild, recover
+from server.jobs.rebuild import Rebuilt, rebuild
+from server.jobs.recovery import recover
 from server.jobs.retention import Retention
 from server.jobs.reuse import Reuse
 from server.jobs.service import Jobs
 from server.jobs.steps import Steps
+from server.jobs.storing import JobStore
 from server.jobs.timekeeping import Timekeeper
 from server.jobs.trashcan import Trashcan
 from server.jobs.watch import Watch
@@ -164,7 +166,7 @@ def make_controller(
     fleet = make_fleet(settings, cloud, Preloaded())
     database = open_database(settings.database)
     database.guard()
-    manifests = Manifests(storage)
+    manifests = Manifests(storage, steady)
     endings = Endings(settings, manifests)
     reuse = Reuse(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
@@ -179,17 +181,17 @@ def make_controller(
     warmer = Warmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
     times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
-    loop = Loop(settings, storage, intake, steps, watch, pool, sweeper, warmer, circuit, flavors.max_weight, *times)
+    parts = storage, manifests, intake, steps, watch, pool, sweeper, warmer, circuit
+    loop = Loop(settings, *parts, flavors.max_weight, *times)
     jobs = Jobs(
         database,
         catalog,
         flavors,
         storage,
-        retention,
+        JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock),
         manifests,
         has_program=cloud.has_program,
         installed=installed,
-        min_free_gb=settings.min_free_gb,
         clock=clock,
         wake=loop.wake,
     )
@@ -212,7 +214,7 @@ def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_
     names = sorted(name for name in machines if OWN_NAME.fullmatch(name))
     if not dry_run:
         with progress.step("Writing the database", "jobs") as step:
-            rebuild(settings.database, counted(jobs, step.advance), names, now)
+            left += rebuild(settings.database, storage, counted(jobs, step.advance), names, now)
     states = [str(job.state) for job in jobs]
     return Rebuilt({state: states.count(state) for state in sorted(set(states))}, tuple(names), tuple(left))
 

@@ -40,9 +40,10 @@ class Database(GuardedDatabase):
         self._pass_on()
 
     def rollback(self) -> Any:
-        """Undo the transaction."""
+        """Undo the transaction. Where the disk is full SQLite has done it itself, and what it said is what counts."""
         try:
-            super().rollback()
+            if self.connection().in_transaction:  # type: ignore[no-untyped-call]
+                super().rollback()
         finally:
             self._pass_on()
 

@@ -35,7 +35,7 @@ from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerS
 BUSY_TIMEOUT_MS = 10_000
 OPENING_PAUSE_S = 0.02
 # Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
-_UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived')"
+_UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived', 'deleted')"
 _LIVING = "state <> 'deleted'"
 _LARGE = "settings"  # of a job: lists are without them
 AFTER_A_LOSS = (
@@ -330,6 +330,15 @@ def move(
         return moved
 
 
+def never_again(number: int) -> None:
+    """Give no job a number up to this one: they were given, whatever the rows say."""
+    database = _database(Job)
+    with database.atomic("IMMEDIATE"):
+        raised = database.execute_sql("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'job'", (number,)).rowcount
+        if not raised and number:
+            database.execute_sql("INSERT INTO sqlite_sequence VALUES ('job', ?)", (number,))
+
+
 def note(table: type[Row], row_id: int, change: Change) -> None:
     """Record something that happened to a row without a change of state."""
     with _database(table).atomic("IMMEDIATE"):
@@ -363,6 +372,12 @@ def _record(table: type[Row], row_id: int, old: str, new: str, change: Change) -
 def _database(table: type[Row]) -> SqliteDatabase:
     database: SqliteDatabase = table._meta.database
     return database
+
+
+def known_job(job_id: int) -> Job | None:
+    """The job of that number; None where there is none, or its owner has deleted it."""
+    found = rows(Job, "id = ? AND state <> 'deleted'", job_id)
+    return found[0] if found else None
 
 
 def unfinished_jobs() -> list[Job]:

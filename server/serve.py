@@ -60,6 +60,7 @@ def serve(settings: Settings) -> None:
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
             take_as_own(controller.database, settings, installation_id(settings.home))
+            controller.jobs.finish_interrupted()
             server = _listen(settings, create_app(controller), connections)
             url = f"http://{settings.host}:{server.effective_port}"
             controller.catalog.problems()  # looked at now, so that the log tells of them

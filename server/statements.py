@@ -26,8 +26,8 @@ def tuples(table: type[Model], names: tuple[str, ...], condition: str, *values: 
 
 
 def add(row: Model) -> None:
-    """Insert a new row, and give it its number."""
-    data = {name: value for name, value in row.__data__.items() if name != "id"}
+    """Insert a row: under the number that it has, or else the next one, which it is given."""
+    data = {name: value for name, value in row.__data__.items() if (name, value) != ("id", None)}
     table = type(row)
     row.__data__["id"] = table._meta.database.execute_sql(_insert(table, tuple(data)), tuple(data.values())).lastrowid
 

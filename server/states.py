@@ -8,7 +8,10 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """A job's life, in order; the last four are final. LOST: started, but nothing is heard of it; being looked at."""
+    """A job's life, in order; the last five are final. LOST: started, but nothing is heard of it; being looked at.
+
+    DELETED: its owner wants no more of it; nobody sees it again, and its number stays taken.
+    """
 
     UPLOADING = "uploading"
     QUEUED = "queued"
@@ -21,6 +24,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     ARCHIVED = "archived"
+    DELETED = "deleted"
 
     @property
     def is_final(self) -> bool:
@@ -49,7 +53,7 @@ class WorkerState(StrEnum):
 # Where a job has a machine, or is about to get one.
 AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
-_FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED})
+_FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED, JobState.DELETED})
 
 _WIRE = {
     JobState.UPLOADING: "PENDING",
@@ -63,9 +67,11 @@ _WIRE = {
     JobState.FAILED: "FAILED",
     JobState.CANCELLED: "CANCELLED",
     JobState.ARCHIVED: "ARCHIVED",
+    JobState.DELETED: "DELETED",  # in no answer
 }
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})
+_GOES = frozenset({JobState.ARCHIVED, JobState.DELETED})
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.UPLOADING: frozenset({JobState.QUEUED}) | _ENDS,
@@ -76,11 +82,12 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.RUNNING: frozenset({JobState.FINISHING, JobState.LOST}) | _ENDS,
     JobState.LOST: frozenset({JobState.RUNNING, JobState.FINISHING, JobState.QUEUED}) | _ENDS,
     JobState.FINISHING: frozenset({JobState.DONE}) | _ENDS,
-    JobState.DONE: frozenset({JobState.ARCHIVED}),
-    JobState.FAILED: frozenset({JobState.ARCHIVED}),
-    JobState.CANCELLED: frozenset({JobState.ARCHIVED}),
+    JobState.DONE: _GOES,
+    JobState.FAILED: _GOES,
+    JobState.CANCELLED: _GOES,
     # Back: what the trash had of it was restored.
-    JobState.ARCHIVED: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.ARCHIVED: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.DELETED}),
+    JobState.DELETED: frozenset(),
 }
 
 WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {

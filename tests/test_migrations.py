@@ -30,6 +30,7 @@ RELEASED = (
     "39c7daa28120",
     "3b0e5b134f40",
     "e77978a0df2d",
+    "0eb80f2598de",
     "5153a6edb41b",
 )
 ROW = {
@@ -205,3 +206,23 @@ def test_a_released_step_does_not_change(number: int) -> None:
     """Databases that have seen it would not see the change: it belongs into a new step."""
     text = "\0".join(migrations.STEPS[number - 1])
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == RELEASED[number - 1]
+
+
+def test_jobs_that_their_owners_have_deleted_before_leave_the_lists(path: Path) -> None:
+    make_old(path, 8)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE job SET state = 'archived', outcome = 'done'")
+        kept = {**ROW, "folder": "Job_2", "state": "archived"}
+        connection.execute(f"INSERT INTO job ({', '.join(kept)}) VALUES ({', '.join('?' * len(kept))})", tuple(kept.values()))
+        for number, text in ((1, "deleted by its owner"), (2, "it ended 90 days ago")):
+            event = (1.0, "job", number, "ada", "done", "archived", "", text)
+            connection.execute(
+                "INSERT INTO event (at, subject, subject_id, who, old, new, reason, text) VALUES (?,?,?,?,?,?,?,?)", event
+            )
+    database = open_database(path)
+    assert [job.id for job in find(Query())] == [2]
+    assert [job.id for job in find(Query(description="old rem"))] == [2]
+    gone = Job.get_by_id(1)
+    assert (gone.state, gone.outcome, gone.description, gone.settings, gone.inputs) == ("deleted", "done", "", "{}", "old.raw")
+    assert database.execute_sql("SELECT job_id FROM unwritten ORDER BY 1").fetchall() == [(1,), (2,)]
+    database.close()

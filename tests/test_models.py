@@ -15,6 +15,7 @@ from server.models import (
     insert,
     living_workers,
     move,
+    never_again,
     open_database,
     unfinished_jobs,
 )
@@ -43,6 +44,23 @@ def test_a_move_changes_the_row_and_records_who_and_why(database: SqliteDatabase
     row = Job.get_by_id(job.id)
     assert (row.state, row.state_since, row.ended) == ("cancelled", 5.0, 5.0)
     assert events() == [("", "queued", "ada"), ("queued", "cancelled", "ada")]
+
+
+def test_a_row_keeps_the_number_that_it_is_given_and_the_next_goes_on_from_there(database: SqliteDatabase) -> None:
+    fields = {"owner": "ada", "app": "comet", "flavor": "m1", "weight": 1, "settings": "{}", "state": JobState.QUEUED}
+    given = insert(Job, Change(1.0), id=7, folder="Job_7", **fields)
+    assert (given.id, Job.get().id, Event.get().subject_id) == (7, 7, 7)
+    assert a_job(folder="Job_8").id == 8
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_number_that_was_given_is_never_given_again(database: SqliteDatabase, begun: bool) -> None:
+    first = a_job(folder="Job_1").id if begun else 0
+    never_again(0)
+    never_again(40)
+    never_again(3)
+    assert a_job(folder="Job_41").id == 41
+    assert first in (0, 1)
 
 
 def test_the_second_of_two_movers_changes_nothing(database: SqliteDatabase) -> None:
@@ -77,14 +95,14 @@ def test_a_move_that_the_table_lacks_is_refused(database: SqliteDatabase) -> Non
         move(Job, job.id, JobState.DONE, JobState.RUNNING, Change(2.0))
 
 
-def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive() -> None:
+def test_every_state_has_its_moves_and_final_ones_lead_only_to_the_archive_or_away() -> None:
     assert set(JOB_TRANSITIONS) == set(JobState)
     assert set(WORKER_TRANSITIONS) == set(WorkerState)
     for state in JobState:
         if state is JobState.ARCHIVED:  # what is restored from the trash is what it was before
-            assert JOB_TRANSITIONS[state] == {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+            assert JOB_TRANSITIONS[state] == {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.DELETED}
         elif state.is_final:
-            assert JOB_TRANSITIONS[state] <= {JobState.ARCHIVED}
+            assert JOB_TRANSITIONS[state] <= {JobState.ARCHIVED, JobState.DELETED}
         else:
             assert {JobState.FAILED, JobState.CANCELLED} <= JOB_TRANSITIONS[state]
     for state in set(WorkerState) - {WorkerState.DELETED, WorkerState.DELETING}:
@@ -121,7 +139,8 @@ def test_the_loop_s_questions_use_their_partial_indexes(database: SqliteDatabase
     assert [job.id for job in unfinished_jobs()] == [waiting.id]
     assert [worker.name for worker in living_workers()] == ["job-2"]
     plan = database.execute_sql(
-        "EXPLAIN QUERY PLAN SELECT id FROM job WHERE state NOT IN ('done', 'failed', 'cancelled', 'archived') ORDER BY id"
+        "EXPLAIN QUERY PLAN SELECT id FROM job"
+        " WHERE state NOT IN ('done', 'failed', 'cancelled', 'archived', 'deleted') ORDER BY id"
     ).fetchall()
     assert "job_unfinished" in str(plan)
 

@@ -32,7 +32,7 @@ from server.jobs.phases import last_word, remarks
 from server.jobs.search import Listed, Query, find, listed, named_apps, require_short
 from server.jobs.service import Jobs, Submission
 from server.jobs.submission import parse_number, parse_settings
-from server.models import Commits, Job
+from server.models import Commits, Job, known_job
 from server.settings import Settings
 from server.states import JobState
 from server.storage.data import each_behind, listing, usage
@@ -191,7 +191,7 @@ class Legacy:
             return _refused(error)
 
     def delete(self, owner: str, job_id: str) -> Response:
-        """Remove a job of the owner with its workflow; a sentence."""
+        """Delete an ended job of the owner with its workflow; a sentence."""
         try:
             return answer(self._jobs.delete(parse_number(job_id, "job_id") or 0, owner))
         except CumulusError as error:
@@ -282,10 +282,14 @@ class Legacy:
         missing = bool(shown)
         with self._costly if query.is_costly else nullcontext():
             for job in find(query):
-                missing = missing and job.id != shown
-                yield self._details(job) if job.id == shown else self._row(job)
+                if job.id != shown:
+                    yield self._row(job)
+                    continue
+                missing = False
+                yield from self._details(job)
             if missing:
-                yield from map(self._details, find(replace(query, only=shown, limit=1)))
+                for job in find(replace(query, only=shown, limit=1)):
+                    yield from self._details(job)
 
     def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {
@@ -301,8 +305,10 @@ class Legacy:
             "workflow_name": job.workflow,
         }
 
-    def _details(self, job: Job | Listed) -> Ready:
-        full = Job.get_by_id(job.id)
+    def _details(self, job: Listed) -> Iterator[Ready]:
+        full = known_job(job.id)
+        if full is None:  # it was deleted just now
+            return
         folder = self._jobs.folder(full)
         row = {
             **self._row(full),
@@ -313,7 +319,7 @@ class Legacy:
             **_findings(full),
         }
         files = self._outputs.shown(folder, has_ended=JobState(full.state).is_final)
-        return Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
+        yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
 
 
 def _folder_and_state(job_id: int) -> list[bytes]:

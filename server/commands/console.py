@@ -19,10 +19,11 @@ from server.database import Database
 from server.errors import InvalidInput, NotFound, no_job
 from server.installation import known_id
 from server.jobs.submission import MAX_SETTINGS_BYTES, parse_settings
-from server.models import Job
+from server.models import Event, Job, known_job
 from server.opening import open_to_change, open_to_read, require_installation
 from server.progress import Progress, Step
 from server.settings import Settings, load_settings, where_given
+from server.statements import rows as rows_of
 from server.terminal import plain_console, print_table, progress_on
 from server.workers.clouds.base import Cloud
 
@@ -134,10 +135,12 @@ def cloud_to_look_at(settings: Settings) -> Cloud:
 
 
 def find_job(job_id: int) -> Job:
-    """A job's row. Raises NotFound where there is none."""
-    job: Job | None = Job.get_or_none(Job.id == job_id)
+    """A job's row. Raises NotFound where there is none; of a deleted one it says who deleted it."""
+    job = known_job(job_id)
     if job is None:
-        raise NotFound(f"{no_job(job_id)}; `cumulus jobs` lists them", field="job_id")
+        deleted = rows_of(Event, "subject = 'job' AND subject_id = ? AND new = 'deleted'", job_id)
+        text = f"; {deleted[0].who} deleted it on {local_time(deleted[0].at)}" if deleted else "; `cumulus jobs` lists them"
+        raise NotFound(f"{no_job(job_id)}{text}", field="job_id")
     return job
 
 

@@ -34,7 +34,7 @@ from server.jobs.comparison import Difference, Results, compare_results, differe
 from server.jobs.installed import Installed
 from server.jobs.record import JobRecord, RecordedApp, RecordedController, RecordedFlavor, RecordedResult, to_text
 from server.jobs.recording import assembled
-from server.models import Job
+from server.models import Job, known_job
 from server.progress import MB
 from server.settings import Settings
 from server.states import JobState
@@ -133,7 +133,7 @@ def _flavor(name: str, settings: Settings) -> RecordedFlavor:
 
 def _again(app: App, before: JobRecord, job: Job, storage: Storage) -> Again:
     def folder_of(number: int) -> JobFolder | None:
-        row = Job.get_or_none(Job.id == number)
+        row = known_job(number)
         return None if row is None else storage.folder(row.folder)
 
     with progress_on_stderr(PATIENCE_S).step(f"Reading the files of job {before.id}", "MB") as step:

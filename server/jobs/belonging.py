@@ -15,8 +15,8 @@ import structlog
 from peewee import SqliteDatabase
 
 from programs.sqlite import connect, reading_mode
-from server.jobs.rebuild import FOLDER
-from server.models import Switch, require_file, unusable
+from server.jobs.recovery import FOLDER, has_jobs
+from server.models import Switch, never_again, require_file, unusable
 from server.opening import OWNER, ForeignDatabase, foreign
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
@@ -29,12 +29,12 @@ def why_lost(settings: Settings, server_id: str) -> str:
 
     Changes nothing. Raises ForeignDatabase, DatabaseDamaged, DatabaseUnusable.
     """
-    path, folders = settings.database, job_folders(Storage(settings.storage))
+    path, storage = settings.database, Storage(settings.storage)
     if not require_file(path):
-        return "it is not there" if folders else ""
+        return "it is not there" if has_jobs(storage) else ""
     try:
         with closing(connect(path, *reading_mode(path))) as found:
-            return _why_lost(found, settings, server_id, folders)
+            return _why_lost(found, settings, server_id, storage)
     except sqlite3.DatabaseError as problem:
         raise unusable(problem, path) from None
 
@@ -55,8 +55,7 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
         given, newest = _numbers_given(database), max(job_folders(Storage(settings.storage)).values(), default=0)
         if newest <= given:
             return
-        if not database.execute_sql("UPDATE sqlite_sequence SET seq = ? WHERE name = 'job'", (newest,)).rowcount:
-            database.execute_sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('job', ?)", (newest,))
+        never_again(newest)
     log.warning(
         "the database is older than the storage: it lacks the newest jobs; `cumulus db rebuild` makes it anew from their folders",
         newest_job=given,
@@ -64,10 +63,10 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
     )
 
 
-def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, folders: Iterable[str]) -> str:
+def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, storage: Storage) -> str:
     tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
-        return "it was empty" if folders else ""
+        return "it was empty" if has_jobs(storage) else ""
     if "migration" not in tables or not {"job", "switch"} <= tables:
         raise ForeignDatabase(
             f"the database {settings.database} is another program's: set the right one ({where_given('database')}), or move it"
@@ -77,11 +76,12 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, fol
     owner = found.execute("SELECT value FROM switch WHERE name = ?", (OWNER,)).fetchone()
     if owner and owner[0] != server_id:
         raise foreign(settings, owner[0])
-    if not folders:
+    if not has_jobs(storage):
         return ""
     if not found.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'job'").fetchone():
         return "it never had a job"
-    if not owner and not _knows_one_of(found, folders):
+    folders = job_folders(storage)
+    if not owner and folders and not _knows_one_of(found, folders):
         raise foreign(settings, "of an earlier version, which has no id")
     return ""
 

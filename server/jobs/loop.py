@@ -7,6 +7,7 @@ where a killed one stopped.
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 from peewee import OperationalError, PeeweeException
@@ -14,6 +15,7 @@ from peewee import OperationalError, PeeweeException
 from server.errors import InfrastructureError
 from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.intake import Intake
+from server.jobs.manifests import Manifests
 from server.jobs.pool import Pool, is_being_made, is_waiting
 from server.jobs.scheduler import Rules, admit, rank
 from server.jobs.steps import Steps
@@ -43,6 +45,7 @@ class Loop:
         self,
         settings: Settings,
         storage: Storage,
+        manifests: Manifests,
         intake: Intake,
         steps: Steps,
         watch: Watch,
@@ -58,6 +61,7 @@ class Loop:
     ) -> None:
         self._settings = settings
         self._storage = storage
+        self._manifests = manifests
         self._intake = intake
         self._has_adopted = False
         self._steps = steps
@@ -115,6 +119,8 @@ class Loop:
         while self._busy() and self._steady() < deadline:
             end.wait(0.05)
             end.clear()
+        with suppress(PeeweeException):  # the next controller does it
+            self._manifests.keep_up(lambda: self._steady() > deadline)
         return not self._busy()
 
     def turn(self) -> float:
@@ -142,6 +148,7 @@ class Loop:
             self._submit("tidy", self._steps.tidy, now)
         self._sweep(now)
         self._warm_up(workers)
+        self._keep_up()
         return self._delay(workers, jobs, now, hears_all)
 
     def _receive(self, job: Job, now: float) -> None:
@@ -172,6 +179,11 @@ class Loop:
             return
         self._sweep_due = now + self._settings.sweep_interval_s
         self._submit("sweep", self._swept)
+
+    def _keep_up(self) -> None:
+        """Bring the job folders up to their rows, beside the jobs."""
+        if "manifests" not in self._in_flight and not self._stopping.is_set() and self._manifests.is_behind():
+            self._submit("manifests", self._manifests.keep_up, self._stopping.is_set)
 
     def _warm_up(self, workers: list[Worker]) -> None:
         """Beside the jobs, one at a time."""

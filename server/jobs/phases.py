@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from server.jobs.breaker import read_breaker
-from server.jobs.retention import DELETED
 from server.jobs.switches import why_drained
 from server.models import Event, Job, Worker, living_workers
 from server.statements import rows
@@ -23,13 +22,11 @@ _COMES = {"warm": "The machine is there", "cold": "The machine has booted", "tem
 
 
 def remarks(job: Job, max_weight: int) -> list[Remark]:
-    """What happened to the job, oldest first; nothing of one that its owner has deleted.
+    """What happened to the job, oldest first.
 
     ``max_weight``: of all machines together.
     """
     events = rows(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job.id)
-    if any(event.text == DELETED and event.new == JobState.ARCHIVED for event in events):
-        return []
     found = list(_remarks(job, events))
     if job.state == JobState.QUEUED:
         found.append(Remark(job.state_since, job.attempt + 1, begun=False, text=_why_waiting(job, max_weight)))

@@ -1,28 +1,30 @@
-"""Making the database again from the job folders, the machines' tags and Terraform's workspaces.
+"""Making the database again from what the storage tells of its jobs, the machines' tags and Terraform's workspaces.
 
-Nothing in a folder is trusted, everything in it is used: the manifest, what the folder's name tells where that is garbage, and
-before both what only a runner writes. No attempt is begun twice: the number of the last one is never smaller than its marker's.
+What a manifest has goes back into the rows as it was, under its numbers; a job goes on as after a kill of the controller.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
+from peewee import DatabaseError
 
-from server.catalog.flavors import Flavors
-from server.jobs.manifests import Manifest, read_manifest
-from server.models import Change, Job, Worker, insert, open_database, worker_name
-from server.progress import Advance, counted, unheard
+from server.jobs.manifests import KeptWorker, Manifest, forget_unwritten, parse_manifest, parse_switches, read_manifest
+from server.jobs.recovery import OF_A_JOB, Recovered
+from server.jobs.storing import FORGOTTEN
+from server.models import Change, Conversion, Event, Job, Row, Switch, Worker, insert, never_again, open_database
+from server.statements import add, rows
 from server.states import JobState, Reason, WorkerState
-from server.storage.folders import JobFolder, Storage
+from server.storage.folders import Storage
+from server.storage.ledger import MAX_NUMBER
 
 WHO = "rebuild"
-FOLDER = re.compile(r"Job_(?P<id>[1-9][0-9]{0,17})_(?P<owner>[A-Za-z0-9.-]+)_(?P<app>[A-Za-z0-9._-]+)_(?P<created>[0-9]{1,12})")
-OF_A_JOB = re.compile(r"job-(?P<job>[1-9][0-9]{0,17})(-[1-9][0-9]{0,8})?")
+FROM_THE_POOL = re.compile(r"pool-[1-9][0-9]{0,8}")
 log = structlog.get_logger()
 
 
@@ -35,122 +37,143 @@ class Rebuilt:
     left_alone: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """A job as its folder tells it. ``worker``: the machine that it runs on, "" where its last attempt was not taken up."""
+def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: Iterable[str], now: float) -> list[str]:
+    """Make the database at ``path`` anew; what is there is kept beside it. ``machines``: names of all that exist.
 
-    manifest: Manifest
-    state: JobState
-    worker: str
-    settings: str
-    folder: str
-
-
-def has_jobs(storage: Storage) -> bool:
-    """Whether the storage holds folders of jobs."""
-    return any(FOLDER.fullmatch(name) for name in _names(storage))
-
-
-def recover(
-    storage: Storage, flavors: Flavors, default_flavor: str, advance: Advance = unheard
-) -> tuple[list[Recovered], list[str]]:
-    """The jobs that the folders tell of, oldest first, and the names of those that tell of none. ``advance``: in folders."""
-    jobs: dict[int, Recovered] = {}
-    left = []
-    for name in counted(_names(storage), advance):
-        found = _recovered(storage.folder(name), flavors, default_flavor)
-        if found is None or found.manifest.id in jobs:
-            left.append(name)
-        else:
-            jobs[found.manifest.id] = found
-    return [jobs[number] for number in sorted(jobs)], left
-
-
-def rebuild(path: Path, jobs: Iterable[Recovered], machines: Iterable[str], now: float) -> None:
-    """Make the database at ``path`` anew; what is there is kept beside it. ``machines``: names of all that exist."""
+    Returns the folders of which no rows could be made after all.
+    """
     beside = path.with_name(f"{path.name}.rebuilt")
     _remove(beside)
     database = open_database(beside)
     at_work: dict[str, Manifest] = {}
+    left = []
     with database.atomic("IMMEDIATE"):
         for job in jobs:
-            _insert_job(job, now)
-            if job.state is JobState.RUNNING:
+            if not _has_rows(job, storage, now):
+                left.append(job.folder)
+            elif job.state is JobState.RUNNING:
                 at_work.setdefault(job.worker, job.manifest)
         for name in machines:
-            _insert_worker(name, at_work.get(name), now)
+            _has_machine(name, at_work.get(name), now)
+        for switch in parse_switches(storage.ledger.switches_text()):
+            Switch.insert(switch.model_dump()).on_conflict_ignore().execute()
+        never_again(storage.ledger.last_number())
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     _set_aside(path, now)
     beside.rename(path)
     _remove(beside)
+    return left
 
 
-def _names(storage: Storage) -> list[str]:
+def _has_rows(found: Recovered, storage: Storage, now: float) -> bool:
+    """Make the rows of a job, or none; whether there are any. Nothing that a folder holds keeps the others from coming back."""
     try:
-        return sorted(entry.name for entry in os.scandir(storage.jobs) if entry.is_dir(follow_symlinks=False))
-    except OSError:
-        return []
+        with Job._meta.database.atomic():
+            if found.as_kept or found.manifest.version > 1:
+                _restore(found, _kept(found, storage), now)
+            else:
+                _make_up(found, now)
+    except (DatabaseError, ValueError, OverflowError) as problem:
+        log.warning("no job can be made of a folder", folder=found.folder, detail=str(problem))
+        return False
+    return True
 
 
-def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str) -> Recovered | None:
-    told = FOLDER.fullmatch(folder.name)
-    manifest = read_manifest(folder)
-    if told is None and manifest is None:
-        return None
-    if manifest is None or (told is not None and manifest.id != int(told["id"])):
-        if told is None:
-            return None
-        flavor = flavors.get(default_flavor)
-        manifest = Manifest(
-            id=int(told["id"]),
-            owner=told["owner"],
-            app=told["app"],
-            flavor=default_flavor,
-            weight=flavor.weight if flavor else 1,
-            created=float(told["created"]),
-        )
-    begun = folder.last_attempt()
-    manifest.attempt = max(manifest.attempt, begun)
-    try:
-        settings = folder.private_text("settings")
-    except OSError:
-        settings = "{}"
-    worker = _worker(manifest, folder) if begun == manifest.attempt > 0 else ""
-    return Recovered(manifest, _state(manifest, folder, begun), worker, settings, folder.name)
+def _kept(found: Recovered, storage: Storage) -> Manifest:
+    """The manifest whole."""
+    whole = None
+    with suppress(OSError):
+        if found.state is JobState.DELETED:
+            whole = parse_manifest(storage.ledger.deleted_text(found.folder))
+        else:
+            whole = read_manifest(storage.folder(found.folder))
+    return found.manifest if whole is None else whole
 
 
-def _worker(manifest: Manifest, folder: JobFolder) -> str:
-    """The machine of the attempt that was taken up: one that had waited has another name than those made for a job."""
-    planned = folder.planned_worker(manifest.attempt)
-    return planned if planned and not OF_A_JOB.fullmatch(planned) else worker_name(manifest.id, manifest.attempt)
+def _restore(found: Recovered, kept: Manifest, now: float) -> None:
+    """The rows as the manifest has them, but for what is known better."""
+    row = {**_columns(found.manifest), "state": found.state, "settings": found.settings, "folder": found.folder}
+    if not found.as_kept:
+        row |= {**_better(found, now), "state_since": now}
+    add(Job(**row))
+    numbers = {worker.id: _add_worker(worker, kept.id) for worker in kept.workers}
+    for event in kept.events:
+        subject = kept.id if event.subject == "job" else numbers.get(event.subject_id)
+        if subject is not None:
+            _add_under_its_number(Event, {**event.model_dump(), "subject_id": subject})
+    for conversion in kept.conversions:
+        _add_under_its_number(Conversion, {**conversion.model_dump(), "job_id": kept.id})
+    if found.as_kept:
+        forget_unwritten(kept.id)
+    else:
+        change = Change(now, who=WHO, text="as its folder tells")
+        add(_event(found.manifest.id, kept.state, found.state, change))
 
 
-def _state(manifest: Manifest, folder: JobFolder, begun: int) -> JobState:
-    if manifest.state.is_final:
-        return manifest.state
-    if folder.is_asked_to_stop():
-        return JobState.CANCELLED
-    # What has not begun is looked at as if it had just been sent: whether its files are there is found out anew.
-    return JobState.RUNNING if begun == manifest.attempt > 0 else JobState.UPLOADING
-
-
-def _insert_job(found: Recovered, now: float) -> None:
-    row = found.manifest.model_dump(exclude={"state", "created"})
-    if found.state is JobState.CANCELLED and not row["outcome"]:
-        row |= {"outcome": found.state, "reason": Reason.CANCELLED, "message": Reason.CANCELLED.text, "ended": now}
-    if found.state is JobState.RUNNING:
-        row["started"] = row["started"] or now
+def _make_up(found: Recovered, now: float) -> None:
+    """A row of what little is known."""
+    row = {**_columns(found.manifest), **_better(found, now), "created": found.manifest.created}
     change = Change(now, who=WHO, text="made again from its folder")
-    insert(Job, change, state=found.state, settings=found.settings, folder=found.folder, **row)
-    Job.update(created=found.manifest.created).where(Job.id == found.manifest.id).execute()
+    add(Job(**{**row, "state": found.state, "settings": found.settings, "folder": found.folder, "state_since": now}))
+    add(_event(found.manifest.id, "", found.state, change))
+
+
+def _columns(manifest: Manifest) -> dict[str, Any]:
+    return manifest.model_dump(exclude={"version", "workers", "events", "conversions"})
+
+
+def _better(found: Recovered, now: float) -> dict[str, Any]:
+    """What follows from where the job is, and its manifest does not say."""
+    manifest = found.manifest
+    if found.state is JobState.DELETED:
+        return dict(FORGOTTEN)
+    if found.state is JobState.CANCELLED and not manifest.outcome:
+        return {"outcome": found.state, "reason": Reason.CANCELLED, "message": Reason.CANCELLED.text, "ended": now}
+    if found.state is JobState.RUNNING:
+        return {"started": manifest.started or now}
+    return {}
+
+
+def _event(job_id: int, old: str, new: str, change: Change) -> Event:
+    return Event(
+        at=change.at, subject="job", subject_id=job_id, who=change.who, old=old, new=new, reason=change.reason, text=change.text
+    )
+
+
+def _add_worker(worker: KeptWorker, job_id: int) -> int | None:
+    """The number of the machine's row; None where there can be none, as of one that another job has."""
+    of_a_job = OF_A_JOB.fullmatch(worker.name)
+    if not (FROM_THE_POOL.fullmatch(worker.name) or (of_a_job and int(of_a_job["job"]) == job_id)):
+        return None
+    if rows(Worker, "name = ?", worker.name):
+        return None
+    return _add_under_its_number(Worker, {**worker.model_dump(), "job_id": job_id})
+
+
+def _add_under_its_number(table: type[Row], values: dict[str, Any]) -> int:
+    """The row's number: its own unless another one has it."""
+    if rows(table, "id = ?", values["id"]):
+        values = {**values, "id": None}
+    row = table(**values)
+    add(row)
+    return int(row.id)
+
+
+def _has_machine(name: str, job: Manifest | None, now: float) -> None:
+    """A machine that a job's manifest knows goes on as it was, as does one that a job runs on; any other has to go."""
+    known = rows(Worker, "name = ?", name)
+    if not known:
+        return _insert_worker(name, job, now)
+    if known[0].state == WorkerState.DELETED:
+        Worker.update(state=WorkerState.DELETING, ended=None).where(Worker.id == known[0].id).execute()
 
 
 def _insert_worker(name: str, job: Manifest | None, now: float) -> None:
     """A machine that a job runs on goes on with it; any other has to go."""
     told = OF_A_JOB.fullmatch(name)
     number = job.id if job else int(told["job"]) if told else None
-    owner = Job.get_or_none(Job.id == number)
+    owner = None if number is None or number > MAX_NUMBER else Job.get_or_none(Job.id == number)
     insert(
         Worker,
         Change(now, who=WHO, text="found" if job else "found; nobody's"),

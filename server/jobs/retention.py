@@ -16,7 +16,7 @@ from server.jobs.looks import AGED, RESTORED, Key, looked_at, looks_of
 from server.jobs.manifests import write_manifest
 from server.jobs.timekeeping import DAY_S, read_elapsed, why_disagrees
 from server.jobs.trashcan import Trashcan
-from server.models import Change, Event, Job, Look, living_workers, move, unfinished_jobs
+from server.models import Change, Job, Look, living_workers, move, unfinished_jobs
 from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.arrivals import left_over
@@ -25,7 +25,7 @@ from server.storage.data import Freeing, discard, entries, set_aside_before
 from server.storage.folders import Storage
 from server.storage.trash import Told
 
-DELETED = "deleted by its owner"  # what the event of an archived job says, of which nothing is kept
+DELETED = "its owner has deleted it"
 BROKEN_UPLOAD_DAYS = 14  # nobody goes on with a file after that
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 log = structlog.get_logger()
@@ -118,14 +118,10 @@ class Retention:
         kept = removal.kind != "job" and freed < removal.bytes
         return replace(removal, bytes=freed, reason=removal.reason + "; jobs have it still" * kept)
 
-    def forget(self, job: Job, change: Change) -> bool:
-        """Remove an ended job's folder, as its owner wishes; False where it has not ended, or there is nothing any more."""
-        moved = _archive(job, change)
-        if not moved and JobState(job.state) is not JobState.ARCHIVED:
-            return False
-        if job.id in _with_machine():  # it may still write there: the next cleaning takes the folder
-            return moved
-        return self._discard_folder(job, change.at) or moved
+    def discard(self, job: Job, now: float) -> None:
+        """Remove a deleted job's folder; while its machine may still write there, that is left to a later cleaning."""
+        if job.id not in _with_machine():
+            self._discard_folder(job, now)
 
     def _jobs(self, now: float, advance: Advance) -> Iterator[Removal | str]:
         needed, restored = needed_steps() | _with_machine(), looks_of(RESTORED)
@@ -136,8 +132,10 @@ class Retention:
                 yield f"jobs/{entry.name}"
             elif job.id in needed:
                 continue
+            elif job.state == JobState.DELETED:
+                yield Removal("job", entry.name, entry.bytes, DELETED, job.id, by_age=False)
             elif job.state == JobState.ARCHIVED:
-                if _is_forgotten(job) or self._storage.folder(entry.name).content():
+                if self._storage.folder(entry.name).content():
                     yield Removal("job", entry.name, entry.bytes, "it is archived", job.id, by_age=False)
             elif job.state in ENDED and self._is_old(
                 ended := job.ended or job.state_since, restored.get(f"jobs/{job.folder}"), now
@@ -173,7 +171,7 @@ class Retention:
         if removal.job_id is None:
             return self._remove_data(removal, now)
         job = Job.get_by_id(removal.job_id)
-        if _is_forgotten(job):
+        if job.state == JobState.DELETED:
             return self._discard_folder(job, now)
         if job.state != JobState.ARCHIVED and not _archive(job, Change(now, text=removal.reason)):
             return False
@@ -216,15 +214,6 @@ def _key(removal: Removal) -> Key:
 def _archive(job: Job, change: Change) -> bool:
     state = JobState(job.state)
     return state in ENDED and move(Job, job.id, state, JobState.ARCHIVED, change)
-
-
-def _is_forgotten(job: Job) -> bool:
-    """Whether its owner has deleted it."""
-    return (
-        Event.select()
-        .where(Event.subject == "job", Event.subject_id == job.id, Event.new == JobState.ARCHIVED, Event.text == DELETED)
-        .exists()
-    )
 
 
 def needed_steps() -> set[int]:

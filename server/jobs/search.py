@@ -84,12 +84,16 @@ _COLUMNS: dict[DateField, FloatField] = {
     DateField.STARTED: Job.started,
     DateField.ENDED: Job.ended,
 }
+_THERE = Job.state != JobState.DELETED
 _LISTED = [getattr(Job, name) for name in Listed._fields]
 _TEXT = Table("job_text")
 
 
 def find(query: Query) -> Iterator[Listed]:
-    """The jobs that match, newest first. Raises InvalidInput for a date that is none and for a text too long to be one."""
+    """The jobs that match, newest first, but none that its owner has deleted.
+
+    Raises InvalidInput for a date that is none and for a text too long to be one.
+    """
     require_short(query)
     texts = {"owner": query.owner, "app": query.app, "description": query.description, "inputs": query.file}
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
@@ -98,12 +102,12 @@ def find(query: Query) -> Iterator[Listed]:
         compared.append(Expression(Job.id, OP.EQ, query.only))
     conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
     if indexed:
-        return _listed(_limited(_matching(indexed), conditions, query.limit))
+        return _listed(_limited(_matching(indexed), [*conditions, _THERE], query.limit))
     rows = Job.select(*_LISTED).order_by(Job.id.desc())
     if not conditions:
-        return _listed(_limited(rows, (), query.limit))
+        return _listed(_limited(rows, (_THERE,), query.limit))
     ids = Job.select(Job.id).order_by(Job.id.desc())  # found in the index job_searched alone, without the rows
-    return _listed(rows.where(Job.id.in_(_limited(ids, conditions, query.limit))))
+    return _listed(rows.where(Job.id.in_(_limited(ids, [*conditions, _THERE], query.limit))))
 
 
 def require_short(query: Query) -> None:
@@ -115,13 +119,13 @@ def require_short(query: Query) -> None:
 
 def listed(job_id: int) -> Listed | None:
     """One job as :func:`find` gives it; None where there is none."""
-    return next(_listed(Job.select(*_LISTED).where(Job.id == job_id)), None)
+    return next(_listed(Job.select(*_LISTED).where(Job.id == job_id, _THERE)), None)
 
 
 def named_apps() -> list[str]:
     """The ids of all apps that some job names, by steps in their index: there are few among many jobs."""
     apps = [""]
-    while app := Job.select(fn.MIN(Job.app)).where(Job.app > apps[-1]).scalar():
+    while app := Job.select(fn.MIN(Job.app)).where(Job.app > apps[-1], _THERE).scalar():
         apps.append(app)
     return apps[1:]
 

@@ -1,15 +1,11 @@
 """What people do with jobs: submit, cancel, fail, find. Owns the rules of who may; leaves the work to the loop."""
 
-import errno
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from peewee import OperationalError, SqliteDatabase
+from peewee import SqliteDatabase
 
 from server.catalog.apps import App, Catalog
 from server.catalog.flavors import Flavor, Flavors
@@ -18,9 +14,10 @@ from server.catalog.values import InputFile, input_files
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.jobs.chains import require_steps, workflow_of
 from server.jobs.installed import Installed
-from server.jobs.manifests import Manifests, write_manifest
+from server.jobs.manifests import Manifests
 from server.jobs.recording import Learned
-from server.jobs.retention import DELETED, Retention, needed_steps
+from server.jobs.retention import needed_steps
+from server.jobs.storing import JobStore
 from server.jobs.submission import (
     parse_number,
     parse_settings,
@@ -29,12 +26,11 @@ from server.jobs.submission import (
     require_owner,
     require_workflow,
 )
-from server.models import Change, Job, insert, move, unfinished_jobs
+from server.models import Change, Job, known_job, move, unfinished_jobs
 from server.states import JobState, Reason
 from server.storage.conversions import conversion
-from server.storage.folders import JobFolder, Storage, folder_name
+from server.storage.folders import JobFolder, Storage
 
-GB = 1_000_000_000
 AGENT_TROUBLES = {  # that are not the submitter's matter, by the agent's names for them
     "target_full": Reason.CONTROLLER_DISK_FULL,
     **dict.fromkeys(
@@ -51,13 +47,7 @@ AGENT_TROUBLES = {  # that are not the submitter's matter, by the agent's names 
         Reason.UPLOAD_REFUSED,
     ),
 }
-FULL = "the storage is full: no new job can be taken until there is room again"
-
-
-class StorageFull(CumulusError):
-    """There is too little room in the storage to take on new work."""
-
-    code = "storage_full"
+DELETED = "deleted by its owner"
 
 
 class AlreadyEnded(CumulusError):
@@ -88,12 +78,11 @@ class Jobs:
         catalog: Catalog,
         flavors: Flavors,
         storage: Storage,
-        retention: Retention,
+        store: JobStore,
         manifests: Manifests,
         *,
         has_program: Callable[[str], bool],
         installed: Installed,
-        min_free_gb: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
@@ -103,15 +92,17 @@ class Jobs:
         self._storage = storage
         self._has_program = has_program
         self._installed = installed
-        self._min_free_gb = min_free_gb
         self._clock = clock
         self._wake = wake
-        self._retention = retention
+        self._store = store
         self._manifests = manifests
 
     def submit(self, wish: Submission) -> Job:
-        """Store a job and make its folder; it starts once its files are there. Raises InvalidInput, NotFound, StorageFull."""
-        self._require_room()
+        """Store a job and make its folder; it starts once its files are there.
+
+        Raises InvalidInput, NotFound, StorageFull, HomeFull, StorageUnusable.
+        """
+        self._store.require_room()
         owner = require_owner(wish.owner)
         description = require_description(wish.description)
         flavor = self._flavor(wish.flavor)
@@ -119,7 +110,7 @@ class Jobs:
         app = self._app(wish.app)
         form = completed(app, parse_settings(wish.settings))
         inputs = self._inputs(app, form, before)
-        job = self._stored(
+        job = self._store.add(
             Learned(app, self._catalog.checksum(app.id), inputs),
             whole=bool(inputs) and all(file.result for file in inputs),
             owner=owner,
@@ -137,7 +128,7 @@ class Jobs:
 
     def get(self, job_id: int, owner: str | None = None) -> Job:
         """A job; with ``owner``, only if it is that person's. Raises NotFound."""
-        job = Job.get_or_none(Job.id == job_id)
+        job = known_job(job_id)
         if job is None or (owner is not None and job.owner != owner):
             raise NotFound(no_job(job_id, owner or ""), field="job_id")
         return job
@@ -145,6 +136,10 @@ class Jobs:
     def folder(self, job: Job) -> JobFolder:
         """The job's folder in the storage."""
         return self._storage.folder(job.folder)
+
+    def finish_interrupted(self) -> None:
+        """Bring to their end the submissions and deletions in which a controller was killed; before this one answers."""
+        self._store.finish_interrupted()
 
     def cancel(self, job_id: int, owner: str) -> str:
         """End the owner's job with its whole workflow, whatever they are doing; what has ended stays as it is.
@@ -159,18 +154,14 @@ class Jobs:
         return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 
     def delete(self, job_id: int, owner: str) -> str:
-        """Remove the content of the owner's job and of its whole workflow; the rows stay in the archive.
+        """Delete the owner's job with its whole workflow, for everybody and for good; its number and an event stay.
 
-        Returns a sentence. Raises NotFound, InvalidInput while a step has not ended.
+        Returns a sentence. Raises NotFound, HomeFull, StorageUnusable, InvalidInput while a step has not ended.
         """
-        job = self.get(job_id, owner)
-        steps = workflow_of(job)
-        needed = needed_steps()
-        if kept := [str(step.id) for step in steps if step.id in needed]:
-            raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job_id")
-        change = Change(self._clock(), who=owner, text=DELETED)
-        gone = [str(step.id) for step in steps if self._retention.forget(step, change)]
-        return f"Job {', '.join(gone)} is deleted" if gone else f"Job {job_id} was deleted before"
+        if Job.select().where(Job.id == job_id, Job.owner == owner, Job.state == JobState.DELETED).exists():
+            return f"Job {job_id} was deleted before"
+        gone = self._store.delete(lambda: self._deletable(job_id, owner), Change(self._clock(), who=owner, text=DELETED))
+        return f"Job {', '.join(str(step.id) for step in gone)} is deleted"
 
     def not_installed(self) -> frozenset[str]:
         """The apps that the machines lack, and the workflows with a step of one.
@@ -217,6 +208,14 @@ class Jobs:
         fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
         return move(Job, job.id, state, end, change, fields)
 
+    def _deletable(self, job_id: int, owner: str) -> list[Job]:
+        """The job with its workflow. Raises NotFound, InvalidInput."""
+        steps = workflow_of(self.get(job_id, owner))
+        needed = needed_steps()
+        if kept := [str(step.id) for step in steps if step.id in needed]:
+            raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job_id")
+        return steps
+
     def _shared_inputs(self, job_id: int) -> list[InputFile]:
         job = Job.get_by_id(job_id)
         try:
@@ -224,17 +223,6 @@ class Jobs:
         except CumulusError:  # the app has changed since
             return []
         return [file for file in files if file.shared]
-
-    def _require_room(self) -> None:
-        """What is in the trash gives way."""
-        floor = self._min_free_gb * GB
-        if self._free_bytes() < floor:
-            self._retention.relieve(floor)
-            if self._free_bytes() < floor:
-                raise StorageFull(FULL)
-
-    def _free_bytes(self) -> float:
-        return min(self._storage.free_bytes(), shutil.disk_usage(Path(self._database.database).parent).free)
 
     def _flavor(self, name: str) -> Flavor:
         flavor = self._flavors.get(name)
@@ -273,44 +261,9 @@ class Jobs:
         number = parse_number(text, "start_after_id")
         if number is None:
             return None
-        before = Job.get_or_none(Job.id == number, Job.owner == owner)
-        if before is None:
+        before = known_job(number)
+        if before is None or before.owner != owner:
             raise InvalidInput(f"{owner} has no job {number} to start after", field="start_after_id")
         if before.outcome in (JobState.FAILED, JobState.CANCELLED):
             raise InvalidInput(f"job {number} is {before.outcome}, nothing can start after it", field="start_after_id")
-        found: Job = before
-        return found
-
-    def _stored(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
-        """The job's row, with its folder. Raises StorageFull where there is no room for either, and leaves nothing then."""
-        try:
-            return self._store(learned, whole=whole, **fields)
-        except OperationalError as problem:
-            if "disk is full" in str(problem):
-                raise StorageFull(FULL) from None
-            raise
-
-    def _store(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
-        """Row and folder together: the row counts only once the folder is there. ``whole``: nobody sends any file of it."""
-        now = self._clock()
-        with self._database.atomic("IMMEDIATE"):
-            change = Change(now, who=fields["owner"])
-            job: Job = insert(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
-            job.folder = folder_name(job.id, job.owner, job.app, now)
-            job.save(only=[Job.folder])
-            self._make_folder(job, learned, whole=whole)
-        return job
-
-    def _make_folder(self, job: Job, learned: Learned, *, whole: bool) -> None:
-        """All of the job's folder, or nothing. Raises StorageFull, OSError."""
-        folder = self._storage.folder(job.folder)
-        try:
-            folder.create(job.settings)
-            write_manifest(job, folder, learned)
-            if whole:
-                folder.mark_arrived()
-        except OSError as problem:
-            folder.remove()
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull(FULL) from None
-            raise
+        return before

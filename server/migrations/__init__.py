@@ -17,6 +17,7 @@ from server.migrations import (
     m0006_hold,
     m0007_waiting,
     m0008_warnings,
+    m0009_deleted,
     m0010_looks,
 )
 
@@ -29,6 +30,7 @@ STEPS = (
     m0006_hold.STATEMENTS,
     m0007_waiting.STATEMENTS,
     m0008_warnings.STATEMENTS,
+    m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
 )
 OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from programs.errors import explained
 from server.errors import CumulusError, NotFound
+from server.storage.ledger import Ledger
 from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_listing, read_regular
@@ -30,6 +32,7 @@ RECORD = "job.json"  # the record of the run, the only file at the top of the fo
 ARCHIVE = re.compile(
     RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})"
 )
+_HALF_WRITTEN = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|record)\.[0-9a-f]{32}\.new")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -161,6 +164,20 @@ class JobFolder:
     def remove(self) -> None:
         """Remove the folder with all that is in it; not an error where it is not there."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the job's row lies as a file."""
+        return self._private("job")
+
+    def is_untouched(self) -> bool:
+        """Whether nobody has put anything into the folder since it was made: nobody sent a file, no runner began."""
+        own = {self._private("settings").name, self._private("job").name, RECORD, ARRIVED, "input", "output"}
+        try:
+            found = {entry.name for entry in os.scandir(self.path) if not _HALF_WRITTEN.fullmatch(entry.name)}
+            return found <= own and not any(_entries(str(part)) for part in (self.input, self.output))
+        except OSError:
+            return False
 
     def content(self) -> list[Path]:
         """All in the folder but the few files that tell of the job once it is archived."""
@@ -366,6 +383,10 @@ class JobFolder:
         except (OSError, ValueError, TypeError, KeyError):
             return ""
 
+    def has_form(self) -> bool:
+        """Whether the form that the job was submitted with lies there, as in every job's folder from its beginning."""
+        return _is_regular(self._private("settings"))
+
     def is_asked_to_stop(self) -> bool:
         """Whether somebody wants no more of the job."""
         return self._private("stop").exists()
@@ -381,11 +402,14 @@ class JobFolder:
         return self.path / f"{PRIVATE_PREFIX}{name}"
 
     def _replace(self, name: str, text: str, target: Path | None = None) -> None:
-        beside = self._private(f"{name}.new")
-        beside.unlink(missing_ok=True)  # whatever it is: to open a FIFO would take for ever
-        with beside.open("x", errors="replace") as file:
-            file.write(text)
-        beside.rename(target or self._private(name))
+        beside = self._private(f"{name}.{uuid4().hex}.new")  # of this writer alone: others may be at the same file
+        try:
+            with beside.open("x", errors="replace") as file:
+                file.write(text)
+            beside.rename(target or self._private(name))
+        except OSError:
+            beside.unlink(missing_ok=True)  # half of it in a full storage, which has no room for it
+            raise
 
 
 class Storage:
@@ -404,6 +428,11 @@ class Storage:
         """The job folders."""
         return self.root / "jobs"
 
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of jobs beside their folders."""
+        return Ledger(self.root)
+
     def prepare(self) -> None:
         """Make the top folders. Raises StorageUnusable."""
         try:
@@ -411,6 +440,8 @@ class Storage:
             self.jobs.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise StorageUnusable(f"the storage {self.root} cannot be used: {explained(problem)}") from None
+        with suppress(OSError):  # a full storage takes no new jobs, which says so then
+            self.ledger.prepare()
 
     def folder(self, name: str) -> JobFolder:
         """The job folder called ``name``."""

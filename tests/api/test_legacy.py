@@ -469,15 +469,35 @@ def test_while_the_storage_is_away_every_page_still_gets_its_shape(wire: Wire, c
     assert isinstance(wire.get(f"/delete/ada/{job.id}"), str)
 
 
-def test_a_deleted_job_is_in_the_archive_and_its_results_are_gone(wire: Wire, controller: Controller) -> None:
-    job = finished(controller)
+def test_a_deleted_job_leaves_every_answer_at_once(wire: Wire, controller: Controller) -> None:
+    kept, job = finished(controller), finished(controller, description="mine alone")
     result_file(controller, job, "a.txt", b"x")
+    lists = [f"/joblist/{shown}/{number}" for shown in (0, kept.id, job.id) for number in (1, 100, -1)]
+    forms: list[dict[str, str]] = [
+        {},
+        {"current_job_id": str(job.id), "number": "1"},
+        {"description": "mine alone"},
+        {"description": "mi", "done": "on"},
+        {"owner": "ada", "archived": "on", "done": "on"},
+        {"date": "end_date", "from": "2000-01-01", "to": "2100-01-01", "number": "-1"},
+    ]
+
+    def seen() -> list[set[int]]:
+        answers = [wire.get(path) for path in lists] + [wire.post("/search", form) for form in forms]
+        return [{row["id"] for row in rows} for rows in answers]
+
+    assert sum(job.id in ids for ids in seen()) > len(lists)
     assert "no job" in wire.get(f"/delete/eve/{job.id}")
-    assert "deleted" in wire.get(f"/delete/ada/{job.id}")
+    assert wire.get(f"/delete/ada/{job.id}") == f"Job {job.id} is deleted"
+    assert set().union(*seen()) == {kept.id}
     assert isinstance(wire.get("/delete/ada/x"), str)
-    row = wire.get(f"/joblist/{job.id}/10")[0]
-    assert (row["status"], row["log"], row["files"]) == ("ARCHIVED_DONE", "", [])
     assert wire.send("GET", f"/getresults/ada/{job.id}/a.txt")[0] == 404
+    assert wire.send("GET", f"/log/ada/{job.id}")[0] == 404
+    assert "no job" in wire.get(f"/cancel/ada/{job.id}")
+    assert "no job" in wire.get(f"/delete/eve/{job.id}")
+    assert "before" in wire.get(f"/delete/ada/{job.id}")
+    assert wire.post("/start", {**START, "start_after_id": str(job.id)})[1] == ""
+    assert wire.post("/start", START)[0] == job.id + 1
 
 
 def test_a_running_job_is_not_deleted(wire: Wire, controller: Controller) -> None:

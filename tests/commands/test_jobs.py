@@ -72,3 +72,41 @@ def test_a_file_s_name_that_is_no_text_is_shown_as_far_as_it_is(controller: Cont
 def test_a_message_is_text_in_a_table_whatever_is_in_it(failed: Job) -> None:
     Job.update(message="[red]no[/red] [/nonsense] :smile: \x1b[2Jline").where(Job.id == failed.id).execute()
     assert "[red]no[/red] [/nonsense] :smile: ?[2Jline" in run("jobs")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["show"],
+        ["show", "--json"],
+        ["logs"],
+        ["logs", "-f"],
+        ["record"],
+        ["get"],
+        ["rerun"],
+        ["cancel"],
+        ["hold"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_knows_a_deleted_job(failed: Job, controller: Controller, tmp_path: Path, command: list[str]) -> None:
+    Job.update(description="secret").where(Job.id == failed.id).execute()
+    controller.jobs.delete(failed.id, "ada")
+    done = CliRunner().invoke(main, [*command, str(failed.id)])
+    assert done.exit_code not in (0, 70)
+    assert "secret" not in done.output
+    assert list(tmp_path.glob("job-*")) == []
+
+
+def test_a_deleted_job_leaves_the_lists_and_who_deleted_it_stays_known(failed: Job, controller: Controller) -> None:
+    controller.jobs.delete(failed.id, "ada")
+    assert json.loads(run("jobs", "--json")) == []
+    assert json.loads(run("queue", "--json"))["waiting"] == []
+    done = CliRunner().invoke(main, ["show", str(failed.id)])
+    assert f"there is no job {failed.id}; ada deleted it on 20" in done.output
+
+
+def test_a_deleted_job_cannot_be_given_a_priority(failed: Job, controller: Controller) -> None:
+    controller.jobs.delete(failed.id, "ada")
+    done = CliRunner().invoke(main, ["priority", str(failed.id), "5"])
+    assert "there is no job" in done.output

@@ -51,6 +51,7 @@ class Lab:
 
     ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other;
     ``armed``: that of the last one that was started. ``clock_s``: by how much the clock of who is started next is wrong.
+    ``numbers``: of the jobs, by their names.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Lab:
     to_die_at: list[str] = field(default_factory=list)
     clock_s: float = 0.0
     armed: str = ""
+    numbers: dict[str, int] = field(default_factory=dict)
     _made: tuple[dict[str, Any], Settings] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -219,7 +221,7 @@ class Lab:
                 return int(known.id)
             return client.start(owner, "ledger_1.0", flavor, form, description=name, after=after, workflow=workflow).job_id
 
-        number = self.call(ask)
+        number = self.numbers[name] = self.call(ask)
         if arrives:
             self.arrive(name)
         return number
@@ -227,13 +229,13 @@ class Lab:
     def request(self, method: str, path: str, **form: str) -> str:
         """One request of the desktop client; the answer's text."""
 
-        def ask(client: Client) -> str:
-            try:
-                return httpx.request(method, f"{client.url}{path}", data=form or None, timeout=30, trust_env=False).text
-            except httpx.TransportError as error:
-                raise Unreachable(str(error)) from None
+        return self.call(lambda client: _asked(client, method, path, form))
 
-        return self.call(ask)
+    def ask(self, path: str) -> str:
+        """One request, once. Raises Unreachable where the controller dies of it."""
+        running = running_controller(self.settings.home)
+        assert running is not None
+        return _asked(Client(running.url), "GET", path, {})
 
     def cancel(self, name: str, owner: str = "ada") -> None:
         """End a job; again where the controller dies meanwhile."""
@@ -264,7 +266,7 @@ class Lab:
         """The job's row, as it is now."""
         with self.rows():
             found: Job | None = Job.get_or_none(Job.description == name)
-            return found
+            return found or Job.get_or_none(Job.id == self.numbers.get(name, 0))  # a deleted one has lost its name
 
     def state_of(self, name: str) -> str:
         """Where the job stands; "" where there is none."""
@@ -288,7 +290,7 @@ class Lab:
         def settled() -> bool:
             self.revive()
             with self.rows() as database:
-                left = "SELECT count(*) FROM job WHERE state NOT IN ('done','failed','cancelled','archived')"
+                left = "SELECT count(*) FROM job WHERE state NOT IN ('done','failed','cancelled','archived','deleted')"
                 living = "SELECT count(*) FROM worker WHERE state <> 'deleted'"
                 return all(database.execute_sql(sql).fetchone()[0] == 0 for sql in (left, living))
 
@@ -329,6 +331,13 @@ class Lab:
         return (
             running is not None and self.process is not None and running.pid == self.process.pid and Client(running.url).healthy()
         )
+
+
+def _asked(client: Client, method: str, path: str, form: dict[str, str]) -> str:
+    try:
+        return httpx.request(method, f"{client.url}{path}", data=form or None, timeout=30, trust_env=False).text
+    except httpx.TransportError as error:
+        raise Unreachable(str(error)) from None
 
 
 def wait(true: Callable[[], bool], limit_s: float, words: Callable[[], str]) -> None:

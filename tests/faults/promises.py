@@ -80,10 +80,10 @@ def _nothing_ran_twice(lab: Lab) -> None:
         runs[name].append((what, float(at)))
     with lab.rows():
         for name, entries in runs.items():
-            job = Job.get(Job.description == name)
+            job = Job.get((Job.description == name) | (Job.id == lab.numbers.get(name, 0)))
             begun = sum(what == "begin" for what, _ in entries)
             markers = len(list(lab.storage.folder(job.folder).path.glob(".cumulus.attempt.*")))
-            taken_up = job.attempt if job.state == JobState.ARCHIVED else markers  # its folder is gone
+            taken_up = job.attempt if job.state in (JobState.ARCHIVED, JobState.DELETED) else markers  # its folder is gone
             assert begun <= taken_up, f"{name} ran {begun} times in {taken_up} attempts"
             if job.state == JobState.DONE:
                 assert entries[-1][0] == "end", f"{name} is done, and another run of it was begun"

@@ -76,7 +76,7 @@ def _deleted(lab: Lab, end: JobState, **how: Any) -> None:
 
 
 def _delete(lab: Lab, number: int) -> None:
-    while lab.state_of("one") != J.ARCHIVED:
+    while lab.state_of("one") != J.DELETED:
         lab.request("GET", f"/delete/ada/{number}")
 
 
@@ -94,19 +94,31 @@ def cancelled_and_restored(lab: Lab) -> None:
     _archived_and_restored(lab, J.CANCELLED)
 
 
+def archived_and_deleted(lab: Lab) -> None:
+    number = lab.submit("one")
+    assert lab.reach("one") == J.DONE
+    _archived(lab)
+    _delete(lab, number)
+
+
 def _restored(lab: Lab, end: JobState, **how: Any) -> None:
     lab.submit("one", **how)
     assert lab.reach("one") == end
     _archived_and_restored(lab, end)
 
 
-def _archived_and_restored(lab: Lab, end: JobState) -> None:
-    """An administrator removes what is old, and wants it back. Who is killed meanwhile is asked again."""
+def _archived(lab: Lab) -> None:
+    """An administrator removes what is old. Who is killed meanwhile is asked again."""
     lab.settle()
     with lab.rows():
         Job.update(ended=Job.ended - YEAR_S).execute()
     while lab.state_of("one") != J.ARCHIVED or not lab.cumulus("storage", "trash").stdout:
         lab.command("storage", "clean", "--yes")
+
+
+def _archived_and_restored(lab: Lab, end: JobState) -> None:
+    """And wants it back."""
+    _archived(lab)
     while lab.state_of("one") != end:
         lab.command("storage", "restore", "1")
 
@@ -271,9 +283,10 @@ SCENARIOS = {
             job("", J.UPLOADING, J.QUEUED, J.PROVISIONING, J.STARTING, J.RUNNING, J.FINISHING, J.DONE)
             + worker("", W.REQUESTED, W.CREATING, W.BOOTING, W.READY, W.BUSY, W.DELETING, W.DELETED),
         ),
-        Scenario(deleted, job(J.DONE, J.ARCHIVED)),
-        Scenario(failed_and_deleted, job(J.FINISHING, J.FAILED, J.ARCHIVED)),
-        Scenario(cancelled_and_deleted, job(J.UPLOADING, J.CANCELLED, J.ARCHIVED)),
+        Scenario(deleted, job(J.DONE, J.DELETED)),
+        Scenario(failed_and_deleted, job(J.FINISHING, J.FAILED, J.DELETED)),
+        Scenario(cancelled_and_deleted, job(J.UPLOADING, J.CANCELLED, J.DELETED)),
+        Scenario(archived_and_deleted, job(J.ARCHIVED, J.DELETED)),
         Scenario(restored, job(J.DONE, J.ARCHIVED, J.DONE)),
         Scenario(failed_and_restored, job(J.FAILED, J.ARCHIVED, J.FAILED)),
         Scenario(cancelled_and_restored, job(J.CANCELLED, J.ARCHIVED, J.CANCELLED)),

@@ -194,7 +194,7 @@ class Storm:
 
     def _unfinished(self) -> int:
         with self.lab.rows() as database:
-            ended = "SELECT count(*) FROM job WHERE state IN ('done','failed','cancelled','archived')"
+            ended = "SELECT count(*) FROM job WHERE state IN ('done','failed','cancelled','archived','deleted')"
             return len(self.jobs) - int(database.execute_sql(ended).fetchone()[0])
 
     def _is_final(self, job: Expected) -> bool:

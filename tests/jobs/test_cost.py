@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from server.app import Controller
-from server.models import Change, Event, Job, Row, Worker, insert
+from server.jobs.manifests import Manifests
+from server.models import Change, Event, Job, Row, Worker, insert, note
 from server.states import JobState, WorkerState
 from server.workers.fleet import Address, Fleet
 from tests.conftest import eventually, submission
@@ -22,6 +23,7 @@ QUIET_S = 0.3
 RESULT = '{"attempt": 1, "exit_code": 0, "stage": "done", "end_tag_seen": true}'
 # A partial index holds the unfinished alone: reading all of it is reading nothing that has ended.
 PARTIAL = ("job_unfinished", "worker_living")
+SMALL = ("SCAN switch", "SCAN unwritten")  # a few rows, however many jobs have ended
 READ_OR_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 Statement = tuple[str, Any]
 
@@ -65,6 +67,12 @@ def settle(statements: list[Statement]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def folders_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often manifests are written while jobs go on depends on who is quicker."""
+    monkeypatch.setattr(Manifests, "is_behind", lambda self: False)
+
+
+@pytest.fixture(autouse=True)
 def machines_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines that are there and gone at once: Terraform asks the database nothing."""
 
@@ -91,6 +99,7 @@ def archive_of(ended: int) -> None:
         insert_all(Worker, [{"name": f"job-{number}", "job_id": number, **gone} for number in numbers])
         happened = {"at": 1.0, "subject": "job", "who": "controller", "old": "queued"}
         insert_all(Event, [{**happened, "subject_id": number, "new": new} for number in numbers for new in ("running", "done")])
+        Job._meta.database.execute_sql("DELETE FROM unwritten")  # their folders know it all
 
 
 def insert_all(table: type[Row], rows: list[dict[str, Any]]) -> None:
@@ -174,7 +183,18 @@ def look(controller: Controller, sql: str, number: int) -> str:
         connection.close()
 
 
-@pytest.mark.parametrize("act", [turn, life])
+def kept_up(controller: Controller) -> list[Statement]:
+    """What it asks to write what has happened to a job."""
+    manifests = Manifests(controller.storage)
+    job = controller.jobs.submit(submission())
+    manifests.keep_up()
+    with heard() as statements:
+        note(Job, job.id, Change(1.0, text="something"))
+        manifests.keep_up()
+    return statements
+
+
+@pytest.mark.parametrize("act", [turn, life, kept_up])
 def test_a_turn_and_a_life_take_as_many_statements_among_many_ended_jobs_as_among_none(
     controller: Controller, act: Callable[[Controller], list[Statement]]
 ) -> None:
@@ -186,7 +206,7 @@ def test_a_turn_and_a_life_take_as_many_statements_among_many_ended_jobs_as_amon
     assert few.total() > 3
 
 
-@pytest.mark.parametrize("act", [turn, life])
+@pytest.mark.parametrize("act", [turn, life, kept_up])
 def test_no_statement_of_the_loop_reads_what_has_ended(
     controller: Controller, act: Callable[[Controller], list[Statement]]
 ) -> None:
@@ -196,7 +216,7 @@ def test_no_statement_of_the_loop_reads_what_has_ended(
         for sql, parameters in act(controller)
         if not sql.startswith("INSERT")
         for step in plan(controller, sql, parameters)
-        if step.startswith("SCAN") and not step.endswith(PARTIAL)
+        if step.startswith("SCAN") and not step.endswith(PARTIAL) and not step.startswith(SMALL)
     }
     assert scans == set()
 

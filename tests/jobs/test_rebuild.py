@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.app import Controller, make_controller, rebuild_database
 from server.installation import installation_id
 from server.jobs.manifests import Manifests
-from server.jobs.rebuild import recover
+from server.jobs.recovery import recover
 from server.jobs.retention import DAY_S, Retention
 from server.models import Change, DatabaseDamaged, Event, Job, Worker, open_database
 from server.progress import Lines
@@ -59,6 +59,42 @@ def rebuilt(controller: Controller) -> None:
     open_database(controller.settings.database)
 
 
+def as_2_3_left_it(controller: Controller, job: Job) -> None:
+    """The manifest without what versions before 2.4 did not write."""
+    path = controller.storage.folder(job.folder).manifest_path
+    later = ("version", "folder", "state_since", "not_before", "spared", "workers", "events", "conversions")
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name not in later}))
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt", "begun"),
+    [
+        (JobState.UPLOADING, 0, 0),
+        (JobState.QUEUED, 0, 0),
+        (JobState.PROVISIONING, 1, 0),
+        (JobState.STARTING, 1, 1),
+        (JobState.RUNNING, 2, 2),
+        (JobState.LOST, 1, 1),
+        (JobState.FINISHING, 1, 1),
+        (JobState.QUEUED, 1, 1),
+        (JobState.PROVISIONING, 2, 1),
+        (JobState.DONE, 1, 1),
+        (JobState.FAILED, 3, 2),
+        (JobState.CANCELLED, 0, 0),
+        (JobState.ARCHIVED, 1, 1),
+    ],
+)
+def test_a_job_comes_back_as_it_was(controller: Controller, state: JobState, attempt: int, begun: int) -> None:
+    job = controller.jobs.submit(submission(description="Ada's", workflow="w"))
+    for number in range(1, begun + 1):
+        marker(controller, job, number)
+    put(controller, job, state, attempt=attempt, state_since=7.0, not_before=9.0, spared=1)
+    before = Job.get_by_id(job.id)
+    rebuilt(controller)
+    assert Job.get_by_id(job.id).__data__ == before.__data__
+    assert [(event.old, event.new, event.who) for event in Event.select()] == [("", "uploading", "ada")]
+
+
 @pytest.mark.parametrize(
     ("state", "attempt", "begun", "after"),
     [
@@ -75,13 +111,14 @@ def rebuilt(controller: Controller) -> None:
         (JobState.CANCELLED, 0, 0, JobState.CANCELLED),
     ],
 )
-def test_a_job_comes_back_where_it_was(
+def test_a_job_of_an_earlier_version_comes_back_where_it_was(
     controller: Controller, state: JobState, attempt: int, begun: int, after: JobState
 ) -> None:
     job = controller.jobs.submit(submission(description="Ada's", workflow="w"))
     for number in range(1, begun + 1):
         marker(controller, job, number)
     put(controller, job, state, attempt=attempt)
+    as_2_3_left_it(controller, job)
     before = Job.get_by_id(job.id)
     rebuilt(controller)
     row = Job.get_by_id(job.id)

@@ -219,8 +219,9 @@ def test_a_job_whose_machine_still_exists_keeps_its_folder(controller: Controlle
     assert clean(rules, later(job, 1000)) == []
     assert "deleted" in controller.jobs.delete(job.id, "ada")
     assert folder(controller, job).exists()
+    assert state_of(job.id) is JobState.DELETED
     Worker.update(state=WorkerState.DELETED).where(Worker.id == worker.id).execute()
-    assert [one.reason for one in clean(rules, later(job, 1))] == ["it is archived"]
+    assert [one.reason for one in clean(rules, later(job, 1))] == ["its owner has deleted it"]
     assert not folder(controller, job).exists()
 
 
@@ -252,7 +253,7 @@ def test_an_owner_deletes_a_workflow_once_all_of_it_has_ended(controller: Contro
     told = controller.jobs.delete(second.id, "ada")
     assert str(first.id) in told
     assert str(second.id) in told
-    assert [state_of(job.id) for job in (first, second)] == [JobState.ARCHIVED] * 2
+    assert [state_of(job.id) for job in (first, second)] == [JobState.DELETED] * 2
     assert Job.get_by_id(second.id).outcome == JobState.CANCELLED
     assert list(controller.storage.jobs.iterdir()) == []
     assert "before" in controller.jobs.delete(first.id, "ada")

@@ -9,10 +9,12 @@ import pytest
 from agent.states import Trouble
 from server.app import Controller, make_controller
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
-from server.jobs.service import AGENT_TROUBLES, AlreadyEnded, StorageFull
+from server.jobs.service import AGENT_TROUBLES, AlreadyEnded
+from server.jobs.storing import StorageFull
 from server.models import Event, Job
 from server.settings import Settings
 from server.states import JobState, Reason
+from server.storage.folders import StorageUnusable
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import state_of, submission
 
@@ -66,17 +68,17 @@ def test_a_full_storage_refuses_new_jobs_and_takes_them_again_when_there_is_room
     controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = shutil.disk_usage(controller.storage.root).free
-    controller.jobs._min_free_gb = free / 1e9 + 1000
+    controller.jobs._store._min_free = free + 1e12
     with pytest.raises(StorageFull, match="storage is full"):
         controller.jobs.submit(submission())
-    controller.jobs._min_free_gb = 0
+    controller.jobs._store._min_free = 0
     assert controller.jobs.submit(submission()).id == 1
 
 
 def test_a_folder_that_cannot_be_made_leaves_no_row(controller: Controller) -> None:
     shutil.rmtree(controller.storage.jobs)
     controller.storage.jobs.write_text("in the way")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(StorageUnusable, match="is away"):
         controller.jobs.submit(submission())
     assert Job.select().count() == 0
     assert Event.select().count() == 0

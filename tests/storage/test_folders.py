@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,14 @@ def test_an_attempt_s_mark_that_the_runner_cannot_have_made_is_refused(folder: J
     make(folder.path / ".cumulus.attempt.1")
     with pytest.raises(OSError, match="not a regular file"):
         folder.has_started(1)
+
+
+def test_several_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "Job_1")
+    folder.create("{}")
+    texts = [f"{number}" * 5000 for number in range(8)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        for _ in range(20):
+            list(pool.map(lambda text: folder.keep("job", text), texts))
+            assert folder.private_text("job") in texts
+    assert sorted(path.name for path in folder.path.iterdir()) == [".cumulus.job", ".cumulus.settings", "input", "output"]
