@@ -1,11 +1,13 @@
 """This installation: its id, which all it makes in a cloud carries, and who of its processes runs.
 
-Owns ``installation-id``, ``controller.lock`` and ``controller.json`` in the home folder.
+Owns ``installation-id``, ``controller.lock`` and ``controller.json`` in the home folder; that they stay true while a controller
+runs is presence.py's matter.
 """
 
 import fcntl
 import json
 import os
+import re
 import secrets
 import signal
 import stat
@@ -20,8 +22,18 @@ import psutil
 
 from programs.errors import explained
 from server.errors import CumulusError
+from server.ownfiles import InTheWay, in_the_way, open_lock, read_own_text, require_usable, set_aside, write_own
 
-FOR_OTHERS = ("controller.json", "installation-id")
+ID_FILE, LOCK_FILE, ADDRESS_FILE = "installation-id", "controller.lock", "controller.json"
+ID_COPY = Path("terraform") / ID_FILE  # beside the states of the machines that carry it
+FOR_OTHERS = (ADDRESS_FILE, ID_FILE)
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MADE_HERE = re.compile(r"c[0-9a-f]{12}")
+SMALL = 10_000  # bytes; none of these files is longer
+LOST_ID = (
+    "{path} {why}, and nothing else tells the id that this installation's machines carry (as cumulus_server): restore the file"
+    " from a backup; or, where none of them exists any more, give it a new one: echo c$(openssl rand -hex 6) > {path}"
+)
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
 LOOK_S = 0.02
@@ -55,26 +67,106 @@ class Running:
 
 
 def installation_id(home: Path) -> str:
-    """The id of this installation; made at the first call, the same ever after."""
-    path = home / "installation-id"
+    """The id of this installation; made at the first call, the same ever after.
+
+    Where its file is lost, the id is taken from what else tells of it: with another one all machines would be nobody's. Raises
+    HomeUnusable, also where there may be machines and nothing tells.
+    """
     make_home(home)
     try:
-        return path.read_text().strip() or _new_id(path)
+        known = _read_id(home) or _recovered_id(home)
+    except InTheWay as problem:
+        raise HomeUnusable(_unusable_text(home, problem.message)) from None
+    return known
+
+
+def remember_id(home: Path, known: str) -> None:
+    """Keep a copy of the id, for the day on which its file is lost."""
+    with suppress(InTheWay):
+        if _id_in(home / ID_COPY) != known:
+            write_own(home / ID_COPY, f"{known}\n", 0o644)
+
+
+def restore_id(home: Path, known: str) -> None:
+    """Have the id in its file, whatever has become of that. Raises InTheWay."""
+    path = home / ID_FILE
+    if os.path.lexists(path):
+        set_aside(path, f"it {_trouble_with_id(path)}; the id is {known}")
+    _write_id(path, known)
+
+
+def read_id(home: Path) -> str:
+    """The id in its file; "" where there is none that could be one."""
+    return _id_in(home / ID_FILE)
+
+
+def _read_id(home: Path) -> str:
+    """The same; one that was not made here counts only where nothing contradicts it."""
+    path = home / ID_FILE
+    if not os.access(path, os.R_OK) and path.exists():
+        require_usable(path)
+    found = _id_in(path)
+    if not found or MADE_HERE.fullmatch(found):
+        return found
+    return found if _remembered_id(home) in ("", found) else ""
+
+
+def _recovered_id(home: Path) -> str:
+    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises HomeUnusable."""
+    path = home / ID_FILE
+    if remembered := _remembered_id(home):
+        restore_id(home, remembered)
+        return remembered
+    if any(home.glob("terraform/*/state")):
+        raise HomeUnusable(LOST_ID.format(path=path, why=_trouble_with_id(path)))
+    if os.path.lexists(path):
+        set_aside(path, f"it {_trouble_with_id(path)}")
+    return _write_id(path, f"c{secrets.token_hex(6)}")
+
+
+def _remembered_id(home: Path) -> str:
+    """What the copy says, or what all machines that Terraform knows were made with; "" where nothing tells."""
+    if found := _id_in(home / ID_COPY):
+        return found
+    made_with = {_made_with(path) for path in home.glob("terraform/*/vars/*.tfvars.json")} - {""}
+    return made_with.pop() if len(made_with) == 1 else ""
+
+
+def _made_with(variables: Path) -> str:
+    with suppress(OSError, ValueError, AttributeError):
+        found = json.loads(read_own_text(variables)).get("server_id")
+        return found if isinstance(found, str) and ID.fullmatch(found) else ""
+    return ""
+
+
+def _id_in(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        found = read_own_text(path, SMALL).strip()
+        return found if ID.fullmatch(found) else ""
+    return ""
+
+
+def _trouble_with_id(path: Path) -> str:
+    try:
+        return "holds no id" if read_own_text(path, SMALL).strip() else "is empty"
     except FileNotFoundError:
-        return _new_id(path)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise _unusable(home, problem) from None
+        return "leads nowhere" if path.is_symlink() else "is not there"
+    except OSError as problem:
+        return f"cannot be read ({problem.strerror})"
+    except ValueError:
+        return "holds no id"
 
 
-def _new_id(path: Path) -> str:
+def _write_id(path: Path, known: str) -> str:
+    """Write the id, unless another process was quicker; returns what is there then. Raises InTheWay."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
     try:
-        beside.write_text(f"c{secrets.token_hex(6)}\n")
-        with suppress(FileExistsError):  # another process was quicker
+        beside.write_text(f"{known}\n")
+        with suppress(FileExistsError):
             os.link(beside, path)
-        return path.read_text().strip()
+        return _id_in(path)
     except OSError as problem:
-        raise _unusable(path.parent, problem) from None
+        raise in_the_way(problem) from None
     finally:
         with suppress(OSError):
             beside.unlink()
@@ -100,44 +192,58 @@ def close_home(home: Path, storage: Path) -> None:
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
-def _unusable(home: Path, problem: OSError | UnicodeDecodeError) -> HomeUnusable:
-    why = explained(problem) if isinstance(problem, OSError) else "installation-id is not text: restore it from a backup"
-    return HomeUnusable(f"the home folder {home} cannot be used: {why} (CUMULUS_HOME sets another one)")
+def _unusable(home: Path, problem: OSError) -> HomeUnusable:
+    return HomeUnusable(_unusable_text(home, explained(problem)))
+
+
+def _unusable_text(home: Path, why: str) -> str:
+    return f"the home folder {home} cannot be used: {why} (CUMULUS_HOME sets another one)"
 
 
 @contextmanager
-def only_controller(home: Path) -> Iterator[None]:
-    """Hold the installation while the controller runs. Raises AlreadyRunning, HomeUnusable; a killed controller holds nothing."""
+def only_controller(home: Path) -> Iterator[IO[bytes]]:
+    """Hold the installation while the controller runs; its lock, open. Raises AlreadyRunning, HomeUnusable.
+
+    A killed controller holds nothing. One whose lock was removed or replaced goes on, and is asked for, too.
+    """
     with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
         while not try_lock(lock):
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
             time.sleep(LOOK_S)
-        with suppress(OSError):  # the disk is full: what the file says is only for people
-            os.ftruncate(lock.fileno(), 0)
-            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
-        yield
+        if (other := running_controller(home)) and other.pid != os.getpid():
+            raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
+        sign(lock)
+        yield lock
 
 
-def _lock_file(home: Path) -> IO[str]:
+def sign(lock: IO[bytes]) -> None:
+    """Say in the lock's file who holds it, which is only for people: the disk may be full."""
+    with suppress(OSError):
+        os.ftruncate(lock.fileno(), 0)
+        os.pwrite(lock.fileno(), f"{os.getpid()}\n".encode(), 0)
+
+
+def _lock_file(home: Path) -> IO[bytes]:
     make_home(home)
     try:
-        return open(home / "controller.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600))
-    except OSError as problem:
-        raise _unusable(home, problem) from None
+        return open_lock(home / LOCK_FILE)
+    except InTheWay as problem:
+        raise HomeUnusable(_unusable_text(home, problem.message)) from None
 
 
 def is_held(home: Path) -> bool:
     """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
     try:
-        with (home / "controller.lock").open() as lock:
-            return not try_lock(lock, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
+        handle = os.open(home / LOCK_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # there is none, or something else lies there: who runs is known by its address only
+        return running_controller(home) is not None
+    with os.fdopen(handle, "rb") as lock:
+        return not try_lock(lock, fcntl.LOCK_SH)
 
 
-def try_lock(lock: IO[str], how: int = fcntl.LOCK_EX) -> bool:
+def try_lock(lock: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
     """Lock the open file, shared or alone, unless somebody else has; whether it is locked. The lock ends with the process."""
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
@@ -151,21 +257,20 @@ def _holder(home: Path) -> str:
     if other := running_controller(home):
         return f" (process {other.pid}, {other.url})"
     with suppress(OSError, ValueError):
-        return f" (process {int((home / 'controller.lock').read_text())}, which is starting or ending)"
+        return f" (process {int(read_own_text(home / LOCK_FILE, SMALL))}, which is starting or ending)"
     return ""
 
 
-@contextmanager
-def announced(home: Path, url: str) -> Iterator[None]:
-    """Tell other commands on this computer where the controller answers, while it does."""
-    path = home / "controller.json"
-    beside = home / "controller.json.new"
-    beside.write_text(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
-    beside.rename(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+def announce(home: Path, url: str) -> None:
+    """Tell other commands on this computer where this process answers. Raises InTheWay."""
+    running = Running(os.getpid(), psutil.Process().create_time(), url)
+    write_own(home / ADDRESS_FILE, json.dumps(asdict(running)), 0o644)
+
+
+def withdraw(home: Path) -> None:
+    """Tell nobody any more."""
+    with suppress(OSError):
+        (home / ADDRESS_FILE).unlink()
 
 
 def nudge(home: Path) -> None:
@@ -197,7 +302,7 @@ def end_controller(home: Path, limit_s: float) -> None:
 def running_controller(home: Path) -> Running | None:
     """The controller that answers on this installation; None where there is none."""
     try:
-        found = Running(**json.loads((home / "controller.json").read_text()))
+        found = Running(**json.loads(read_own_text(home / ADDRESS_FILE, SMALL)))
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

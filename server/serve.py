@@ -18,9 +18,10 @@ from server.api.door import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.installation import NUDGE, announced, close_home, only_controller
+from server.installation import NUDGE, close_home, installation_id, only_controller
 from server.jobs.installed import Installed
 from server.jobs.rebuild import has_jobs
+from server.presence import announced
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.folders import Storage
@@ -51,7 +52,7 @@ def serve(settings: Settings) -> None:
         give_memory_back()
         connections = connections_beside(settings)
         supervisor = take_supervisor()
-        with only_controller(settings.home):
+        with only_controller(settings.home) as lock:
             log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
             read_flavors(settings.flavors)
             cloud = make_cloud(settings)
@@ -64,7 +65,7 @@ def serve(settings: Settings) -> None:
             controller.cloud.start()
             _say_what_is_missing(controller)
             try:
-                with announced(settings.home, url):
+                with announced(settings.home, url, lock, installation_id(settings.home)):
                     close_home(settings.home, settings.storage)
                     finished = _run(controller, server, url, supervisor)
             finally:

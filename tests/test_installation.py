@@ -12,13 +12,13 @@ import pytest
 
 from server.installation import (
     AlreadyRunning,
-    announced,
     close_home,
     end_controller,
     installation_id,
     only_controller,
     running_controller,
 )
+from server.presence import announced
 
 
 def test_all_who_ask_at_once_get_one_id(tmp_path: Path) -> None:
