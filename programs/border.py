@@ -5,8 +5,10 @@ unexpected one is one line, too; its traceback goes to a file that the line name
 :mod:`programs.exits`.
 """
 
+import errno
 import os
 import shlex
+import stat
 import sys
 import tempfile
 import threading
@@ -156,8 +158,11 @@ def _appended(path: Path, content: bytes) -> Path:
     with suppress(FileNotFoundError):
         if path.stat().st_size > MAX_ERRORS_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    at_once = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a FIFO would hold up whoever has failed already
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | at_once, 0o600)
     with os.fdopen(handle, "ab") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         file.write(content)
     return path
 

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -35,16 +36,29 @@ class InTheWay(InfrastructureError):
     code = "home_file"
 
 
+def open_own(path: Path) -> BufferedReader:
+    """The file, open for reading. Raises OSError, also for what is no file."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
 def read_own(path: Path, limit: int = LIMIT) -> bytes:
     """What the file holds, of ``limit`` bytes at most. Raises OSError, also for what is no file."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_own(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, "larger than it may be", str(path))
     return content
+
+
+def read_end(path: Path, size: int) -> bytes:
+    """The last bytes of the file. Raises OSError, also for what is no file."""
+    with open_own(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read(size)
 
 
 def read_own_text(path: Path, limit: int = LIMIT) -> str:
