@@ -22,7 +22,7 @@ import psutil
 
 from programs.errors import explained
 from server.errors import CumulusError
-from server.ownfiles import InTheWay, in_the_way, open_lock, read_own_text, require_usable, set_aside, write_own
+from server.ownfiles import InTheWay, in_the_way, open_lock, open_own, read_own_text, require_usable, set_aside, write_own
 
 ID_FILE, LOCK_FILE, ADDRESS_FILE = "installation-id", "controller.lock", "controller.json"
 ID_COPY = Path("terraform") / ID_FILE  # beside the states of the machines that carry it
@@ -228,19 +228,17 @@ def sign(lock: IO[bytes]) -> None:
 def _lock_file(home: Path) -> IO[bytes]:
     make_home(home)
     try:
-        return open_lock(home / LOCK_FILE)
+        return open_lock(home / LOCK_FILE, seize=False)
     except InTheWay as problem:
         raise HomeUnusable(_unusable_text(home, problem.message)) from None
 
 
 def is_held(home: Path) -> bool:
     """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
-    try:
-        handle = os.open(home / LOCK_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # there is none, or something else lies there: who runs is known by its address only
-        return running_controller(home) is not None
-    with os.fdopen(handle, "rb") as lock:
-        return not try_lock(lock, fcntl.LOCK_SH)
+    with suppress(OSError), open_own(home / LOCK_FILE) as lock:
+        if not try_lock(lock, fcntl.LOCK_SH):
+            return True
+    return running_controller(home) is not None  # whose lock was removed, or something else lies there
 
 
 def try_lock(lock: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:

@@ -25,6 +25,7 @@ from server.errors import InfrastructureError
 LIMIT = 256 << 20  # bytes; a state with thousands of resources has a hundredth of it
 KEPT = 5  # of each file
 SET_ASIDE = ".broken-"
+LOCKS = Path("/proc/locks")
 OWNER_ONLY = 0o600
 _NOT_A_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 log = structlog.get_logger()
@@ -38,11 +39,11 @@ class InTheWay(InfrastructureError):
 
 def open_own(path: Path) -> BufferedReader:
     """The file, open for reading. Raises OSError, also for what is no file."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def read_own(path: Path, limit: int = LIMIT) -> bytes:
@@ -129,10 +130,10 @@ def own_folder(path: Path, mode: int = 0o755) -> None:
         raise in_the_way(problem) from problem
 
 
-def open_lock(path: Path) -> IO[bytes]:
+def open_lock(path: Path, *, seize: bool = True) -> IO[bytes]:
     """The file whose lock is to be taken, made where there is none; what is no file is set aside. Raises InTheWay.
 
-    What is not ours is left as it is: another user's process may hold it.
+    ``seize``: so is another user's, left by a command that was run as the wrong one, unless somebody holds its lock.
     """
     for _ in range(3):
         try:
@@ -142,7 +143,9 @@ def open_lock(path: Path) -> IO[bytes]:
             continue
         except PermissionError as problem:
             if not _made_writable(path):
-                raise in_the_way(problem) from problem
+                if not seize or _is_locked(path):
+                    raise in_the_way(problem) from problem
+                set_aside(path, "it is another user's, who does not hold it")
             continue
         except OSError as problem:
             if problem.errno not in _NOT_A_FILE:
@@ -244,6 +247,15 @@ def _forget_older(path: Path) -> None:
 def _literal(name: str) -> str:
     """A name in which nothing means something to glob."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether the kernel knows of a lock on the file; True where it cannot be asked."""
+    try:
+        mark = f":{path.stat().st_ino} "
+        return any(mark in line for line in LOCKS.read_text().splitlines())
+    except OSError:
+        return True
 
 
 def _made_writable(path: Path) -> bool:

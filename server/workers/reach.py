@@ -8,6 +8,7 @@ which waits until :meth:`Reach.announce` says where the machine is.
 import hashlib
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import tempfile
@@ -102,20 +103,22 @@ class Reach:
     def ask(self, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced prints; None where it does not answer in time, or has no answer."""
         words = ["-c", shlex.join(command)] if self.connection == "shell" else [WORKER, shlex.join(command)]
+        child = subprocess.Popen(
+            [self._program, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [self._program, *words],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=limit_s,
-                text=True,
-                errors="replace",
-            )
+            said = child.communicate(timeout=limit_s)[0]
         except subprocess.TimeoutExpired:
             return None
-        return None if done.returncode else done.stdout.strip()
+        finally:
+            _end_group(child)
+        return None if child.returncode else said.strip()
 
     def login_command(self, host: Host) -> str:
         """What an administrator types to log in on the machine; the folder must stay as long as that is to work."""
@@ -206,6 +209,14 @@ def _private_temporary() -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise InfrastructureError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
     return folder
+
+
+def _end_group(child: "subprocess.Popen[str]") -> None:
+    """End a program that has not answered in time, with what it has started."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
 def _write_program(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from python_terraform import IsFlagged
 
 from programs.errors import explained
 from server.errors import SetupMissing
-from server.ownfiles import open_lock, own_folder, read_own_text, remove_own, write_own
+from server.ownfiles import clear, open_lock, own_folder, read_own_text, remove_own, write_own
 from server.workers.calls import Command, first_error, last_object
 from server.workers.calls import TerraformError as TerraformError
 from server.workers.clouds.locks import exclusive, is_held
@@ -104,6 +104,8 @@ class Module:
                 remove_own(path)
 
     def _destroy(self, workspace: str, var_file: Path, timeout_s: float) -> None:
+        if not self.state(workspace).get("resources") and not self.is_locked(workspace):
+            return self._forget(workspace)
         self._init()
         self._clear_way(workspace)
         options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
@@ -115,7 +117,7 @@ class Module:
         """What `terraform workspace delete` does on this backend, without starting a terraform for it."""
         if left := self.state(workspace).get("resources"):
             raise TerraformError(f"terraform destroy: {len(left)} resources are left in the state of {workspace}")
-        shutil.rmtree(self.state_file(workspace).parent)
+        clear(self.state_file(workspace).parent)
 
     def set_aside(self, workspace: str) -> Path | None:
         """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more.
@@ -179,8 +181,12 @@ class Module:
 
     def is_at_work(self, workspace: str) -> bool:
         """Whether a terraform is at the workspace now: this installation's, or anybody's that holds the state's lock."""
+        return is_held(self._turns, workspace) or self.is_locked(workspace)
+
+    def is_locked(self, workspace: str) -> bool:
+        """Whether somebody holds the lock on the workspace's state now."""
         held = self.lock(workspace)
-        return is_held(self._turns, workspace) or (held is not None and held.is_held)
+        return held is not None and held.is_held
 
     def is_readable(self, workspace: str) -> bool:
         """Whether the workspace's state can be read, or there is none: a terraform that is killed may leave half a file."""

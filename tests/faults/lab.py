@@ -49,7 +49,8 @@ T = TypeVar("T")
 class Lab:
     """One installation in a folder of its own.
 
-    ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other.
+    ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other;
+    ``before``: what starts the controller, with its arguments, where it is not started directly.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Lab:
     process: "subprocess.Popen[bytes] | None" = None
     kills: int = 0
     to_die_at: list[str] = field(default_factory=list)
+    before: tuple[str, ...] = ()
     _made: tuple[dict[str, Any], Settings] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +123,7 @@ class Lab:
         }
         environment |= {"CUMULUS_TEST_FAULTS": str(self.faults), "PATH": f"{self.root / 'bin'}:{environment['PATH']}"}
         with (self.root / "log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.faults.launcher"]
+            command = [*self.before, sys.executable, "-m", "tests.faults.launcher"]
             self.process = subprocess.Popen(
                 command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -294,7 +296,11 @@ class Lab:
 
     def log(self) -> str:
         """What the controllers said."""
-        return (self.root / "log").read_text(errors="replace")[-6000:]
+        return self.whole_log()[-6000:]
+
+    def whole_log(self) -> str:
+        """All that they said."""
+        return (self.root / "log").read_text(errors="replace")
 
     def end(self) -> None:
         """Leave nothing, whatever the test has come to."""
