@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -241,7 +241,7 @@ def is_held(home: Path) -> bool:
     return running_controller(home) is not None  # whose lock was removed, or something else lies there
 
 
-def try_lock(lock: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
+def try_lock(lock: IO[Any], how: int = fcntl.LOCK_EX) -> bool:
     """Lock the open file, shared or alone, unless somebody else has; whether it is locked. The lock ends with the process."""
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)

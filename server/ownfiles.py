@@ -208,6 +208,12 @@ def require_usable(path: Path) -> None:
         set_aside(path, "it cannot be read and written")
 
 
+def require_writable(path: Path) -> None:
+    """Where there is a file, have it readable and writable. Raises InTheWay, which names it, where it is not ours to make so."""
+    if path.is_file() and not os.access(path, os.R_OK | os.W_OK) and not _made_writable(path):
+        raise in_the_way(PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)))
+
+
 def set_aside(path: Path, why: str, now: Callable[[], float] = time.time) -> Path | None:
     """Move what lies there out of the way, into a name with the date beside it; returns where it is now.
 

@@ -21,6 +21,7 @@ from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, close_home, installation_id, only_controller
 from server.jobs.installed import Installed
 from server.jobs.rebuild import has_jobs
+from server.ownfiles import require_writable
 from server.presence import announced
 from server.progress import Lines
 from server.settings import Settings
@@ -57,6 +58,8 @@ def serve(settings: Settings) -> None:
             read_flavors(settings.flavors)
             cloud = make_cloud(settings)
             require_setup(cloud)
+            for suffix in ("", "-wal", "-shm"):
+                require_writable(settings.database.with_name(settings.database.name + suffix))
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
             server = _listen(settings, create_app(controller), connections)

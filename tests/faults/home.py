@@ -13,7 +13,7 @@ from pathlib import Path
 GARBAGE = b"}{ \xff\xfe\x00 garbage\n" * 20
 NOBODY = 65534
 SOMETHING = "something"
-NOWHERE = Path("/nonexistent/cumulus/file")
+NOWHERE = Path("/proc/nowhere/file")  # where nobody can make it
 
 
 class Outcome(StrEnum):

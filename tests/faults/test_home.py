@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +81,23 @@ def test_damaged_files_stop_no_job_lose_none_and_leave_nothing(lab: Lab, kinds: 
     assert lab.stop() < 20
     assert "Traceback" not in lab.whole_log()
     check(lab)
+
+
+@pytest.mark.parametrize("kind", ["read_only", "folder", "foreign"])
+def test_a_database_that_cannot_be_written_is_made_writable_or_named_in_one_line(lab: Lab, kind: str) -> None:
+    if not lab.before:
+        pytest.skip("only root makes a file another user's, and may do without its rights")
+    KINDS[kind](lab.settings.database)
+    if kind == "read_only":
+        lab.start()
+        lab.submit("one")
+        assert lab.reach("one") == JobState.DONE
+        assert "Traceback" not in lab.whole_log()
+        return
+    command = [*lab.before, str(Path(sys.executable).with_name("cumulus")), "serve"]
+    done = subprocess.run(command, env=lab.environment(), capture_output=True, text=True, timeout=60, check=False)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("timestamp=")]
+    assert (done.returncode, len(said), said[0].startswith(f"cumulus: {lab.settings.database}")) == (1, 1, True), done.stderr
 
 
 @pytest.mark.long
