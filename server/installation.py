@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import structlog
 
 from programs.errors import explained
 from server.errors import CumulusError
@@ -30,6 +31,7 @@ FOR_OTHERS = (ADDRESS_FILE, ID_FILE)
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MADE_HERE = re.compile(r"c[0-9a-f]{12}")
 SMALL = 10_000  # bytes; none of these files is longer
+log = structlog.get_logger()
 LOST_ID = (
     "{path} {why}, and nothing else tells the id that this installation's machines carry (as cumulus_server): restore the file"
     " from a backup; or, where none of them exists any more, give it a new one: echo c$(openssl rand -hex 6) > {path}"
@@ -92,6 +94,8 @@ def restore_id(home: Path, known: str) -> None:
     path = home / ID_FILE
     if os.path.lexists(path):
         set_aside(path, f"it {_trouble_with_id(path)}; the id is {known}")
+    else:
+        log.warning("the installation's id was not there any more; it is written again", file=str(path), id=known)
     _write_id(path, known)
 
 
