@@ -9,9 +9,8 @@ has written itself, or others can write, may not.
 import errno
 import os
 import stat
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -31,7 +30,7 @@ class NotRegular(OSError):
     """Something else than a regular file lies in its place."""
 
 
-def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     """The file, opened for reading at once or not at all. ``follow``: also where a link leads. Raises OSError."""
     handle = _opened(path, os.O_RDONLY, follow=follow)
     return os.fdopen(handle, "rb")

@@ -1,11 +1,13 @@
 """This installation: its id, which all it makes in a cloud carries, and who of its processes runs.
 
-Owns ``installation-id``, ``controller.lock`` and ``controller.json`` in the home folder.
+Owns ``installation-id``, ``controller.lock`` and ``controller.json`` in the home folder; that they stay true while a controller
+runs is presence.py's matter.
 """
 
 import fcntl
 import json
 import os
+import re
 import secrets
 import signal
 import stat
@@ -14,17 +16,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
+import structlog
 
 from programs.errors import explained
-from programs.regular import new_file, open_regular, open_to_append, read_regular
 from server.errors import CumulusError
+from server.ownfiles import InTheWay, in_the_way, open_lock, open_own, read_own_text, require_usable, set_aside, write_own
 
-ID, LOCK = "installation-id", "controller.lock"
-FOR_OTHERS = ("controller.json", ID)
-MAX_NOTE_BYTES = 4096
+ID_FILE, LOCK_FILE, ADDRESS_FILE = "installation-id", "controller.lock", "controller.json"
+ID_COPY = Path("terraform") / ID_FILE  # beside the states of the machines that carry it
+FOR_OTHERS = (ADDRESS_FILE, ID_FILE)
+ID_FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MADE_HERE = re.compile(r"c[0-9a-f]{12}")
+SMALL = 10_000  # bytes; none of these files is longer
+log = structlog.get_logger()
+LOST_ID = (
+    "{path} {why}, and nothing else tells the id that this installation's machines carry (as cumulus_server): restore the file"
+    " from a backup; or, where none of them exists any more, give it a new one: echo c$(openssl rand -hex 6) > {path}"
+)
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
 LOOK_S = 0.02
@@ -58,30 +69,119 @@ class Running:
 
 
 def installation_id(home: Path) -> str:
-    """The id of this installation; made at the first call, the same ever after. Raises HomeUnusable."""
+    """The id of this installation; made at the first call, the same ever after.
+
+    Where its file is lost, the id is taken from what else tells of it: with another one all machines would be nobody's. Raises
+    HomeUnusable, also where there may be machines and nothing tells.
+    """
     make_home(home)
-    return known_id(home) or _new_id(home / ID)
+    try:
+        known = _read_id(home) or _recovered_id(home)
+    except InTheWay as problem:
+        raise HomeUnusable(_unusable_text(home, problem.message)) from None
+    return known
 
 
 def known_id(home: Path) -> str:
-    """The id of this installation; "" where there is none yet. Makes nothing. Raises HomeUnusable."""
+    """The id of this installation; "" where there is none, or its file tells none. Makes nothing. Raises HomeUnusable."""
     try:
-        return read_regular(home / ID, MAX_NOTE_BYTES).decode().strip()
-    except (FileNotFoundError, NotADirectoryError):
+        found = read_own_text(home / ID_FILE, SMALL).strip()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return ""
-    except (OSError, UnicodeDecodeError) as problem:
-        raise _unusable(home, problem) from None
+    except OSError as problem:
+        raise HomeUnusable(_unusable_text(home, explained(problem))) from None
+    return found if ID_FORM.fullmatch(found) else ""
 
 
-def _new_id(path: Path) -> str:
+def remember_id(home: Path, known: str) -> None:
+    """Keep a copy of the id, for the day on which its file is lost."""
+    with suppress(InTheWay):
+        if _id_in(home / ID_COPY) != known:
+            write_own(home / ID_COPY, f"{known}\n", 0o644)
+
+
+def restore_id(home: Path, known: str) -> None:
+    """Have the id in its file, whatever has become of that. Raises InTheWay."""
+    path = home / ID_FILE
+    if os.path.lexists(path):
+        set_aside(path, f"it {_trouble_with_id(path)}; the id is {known}")
+    else:
+        log.warning("the installation's id was not there any more; it is written again", file=str(path), id=known)
+    _write_id(path, known)
+
+
+def read_id(home: Path) -> str:
+    """The id in its file; "" where there is none that could be one."""
+    return _id_in(home / ID_FILE)
+
+
+def _read_id(home: Path) -> str:
+    """The same; one that was not made here counts only where nothing contradicts it."""
+    path = home / ID_FILE
+    if not os.access(path, os.R_OK) and path.exists():
+        require_usable(path)
+    found = _id_in(path)
+    if not found or MADE_HERE.fullmatch(found):
+        return found
+    return found if _remembered_id(home) in ("", found) else ""
+
+
+def _recovered_id(home: Path) -> str:
+    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises HomeUnusable."""
+    path = home / ID_FILE
+    if remembered := _remembered_id(home):
+        restore_id(home, remembered)
+        return remembered
+    if any(home.glob("terraform/*/state")):
+        raise HomeUnusable(LOST_ID.format(path=path, why=_trouble_with_id(path)))
+    if os.path.lexists(path):
+        set_aside(path, f"it {_trouble_with_id(path)}")
+    return _write_id(path, f"c{secrets.token_hex(6)}")
+
+
+def _remembered_id(home: Path) -> str:
+    """What the copy says, or what all machines that Terraform knows were made with; "" where nothing tells."""
+    if found := _id_in(home / ID_COPY):
+        return found
+    made_with = {_made_with(path) for path in home.glob("terraform/*/vars/*.tfvars.json")} - {""}
+    return made_with.pop() if len(made_with) == 1 else ""
+
+
+def _made_with(variables: Path) -> str:
+    with suppress(OSError, ValueError, AttributeError):
+        found = json.loads(read_own_text(variables)).get("server_id")
+        return found if isinstance(found, str) and ID_FORM.fullmatch(found) else ""
+    return ""
+
+
+def _id_in(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        found = read_own_text(path, SMALL).strip()
+        return found if ID_FORM.fullmatch(found) else ""
+    return ""
+
+
+def _trouble_with_id(path: Path) -> str:
+    try:
+        return "holds no id" if read_own_text(path, SMALL).strip() else "is empty"
+    except FileNotFoundError:
+        return "leads nowhere" if path.is_symlink() else "is not there"
+    except OSError as problem:
+        return f"cannot be read ({problem.strerror})"
+    except ValueError:
+        return "holds no id"
+
+
+def _write_id(path: Path, known: str) -> str:
+    """Write the id, unless another process was quicker; returns what is there then. Raises InTheWay."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
     try:
-        beside.write_text(f"c{secrets.token_hex(6)}\n")
-        with suppress(FileExistsError):  # another process was quicker
+        beside.write_text(f"{known}\n")
+        with suppress(FileExistsError):
             os.link(beside, path)
-        return read_regular(path, MAX_NOTE_BYTES).decode().strip()
+        return _id_in(path)
     except OSError as problem:
-        raise _unusable(path.parent, problem) from None
+        raise in_the_way(problem) from None
     finally:
         with suppress(OSError):
             beside.unlink()
@@ -107,44 +207,56 @@ def close_home(home: Path, storage: Path) -> None:
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
-def _unusable(home: Path, problem: OSError | UnicodeDecodeError) -> HomeUnusable:
-    why = explained(problem) if isinstance(problem, OSError) else "installation-id is not text: restore it from a backup"
-    return HomeUnusable(f"the home folder {home} cannot be used: {why} (CUMULUS_HOME sets another one)")
+def _unusable(home: Path, problem: OSError) -> HomeUnusable:
+    return HomeUnusable(_unusable_text(home, explained(problem)))
+
+
+def _unusable_text(home: Path, why: str) -> str:
+    return f"the home folder {home} cannot be used: {why} (CUMULUS_HOME sets another one)"
 
 
 @contextmanager
-def only_controller(home: Path) -> Iterator[None]:
-    """Hold the installation while the controller runs. Raises AlreadyRunning, HomeUnusable; a killed controller holds nothing."""
+def only_controller(home: Path) -> Iterator[IO[bytes]]:
+    """Hold the installation while the controller runs; its lock, open. Raises AlreadyRunning, HomeUnusable.
+
+    A killed controller holds nothing. One whose lock was removed or replaced goes on, and is asked for, too.
+    """
     with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
         while not try_lock(lock):
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
             time.sleep(LOOK_S)
-        with suppress(OSError):  # the disk is full: what the file says is only for people
-            os.ftruncate(lock.fileno(), 0)
-            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
-        yield
+        if (other := running_controller(home)) and other.pid != os.getpid():
+            raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
+        sign(lock)
+        yield lock
 
 
-def _lock_file(home: Path) -> IO[str]:
+def sign(lock: IO[bytes]) -> None:
+    """Say in the lock's file who holds it, which is only for people: the disk may be full."""
+    with suppress(OSError):
+        os.ftruncate(lock.fileno(), 0)
+        os.pwrite(lock.fileno(), f"{os.getpid()}\n".encode(), 0)
+
+
+def _lock_file(home: Path) -> IO[bytes]:
     make_home(home)
     try:
-        return open_to_append(home / LOCK)
-    except OSError as problem:
-        raise _unusable(home, problem) from None
+        return open_lock(home / LOCK_FILE, seize=False)
+    except InTheWay as problem:
+        raise HomeUnusable(_unusable_text(home, problem.message)) from None
 
 
 def is_held(home: Path) -> bool:
     """Whether a controller, or a command that must be alone, has the installation; it may be starting or ending."""
-    try:
-        with open_regular(home / LOCK) as lock:
-            return not try_lock(lock, fcntl.LOCK_SH)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    with suppress(OSError), open_own(home / LOCK_FILE) as lock:
+        if not try_lock(lock, fcntl.LOCK_SH):
+            return True
+    return running_controller(home) is not None  # whose lock was removed, or something else lies there
 
 
-def try_lock(lock: IO[str] | IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
+def try_lock(lock: IO[Any], how: int = fcntl.LOCK_EX) -> bool:
     """Lock the open file, shared or alone, unless somebody else has; whether it is locked. The lock ends with the process."""
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
@@ -158,22 +270,20 @@ def _holder(home: Path) -> str:
     if other := running_controller(home):
         return f" (process {other.pid}, {other.url})"
     with suppress(OSError, ValueError):
-        return f" (process {int(read_regular(home / LOCK, MAX_NOTE_BYTES))}, which is starting or ending)"
+        return f" (process {int(read_own_text(home / LOCK_FILE, SMALL))}, which is starting or ending)"
     return ""
 
 
-@contextmanager
-def announced(home: Path, url: str) -> Iterator[None]:
-    """Tell other commands on this computer where the controller answers, while it does."""
-    path = home / "controller.json"
-    beside = home / "controller.json.new"
-    with new_file(beside) as file:
-        file.write(json.dumps(asdict(Running(os.getpid(), psutil.Process().create_time(), url))))
-    beside.rename(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+def announce(home: Path, url: str) -> None:
+    """Tell other commands on this computer where this process answers. Raises InTheWay."""
+    running = Running(os.getpid(), psutil.Process().create_time(), url)
+    write_own(home / ADDRESS_FILE, json.dumps(asdict(running)), 0o644)
+
+
+def withdraw(home: Path) -> None:
+    """Tell nobody any more."""
+    with suppress(OSError):
+        (home / ADDRESS_FILE).unlink()
 
 
 def nudge(home: Path) -> None:
@@ -205,7 +315,7 @@ def end_controller(home: Path, limit_s: float) -> None:
 def running_controller(home: Path) -> Running | None:
     """The controller that answers on this installation; None where there is none."""
     try:
-        found = Running(**json.loads(read_regular(home / "controller.json", MAX_NOTE_BYTES)))
+        found = Running(**json.loads(read_own_text(home / ADDRESS_FILE, SMALL)))
         alive = psutil.Process(found.pid).create_time() == found.began
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

@@ -9,7 +9,7 @@ from programs.sqlite import is_known, reading_mode
 from server import migrations
 from server.database import Database
 from server.errors import CumulusError
-from server.installation import ID, HomeUnusable, known_id, running_controller
+from server.installation import ID_FILE, HomeUnusable, known_id, running_controller
 from server.models import BUSY_TIMEOUT_MS, CACHE_KIB, TABLES, DatabaseDamaged, Switch, require_file, unusable
 from server.settings import Settings, where_given
 
@@ -49,7 +49,7 @@ def require_installation(settings: Settings) -> str:
     if found := known_id(home):
         return found
     if settings.database.exists():
-        text = f"the installation in {home} has lost its id: restore {home / ID}, or `cumulus serve` says what to do"
+        text = f"the installation in {home} has lost its id: restore {home / ID_FILE}, or `cumulus serve` says what to do"
         raise NoInstallation(text, field="setting home")
     where = where_given("home")
     text = f"there is no installation in {home} ({where}): set the right folder, or have `cumulus serve` make one there"

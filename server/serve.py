@@ -19,10 +19,12 @@ from server.api.door import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.installation import NUDGE, announced, close_home, installation_id, only_controller
+from server.installation import NUDGE, close_home, installation_id, only_controller
 from server.jobs.belonging import take_as_own, why_lost
 from server.jobs.installed import Installed
 from server.models import AFTER_A_LOSS
+from server.ownfiles import require_writable
+from server.presence import announced
 from server.progress import Lines
 from server.settings import Settings
 from server.supervisor import Supervisor, take_supervisor
@@ -52,11 +54,13 @@ def serve(settings: Settings) -> None:
         give_memory_back()
         connections = connections_beside(settings)
         supervisor = take_supervisor()
-        with only_controller(settings.home):
+        with only_controller(settings.home) as lock:
             log.info("starting", cloud=str(settings.cloud), home=str(settings.home))
             read_flavors(settings.flavors)
             cloud = make_cloud(settings)
             require_setup(cloud)
+            for suffix in ("", "-wal", "-shm"):
+                require_writable(settings.database.with_name(settings.database.name + suffix))
             _rebuild_if_lost(settings)
             controller = make_controller(settings, cloud)
             take_as_own(controller.database, settings, installation_id(settings.home))
@@ -67,7 +71,8 @@ def serve(settings: Settings) -> None:
             controller.cloud.start()
             _say_what_is_missing(controller)
             try:
-                with announced(settings.home, url), watched(controller.database, AFTER_A_LOSS):
+                server_id = installation_id(settings.home)
+                with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS):
                     close_home(settings.home, settings.storage)
                     finished = _run(controller, server, url, supervisor)
             finally:

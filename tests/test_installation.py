@@ -10,15 +10,22 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server import presence
 from server.installation import (
     AlreadyRunning,
-    announced,
+    HomeUnusable,
     close_home,
     end_controller,
     installation_id,
+    is_held,
     only_controller,
+    read_id,
+    remember_id,
     running_controller,
 )
+from server.presence import announced
+from tests.conftest import eventually
+from tests.faults.home import KINDS
 
 
 def test_all_who_ask_at_once_get_one_id(tmp_path: Path) -> None:
@@ -94,3 +101,89 @@ def test_other_users_get_nothing_of_the_home_but_where_its_controller_answers(tm
         "files": stat.S_IMODE(before[1]),
     }
     assert tmp_path.stat().st_mode == before[0]
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that looks often."""
+    monkeypatch.setattr(presence, "LOOK_S", 0.05)
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> tuple[Path, str]:
+    """A home in which machines were made, and its id."""
+    home = tmp_path / "home"
+    known = installation_id(home)
+    (home / "terraform" / "local-worker" / "state").mkdir(parents=True)
+    return home, known
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"foreign", "read_only"}))
+@pytest.mark.parametrize("witness", ["copy", "variables"])
+def test_an_id_that_is_lost_is_taken_from_what_machines_were_made_with(used: tuple[Path, str], kind: str, witness: str) -> None:
+    home, known = used
+    if witness == "copy":
+        remember_id(home, known)
+    else:
+        (home / "terraform" / "local-worker" / "vars").mkdir()
+        (home / "terraform" / "local-worker" / "vars" / "job-1.tfvars.json").write_text(json.dumps({"server_id": known}))
+    KINDS[kind](home / "installation-id")
+    assert installation_id(home) == known
+    assert (home / "installation-id").read_text().strip() == known
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"foreign", "read_only"}))
+def test_an_id_that_nothing_tells_is_not_made_up_where_there_may_be_machines(used: tuple[Path, str], kind: str) -> None:
+    home, _ = used
+    KINDS[kind](home / "installation-id")
+    with pytest.raises(HomeUnusable, match="restore the file from a backup") as told:
+        installation_id(home)
+    assert str(home / "installation-id") in told.value.message
+    assert "\n" not in told.value.message
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"foreign", "read_only"}))
+def test_a_home_in_which_nothing_was_made_gets_another_id(tmp_path: Path, kind: str) -> None:
+    home = tmp_path / "home"
+    installation_id(home)
+    KINDS[kind](home / "installation-id")
+    assert installation_id(home) == installation_id(home)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"foreign", "read_only"}))
+@pytest.mark.usefixtures("soon")
+def test_a_controller_whose_lock_is_gone_is_found_by_its_address_and_takes_it_again(tmp_path: Path, kind: str) -> None:
+    home = tmp_path / "home"
+    known = installation_id(home)
+    with only_controller(home) as lock, announced(home, "http://127.0.0.1:1", lock, known):
+        KINDS[kind](home / "controller.lock")
+        assert is_held(home)
+        eventually(lambda: (home / "controller.lock").is_file() and not (home / "controller.lock").is_symlink())
+        (home / "controller.json").unlink()
+        with pytest.raises(AlreadyRunning), only_controller(home):
+            pass
+        eventually(lambda: running_controller(home) is not None)
+
+
+@pytest.mark.parametrize("name", ["controller.json", "installation-id"])
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"foreign", "read_only"}))
+@pytest.mark.usefixtures("soon")
+def test_what_tells_of_a_running_controller_is_put_right(tmp_path: Path, name: str, kind: str) -> None:
+    home = tmp_path / "home"
+    known = installation_id(home)
+    with only_controller(home) as lock, announced(home, "http://127.0.0.1:1", lock, known):
+        KINDS[kind](home / name)
+        eventually(lambda: running_controller(home) is not None and read_id(home) == known)
+    assert running_controller(home) is None
+
+
+def test_a_second_controller_is_refused_where_the_first_one_s_lock_was_removed(tmp_path: Path) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        began = psutil.Process(other.pid).create_time()
+        (tmp_path / "controller.json").write_text(json.dumps({"pid": other.pid, "began": began, "url": "http://127.0.0.1:1"}))
+        with pytest.raises(AlreadyRunning, match=str(other.pid)), only_controller(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()

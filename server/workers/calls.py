@@ -11,15 +11,16 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from python_terraform import Terraform
 
 from server.errors import InfrastructureError
 from server.niceness import TOOL, step_back
+from server.ownfiles import open_anew
 
 INTERRUPT_GRACE_S = 15.0
-OUTPUT_LIMIT = 1_000_000  # characters
+OUTPUT_LIMIT = 1_000_000  # bytes
 _DECORATION = re.compile(r"^[\s│╷╵]*", re.MULTILINE)
 
 
@@ -58,8 +59,7 @@ class Command(Terraform):  # type: ignore[misc]  # the package has no types
         state.
         """
         argv = self.generate_cmd_string(cmd, *args, **options)
-        self._words.parent.mkdir(parents=True, exist_ok=True)
-        with self._words.open("wb") as words:
+        with open_anew(self._words) as words:
             child = subprocess.Popen(
                 argv,
                 cwd=self.working_dir,
@@ -69,20 +69,21 @@ class Command(Terraform):  # type: ignore[misc]  # the package has no types
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C meant for the controller must not interrupt an apply
             )
-        step_back(child.pid, TOOL)
-        try:
-            code = child.wait(self._timeout_s)
-        except subprocess.TimeoutExpired:
-            _interrupt(child)
-            raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", self._said()) from None
-        except BaseException:  # Ctrl-C at a command line: two terraforms must not be at work on one workspace
-            _interrupt(child)
-            raise
-        return code, self._said(), ""
+            step_back(child.pid, TOOL)
+            try:
+                code = child.wait(self._timeout_s)
+            except subprocess.TimeoutExpired:
+                _interrupt(child)
+                raise TerraformTimeout(f"terraform {cmd} took longer than {self._timeout_s:.0f} s", _said(words)) from None
+            except BaseException:  # Ctrl-C at a command line: two terraforms must not be at work on one workspace
+                _interrupt(child)
+                raise
+            return code, _said(words), ""
 
-    def _said(self) -> str:
-        with self._words.open(errors="replace") as words:
-            return words.read(OUTPUT_LIMIT)
+
+def _said(words: IO[bytes]) -> str:
+    """What was printed, whatever has become of the file's name meanwhile."""
+    return os.pread(words.fileno(), OUTPUT_LIMIT, 0).decode(errors="replace")
 
 
 def _interrupt(child: "subprocess.Popen[bytes]") -> None:

@@ -3,7 +3,6 @@
 Knows no rows: what a step means for a job or a worker is decided by its caller.
 """
 
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
+from server.ownfiles import clear, own_folder
 from server.progress import Advance, unheard
 from server.settings import Settings
 from server.workers.clouds.base import Cloud, CloudError, Layout
@@ -24,6 +26,7 @@ from server.workers.terraform import Module
 
 STATUS_LIMIT_S = 15.0
 BOOT_LOOK_S = 1.0
+log = structlog.get_logger()
 
 
 class PlayFailed(InfrastructureError):
@@ -158,7 +161,10 @@ class Fleet:
         self._former.settle(worker, self._settings.create_timeout_s)
         if not self._cloud.alive(worker):
             raise MachineSilent(f"{worker} was ready and is there no longer")
-        address = Address.of(self._module.outputs(worker))
+        outputs = self._module.outputs(worker)
+        if not outputs.get("id"):
+            raise MachineSilent(f"{worker} is not in its state any more: nobody knows where it answers")
+        address = Address.of(outputs)
         on_machine(address)
         directory = self._directory(worker, "start")
         self._playbooks.announce(directory, self._host(worker, address, layout))
@@ -187,8 +193,9 @@ class Fleet:
             self._former.settle(worker, self._settings.create_timeout_s)
         else:
             self.stop_job(worker, job_dir)
-        if without_terraform or not self._module.is_readable(worker):
-            self._module.set_aside(worker)
+        if without_terraform or not self._module.can_destroy(worker):
+            kept = self._module.set_aside(worker)
+            log.warning("a machine is removed by its tag, without terraform", worker=worker, kept=str(kept or ""))
         else:
             self._delete_unknown_machine(worker)
             self._module.destroy(worker, self._settings.delete_timeout_s)
@@ -236,10 +243,10 @@ class Fleet:
 
     def forget_old_plays(self, now: float) -> None:
         """Remove the records of plays that are older than the setting."""
-        for folder in self._plays.iterdir() if self._plays.is_dir() else ():
+        for entry in self._plays.iterdir() if self._plays.is_dir() else ():
             with suppress(FileNotFoundError):  # the connection of a play has ended meanwhile
-                if now - folder.stat().st_mtime > self._settings.play_retention_s:
-                    shutil.rmtree(folder, ignore_errors=True)
+                if now - entry.lstat().st_mtime > self._settings.play_retention_s:
+                    clear(entry)
 
     def forget_unused(self, now: float) -> None:
         """Have the cloud remove what it keeps for later machines and no machine needs. Raises CumulusError."""
@@ -289,7 +296,8 @@ class Fleet:
     def _directory(self, worker: str, phase: str) -> Path:
         """One private folder for each worker and phase; an earlier try's is replaced."""
         directory = self._plays / f"{worker}.{phase}"
-        shutil.rmtree(directory, ignore_errors=True)
+        own_folder(self._plays)
+        clear(directory)
         return directory
 
     def _play(self, phase: str, directory: Path, layout: Layout, cancelled: Callable[[], bool]) -> PlayOutcome:

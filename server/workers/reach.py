@@ -8,6 +8,7 @@ which waits until :meth:`Reach.announce` says where the machine is.
 import hashlib
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from server.errors import InfrastructureError
+from server.ownfiles import own_folder, read_own_text, write_own
 
 Connection = Literal["ssh", "shell"]
 """How commands get to a machine: by ssh, or through a program of this computer that is the machine's shell."""
@@ -82,7 +84,7 @@ class Reach:
     def announce(self, host: Host, persist_s: float = CONTROL_PERSIST_S) -> None:
         """Say where the machine is. A connection that is opened stays open for ``persist_s`` seconds after its last use."""
         make_private(self.directory)
-        (self.directory / "known_hosts").write_text(f"{host.name} {host.host_key}\n")
+        write_own(self.directory / "known_hosts", f"{host.name} {host.host_key}\n", 0o644)
         command = self._ssh(host, persist_s) if host.connection == "ssh" else host.shell
         _write_program(self._kind, f"# {host.connection}\n")
         _write_program(self._program, f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
@@ -96,25 +98,27 @@ class Reach:
     @property
     def connection(self) -> Connection:
         """The one of the machine that was announced."""
-        return "shell" if "shell" in self._kind.read_text() else "ssh"
+        return "shell" if "shell" in read_own_text(self._kind) else "ssh"
 
     def ask(self, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced prints; None where it does not answer in time, or has no answer."""
         words = ["-c", shlex.join(command)] if self.connection == "shell" else [WORKER, shlex.join(command)]
+        child = subprocess.Popen(
+            [self._program, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [self._program, *words],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=limit_s,
-                text=True,
-                errors="replace",
-            )
+            said = child.communicate(timeout=limit_s)[0]
         except subprocess.TimeoutExpired:
             return None
-        return None if done.returncode else done.stdout.strip()
+        finally:
+            _end_group(child)
+        return None if child.returncode else said.strip()
 
     def login_command(self, host: Host) -> str:
         """What an administrator types to log in on the machine; the folder must stay as long as that is to work."""
@@ -175,7 +179,7 @@ class Reach:
 
 def make_private(directory: Path) -> None:
     """Make a folder that nobody else may enter, where it is not there yet."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_folder(directory, 0o700)
 
 
 def proxy_options(command: Sequence[str]) -> dict[str, str]:
@@ -207,11 +211,16 @@ def _private_temporary() -> Path:
     return folder
 
 
+def _end_group(child: "subprocess.Popen[str]") -> None:
+    """End a program that has not answered in time, with what it has started."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
 def _write_program(path: Path, text: str) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.chmod(0o700)
-    beside.rename(path)
+    write_own(path, text, 0o700)
 
 
 def _wake(pipe: Path) -> None:

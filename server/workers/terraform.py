@@ -5,35 +5,39 @@ Knows nothing of jobs or clouds.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import SecretStr
 from python_terraform import IsFlagged
 
+from programs.errors import explained
 from server.errors import SetupMissing
+from server.ownfiles import clear, open_lock, own_folder, read_own_text, remove_own, write_own
 from server.workers.calls import Command, first_error, last_object
 from server.workers.calls import TerraformError as TerraformError
 from server.workers.clouds.locks import exclusive, is_held
+from server.workers.initialised import LOCK_FILE, Readiness
+from server.workers.statefile import clear_way, is_state, read_state
 from server.workers.statelock import Lock, read_lock
 
 INIT_TIMEOUT_S = 120.0
-LOCK_FILE = ".terraform.lock.hcl"
-INIT_FORMAT = 2  # raise it where an initialisation of an earlier version does not serve any more
 LOCK_TIMEOUT_S = 10
 LOCK_TIMEOUT = f"{LOCK_TIMEOUT_S}s"
 DIFFERS = 2  # exit code of a plan that would change something
 WORKSPACE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 # Go's: a terraform that lives for a tenth of a second, and collects no garbage then, takes a fifth less CPU and no more memory.
 COLLECT_NOTHING = {"GOGC": "off", "GOMEMLIMIT": "256MiB"}
+log = structlog.get_logger()
 
 
 def terraform_binary(search: str | None = None) -> str:
@@ -60,17 +64,18 @@ class Module:
     """
 
     def __init__(self, path: Path, home: Path, binary: str, env: Callable[[], dict[str, str]]) -> None:
-        self._source = path
         self.path = path if (path / LOCK_FILE).is_file() or not _wants_provider(path) else home / "module"
         self.home = home
         self._binary = binary
         self._env = env
+        self._ready = Readiness(path, self.path, home, binary, self._run_init)
 
     def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
         """Make what the module describes, or find that it is there; returns the outputs.
 
         Repeating it with the same variables changes nothing. A SecretStr among them is given in the environment and is in no
-        file. Raises TerraformError.
+        file. What lies where the state should be, and is none, is set aside: the caller has looked what the cloud has of it.
+        Raises TerraformError, InTheWay.
         """
         self._init()
         secrets = {name: value.get_secret_value() for name, value in variables.items() if isinstance(value, SecretStr)}
@@ -83,22 +88,26 @@ class Module:
             "compact_warnings": IsFlagged,
         }
         with self._alone(workspace, LOCK_TIMEOUT_S):
+            self._clear_way(workspace)
             self._check("apply", self._command(workspace, timeout_s, secrets=secrets).apply(**options))
         if not (outputs := self.outputs(workspace)):
             raise TerraformError(f"terraform apply: it was successful, and yet there are no outputs in the state of {workspace}")
         return outputs
 
     def destroy(self, workspace: str, timeout_s: float) -> None:
-        """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError."""
+        """Remove what the workspace holds, then the workspace; not an error where it is gone. Raises TerraformError, InTheWay."""
         var_file = self._variables_file(workspace)
         with self._alone(workspace, timeout_s):
             if workspace in self.workspaces():
                 self._destroy(workspace, var_file, timeout_s)
             for path in (var_file, self._words(workspace)):
-                path.unlink(missing_ok=True)
+                remove_own(path)
 
     def _destroy(self, workspace: str, var_file: Path, timeout_s: float) -> None:
+        if not self.state(workspace).get("resources") and not self.is_locked(workspace):
+            return self._forget(workspace)
         self._init()
+        self._clear_way(workspace)
         options = {"var": None, "force": None, "auto_approve": True, "refresh": False, "lock_timeout": LOCK_TIMEOUT}
         options["var_file"] = str(var_file)
         self._check("destroy", self._command(workspace, timeout_s).destroy(**options))
@@ -108,7 +117,7 @@ class Module:
         """What `terraform workspace delete` does on this backend, without starting a terraform for it."""
         if left := self.state(workspace).get("resources"):
             raise TerraformError(f"terraform destroy: {len(left)} resources are left in the state of {workspace}")
-        shutil.rmtree(self.state_file(workspace).parent)
+        clear(self.state_file(workspace).parent)
 
     def set_aside(self, workspace: str) -> Path | None:
         """Take the workspace out of terraform's sight, for whoever wants to look at its state, which is of no use any more.
@@ -117,14 +126,27 @@ class Module:
         """
         var_file = self._variables_file(workspace)
         with self._alone(workspace, LOCK_TIMEOUT_S):
-            source, aside = self.state_file(workspace).parent, None
-            if source.is_dir():
-                aside = self.home / "broken" / f"{workspace}.{int(source.stat().st_mtime)}"
-                aside.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(aside, ignore_errors=True)
-                source.rename(aside)
-            var_file.unlink(missing_ok=True)
+            aside = self._set_state_aside(workspace)
+            remove_own(var_file)
         return aside
+
+    def _set_state_aside(self, workspace: str) -> Path | None:
+        """Not beside its place, where Terraform would take it for another workspace."""
+        source = self.state_file(workspace).parent
+        if not os.path.lexists(source):
+            return None
+        own_folder(self.home / "broken")
+        aside = self.home / "broken" / f"{workspace}.{time.strftime('%Y%m%d-%H%M%S')}"
+        shutil.rmtree(aside, ignore_errors=True)
+        source.rename(aside)
+        return aside
+
+    def _clear_way(self, workspace: str) -> None:
+        """What terraform would wait for, or refuse for ever, is set aside."""
+        if not self.is_readable(workspace):
+            aside = self._set_state_aside(workspace)
+            log.warning("a workspace's state cannot be used; it is set aside", workspace=workspace, kept=str(aside))
+        clear_way(self.state_file(workspace))
 
     def drift(self, workspace: str, timeout_s: float, scratch: Path) -> dict[str, Any]:
         """What a plan finds to differ between state and cloud, as ``terraform show -json`` writes it; empty: nothing does.
@@ -159,45 +181,44 @@ class Module:
 
     def is_at_work(self, workspace: str) -> bool:
         """Whether a terraform is at the workspace now: this installation's, or anybody's that holds the state's lock."""
+        return is_held(self._turns, workspace) or self.is_locked(workspace)
+
+    def is_locked(self, workspace: str) -> bool:
+        """Whether somebody holds the lock on the workspace's state now."""
         held = self.lock(workspace)
-        return is_held(self._turns, workspace) or (held is not None and held.is_held)
+        return held is not None and held.is_held
 
     def is_readable(self, workspace: str) -> bool:
         """Whether the workspace's state can be read, or there is none: a terraform that is killed may leave half a file."""
-        path = self.state_file(workspace)
-        try:
-            text = path.read_bytes()
-            return not text or isinstance(json.loads(text), dict)
-        except FileNotFoundError:
-            return True
-        except (OSError, ValueError):
-            return False
+        return is_state(self.state_file(workspace))
+
+    def can_destroy(self, workspace: str) -> bool:
+        """Whether terraform can remove what the workspace holds: that takes its state, and the values that it was made with."""
+        return self.is_readable(workspace) and bool(not self.state(workspace).get("resources") or self.variables(workspace))
 
     def workspaces(self) -> list[str]:
         """Names of the workspaces that have a state."""
-        return sorted(entry.name for entry in self.states.iterdir()) if self.states.is_dir() else []
+        found = (entry.name for entry in self.states.iterdir()) if self.states.is_dir() else ()
+        return sorted(name for name in found if WORKSPACE.fullmatch(name))
 
     def names(self) -> list[str]:
         """The workspaces, and what has left no more than its variables' file here."""
-        return sorted({*self.workspaces(), *(path.name.partition(".")[0] for path in self.variable_files.glob("*.tfvars.json"))})
+        found = (path.name.partition(".")[0] for path in self.variable_files.glob("*.tfvars.json"))
+        return sorted({*self.workspaces(), *(name for name in found if WORKSPACE.fullmatch(name))})
 
     def state(self, workspace: str) -> dict[str, Any]:
         """The workspace's state as terraform wrote it; empty where there is none."""
-        try:
-            found = json.loads(self.state_file(workspace).read_text())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_state(self.state_file(workspace))
 
     def outputs(self, workspace: str) -> dict[str, Any]:
         """The outputs in the workspace's state; empty where there is none."""
-        return {name: output["value"] for name, output in self.state(workspace).get("outputs", {}).items()}
+        return {name: output["value"] for name, output in (self.state(workspace).get("outputs") or {}).items()}
 
     def variables(self, workspace: str) -> dict[str, Any]:
         """The variables that the workspace was last applied with; empty where it never was, or they cannot be read."""
         try:
-            found = json.loads(self._variables_file(workspace).read_text())
-        except (OSError, ValueError):
+            found = json.loads(read_own_text(self._variables_file(workspace)))
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -213,7 +234,7 @@ class Module:
     @property
     def data(self) -> Path:
         """Terraform's own folder for this module: what it downloaded, the backend's configuration."""
-        return self.home / "data"
+        return self._ready.data
 
     def state_file(self, workspace: str) -> Path:
         """Where Terraform keeps the workspace's state. Raises TerraformError where that cannot be a workspace's name."""
@@ -222,7 +243,7 @@ class Module:
     @property
     def states(self) -> Path:
         """The workspaces' states, a folder for each."""
-        return self._state_folder / "workspaces"
+        return self._ready.states
 
     @property
     def variable_files(self) -> Path:
@@ -230,16 +251,20 @@ class Module:
         return self.home / "vars"
 
     @property
-    def _state_folder(self) -> Path:
-        return self.home / "state"
-
-    @property
     def _turns(self) -> Path:
         return self.home / "workspaces.lock"
 
-    def _alone(self, workspace: str, limit_s: float) -> AbstractContextManager[None]:
-        """No second terraform of this installation, of whichever process, is at the workspace meanwhile."""
-        return exclusive(self._turns, workspace, limit_s)
+    @contextmanager
+    def _alone(self, workspace: str, limit_s: float) -> Iterator[None]:
+        """No second terraform of this installation, of whichever process, is at the workspace meanwhile.
+
+        What the system refuses within it is told as a failure of terraform's.
+        """
+        try:
+            with exclusive(self._turns, workspace, limit_s):
+                yield
+        except OSError as problem:
+            raise TerraformError(f"terraform's files of {workspace} cannot be used: {explained(problem)}") from problem
 
     def _command(
         self,
@@ -266,6 +291,7 @@ class Module:
     def _check(self, what: str, answer: tuple[int, str, str]) -> None:
         code, out, err = answer
         if code:
+            self._ready.doubt(out + err)
             raise TerraformError(f"terraform {what}: {first_error(err or out)}", out + err)
 
     def _variables_file(self, workspace: str) -> Path:
@@ -275,50 +301,30 @@ class Module:
 
     def _write_variables(self, workspace: str, variables: Mapping[str, object]) -> Path:
         path = self._variables_file(workspace)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(variables, indent=1) + "\n")
-        beside.rename(path)
+        write_own(path, json.dumps(variables, indent=1) + "\n", 0o644)
         return path
 
     def _init(self) -> None:
         """Initialise once per module and version of its text; other processes on this home wait for the first."""
-        fingerprint = self._fingerprint()
-        marker = self.home / "initialised"
-        if marker.is_file() and marker.read_text() == fingerprint:
+        if self._ready.holds():
             return
-        with self._exclusive():
-            if marker.is_file() and marker.read_text() == fingerprint:
-                return
-            self._state_folder.mkdir(parents=True, exist_ok=True)
-            backend = {"path": self._state_folder / "terraform.tfstate", "workspace_dir": self.states}
-            options: dict[str, object] = {"var": None, "backend_config": backend, "reconfigure": IsFlagged}
-            if self.path == self._source:
-                options["lockfile"] = "readonly"
-            else:
-                self._copy()
-            self._check("init", self._command("default", INIT_TIMEOUT_S, own_providers=True).init(**options))
-            marker.write_text(fingerprint)
+        try:
+            with self._exclusive():
+                if not self._ready.holds():
+                    self._ready.make()
+        except OSError as problem:
+            raise TerraformError(f"terraform's own files cannot be used: {explained(problem)}") from problem
 
-    def _copy(self) -> None:
-        """The module's present text, beside the lock file of an earlier one."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        for path in self.path.glob("*.tf"):
-            path.unlink()
-        for path in self._source.glob("*.tf"):
-            shutil.copyfile(path, self.path / path.name)
-
-    def _fingerprint(self) -> str:
-        # The home is in it: terraform notes where its states lie, and a copied or moved home would go on in the former one.
-        digest = hashlib.sha256(f"{INIT_FORMAT} {self._binary} {self.home}".encode())
-        for path in sorted((*self._source.glob("*.tf"), *self._source.glob(LOCK_FILE))):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        return digest.hexdigest()
+    def _run_init(self) -> None:
+        backend = {"path": self._ready.default_state, "workspace_dir": self.states}
+        options: dict[str, object] = {"var": None, "backend_config": backend, "reconfigure": IsFlagged}
+        if self.path != self.home / "module":
+            options["lockfile"] = "readonly"
+        self._check("init", self._command("default", INIT_TIMEOUT_S, own_providers=True).init(**options))
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "init.lock").open("w") as lock:
+        with open_lock(self.home / "init.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -139,6 +139,7 @@ def garbage_for_databases(site: Site) -> None:
         path.parent.mkdir()
         path.write_bytes(b"garbage" * 1000)
     (site.home / "installation-id").write_bytes(b"\xff")
+    (site.home / "terraform" / "local-worker" / "state").mkdir(parents=True)  # so there may be machines with another id
 
 
 @pytest.mark.parametrize("spoil", [broken_file, home_is_a_file, garbage_for_databases])

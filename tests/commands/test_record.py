@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.installation import announced
 from server.jobs.record import JobRecord, read_record, write_record
 from server.jobs.retention import DAY_S, Retention
 from server.models import Job, living_workers
+from server.presence import announced
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder

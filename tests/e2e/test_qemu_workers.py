@@ -18,6 +18,7 @@ from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.ssh import CommandFailed, run_over_ssh
 from server.workers.terraform import TerraformError, terraform_binary
 from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventually
+from tests.faults.home import files, is_known
 
 pytestmark = [
     pytest.mark.vm,
@@ -43,7 +44,11 @@ def test_clones_are_ready_soon_and_have_nothing_in_common(installation: Installa
     assert abs(int(said[0][3]) - time.time()) < 60
     installation.destroy("job-9101")
     assert installation.running().keys() == {"job-9102"}
-    installation.destroy("job-9102")
+    try:
+        home = installation.settings.home
+        assert [name for path in files(home) if not is_known(name := str(path.relative_to(home)))] == []
+    finally:
+        installation.destroy("job-9102")
 
 
 def test_a_machine_has_what_its_flavor_says(installation: Installation) -> None:

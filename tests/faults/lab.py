@@ -51,7 +51,8 @@ class Lab:
 
     ``kills``: how often its controller has died; ``to_die_at``: the points at which the next ones will, one after the other;
     ``armed``: that of the last one that was started. ``clock_s``: by how much the clock of who is started next is wrong.
-    ``numbers``: of the jobs, by their names.
+    ``numbers``: of the jobs, by their names. ``before``: what starts the controller, with its arguments, where it is not started
+    directly.
     """
 
     root: Path
@@ -63,6 +64,7 @@ class Lab:
     clock_s: float = 0.0
     armed: str = ""
     numbers: dict[str, int] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
     _made: tuple[dict[str, Any], Settings] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,7 +124,7 @@ class Lab:
         environment = {**self.environment(), **self._faults(), "CUMULUS_TEST_BIN": str(self.root / "bin")}
         environment |= {"CUMULUS_TEST_FAULTS": str(self.faults), "PATH": f"{self.root / 'bin'}:{environment['PATH']}"}
         with (self.root / "log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.faults.launcher"]
+            command = [*self.before, sys.executable, "-m", "tests.faults.launcher"]
             self.process = subprocess.Popen(
                 command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -315,7 +317,11 @@ class Lab:
 
     def log(self) -> str:
         """What the controllers said."""
-        return (self.root / "log").read_text(errors="replace")[-6000:]
+        return self.whole_log()[-6000:]
+
+    def whole_log(self) -> str:
+        """All that they said."""
+        return (self.root / "log").read_text(errors="replace")
 
     def end(self) -> None:
         """Leave nothing, whatever the test has come to."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from server.catalog.flavors import Flavor
+from server.ownfiles import clear, is_set_aside, own_folder
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
@@ -111,7 +112,7 @@ class LocalCloud:
 
     def start(self) -> None:
         """Make the folder of the machines."""
-        self._machines.mkdir(parents=True, exist_ok=True)
+        own_folder(self._machines)
 
     def stop(self) -> None:
         """Nothing was started."""
@@ -167,7 +168,7 @@ class LocalCloud:
     def resources(self, worker: str = "") -> list[Resource]:
         """A machine for each folder."""
         folders = self._machines.iterdir() if self._machines.is_dir() else ()
-        names = sorted(entry.name for entry in folders if worker in ("", entry.name))
+        names = sorted(entry.name for entry in folders if worker in ("", entry.name) and not is_set_aside(entry))
         return [Resource("machine", name, str(self._machines / name), self.alive(name)) for name in names]
 
     def alive(self, worker: str) -> bool:
@@ -185,7 +186,7 @@ class LocalCloud:
         """End what runs in the folder and remove it."""
         folder = self._machines / resource.worker
         _end_all_in(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        clear(folder)
 
     def console_log(self, worker: str) -> str:  # noqa: ARG002
         """There is no console."""

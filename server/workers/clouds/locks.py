@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.ownfiles import open_lock
 
 POLL_S = 0.02
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (0 for these locks)
@@ -22,9 +23,11 @@ FLOCK = struct.Struct("@hhqqi4x")
 
 @contextmanager
 def exclusive(path: Path, name: str, limit_s: float) -> Iterator[None]:
-    """Hold the lock of ``name`` in the file at ``path``; raises InfrastructureError after ``limit_s`` seconds without."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    """Hold the lock of ``name`` in the file at ``path``; raises InfrastructureError after ``limit_s`` seconds without.
+
+    What lies in the file's place and is none is set aside.
+    """
+    with open_lock(path) as file:
         until = time.monotonic() + limit_s
         while not _take(file.fileno(), zlib.crc32(name.encode())):
             if time.monotonic() > until:
@@ -43,7 +46,9 @@ def _take(file: int, byte: int) -> bool:
 
 def is_held(path: Path, name: str) -> bool:
     """Whether somebody holds the lock of ``name`` now."""
-    if not path.exists():
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # there is none, or something that nobody could have locked
         return False
-    with path.open("a") as file:
+    with os.fdopen(handle, "rb") as file:
         return not _take(file.fileno(), zlib.crc32(name.encode()))

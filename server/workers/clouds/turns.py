@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from server.errors import InfrastructureError
+from server.ownfiles import read_own_text, remove_own, write_own
 from server.workers.clouds.locks import exclusive, is_held
 
 WAIT_LIMIT_S = 3600.0
@@ -34,15 +35,15 @@ def turn(lock: Path, name: str, say: Say | None, now: Callable[[], float] = time
             held.enter_context(exclusive(lock, name, WAIT_LIMIT_S if say else SHORT_LIMIT_S))
         except InfrastructureError:
             raise InfrastructureError(f"{_holder(note)} is at work on the template or a snapshot") from None
-        note.write_text(json.dumps({"pid": os.getpid(), "since": now()}))
-        held.callback(note.unlink, missing_ok=True)
+        write_own(note, json.dumps({"pid": os.getpid(), "since": now()}), 0o644)
+        held.callback(remove_own, note)
         yield
 
 
 def _holder(note: Path) -> str:
     """Who has the lock, as far as it is known: the note may be about to be written, or be a killed process's."""
     try:
-        known = json.loads(note.read_text())
+        known = json.loads(read_own_text(note))
         if psutil.pid_exists(pid := int(known["pid"])):
             return f"another command (process {pid}, since {time.strftime('%H:%M:%S', time.localtime(known['since']))})"
     except (OSError, ValueError, KeyError, TypeError):

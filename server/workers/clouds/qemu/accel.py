@@ -5,7 +5,6 @@ has come up with KVM, and that none did though the probe ran (nested virtualizat
 """
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from server.errors import SetupMissing
+from server.ownfiles import read_own_text, write_own
 from server.settings import Accelerator
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
@@ -183,7 +183,7 @@ def _processor() -> str:
 def _read(path: Path, key: str, now: float) -> Found | None:
     """What is remembered; None where that is nothing, of another boot or QEMU, too old, or half of it."""
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(read_own_text(path))
         if known.pop("key") != key:
             return None
         found = Found(**known)
@@ -193,7 +193,4 @@ def _read(path: Path, key: str, now: float) -> Found | None:
 
 
 def _write(path: Path, key: str, found: Found) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps({"key": key, **asdict(found)}, indent=1) + "\n")
-    beside.rename(path)
+    write_own(path, json.dumps({"key": key, **asdict(found)}, indent=1) + "\n", 0o644)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from server.errors import InfrastructureError
 from server.niceness import MACHINE, PATIENT, step_back
+from server.ownfiles import open_anew, open_own
 from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.accel import VARIABLE, Accel, choose, give_up_kvm, prove_kvm
 from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
-from server.workers.clouds.qemu.images import Image
+from server.workers.clouds.qemu.images import Image, require_intact
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.network import connect, private_network
 from server.workers.clouds.qemu.qmp import Qmp, QmpError
@@ -148,7 +149,7 @@ class _Attempt:
     def _clone(self, deadline: _Deadline) -> Machine:
         saved = memory.memory_image(self.image, self.spec.shape)
         disk = self._overlay(saved.disk)
-        with saved.state.open("rb") as state:
+        with open_own(saved.state) as state:
             process = self._start(disk, Memory(saved.ram), state.fileno())
             with self._qmp(process, deadline) as qmp:
                 memory.ignore_shared(qmp)
@@ -171,6 +172,8 @@ class _Attempt:
             raise InfrastructureError(f"QEMU refused the memory image: {words}") from None
 
     def _boot(self, deadline: _Deadline, boot: str) -> Machine:
+        if not self.spec.persistent:
+            require_intact(self.image)
         kept = memory.reserved_for(self.image, self.spec.shape, self.spec.worker)
         disk = self.image.disk if self.spec.persistent else self._overlay(self.image.disk)
         ram = Memory(kept.ram, shared=True) if kept else Memory()
@@ -207,7 +210,7 @@ class _Attempt:
 
     def _launch(self, command: list[str], state: int | None) -> "subprocess.Popen[bytes]":
         """In the private network; the template's machine is outside: it mounts nothing, and gets packages from somewhere."""
-        with (self.folder / "qemu.log").open("wb") as log:
+        with open_anew(self.folder / "qemu.log") as log:
 
             def launch() -> "subprocess.Popen[bytes]":
                 return subprocess.Popen(

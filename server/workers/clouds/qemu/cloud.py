@@ -12,6 +12,7 @@ import psutil
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, NotFound, SetupMissing
+from server.ownfiles import own_folder
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worker_variables
 from server.workers.clouds.keys import ensure_key
@@ -22,8 +23,8 @@ from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.canary import CANARY
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.dial import dial_command
-from server.workers.clouds.qemu.images import read_image
-from server.workers.clouds.qemu.machine import Machines
+from server.workers.clouds.qemu.images import Image, read_image
+from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.mirror import install_mirror
 from server.workers.clouds.qemu.nfs import NfsServer, user_problems
 from server.workers.clouds.qemu.places import QemuHome
@@ -31,7 +32,7 @@ from server.workers.clouds.qemu.process import GuestName, find_process, guests_o
 from server.workers.clouds.qemu.rights import admit_worker, wants_internet
 from server.workers.clouds.qemu.setup import setup_problems
 from server.workers.clouds.qemu.shared import SharedProvider
-from server.workers.clouds.qemu.snapshot import half_made, remove_half_made
+from server.workers.clouds.qemu.snapshot import half_made, remove_half_made, restore_current
 from server.workers.clouds.qemu.template import QemuTemplate
 from server.workers.clouds.qemu.uplink import uplink_problems
 from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
@@ -73,19 +74,19 @@ class QemuCloud:
 
     def check_snapshot(self) -> str:
         """What is worth knowing of the snapshot that workers are made from. Raises TemplateMissing where there is none."""
-        return "" if read_image(self._home.current).recipe == recipe() else OUTDATED
+        return "" if self._promoted().recipe == recipe() else OUTDATED
 
     def current_snapshot(self) -> str:
         """The promoted one's name. Raises TemplateMissing."""
-        return read_image(self._home.current).folder.name
+        return self._promoted().folder.name
 
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
-        return read_image(self._home.current).has_program(name)
+        return self._promoted().has_program(name)
 
     def tried_apps(self, snapshot: str = "") -> TriedApps:
         """What the promoted snapshot remembers of its trial, or another one. Raises TemplateMissing."""
-        return read_image(self._home.snapshots / snapshot if snapshot else self._home.current).tried_apps()
+        return (read_image(self._home.snapshots / snapshot) if snapshot else self._promoted()).tried_apps()
 
     def problems(self) -> list[str]:
         """What this computer lacks, one line each with its remedy."""
@@ -106,7 +107,7 @@ class QemuCloud:
 
     def prepare(self) -> None:
         """Write what terraform and ssh need: the mirror and the login key. May be repeated."""
-        self._home.root.mkdir(parents=True, exist_ok=True)
+        own_folder(self._home.root)
         self._home.root.chmod(0o700)  # who may open a machine's sockets owns the machine
         install_mirror(self._home)
         ensure_key(self._home.key)
@@ -119,6 +120,7 @@ class QemuCloud:
 
     def terraform_env(self) -> dict[str, str]:
         """The same for one that the controller starts, with the provider that runs (started here where it does not)."""
+        install_mirror(self._home)
         return {**self.plain_terraform_env(), "TF_REATTACH_PROVIDERS": self._provider.reattach()}
 
     def plain_terraform_env(self) -> dict[str, str]:
@@ -246,4 +248,10 @@ class QemuCloud:
         if worker.startswith(CANARY):
             return is_held(self._home.snapshot_lock, SNAPSHOT)
         record = self._machines.record(worker)
-        return record is not None and record.spec.persistent
+        if record is None:  # nobody knows any more how it was made
+            return worker == TEMPLATE and self.alive(worker)
+        return record.spec.persistent
+
+    def _promoted(self) -> Image:
+        restore_current(self._home)
+        return read_image(self._home.current)

@@ -6,15 +6,22 @@ Owns the folder's format, for the template and for its snapshots alike; who make
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from programs.errors import explained
 from server.errors import InfrastructureError, TemplateMissing
+from server.ownfiles import open_own, read_own, read_own_text, write_own
+from server.workers.clouds.qemu.intact import Content, first_changed
 from server.workers.clouds.tried import TriedApp, TriedApps, UnknownApps, from_json, to_json
 
 DESCRIPTION = "image.json"
 PROGRAMS = "programs.json"
 APPS = "apps.json"
+CHECKED = "checked.json"
+BOOTED = ("vmlinuz", "initrd")
+REMEDY = "`cumulus snapshot rollback` goes back to the one before, `make snapshot` makes a new one"
 
 
 @dataclass(frozen=True)
@@ -46,25 +53,24 @@ class Image:
 
     def write_programs(self, names: Sequence[str]) -> None:
         """Write down which of the programs that were looked for a machine of this image has."""
-        (self.folder / PROGRAMS).write_text(json.dumps(list(names)) + "\n")
+        write_own(self.folder / PROGRAMS, json.dumps(list(names)) + "\n", 0o644)
 
     def has_program(self, name: str) -> bool:
         """Whether it was found; True where nobody looked."""
         try:
-            return name in json.loads((self.folder / PROGRAMS).read_text())
-        except (OSError, ValueError, TypeError):
+            found = json.loads(read_own_text(self.folder / PROGRAMS))
+        except (OSError, ValueError):
             return True
+        return name in found if isinstance(found, list) else True
 
     def write_apps(self, apps: Mapping[str, TriedApp]) -> None:
         """Write down whose version command succeeded on a machine of this image."""
-        beside = self.folder / f"{APPS}.new"
-        beside.write_text(json.dumps(to_json(apps), indent=1) + "\n")
-        beside.rename(self.folder / APPS)
+        write_own(self.folder / APPS, json.dumps(to_json(apps), indent=1) + "\n", 0o644)
 
     def tried_apps(self) -> TriedApps:
         """What was written down; nothing is known of an image whose trial was before version 2.4."""
         try:
-            return from_json(json.loads((self.folder / APPS).read_text()))
+            return from_json(json.loads(read_own_text(self.folder / APPS)))
         except (OSError, ValueError):
             return UnknownApps()
 
@@ -77,24 +83,55 @@ class Image:
 def describe_image(folder: Path, created: float, recipe: str) -> Image:
     """Write down what lies in ``folder``; last, so that a folder with a description is whole."""
     digest = hashlib.sha256("".join(checksum(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd")).encode()).hexdigest()
-    beside = folder / f"{DESCRIPTION}.new"
     size = virtual_size(folder / "disk.qcow2")
-    known = {"sha256": digest, "disk_bytes": size, "created": created, "recipe": recipe}
-    beside.write_text(json.dumps(known, indent=1) + "\n")
-    beside.rename(folder / DESCRIPTION)
+    booted = {name: asdict(Content.of(folder / name)) for name in BOOTED}
+    known = {"sha256": digest, "disk_bytes": size, "created": created, "recipe": recipe, "booted": booted}
+    write_own(folder / DESCRIPTION, json.dumps(known, indent=1) + "\n", 0o644)
     return Image(folder, digest, size, created, recipe)
 
 
 def read_image(folder: Path) -> Image:
     """The image in ``folder``. Raises TemplateMissing where there is none, or only half of one."""
     try:
-        known = json.loads((folder / DESCRIPTION).read_text())
-        image = Image(folder.resolve(), known["sha256"], known["disk_bytes"], known["created"], known["recipe"])
-    except (OSError, ValueError, KeyError, TypeError):
+        known = json.loads(read_own(folder / DESCRIPTION))
+        texts = (str(known["sha256"]), int(known["disk_bytes"]), float(known["created"]), str(known["recipe"]))
+    except FileNotFoundError:
         raise TemplateMissing(f"there is no machine image in {folder}: make template, then make snapshot") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise TemplateMissing(f"the machine image in {folder} lacks an {DESCRIPTION} that can be read: {REMEDY}") from None
+    image = Image(folder.resolve(), *texts)
     if missing := [path.name for path in (image.disk, image.kernel, image.initrd) if not path.is_file()]:
-        raise TemplateMissing(f"the machine image in {folder} lacks {', '.join(missing)}: make snapshot")
+        raise TemplateMissing(f"the machine image in {folder} lacks {', '.join(missing)}: {REMEDY}")
     return image
+
+
+def require_intact(image: Image) -> None:
+    """Before a machine boots from it: raises TemplateMissing where a file is not as it was written.
+
+    They are read once in a computer's life between two boots, see intact.py. Versions before 2.4 wrote down less of them.
+    """
+    files = {image.folder / name: content for name, content in _booted(image).items()}
+    try:
+        changed = first_changed(files, image.folder / CHECKED) if files else None
+    except OSError as problem:
+        raise TemplateMissing(
+            f"the machine image in {image.folder} lacks what it is made of ({explained(problem)}): {REMEDY}"
+        ) from None
+    if changed:
+        raise TemplateMissing(f"the machine image in {image.folder} lacks an intact {changed.name}: {REMEDY}")
+
+
+def _booted(image: Image) -> dict[str, Content]:
+    """What the files were when the image was made; of the disk as its memory images tell."""
+    found: dict[str, Content] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = json.loads(read_own(image.folder / DESCRIPTION))["booted"]
+        found.update((name, Content(**known[name])) for name in BOOTED)
+    for path in sorted(image.memory.glob("*/fingerprint.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found[image.disk.name] = Content(**json.loads(read_own(path))["files"]["snapshot"])
+            break
+    return found
 
 
 def is_image(folder: Path) -> bool:
@@ -108,7 +145,7 @@ def is_image(folder: Path) -> bool:
 
 def virtual_size(disk: Path) -> int:
     """Bytes that a guest sees of a qcow2 file (https://www.qemu.org/docs/master/interop/qcow2.html: bytes 24 to 31)."""
-    with disk.open("rb") as file:
+    with open_own(disk) as file:
         header = file.read(32)
     if not header.startswith(b"QFI\xfb"):
         raise InfrastructureError(f"{disk} is no qcow2 file")
@@ -117,5 +154,5 @@ def virtual_size(disk: Path) -> int:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    with open_own(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

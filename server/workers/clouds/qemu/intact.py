@@ -16,6 +16,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Self
 
+from server.ownfiles import InTheWay, open_own, read_own, remove_own, write_own
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.accel import BOOT_ID
 
@@ -35,7 +36,7 @@ class Content:
     def of(cls, path: Path) -> Self:
         """Read the file; holes cost nothing. Raises OSError."""
         digest = hashlib.sha256()
-        with path.open("rb") as file:
+        with open_own(path) as file:
             size = file.seek(0, os.SEEK_END)
             position = _next_data(file.fileno(), 0, size)
             while position < size:
@@ -82,12 +83,10 @@ def read_again(files: Mapping[Path, Content], record: Path, read: Callable[[Path
     seen, read = _seen(files), read or Content.of
     wrong = [path for path, content in files.items() if path.stat().st_size != content.size or read(path) != content]
     if wrong or seen != _seen(files):  # or written to while it was read
-        record.unlink(missing_ok=True)
+        remove_own(record)
         return wrong[0] if wrong else next(iter(files))
-    with suppress(OSError):  # a full disk: they are only read again next time
-        beside = record.with_suffix(".new")
-        beside.write_text(json.dumps(seen))
-        beside.rename(record)
+    with suppress(InTheWay):  # a full disk: they are only read again next time
+        write_own(record, json.dumps(seen), 0o644)
     return None
 
 
@@ -99,7 +98,7 @@ def _seen(files: Mapping[Path, Content]) -> dict[str, object]:
 
 def _recorded(record: Path) -> object:
     try:
-        return json.loads(record.read_text())
+        return json.loads(read_own(record))
     except (OSError, ValueError):
         return None
 

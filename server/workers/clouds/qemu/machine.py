@@ -6,12 +6,12 @@ one is in boot.py.
 """
 
 import os
-import shutil
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.ownfiles import clear, read_end, read_own, write_own
 from server.progress import Step, repeating
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.accel import Accel
@@ -76,7 +76,7 @@ class Machine(BaseModel):
 def read_machine(folder: Path) -> Machine | None:
     """What is written of the machine whose folder that is, dead or alive."""
     try:
-        return Machine.model_validate_json((folder / "machine.json").read_bytes())
+        return Machine.model_validate_json(read_own(folder / "machine.json"))
     except (OSError, ValidationError):
         return None
 
@@ -99,9 +99,7 @@ class Machines:
     def write(self, machine: Machine) -> None:
         """Write ``machine.json``."""
         path = self.folder(machine.spec.worker) / "machine.json"
-        beside = path.with_suffix(".new")
-        beside.write_text(machine.model_dump_json(indent=1) + "\n")
-        beside.rename(path)
+        write_own(path, machine.model_dump_json(indent=1) + "\n")
 
     def remove(self, guest: GuestName, limit_s: float = REMOVE_LIMIT_S) -> None:
         """End the machine and delete all that it owned; returns when it is gone. Not an error where it is already.
@@ -129,7 +127,7 @@ class Machines:
     def drop(self, guest: GuestName) -> None:
         """The same for a machine that never came up: nothing on its disk is worth an end in order."""
         self.end(guest)
-        shutil.rmtree(self.folder(guest.worker), ignore_errors=True)
+        clear(self.folder(guest.worker))
 
     def end(self, guest: GuestName) -> None:
         """End the process and keep the folder."""
@@ -141,10 +139,10 @@ class Machines:
         return self.folder(worker) / "unwanted"
 
     def folders(self) -> list[str]:
-        """Names of all machines that have a folder, dead or alive."""
+        """Names of all machines that have a folder, dead or alive; or of which something else has the place."""
         if not self.home.machines.is_dir():
             return []
-        return sorted(entry.name for entry in self.home.machines.iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in self.home.machines.iterdir())
 
     def folder(self, worker: str) -> Path:
         """The machine's folder."""
@@ -187,8 +185,6 @@ def _power_off(pid: int, identity: Path) -> None:
 
 def _tail(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - CONSOLE_TAIL))
-            return file.read().decode(errors="replace")
+        return read_end(path, CONSOLE_TAIL).decode(errors="replace")
     except OSError:
         return ""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from server.errors import InfrastructureError
+from server.ownfiles import clear, own_folder, read_own, read_own_text, remove_own, write_own
 from server.workers.clouds.qemu.accel import Accel
 from server.workers.clouds.qemu.command import Shape, devices_hash
 from server.workers.clouds.qemu.images import Image
@@ -126,17 +127,15 @@ class _Fingerprint:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises OSError, ValueError, KeyError, TypeError."""
-        known = json.loads(path.read_text())
+        known = json.loads(read_own(path))
         files = known["files"]
         ram, disk, snapshot, state = (Content(**files[name]) for name in ("ram", "disk", "snapshot", "state"))
         return cls(Origin(**known["origin"]), ram, disk, snapshot, state)
 
     def write(self, path: Path) -> None:
         files = {name: asdict(getattr(self, name)) for name in ("ram", "disk", "snapshot", "state")}
-        with path.open("w") as file:
-            file.write(json.dumps({"origin": asdict(self.origin), "files": files}, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_own(path, json.dumps({"origin": asdict(self.origin), "files": files}, indent=1) + "\n", 0o644)
+        _sync(path)
 
 
 def origin(accel: Accel, shape: Shape, image: Image) -> Origin:
@@ -173,7 +172,7 @@ def damage(found: MemoryImage, image: Image, read: Callable[[Path], Content]) ->
 
 def withdraw(found: MemoryImage) -> None:
     """Let no machine start from it any more; those that did go on. Needs no room on the disk."""
-    found.fingerprint.unlink(missing_ok=True)
+    remove_own(found.fingerprint)
 
 
 def expected_bytes(shape: Shape) -> int:
@@ -188,8 +187,8 @@ def reserve(image: Image, shape: Shape, worker: str, *, on_demand: bool = False)
     Raises InfrastructureError where the disk could not hold it: a full disk would end the machine without a message.
     """
     place = MemoryImage(image.memory / f"{shape}.new")
-    shutil.rmtree(place.folder, ignore_errors=True)
-    image.memory.mkdir(exist_ok=True)
+    clear(place.folder)
+    own_folder(image.memory)
     free, needed = shutil.disk_usage(image.memory).free, expected_bytes(shape) + STATE_RESERVE + (LEFT_FREE if on_demand else 0)
     if free < needed:
         raise InfrastructureError(f"a memory image needs {needed >> 20} MB free on the disk, there are {free >> 20} MB")
@@ -204,8 +203,8 @@ def reserved_for(image: Image, shape: Shape, worker: str) -> MemoryImage | None:
     """Where the memory of ``worker`` is to be kept; None for most."""
     place = MemoryImage(image.memory / f"{shape}.new")
     try:
-        return place if (place.folder / "worker").read_text() == worker else None
-    except OSError:
+        return place if read_own_text(place.folder / "worker") == worker else None
+    except (OSError, ValueError):
         return None
 
 
@@ -243,7 +242,7 @@ def publish(
     _Fingerprint(wanted, ram, saved, below, state).write(place.fingerprint)
     _sync(place.folder)
     final = MemoryImage(place.folder.with_name(wanted.shape))
-    shutil.rmtree(final.folder, ignore_errors=True)
+    clear(final.folder)
     place.folder.rename(final.folder)
     return final
 

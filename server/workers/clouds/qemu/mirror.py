@@ -7,9 +7,11 @@ follows links through it (setuptools does) would come back here without end.
 
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
+from server.ownfiles import clear, own_folder, put_in_place, read_own, remove_own, write_own
 from server.workers.clouds.qemu.places import PROVIDER_ADDRESS, PROVIDER_VERSION, QemuHome
 
 PLATFORM = "linux_amd64"
@@ -23,10 +25,17 @@ exec "$base/venv/bin/python" -m server.workers.clouds.qemu.serve plugin --home "
 
 
 def install_mirror(home: QemuHome) -> None:
-    """Write the mirror and ``terraform.rc``; may be repeated, also while terraforms run."""
+    """Write the mirror and ``terraform.rc`` where they are not as they should be; may be repeated, also while terraforms run.
+
+    Raises InTheWay.
+    """
     folder = home.mirror / PROVIDER_ADDRESS / PROVIDER_VERSION / PLATFORM
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"terraform-provider-qemu_v{PROVIDER_VERSION}", home, SCRIPT, 0o755)
+    own_folder(folder)
+    plugin = folder / f"terraform-provider-qemu_v{PROVIDER_VERSION}"
+    for path in folder.iterdir():
+        if path != plugin or path.is_dir():  # terraform's checksum is of the folder as a whole: nothing is set aside in it
+            clear(path)
+    _write(plugin, home, SCRIPT, 0o755)
     _link(home.mirror.parent / "venv", Path(sys.prefix))
     _write(home.terraform_rc, home, _configuration(home.mirror), 0o644)
 
@@ -49,17 +58,24 @@ provider_installation {{
 
 
 def _write(path: Path, home: QemuHome, text: str, mode: int) -> None:
-    if path.is_file() and path.read_text() == text:
+    if _is(path, text, mode):
         return
-    beside = home.mirror.parent / f"{path.name}.{os.getpid()}"  # not in the mirror: its folder is checksummed as a whole
-    beside.write_text(text)
-    beside.chmod(mode)
-    beside.rename(path)
+    beside = home.mirror.parent / f"{path.name}.{os.getpid()}"  # not in the mirror either
+    write_own(beside, text, mode)
+    put_in_place(beside, path)
+
+
+def _is(path: Path, text: str, mode: int) -> bool:
+    try:
+        return read_own(path, len(text) + 1) == text.encode() and stat.S_IMODE(path.stat().st_mode) == mode
+    except OSError:
+        return False
 
 
 def _link(path: Path, target: Path) -> None:
     if path.is_symlink() and path.readlink() == target:
         return
     beside = path.with_name(f"{path.name}.{os.getpid()}")
+    remove_own(beside)
     beside.symlink_to(target)
-    beside.rename(path)
+    put_in_place(beside, path)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from server.errors import InfrastructureError
+from server.ownfiles import read_own_text
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import PROC, carries, find_process, guests_of
@@ -32,6 +33,7 @@ MISSING = (
     " storage: run the controller as root with CAP_SYS_ADMIN (docker: --cap-add SYS_ADMIN), or set CUMULUS_CLOUD=local"
 )
 CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
+PID_LIMIT = 100  # bytes
 RESOLVER = Path("/etc/resolv.conf")
 Result = TypeVar("Result")
 
@@ -92,10 +94,16 @@ def listens(pid: int, port: int) -> bool:
     return bool(_listening(pid, port) & _sockets(pid))
 
 
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that very process has, in whatever network it is."""
+    own = _sockets(pid)
+    return {port for port, inode in _listeners(pid) if inode in own}
+
+
 def _members(home: QemuHome, server_id: str) -> Iterator[int]:
     config = str(home.nfs_config)
     with suppress(OSError, ValueError):
-        if carries(pid := int((home.nfs / "pid").read_text()), config):
+        if carries(pid := int(read_own_text(home.nfs / "pid", PID_LIMIT)), config):
             yield pid
     if (server := find_process(config)) is not None:
         yield server
@@ -160,11 +168,16 @@ def _resolve_by(resolver: Path) -> None:
 
 def _listening(pid: int, port: int) -> set[str]:
     """Inodes of the sockets that listen on the port, in the process's network."""
+    return {inode for found, inode in _listeners(pid) if found == port}
+
+
+def _listeners(pid: int) -> Iterator[tuple[int, str]]:
+    """Port and inode of each socket that listens in the process's network."""
     rows = []
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             rows += [line.split() for line in (PROC / str(pid) / "net" / table).read_text().splitlines()[1:]]
-    return {row[9] for row in rows if row[3] == LISTENING and int(row[1].partition(":")[2], 16) == port}
+    return ((int(row[1].partition(":")[2], 16), row[9]) for row in rows if row[3] == LISTENING)
 
 
 def _sockets(pid: int) -> set[str]:

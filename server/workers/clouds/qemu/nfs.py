@@ -14,6 +14,7 @@ import fcntl
 import os
 import pwd
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -21,11 +22,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from server.errors import InfrastructureError, SetupMissing
+from server.ownfiles import open_lock, own_folder, read_own, remove_own, set_aside, write_own
 from server.workers.clouds.locks import exclusive
-from server.workers.clouds.qemu.network import PrivateNetwork, listens, network_problems, private_network
+from server.workers.clouds.qemu.network import PrivateNetwork, listening_ports, listens, network_problems, private_network
 from server.workers.clouds.qemu.places import QemuHome
 from server.workers.clouds.qemu.process import end_process, find_process
 from server.workers.clouds.qemu.rights import admit_top, closed_to
@@ -41,6 +43,8 @@ START_LIMIT_S = 20.0
 STOP_GRACE_S = 10.0
 LOCK_LIMIT_S = 60.0
 POLL_S = 0.02
+MAX_PORT = 65535
+WRITTEN, CONFIGURED = re.compile(r"\A\s*(\d{1,5})\s*\Z"), re.compile(r"\bNFS_Port = (\d{1,5});")
 TAKEN = "Address already in use"
 MISCONFIGURED = ":CONFIG :CRIT :"
 # What is shown lies on file systems of this computer: for this process they get no devices and no set-user-id, beside what they
@@ -75,14 +79,15 @@ class NfsServer:
     fixed_port: int = 0
     address: str = ""
     choose: Callable[[range], int] = random.choice
-    _use: TextIO | None = field(default=None, init=False)
+    _use: IO[bytes] | None = field(default=None, init=False)
 
     def start(self) -> int:
         """Start the server, or adopt the one that runs with this configuration; returns its port.
 
         Raises SetupMissing where there is none to start, InfrastructureError where it will not run.
         """
-        for path in (self.folder, self.data, self.jobs):
+        own_folder(self.folder)
+        for path in (self.data, self.jobs):
             path.mkdir(parents=True, exist_ok=True)
         for path in (self.data, self.jobs):
             admit_top(path, self.user)
@@ -90,6 +95,7 @@ class NfsServer:
             self._begin_use()
             known = self.port
             if known and self._runs_on(known):
+                self._keep_port(known)
                 return known
             self._end()
             return self._start_on(known)
@@ -129,25 +135,37 @@ class NfsServer:
         """The port it has or had; 0 before its first start."""
         if self.fixed_port:
             return self.fixed_port
-        try:
-            return int((self.folder / "port").read_text())
-        except (OSError, ValueError):
-            return 0
+        return _port_in(_read(self.folder / "port"), WRITTEN) or self._lost_port()
 
     @property
     def pid(self) -> int | None:
         """The server's process; None where none runs."""
         return self._pid()
 
+    def _lost_port(self) -> int:
+        """Running machines have the port in their mounts: it is told by the configuration, or by the server itself."""
+        if found := _port_in(_read(self._config), CONFIGURED):
+            return found
+        pid = self._pid()
+        ports = listening_ports(pid) & set(PORTS) if pid else set()
+        return ports.pop() if len(ports) == 1 else 0
+
+    def _keep_port(self, port: int) -> None:
+        path = self.folder / "port"
+        if not self.fixed_port and _port_in(_read(path), WRITTEN) != port:
+            if os.path.lexists(path):
+                set_aside(path, f"it tells no port; the server has {port}")
+            write_own(path, f"{port}\n", 0o644)
+
     def _begin_use(self) -> None:
         """Held by a lock that a killed process does not keep."""
         if self._use is None:
-            self._use = (self.folder / "users").open("a")
+            self._use = open_lock(self.folder / "users")
             fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def _end_use(self) -> bool:
         """Whether nobody else uses the server."""
-        use, self._use = self._use or (self.folder / "users").open("a"), None
+        use, self._use = self._use or open_lock(self.folder / "users"), None
         with use:
             try:
                 fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +188,7 @@ class NfsServer:
         for _ in range(TRIES):
             port = first or self.choose(PORTS)
             if self._run(port):
-                (self.folder / "port").write_text(f"{port}\n")
+                self._keep_port(port)
                 return port
             if self.fixed_port:
                 break
@@ -183,11 +201,13 @@ class NfsServer:
         """Whether a server runs on the port now; False where another program has it."""
         if shutil.which(GANESHA) is None:
             raise SetupMissing(f"{GANESHA} is not installed: apt-get install nfs-ganesha nfs-ganesha-vfs")
-        self._config.write_text(self._configuration(port))
-        log = self.folder / "ganesha.log"
-        log.unlink(missing_ok=True)
+        write_own(self._config, self._configuration(port))
+        log, recovery = self.folder / "ganesha.log", self.folder / "recovery"
+        for name in (log, self.folder / "pid"):
+            remove_own(name)
+        if os.path.lexists(recovery) and not recovery.is_dir():
+            set_aside(recovery, "the NFS server needs a folder there")
         command = [GANESHA, "-F", "-f", str(self._config), "-L", str(log), "-p", str(self.folder / "pid"), "-N", "NIV_WARN"]
-        (self.folder / "pid").unlink(missing_ok=True)
         process = self._launch(command) if self.address else self.network.inside(lambda: self._launch(command))
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         try:
@@ -241,7 +261,7 @@ class NfsServer:
 
     def _runs_on(self, port: int) -> bool:
         """Whether a server of this configuration listens, or comes to; one that is just dying does not."""
-        if not self._pid() or self._config.read_text() != self._configuration(port):
+        if not self._pid() or _read(self._config) != self._configuration(port):
             return False
         try:
             self._wait_listening(port, lambda: None if self._pid() else 1)
@@ -299,6 +319,12 @@ def user_problems(user: int, data: Path) -> list[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return read_own(path).decode(errors="replace")
     except OSError:
         return ""
+
+
+def _port_in(text: str, pattern: "re.Pattern[str]") -> int:
+    """0 where it tells none."""
+    found = pattern.search(text)
+    return int(found.group(1)) if found and 0 < int(found.group(1)) <= MAX_PORT else 0

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from server.errors import InfrastructureError
+from server.ownfiles import open_log
 from server.settings import Accelerator
 
 STOP_GRACE_S = 1.0
@@ -57,8 +58,7 @@ class SharedProvider:
 
     def _start(self) -> None:
         self._forget_socket()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        with open_log(self._log) as log:
             program = [sys.executable, "-m", "server.workers.clouds.qemu.serve", "shared"]
             command = [*program, "--home", str(self._home), "--accelerator", self._accelerator]
             self._process = subprocess.Popen(

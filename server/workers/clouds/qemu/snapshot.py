@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
+from server.ownfiles import put_in_place, remove_own, set_aside
 from server.progress import Progress, growing, megabytes
 from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import exclusive, is_held
@@ -27,6 +30,7 @@ from server.workers.clouds.qemu.warming import SNAPSHOT
 
 PROMOTED = "promoted"  # a file in the folder of each snapshot that workers were ever made from
 LOCK_LIMIT_S = 1.0
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,7 @@ class Snapshots:
     def promote(self, name: str) -> None:
         """New workers start from this one; running ones keep theirs. One step: there is always a promoted one."""
         (self.home.snapshots / name / PROMOTED).touch()
-        beside = self.home.snapshots / "current.new"
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(name)
-        beside.rename(self.home.current)
+        _point(self.home, name)
 
     def prune(self, keep: int = 0) -> None:
         """Remove what a broken attempt left, all but the promoted one and the one before it, and what that has on demand.
@@ -130,6 +131,27 @@ class Snapshots:
         machines = Machines(self.home)
         records = [machines.find(worker) for worker in machines.folders()]
         return {machine.spec.snapshot for machine in records if machine}
+
+
+def restore_current(home: QemuHome) -> None:
+    """Where the link to the promoted snapshot is lost, it leads again to the one that was promoted last. Raises InTheWay."""
+    if home.current.is_symlink() and home.current.is_dir():
+        return
+    promoted = [mark for mark in home.snapshots.glob(f"[0-9]*/{PROMOTED}") if is_image(mark.parent)]
+    if promoted:
+        last = max(promoted, key=lambda mark: mark.stat().st_mtime).parent.name
+        if os.path.lexists(home.current) and not home.current.is_symlink():
+            set_aside(home.current, "it must be a link to the promoted snapshot")
+        _point(home, last)
+        log.warning("the link to the promoted snapshot was lost; it is made again", file=str(home.current), snapshot=last)
+
+
+def _point(home: QemuHome, name: str) -> None:
+    """One step: there is always a promoted one."""
+    beside = home.snapshots / "current.new"
+    remove_own(beside)
+    beside.symlink_to(name)
+    put_in_place(beside, home.current)
 
 
 def half_made(home: QemuHome) -> list[Path]:

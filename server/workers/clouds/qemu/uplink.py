@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from server.ownfiles import open_anew, read_own
 from server.workers.clouds.locks import exclusive
 from server.workers.clouds.qemu.network import PrivateNetwork, UplinkFailed
 from server.workers.clouds.qemu.process import end_process, find_process
@@ -77,7 +78,7 @@ class Uplink:
         ready, told = os.pipe()
         options = ["--configure", f"--cidr={OWN_NETWORK}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
         where = [f"--ready-fd={told}", "--netns-type=path", f"/proc/{server}/ns/net", DEVICE]
-        with (self.folder / "uplink.log").open("wb") as log:
+        with open_anew(self.folder / "uplink.log") as log:
             process = subprocess.Popen(
                 [self._mark, *options, *where],
                 executable=PROGRAM,
@@ -93,7 +94,7 @@ class Uplink:
         with os.fdopen(ready, "rb") as pipe:
             if not (select.select([pipe], [], [], START_LIMIT_S)[0] and pipe.read(1)):
                 self.end()
-                said = (self.folder / "uplink.log").read_text(errors="replace").strip()[-300:]
+                said = _read(self.folder / "uplink.log").strip()[-300:]
                 raise UplinkFailed(f"the machines' way to the internet does not open: {said or 'slirp4netns says nothing'}")
 
 
@@ -128,6 +129,13 @@ def neighbours() -> list[str]:
                     network = ipaddress.ip_network(f"{one.address}/{one.netmask or 32}", strict=False)
                     found += [f"{one.address}/32", str(network)] if network.prefixlen else [f"{one.address}/32"]
     return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_own(path).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _order(orders: str) -> None:

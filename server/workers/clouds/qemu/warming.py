@@ -15,6 +15,7 @@ import structlog
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
+from server.ownfiles import clear
 from server.progress import Lines
 from server.workers.clouds.base import Trial
 from server.workers.clouds.locks import exclusive, is_held
@@ -145,7 +146,7 @@ def prune(home: QemuHome, unused_since: float) -> None:
             useless = found.on_demand and (snapshot.name != current or found.last_use() < unused_since)
             if found.folder.suffix == ".new" or (useless and (snapshot.name, found.folder.name) not in busy):
                 memory.withdraw(found)
-                shutil.rmtree(found.folder, ignore_errors=True)
+                clear(found.folder)
 
 
 def _images(snapshot: Path) -> list[memory.MemoryImage]:

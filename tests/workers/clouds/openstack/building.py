@@ -209,14 +209,15 @@ class _InMemory(Module):
         return str(found[0]["instances"][0]["attributes"]["id"]) if found else ""
 
     def write(self, workspace: str, resources: dict[str, str], outputs: dict[str, object]) -> dict[str, Any]:
-        folder = self._state_folder / "workspaces" / workspace
+        folder = self.states / workspace
         folder.mkdir(parents=True, exist_ok=True)
         listed = [
             {"mode": "managed", "type": kind, "name": "x", "instances": [{"attributes": {"id": one}}]}
             for kind, one in resources.items()
             if one
         ]
-        state = {"serial": 1, "resources": listed, "outputs": {name: {"value": value} for name, value in outputs.items()}}
+        state = {"version": 4, "serial": 1, "resources": listed}
+        state["outputs"] = {name: {"value": value} for name, value in outputs.items()}
         (folder / "terraform.tfstate").write_text(json.dumps(state))
         return outputs
 

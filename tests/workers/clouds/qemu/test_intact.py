@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.ownfiles import InTheWay
 from server.workers.clouds.qemu import intact
 from server.workers.clouds.qemu.intact import CHUNK, Content, first_changed, read_again
 
@@ -88,9 +89,9 @@ def test_a_record_that_cannot_be_written_costs_another_reading_and_no_more(
     files, record = written(tmp_path / "a"), tmp_path / "checked.json"
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise InTheWay("No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(intact, "write_own", full)
     assert first_changed(files, record) is None
     assert not record.exists()
 
