@@ -66,6 +66,26 @@ def installation_id(home: Path) -> str:
         raise _unusable(home, problem) from None
 
 
+def known_id(home: Path) -> str | None:
+    """The same where it was made already; makes nothing."""
+    try:
+        return (home / "installation-id").read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def adopt_id(home: Path, server_id: str) -> None:
+    """Have this home take the place of a lost one, whose id is known. Raises HomeUnusable."""
+    make_home(home)
+    path = home / "installation-id"
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    try:
+        beside.write_text(f"{server_id}\n")
+        beside.replace(path)
+    except OSError as problem:
+        raise _unusable(home, problem) from None
+
+
 def _new_id(path: Path) -> str:
     beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
     try:

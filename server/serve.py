@@ -20,6 +20,7 @@ from server.catalog.flavors import read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, announced, close_home, only_controller
 from server.jobs.installed import Installed
+from server.jobs.ownership import own_storage
 from server.jobs.rebuild import has_jobs
 from server.progress import Lines
 from server.settings import Settings
@@ -45,7 +46,7 @@ class PortTaken(CumulusError):
 def serve(settings: Settings) -> None:
     """Run until SIGTERM, Ctrl-C or the end of the terminal.
 
-    Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
+    Raises AlreadyRunning, SetupMissing, StorageNotOurs, StorageInUse, PortTaken, InvalidInput before anything is created.
     """
     with until_a_signal():
         give_memory_back()
@@ -56,22 +57,28 @@ def serve(settings: Settings) -> None:
             read_flavors(settings.flavors)
             cloud = make_cloud(settings)
             require_setup(cloud)
-            _rebuild_if_lost(settings)
-            controller = make_controller(settings, cloud)
-            server = _listen(settings, create_app(controller), connections)
-            url = f"http://{settings.host}:{server.effective_port}"
-            controller.catalog.problems()  # looked at now, so that the log tells of them
-            controller.cloud.start()
-            _say_what_is_missing(controller)
-            try:
-                with announced(settings.home, url):
-                    close_home(settings.home, settings.storage)
-                    finished = _run(controller, server, url, supervisor)
-            finally:
-                controller.cloud.stop()
+            with own_storage(settings):
+                finished = _serve(settings, cloud, supervisor, connections)
     if not finished:
         sys.stderr.flush()
         os._exit(0)  # Python would wait for the steps' threads; their children go on without it
+
+
+def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections: int) -> bool:
+    """All of it, once home and storage are held; True if no step was left at work."""
+    _rebuild_if_lost(settings)
+    controller = make_controller(settings, cloud)
+    server = _listen(settings, create_app(controller), connections)
+    url = f"http://{settings.host}:{server.effective_port}"
+    controller.catalog.problems()  # looked at now, so that the log tells of them
+    controller.cloud.start()
+    _say_what_is_missing(controller)
+    try:
+        with announced(settings.home, url):
+            close_home(settings.home, settings.storage)
+            return _run(controller, server, url, supervisor)
+    finally:
+        controller.cloud.stop()
 
 
 def _rebuild_if_lost(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from server import app as parts
 from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
+from server.jobs.ownership import own_storage
 from server.progress import growing, megabytes
 from server.settings import load_settings
 
@@ -68,7 +69,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     The controller must not run; it does this by itself where it finds no database.
     """
     settings = load_settings()
-    with only_controller(settings.home):
+    with only_controller(settings.home), own_storage(settings):
         made = parts.rebuild_database(settings, time.time(), progress_on_stderr(PATIENCE_S), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=1))

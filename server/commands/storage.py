@@ -8,6 +8,8 @@ from dataclasses import asdict
 import click
 
 from server.commands.console import PATIENCE_S, progress_on_stderr
+from server.installation import only_controller
+from server.jobs.ownership import adopt_storage, require_own_storage
 from server.jobs.retention import Removal, Retention
 from server.models import open_database
 from server.settings import load_settings
@@ -37,6 +39,18 @@ def show_usage(as_json: bool) -> None:
 
 
 @storage.command()
+def adopt() -> None:
+    """Take the storage for this installation's own, where its home was lost, or its id.
+
+    A home without jobs takes the place of the lost one: with its id the machines that still run are found again, and the next
+    start makes the database from the job folders. What the former Cumulus server (2.x) has left is not adopted: see import-former.
+    """
+    settings = load_settings()
+    with only_controller(settings.home):
+        click.echo(adopt_storage(settings))
+
+
+@storage.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def clean(dry_run: bool, as_json: bool) -> None:
@@ -45,6 +59,7 @@ def clean(dry_run: bool, as_json: bool) -> None:
     The figures are what is given back: a shared file that jobs have pinned is gone with the last of them.
     """
     settings = load_settings()
+    require_own_storage(settings)
     open_database(settings.database)
     place = Storage(settings.storage)
     place.prepare()

@@ -19,6 +19,7 @@ from server.models import Change, Job, Worker, insert, open_database, worker_nam
 from server.progress import Advance, counted, unheard
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import JobFolder, Storage
+from server.storage.identity import is_formers
 
 WHO = "rebuild"
 FOLDER = re.compile(r"Job_(?P<id>[1-9][0-9]{0,17})_(?P<owner>[A-Za-z0-9.-]+)_(?P<app>[A-Za-z0-9._-]+)_(?P<created>[0-9]{1,12})")
@@ -99,7 +100,7 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str) -> Reco
     if told is None and manifest is None:
         return None
     if manifest is None or (told is not None and manifest.id != int(told["id"])):
-        if told is None:
+        if told is None or is_formers(folder):  # a folder that was not taken over must not run again
             return None
         flavor = flavors.get(default_flavor)
         manifest = Manifest(
@@ -113,7 +114,7 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str) -> Reco
     begun = folder.last_attempt()
     manifest.attempt = max(manifest.attempt, begun)
     try:
-        settings = folder.private_text("settings")
+        settings = folder.form_text()
     except OSError:
         settings = "{}"
     worker = _worker(manifest, folder) if begun == manifest.attempt > 0 else ""
