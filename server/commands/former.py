@@ -36,7 +36,7 @@ def import_former(storage: Path, database: Path, *, dry_run: bool, as_json: bool
     """Take over STORAGE and CUMULUS.DB of the former Cumulus server (2.x), with all jobs, results and shared data in place.
 
     The former server must not run. Its database and its files stay as they are: each job folder gets two small files more. What
-    had not ended there is cancelled and never runs again. Safe to repeat; until it has ended, no controller starts on the storage.
+    had not ended there is cancelled and never runs again. Safe to repeat; until it has ended, no controller starts there.
     """
     settings = load_settings()
     _require_settings(settings, storage, dry_run=dry_run)

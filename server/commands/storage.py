@@ -43,7 +43,7 @@ def adopt() -> None:
     """Take the storage for this installation's own, where its home was lost, or its id.
 
     A home without jobs takes the place of the lost one: with its id the machines that still run are found again, and the next
-    start makes the database from the job folders. What the former Cumulus server (2.x) has left is not adopted: see import-former.
+    start makes the database from the job folders. The storage of a former server (2.x) is not adopted: see import-former.
     """
     settings = load_settings()
     with only_controller(settings.home):

@@ -45,7 +45,8 @@ def require_own_storage(settings: Settings) -> None:
     if found != own:
         raise StorageNotOurs(
             f"the storage {root} belongs to the installation {found}; this one ({settings.home}) is {own}, and two on one "
-            f"storage would destroy each other's jobs. Look at `storage` and `home` in the settings. Where the other one's home is lost: "
+            f"storage would destroy each other's jobs. Look at `storage` and `home` in the settings. "
+            f"Where the other one's home is lost: "
             f"restore it, or have this new home take its place with {ADOPT}"
         )
 

@@ -174,7 +174,7 @@ def _lock(handle: int, root: Path) -> None:
     except BlockingIOError:
         raise StorageInUse(
             f"another controller, or a command that must be alone, works on the storage {root}: "
-            "two would destroy each other's jobs; end the other one first, and if it runs from a copy of this home, remove that copy"
+            "two would destroy each other's jobs. End the other one first; if it runs from a copy of this home, remove it"
         ) from None
     except OSError as problem:
         if problem.errno not in NO_LOCKS:
