@@ -81,6 +81,11 @@ class FormerDatabase:
             for row in connection.execute(f"SELECT {names} FROM jobs ORDER BY id"):  # noqa: S608  # names of this module
                 yield _job(dict(zip((*NEEDED, *OTHERS), row, strict=True)))
 
+    def numbers(self) -> set[int]:
+        """The numbers of all rows. Raises FormerUnusable."""
+        with _opened(self.path) as connection:
+            return {number for (number,) in connection.execute("SELECT id FROM jobs")}
+
     def require_unchanged(self) -> None:
         """Raises FormerUnusable where somebody has written since it was looked at."""
         if _stamp(self.path) != self.stamp:

@@ -4,7 +4,6 @@ Owns ``.cumulus.form``: the form of a job that was taken over, since its ``.cumu
 """
 
 import os
-import re
 import stat
 import time
 from collections.abc import Collection, Iterator
@@ -36,7 +35,7 @@ class Found:
 def find_folder(storage: Storage, job: FormerJob, names: Collection[str], now: float | None = None) -> Found:
     """The folder of a row among ``names``, those below ``jobs/``; only its last name counts, wherever the storage was mounted."""
     stand_in = f"{STANDS_FOR}{job.id}"
-    if not re.match(rf"Job_{job.id}_", job.folder):
+    if not job.folder.startswith(f"Job_{job.id}_"):
         return Found(stand_in, f"its row names {job.folder[:100]!r} as its folder, which cannot be one of job {job.id}")
     if job.folder not in names:
         return Found(stand_in, "its folder is not there")

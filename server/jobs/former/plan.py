@@ -184,7 +184,7 @@ class Surveyor:
 
     def _note_needs(self, taken: TakenJob) -> None:
         job, plan = taken.former, self.plan
-        app = plan.apps.setdefault(job.app, NamedApp(known=job.app in self.around.catalog.apps()))
+        app = plan.apps.setdefault(job.app, NamedApp(known=job.app in self.around.apps))
         app.jobs += 1
         if taken.fault and not app.known:
             plan.forms_unreadable.append(job.id)
@@ -203,10 +203,9 @@ class Surveyor:
 
 def surroundings(storage: Storage, catalog: Catalog, flavors: Flavors, former: FormerDatabase, now: float) -> Surroundings:
     """What the rows are looked at with. Raises FormerUnusable."""
-    numbers = {job.id for job in former.jobs()}
-    return Surroundings(
-        storage, catalog, flavors, _names(storage.jobs), {one_form(name) for name in _names(storage.data)}, numbers, now
-    )
+    numbers = former.numbers()
+    data = {one_form(name) for name in _names(storage.data)}
+    return Surroundings(storage, catalog.apps(), flavors, _names(storage.jobs), data, numbers, now)
 
 
 def read_here(database: Path) -> Here:

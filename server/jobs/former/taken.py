@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from server.catalog.apps import Catalog
 from server.catalog.files import MZML, base_name, one_form
 from server.catalog.flavors import Flavors
 from server.catalog.forms import require_names
@@ -26,6 +25,7 @@ from server.storage.folders import Storage
 MAX_OWNER = 128  # characters, as Windows and directories give logins
 MAX_NAME = 200
 MAX_INPUTS = 10_000
+MAX_PATH = 4096
 
 
 class Unfit(CumulusError):
@@ -68,7 +68,7 @@ class Surroundings:
     """
 
     storage: Storage
-    catalog: Catalog
+    apps: Mapping[str, App]
     flavors: Flavors
     folders: Collection[str]
     data: Collection[str]
@@ -81,7 +81,7 @@ class Surroundings:
         _require_fit(job)
         folder = find_folder(self.storage, job, self.folders, self.now)
         form, fault = _form(job.settings)
-        app = self.catalog.apps().get(job.app)
+        app = self.apps.get(job.app)
         if app and not fault and self.checked:
             fault = _misfit(app, form)
         state, outcome = _states(job, folder)
@@ -118,11 +118,13 @@ class Surroundings:
         """What a form of an app that nobody knows any more may mean as a file: a path of some computer, or a name in the data."""
         for value in form.values():
             for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text:
+                if not isinstance(text, str) or len(text) > MAX_PATH:
+                    continue
+                if one_form(text) in self.data:
+                    yield text
+                elif "/" in text or "\\" in text:
                     with suppress(InvalidInput):
-                        name = base_name(text)
-                        if name != text or one_form(name) in self.data:
-                            yield name
+                        yield base_name(text)
 
 
 def _require_fit(job: FormerJob) -> None:
