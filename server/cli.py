@@ -30,6 +30,7 @@ from server.commands.console import (
 )
 from server.commands.db import db
 from server.commands.flavors import flavors
+from server.commands.former import import_former
 from server.commands.record import record, rerun
 from server.commands.results import get
 from server.commands.state import state
@@ -84,6 +85,7 @@ for command in (
     rerun,
     apps,
     db,
+    import_former,
     storage_group,
     state,
     flavors,

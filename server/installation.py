@@ -172,6 +172,16 @@ def _trouble_with_id(path: Path) -> str:
         return "holds no id"
 
 
+def adopt_id(home: Path, server_id: str) -> None:
+    """Have this home take the place of a lost one, whose id is known. Raises HomeUnusable."""
+    make_home(home)
+    try:
+        write_own(home / ID_FILE, f"{server_id}\n", 0o644)
+    except InTheWay as problem:
+        raise HomeUnusable(_unusable_text(home, problem.message)) from None
+    remember_id(home, server_id)
+
+
 def _write_id(path: Path, known: str) -> str:
     """Write the id, unless another process was quicker; returns what is there then. Raises InTheWay."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(6)}")

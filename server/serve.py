@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 import structlog
 
@@ -22,6 +23,7 @@ from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, close_home, installation_id, only_controller
 from server.jobs.belonging import take_as_own, why_lost
 from server.jobs.installed import Installed
+from server.jobs.ownership import own_storage
 from server.models import AFTER_A_LOSS
 from server.ownfiles import require_writable
 from server.presence import announced
@@ -48,7 +50,7 @@ class PortTaken(CumulusError):
 def serve(settings: Settings) -> None:
     """Run until SIGTERM, Ctrl-C or the end of the terminal.
 
-    Raises AlreadyRunning, SetupMissing, PortTaken, InvalidInput before anything is created.
+    Raises AlreadyRunning, SetupMissing, StorageNotOurs, StorageInUse, PortTaken, InvalidInput before anything is created.
     """
     with until_a_signal():
         give_memory_back()
@@ -61,30 +63,36 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             for suffix in ("", "-wal", "-shm"):
                 require_writable(settings.database.with_name(settings.database.name + suffix))
-            _rebuild_if_lost(settings)
-            controller = make_controller(settings, cloud)
-            take_as_own(controller.database, settings, installation_id(settings.home))
-            controller.jobs.finish_interrupted()
-            server = _listen(settings, create_app(controller), connections)
-            url = f"http://{settings.host}:{server.effective_port}"
-            controller.catalog.problems()  # looked at now, so that the log tells of them
-            controller.cloud.start()
-            _say_what_is_missing(controller)
-            try:
-                server_id = installation_id(settings.home)
-                with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS):
-                    close_home(settings.home, settings.storage)
-                    finished = _run(controller, server, url, supervisor)
-            finally:
-                controller.cloud.stop()
+            with own_storage(settings):
+                finished = _serve(settings, cloud, supervisor, connections, lock)
     if not finished:
         sys.stderr.flush()
         os._exit(0)  # Python would wait for the steps' threads; their children go on without it
 
 
-def _rebuild_if_lost(settings: Settings) -> None:
+def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections: int, lock: IO[bytes]) -> bool:
+    """All of it, once home and storage are held; True if no step was left at work."""
+    server_id = installation_id(settings.home)
+    _rebuild_if_lost(settings, server_id)
+    controller = make_controller(settings, cloud)
+    take_as_own(controller.database, settings, server_id)
+    controller.jobs.finish_interrupted()
+    server = _listen(settings, create_app(controller), connections)
+    url = f"http://{settings.host}:{server.effective_port}"
+    controller.catalog.problems()  # looked at now, so that the log tells of them
+    controller.cloud.start()
+    _say_what_is_missing(controller)
+    try:
+        with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS):
+            close_home(settings.home, settings.storage)
+            return _run(controller, server, url, supervisor)
+    finally:
+        controller.cloud.stop()
+
+
+def _rebuild_if_lost(settings: Settings, server_id: str) -> None:
     """Where there are jobs and no database of theirs, it was lost. Raises ForeignDatabase, DatabaseDamaged."""
-    if why := why_lost(settings, installation_id(settings.home)):
+    if why := why_lost(settings, server_id):
         log.warning("the database was lost; it is made anew from the job folders", why=why)
         made = rebuild_database(
             settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)

@@ -16,6 +16,7 @@ from server.commands.console import PATIENCE_S, find_job, printable, progress_on
 from server.commands.inputs import Prepared
 from server.errors import CumulusError
 from server.installation import running_controller
+from server.jobs.ownership import require_own_storage
 from server.jobs.phases import last_word, remarks
 from server.models import Job
 from server.opening import open_to_read
@@ -32,10 +33,11 @@ COPIED = 1024 * 1024  # bytes at once
 
 
 def client(settings: Settings) -> Client:
-    """A client of the controller that runs on this installation. Raises Unreachable."""
+    """A client of the controller that runs here, to write into its storage. Raises Unreachable, StorageNotOurs."""
     running = running_controller(settings.home)
     if running is None:
         raise Unreachable("no controller runs on this installation: start one with `make run` or `cumulus serve`")
+    require_own_storage(settings)
     return Client(running.url)
 
 

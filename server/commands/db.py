@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import closing, nullcontext, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +18,7 @@ from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
 from server.jobs.belonging import job_folders
+from server.jobs.ownership import own_storage
 from server.models import require_file
 from server.opening import require_installation
 from server.progress import growing, megabytes
@@ -76,7 +77,10 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     settings = load_settings()
     if dry_run or not job_folders(Storage(settings.storage)):  # else an erased home is made anew
         require_installation(settings)
-    with nullcontext() if dry_run else only_controller(settings.home):
+    with ExitStack() as held:
+        if not dry_run:
+            held.enter_context(only_controller(settings.home))
+            held.enter_context(own_storage(settings))
         made = parts.rebuild_database(settings, time.time(), progress_on_stderr(PATIENCE_S), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=1))

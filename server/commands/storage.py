@@ -20,13 +20,14 @@ from server.commands.console import (
     show_table,
 )
 from server.errors import CumulusError
-from server.installation import nudge
+from server.installation import nudge, only_controller
 from server.jobs.looks import TRASH, noted_bytes
+from server.jobs.ownership import adopt_storage, require_own_storage
 from server.jobs.retention import Plan, Removal, Retention
 from server.jobs.timekeeping import DAY_S, why_disagrees, why_doubted
 from server.jobs.trashcan import Trashcan
 from server.models import Change
-from server.settings import Settings, where_given
+from server.settings import Settings, load_settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage
 from server.storage.trash import Entry
@@ -81,6 +82,18 @@ def show_usage(as_json: bool) -> None:
         click.echo(f"in the trash: {trash / GB:.2f} GB, for {settings.trash_days} days or until room is short")
     if doubted:
         click.echo(f"nothing is removed by its age: {doubted}")
+
+
+@storage.command()
+def adopt() -> None:
+    """Take the storage for this installation's own, where its home was lost, or its id.
+
+    A home without jobs takes the place of the lost one: with its id the machines that still run are found again, and the next
+    start makes the database from the job folders. The storage of a former server (2.x) is not adopted: see import-former.
+    """
+    settings = load_settings()
+    with only_controller(settings.home):
+        click.echo(adopt_storage(settings))
 
 
 @storage.command()
@@ -144,9 +157,11 @@ def restore(name: str) -> None:
 
 
 def _opened(*, to_change: bool = False) -> tuple[Settings, Storage]:
-    """The settings, with the database open, and the storage. Raises NoInstallation, NoStorage."""
+    """The settings, with the database open, and the storage. Raises NoInstallation, NoStorage, StorageNotOurs."""
     settings = open_rows_to_change() if to_change else open_rows()
     require_storage(settings)
+    if to_change:
+        require_own_storage(settings)
     return settings, Storage(settings.storage)
 
 

@@ -224,7 +224,7 @@ class Manifests:
 
     def _lacks_its_end(self, row: Job) -> bool:
         folder = self._storage.folder(row.folder)
-        return folder.path.is_dir() and recorded_state(folder) != row.state
+        return folder.path.is_dir() and not folder.is_taken_over() and recorded_state(folder) != row.state
 
 
 _SWITCHES = 0  # no job's number

@@ -37,6 +37,7 @@ from server.storage.folders import JobFolder
 from server.storage.report import RunReport
 from server.storage.told import Told, told_of
 
+FORMER = "2.x"  # of who ran a job that was taken over
 ATTEMPT = "attempt "  # how the event begins that a machine is given to a job with
 
 
@@ -65,7 +66,7 @@ def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> Jo
     known = before or _new(job)
     values: dict[str, Any] = {
         **_of_the_row(job),
-        "controller": RecordedController(version=controller_version()),
+        "controller": RecordedController(version=FORMER if folder.is_taken_over() else controller_version()),
         "queued": next((event.at for event in events if event.new == JobState.QUEUED), known.queued),
         "attempts": _attempts(known.attempts, events, job.attempt, learned),
         **_of_the_launch(known, job, folder, learned),

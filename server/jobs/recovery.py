@@ -19,6 +19,7 @@ from server.models import worker_name
 from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage, folder_name
+from server.storage.identity import is_formers
 
 FOLDER = re.compile(r"Job_(?P<id>[1-9][0-9]{0,14})_(?P<owner>[A-Za-z0-9.-]+)_(?P<app>[A-Za-z0-9._-]+)_(?P<created>[0-9]{1,12})")
 OF_A_JOB = re.compile(r"job-(?P<job>[1-9][0-9]{0,14})(-[1-9][0-9]{0,8})?")
@@ -96,8 +97,9 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str, last_nu
     told = FOLDER.fullmatch(folder.name)
     manifest = read_manifest(folder)
     if manifest is None:
-        # What was never submitted has no form, and no number beyond those that were given.
-        if told is None or not folder.has_form() or 0 < last_number < int(told["id"]):
+        # What was never submitted has no form, and no number beyond those that were given; what a former server ran must not
+        # run again.
+        if told is None or not folder.has_form() or 0 < last_number < int(told["id"]) or is_formers(folder):
             return None
         manifest = _of_the_name(told, flavors, default_flavor)
     elif manifest.folder not in ("", folder.name) or (told is not None and int(told["id"]) != manifest.id):
@@ -106,7 +108,7 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str, last_nu
     begun = folder.last_attempt()
     settings = "{}"
     with suppress(OSError):
-        settings = folder.private_text("settings")
+        settings = folder.form_text()
     state = _state(manifest, folder, begun)
     as_kept = manifest.version > 1 and state is manifest.state and begun <= manifest.attempt
     manifest.attempt = max(manifest.attempt, begun)

@@ -28,9 +28,10 @@ MAX_PRIVATE_BYTES = 64 * 1024 * 1024
 # What appears in a job's folder when its sender or its runner has done all it had to do.
 ARRIVED, RESULT = f"{PRIVATE_PREFIX}rsync", f"{PRIVATE_PREFIX}result"
 LOG = f"{PRIVATE_PREFIX}log"
+FORM = "form"  # of a job that was taken over from the former server, whose `.cumulus.settings` is its whole request
 RECORD = "job.json"  # the record of the run, the only file at the top of the folder that people look for
 ARCHIVE = re.compile(
-    RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|log|result|report|failure\.[0-9]{1,9})"
+    RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|form|log|result|report|failure\.[0-9]{1,9})"
 )
 _HALF_WRITTEN = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|record)\.[0-9a-f]{32}\.new")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -390,6 +391,14 @@ class JobFolder:
     def is_asked_to_stop(self) -> bool:
         """Whether somebody wants no more of the job."""
         return self._private("stop").exists()
+
+    def is_taken_over(self) -> bool:
+        """Whether the job was the former server's (server/jobs/former)."""
+        return os.path.lexists(self._private(FORM))
+
+    def form_text(self) -> str:
+        """The form as JSON text. Raises OSError."""
+        return self.private_text(FORM if self.is_taken_over() else "settings")
 
     def private_text(self, name: str) -> str:
         """One of the files that users do not see. Raises OSError."""

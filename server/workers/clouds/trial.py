@@ -3,6 +3,7 @@
 Also how a script there waits until the machine is as a job finds it.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from server.workers.clouds.tried import MAX_VERSION, TriedApp, short
 Ask = Callable[[str], str]
 ANSWERS = "/run/cumulus-job/answers"  # the pipe that the service cumulus-job makes before it waits for a job
 SERVICE_LIMIT_S = 60
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+|-]{0,199}")
+MISSING = "/etc/cumulus/missing-packages"  # what the template's release lacks, see infra/ansible/roles/packages
 
 
 @dataclass(frozen=True)
@@ -28,20 +31,25 @@ class Found:
 
 
 def try_apps(ask: Ask, trial: Trial, progress: Progress) -> Found:
-    """Let every app say its version. Raises InfrastructureError for one that should and does not."""
+    """Let every app say its version. Raises InfrastructureError for one that should and does not.
+
+    Where the template's release lacks packages, an app that does not is one that needs them: it is not installed.
+    """
     apps: dict[str, TriedApp] = {}
+    if missing := _missing(ask):
+        progress.say(f"the template's release has no package {', '.join(missing)}")
     with progress.step("Trying the apps", "apps") as step:
         programs = _found(ask, trial.programs)
         for number, (app, command) in enumerate(trial.versions):
             step.advance(number, len(trial.versions))
             step.note(app)
             program = trial.optional.get(app)
-            if program is None or program in programs:
-                version = _version(ask, app, command)
-                apps[app] = TriedApp(short(command), version)
-                progress.say(f"{app}: {version or 'it runs'}")
-            else:
+            version = _version(ask, app, command, missing) if program is None or program in programs else None
+            if version is None:
                 progress.say(f"{app}: not installed")
+                continue
+            apps[app] = TriedApp(short(command), version)
+            progress.say(f"{app}: {version or 'it runs'}")
         step.advance(len(trial.versions))
     return Found(programs, apps)
 
@@ -59,13 +67,21 @@ done
 {script}"""
 
 
-def _version(ask: Ask, app: str, command: str) -> str:
-    """The first line that the app prints, "" where it prints none."""
+def _version(ask: Ask, app: str, command: str, missing: Sequence[str]) -> str | None:
+    """The first line that the app prints, "" where it prints none; None where it does not run, and a package is missing."""
     try:
         lines = ask(command).strip().splitlines()
     except CommandFailed as problem:
+        if missing:
+            return None
         raise InfrastructureError(f"the app {app} does not run in the new snapshot: {problem.message}") from None
     return plain(lines[0])[:MAX_VERSION] if lines else ""
+
+
+def _missing(ask: Ask) -> list[str]:
+    """The packages that the template's roles wanted and its release has not."""
+    told = ask(f"cat {MISSING}/* 2>/dev/null; true")
+    return [name for name in map(str.strip, told.split("\n")) if PACKAGE.fullmatch(name)]
 
 
 def _found(ask: Ask, programs: Sequence[str]) -> list[str]:

@@ -92,3 +92,16 @@ def test_the_pipe_that_is_waited_for_is_the_one_that_a_job_s_orders_are_answered
     folder, name = ANSWERS.rsplit("/", 1)
     assert f"\nPIPES={folder}\n" in script
     assert f'exec 3< "$PIPES/{name}"' in script
+
+
+def test_an_app_whose_package_the_release_lacks_is_not_installed_and_the_others_are_tried() -> None:
+    told: list[str] = []
+    versions = [("lacking_1", "no-such-program --version"), ("free_1", "echo 1.0")]
+
+    def with_missing(script: str) -> str:
+        return "comet-ms\n<b>\n" if "/etc/cumulus/missing-packages" in script else ask(script)
+
+    found = try_apps(with_missing, Trial(versions, ["sh"]), Lines(told.append))
+    assert list(found.apps) == ["free_1"]
+    assert "the template's release has no package comet-ms" in told
+    assert "lacking_1: not installed" in told

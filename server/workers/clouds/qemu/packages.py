@@ -43,7 +43,8 @@ def template_packages(roles: Path, variables: Mapping[str, object]) -> tuple[str
     ``roles``: the folder of the roles; ``variables`` go before their defaults. Raises InvalidInput.
     """
     lists = [_packages_of(roles / role / "defaults/main.yml", name, variables) for name, role in package_variables().items()]
-    return tuple(dict.fromkeys([*BOOTABLE, *(name for names in lists for name in names)]))
+    # The first of several names is Debian's (infra/ansible/roles/packages).
+    return tuple(dict.fromkeys([*BOOTABLE, *(name.split("|")[0] for names in lists for name in names)]))
 
 
 def _packages_of(defaults: Path, variable: str, variables: Mapping[str, object]) -> list[str]:

@@ -1,0 +1,147 @@
+"""Which storage an installation may take for its own: before anything in it is read as a job, or written.
+
+A storage that is taken by mistake loses results: jobs of somebody else run again, or are cleaned away.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from server.errors import CumulusError
+from server.installation import adopt_id, installation_id
+from server.settings import Settings
+from server.storage.folders import Storage
+from server.storage.identity import (
+    IdentityUnreadable,
+    are_formers,
+    job_folder_names,
+    read_identity,
+    set_identity_aside,
+    storage_lock,
+    write_identity,
+)
+
+IMPORT = (
+    "`cumulus import-former STORAGE cumulus.db --dry-run` shows what would be taken over (docs/operations.md, Moving from 2.x)"
+)
+ADOPT = "`cumulus storage adopt`"
+
+
+class StorageNotOurs(CumulusError):
+    """The storage belongs to another installation, or nobody knows whose it is."""
+
+    code = "storage_not_ours"
+
+
+def require_own_storage(settings: Settings) -> None:
+    """Give a new storage this installation's id. Raises StorageNotOurs, IdentityUnreadable, StorageUnusable."""
+    own, root = installation_id(settings.home), settings.storage
+    found = read_identity(root)
+    if found is None:
+        _require_new(settings)
+        found = write_identity(root, own)
+    if found != own:
+        raise StorageNotOurs(
+            f"the storage {root} belongs to the installation {found}; this one ({settings.home}) is {own}, and two on one "
+            f"storage would destroy each other's jobs. Look at `storage` and `home` in the settings. "
+            f"Where the other one's home is lost: "
+            f"restore it, or have this new home take its place with {ADOPT}"
+        )
+
+
+@contextmanager
+def own_storage(settings: Settings) -> Iterator[None]:
+    """Hold this installation's storage alone within the block. Raises as :func:`require_own_storage`, and StorageInUse."""
+    require_own_storage(settings)
+    with storage_lock(settings.storage):
+        yield
+
+
+def adopt_storage(settings: Settings) -> str:
+    """Take the storage, as an administrator wishes; returns in a sentence what that meant. No controller may run.
+
+    One that carries the id of a lost home gives it back to this one, so that its machines are found as well.
+    Raises StorageNotOurs where that would mix two installations, StorageInUse.
+    """
+    own, root = installation_id(settings.home), settings.storage
+    _require_no_formers(settings)
+    try:
+        found = read_identity(root)
+    except IdentityUnreadable:
+        set_identity_aside(root)
+        found = None
+    if found is None:
+        write_identity(root, own)
+        return f"the storage {root} belongs to this installation ({own}) from now on; {_next(settings)}"
+    if found == own:
+        return f"the storage {root} belongs to this installation ({own}) already"
+    if _has_rows(settings.database):
+        raise StorageNotOurs(
+            f"the storage {root} belongs to the installation {found}, and {settings.home} has jobs or machines of its own: "
+            "take an empty home for it (CUMULUS_HOME)"
+        )
+    with storage_lock(root):
+        adopt_id(settings.home, found)
+    return f"{settings.home} takes the place of the lost home of the installation {found}; {_next(settings)}"
+
+
+def _next(settings: Settings) -> str:
+    if settings.database.exists():
+        return "where its jobs are not in the list, `cumulus db rebuild` makes the database from their folders"
+    return "the next start makes the database from the job folders"
+
+
+def _require_new(settings: Settings) -> None:
+    """Raises StorageNotOurs where the storage without an id is not empty, unless the own database knows what is in it."""
+    storage = Storage(settings.storage)
+    names = job_folder_names(storage)
+    known = _known_folders(settings.database)
+    if not names and known:
+        raise StorageNotOurs(
+            f"the storage {storage.root} is empty, and the database has {len(known)} jobs with a folder there: is it mounted? "
+            f"Where its content is lost for good, {ADOPT} goes on with an empty one"
+        )
+    if 2 * len(known.intersection(names)) >= len(names):  # as a version without ids has left it, or new
+        return
+    _require_no_formers(settings)
+    raise StorageNotOurs(
+        f"the storage {storage.root} holds {len(names)} job folders, and neither they nor {settings.home} say that they are this "
+        f"installation's. Look at `storage` and `home` in the settings. Where they are its own and the database is lost: {ADOPT}"
+    )
+
+
+def _require_no_formers(settings: Settings) -> None:
+    storage = Storage(settings.storage)
+    if read_identity_or_none(storage.root) is None and are_formers(storage, job_folder_names(storage)):
+        raise StorageNotOurs(
+            f"the storage {storage.root} holds jobs of the former Cumulus server (2.x): {IMPORT}. Nothing in it was touched"
+        )
+
+
+def read_identity_or_none(root: Path) -> str | None:
+    """The storage's id; None also where it is unreadable."""
+    try:
+        return read_identity(root)
+    except IdentityUnreadable:
+        return None
+
+
+def _known_folders(database: Path) -> set[str]:
+    """The folders of all jobs whose content should be there; none where there is no database, or no sound one."""
+    return {name for (name,) in _asked(database, "SELECT folder FROM job WHERE state NOT IN ('archived', 'deleted')")}
+
+
+def _has_rows(database: Path) -> bool:
+    return bool(_asked(database, "SELECT 1 FROM job UNION ALL SELECT 1 FROM worker WHERE state <> 'deleted' LIMIT 1"))
+
+
+def _asked(database: Path, question: str) -> list[tuple[str]]:
+    if not database.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(question).fetchall()
+    except sqlite3.Error:  # whoever opens it next says what is wrong with it
+        return []

@@ -1,0 +1,188 @@
+"""Whose storage this is: the file ``.cumulus-installation`` at its top, and the lock on it of the controller that runs.
+
+Owns the file, and what job folders without one look like. Which installation may take which storage is decided in
+:mod:`server.jobs.ownership`.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from programs.errors import explained
+from server.errors import CumulusError
+from server.storage.folders import JobFolder, Storage, StorageUnusable
+from server.storage.regular import read_regular
+
+NAME = ".cumulus-installation"
+ABOUT = "The id of the Cumulus installation that this storage belongs to; see `cumulus storage adopt --help`."
+LOOKED_AT = 200  # job folders
+MAX_BYTES = 10_000
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES)
+_OF_A_JOB = re.compile(r"Job_[0-9]+_.*", re.DOTALL)
+
+
+class StorageInUse(CumulusError):
+    """Another controller, or a command that must be alone, works on the storage."""
+
+    code = "storage_in_use"
+
+
+class IdentityUnreadable(CumulusError):
+    """The file that says whose the storage is cannot be read, or says something else."""
+
+    code = "storage_identity_unreadable"
+
+
+class _Identity(BaseModel):
+    """The file's content. ``since``: Unix seconds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    installation: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
+    since: float
+    about: str = ABOUT
+
+
+def identity_path(root: Path) -> Path:
+    """Where the storage's id stands."""
+    return root / NAME
+
+
+def read_identity(root: Path) -> str | None:
+    """The id of the installation that the storage belongs to; None where there is none. Raises IdentityUnreadable."""
+    path = identity_path(root)
+    try:
+        return _Identity.model_validate_json(read_regular(path, MAX_BYTES)).installation
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise _unreadable(path, explained(problem)) from None
+    except ValidationError:
+        raise _unreadable(path, "it is not what Cumulus has written") from None
+
+
+def write_identity(root: Path, installation: str) -> str:
+    """Say whose the storage is, unless that is said already; returns whose it is then. Survives a power cut.
+
+    Raises StorageUnusable, IdentityUnreadable.
+    """
+    path = identity_path(root)
+    beside = root / f"{NAME}.{secrets.token_hex(6)}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with beside.open("x") as file:
+            file.write(_Identity(installation=installation, since=time.time()).model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was quicker
+            _named(beside, path)
+        _flush_folder(root)
+    except OSError as problem:
+        raise StorageUnusable(f"the storage {root} cannot be used: {explained(problem)}") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+    return read_identity(root) or installation
+
+
+def set_identity_aside(root: Path) -> None:
+    """Take an unreadable id out of the way; it is kept beside. Raises StorageUnusable."""
+    path = identity_path(root)
+    try:
+        path.rename(root / f"{NAME}.unreadable-{secrets.token_hex(3)}")
+    except OSError as problem:
+        raise StorageUnusable(f"the storage {root} cannot be used: {explained(problem)}") from None
+
+
+@contextmanager
+def storage_lock(root: Path) -> Iterator[None]:
+    """Hold the storage alone within the block; where its file system knows no locks, the id alone has to do.
+
+    Raises StorageInUse. A killed holder holds nothing.
+    """
+    try:
+        handle = os.open(identity_path(root), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # a storage that cannot be written says so elsewhere
+        yield
+        return
+    try:
+        _lock(handle, root)
+        yield
+    finally:
+        os.close(handle)
+
+
+def job_folder_names(storage: Storage) -> list[str]:
+    """The names of what looks as a job's folder, also if it is a link or a file."""
+    try:
+        with os.scandir(storage.jobs) as entries:
+            return [entry.name for entry in entries if _OF_A_JOB.fullmatch(entry.name)]
+    except OSError:
+        return []
+
+
+def are_formers(storage: Storage, names: list[str]) -> bool:
+    """Whether these folders are of the former Cumulus server (2.x); looks at some of them."""
+    return any(is_formers(storage.folder(name)) for name in islice(names, LOOKED_AT))
+
+
+def is_formers(folder: JobFolder) -> bool:
+    """Whether the former server has made the folder: its ``.cumulus.settings`` is the request, with the form as text."""
+    try:
+        request = json.loads(folder.private_text("settings"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(request, dict) and {"app_name", "strategy"} <= request.keys() and isinstance(request.get("settings"), str)
+
+
+def _named(beside: Path, path: Path) -> None:
+    """Give the file its name where it is free. Raises FileExistsError, OSError."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        content = beside.read_bytes()
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems have no flush of folders
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, root: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StorageInUse(
+            f"another controller, or a command that must be alone, works on the storage {root}: "
+            "two would destroy each other's jobs. End the other one first; if it runs from a copy of this home, remove it"
+        ) from None
+    except OSError as problem:
+        if problem.errno not in NO_LOCKS:
+            raise
+
+
+def _unreadable(path: Path, why: str) -> IdentityUnreadable:
+    return IdentityUnreadable(
+        f"{path} should say which installation this storage belongs to, and cannot be read: {why}. "
+        "Restore it from a backup; or, where you know that the storage is this installation's, run `cumulus storage adopt`"
+    )
