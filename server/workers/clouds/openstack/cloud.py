@@ -14,19 +14,22 @@ from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.settings import CHECKOUT, CloudName, Settings
+from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
 from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.images import Images
 from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
-from server.workers.clouds.openstack.sizes import disk_gb_of, read_sizes, require_disk
+from server.workers.clouds.openstack.sizes import disk_gb_of, read_own_disks, read_sizes, require_disk, require_own_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
@@ -57,8 +60,11 @@ class OpenstackCloud:
         self._settings = settings
         self._server_id = server_id
         self._access = access or Access(settings)
-        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s)
-        self._snapshots = Snapshots(self._access, settings.openstack_template)
+        self._has_volumes = settings.openstack_boot is OpenstackBoot.VOLUME
+        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s, has_volumes=self._has_volumes)
+        copies = Snapshots if self._has_volumes else Images
+        self._snapshots = copies(self._access, settings.openstack_template)
+        self._names = Names(self._access, settings)
 
     @property
     def ssh_key(self) -> Path:
@@ -68,8 +74,10 @@ class OpenstackCloud:
     def template(self) -> OpenstackTemplate:
         """What workers are copies of."""
         settings, server_id = self._settings, self._server_id
-        originals = Originals(self._access, settings.openstack_template, server_id)
-        return OpenstackTemplate(settings, server_id, self._snapshots, originals, lambda: self._making(originals), self.problems)
+        kind = Originals if self._has_volumes else ServerOriginals
+        originals = kind(self._access, settings.openstack_template, server_id)
+        parts = self._snapshots, originals, lambda: self._making(originals), self.problems, self._require_size
+        return OpenstackTemplate(settings, server_id, *parts)
 
     def check_snapshot(self) -> str:
         """What is worth knowing of the promoted one. Raises TemplateMissing, CloudError."""
@@ -133,12 +141,9 @@ class OpenstackCloud:
         shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot.name, ssh_public_key=key)
         return {
             **shared,
-            "network": settings.openstack_network,
-            "security_group": settings.openstack_security_group,
-            "key_pair": settings.openstack_key_pair,
-            "availability_zone": settings.openstack_availability_zone,
-            "server_group": settings.openstack_server_group,
-            "volume_type": settings.openstack_volume_type,
+            **named_variables(self._names, settings),
+            "server_group_id": self._names.resolved().server_group,
+            "snapshot_id": snapshot.identifier,
             "user": settings.openstack_user,
             "lease_s": int(settings.lease_s),
             "host_key": host_key.public,
@@ -147,7 +152,7 @@ class OpenstackCloud:
 
     def quotas(self) -> list[Quota]:
         """Those of the project. Raises CloudError."""
-        return read_quotas(self._access)
+        return read_quotas(self._access, has_volumes=self._has_volumes)
 
     def require_room(self, flavor: Flavor) -> None:
         """Ask Nova, Cinder and Neutron. Raises CloudError where one's quota has no room for such a machine."""
@@ -157,12 +162,15 @@ class OpenstackCloud:
         """Nothing could start sooner."""
 
     def sizes(self) -> list[Size]:
-        """The project's flavors; no disk is smaller than the promoted snapshot. Raises CloudError."""
+        """The project's flavors; no disk is smaller than the promoted snapshot. Raises CloudError.
+
+        Machines that boot from an image have the flavor's own disk: those whose disk is too small are left out.
+        """
         try:
             least_disk_gb = self._snapshots.current().size_gb
         except TemplateMissing:
             least_disk_gb = 0
-        return read_sizes(self._access, least_disk_gb)
+        return read_sizes(self._access, least_disk_gb, own_disks=not self._has_volumes)
 
     def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
         """All boot."""
@@ -213,7 +221,8 @@ class OpenstackCloud:
         settings, waiting = self._settings, Waiting()
         guests = Guests(settings, self.ssh_key, waiting)
         servers = Servers(self._access, settings.openstack_template, waiting)
-        machine = TemplateMachine(settings, self._server_id, self._module("template"), originals, servers, guests)
+        kind = TemplateMachine if self._has_volumes else ImageMachine
+        machine = kind(settings, self._server_id, self._module("template"), originals, servers, guests, self._names)
         limits = (settings.create_timeout_s, settings.delete_timeout_s)
         canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
@@ -226,10 +235,17 @@ class OpenstackCloud:
     def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
         """A worker that has a disk keeps it, whatever is promoted. Raises CloudError."""
         try:
-            require_disk(self._settings, flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
+            self._require_size(flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
         except CloudError:
-            if not any(one.kind == "volume" for one in self._holdings.listed(worker)):
+            kind = "volume" if self._has_volumes else "machine"
+            if not any(one.kind == kind for one in self._holdings.listed(worker)):
                 raise
+
+    def _require_size(self, flavor: Flavor, needed_gb: int, source: str) -> None:
+        if self._has_volumes:
+            require_disk(self._settings, flavor, needed_gb, source)
+        else:
+            require_own_disk(flavor, read_own_disks(self._access), needed_gb, source)
 
     def _nfs_problems(self) -> list[str]:
         host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port

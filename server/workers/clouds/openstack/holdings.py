@@ -1,5 +1,7 @@
 """What the cloud holds for this installation: servers, volumes and ports, found by what they carry from their first moment.
 
+Where machines boot from an image there are no volumes, and Cinder is not asked.
+
 Servers and volumes carry ``cumulus_server`` and ``cumulus_worker`` in their metadata. A port has no metadata, and tags only
 after it was made: its description and its name are set with it.
 """
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
@@ -28,11 +31,14 @@ CONSOLE_LINES = 300
 class Holdings:
     """One installation's things. ``limit_s``: seconds that removing one may take."""
 
-    def __init__(self, access: Access, server_id: str, limit_s: float, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self, access: Access, server_id: str, limit_s: float, waiting: Waiting | None = None, *, has_volumes: bool = True
+    ) -> None:
         self._access = access
         self._server_id = server_id
         self._limit_s = limit_s
         self._waiting = waiting or Waiting()
+        self._has_volumes = has_volumes
 
     def listed(self, worker: str = "") -> list[Resource]:
         """All, or only what is of one worker; machines first. One listing of each kind, page by page. Raises CloudError."""
@@ -64,11 +70,16 @@ class Holdings:
             return f"(not known: {problem.message})"
 
     def fault(self, worker: str) -> str:
-        """Why the machine is in ERROR, "" where it is not. The cloud tells it of one server only, never in a list."""
+        """Why the machine, or its volume, is in error; "" where neither is. Nova tells it of one server only, never in a list."""
         try:
-            return self._told(worker, _fault)
+            return "\n".join(said for said in (self._told(worker, _fault), self._volume_fault(worker)) if said)
         except CloudError:  # it is asked beside another failure, and must not hide it
             return ""
+
+    def _volume_fault(self, worker: str) -> str:
+        with self._access.use() as cloud:
+            found = [one for one in self._volumes(cloud) if one.metadata.get(WORKER) == worker]
+            return "\n".join(said for one in found if (said := volume_fault(cloud, one)))
 
     def _told(self, worker: str, ask: "Callable[[Connection, str], str]") -> str:
         """What the cloud tells of each server of the worker. Raises CloudError."""
@@ -82,6 +93,8 @@ class Holdings:
                 yield one
 
     def _volumes(self, cloud: "Connection") -> Iterator[Any]:
+        if not self._has_volumes:
+            return
         for one in cloud.block_storage.volumes(details=True):
             if self._is_ours(one.metadata):
                 yield one

@@ -13,11 +13,14 @@ DETAIL_LIMIT = 400  # characters
 _POOL = re.compile(
     r": HTTPS?ConnectionPool\(.{0,300}?(\[Errno -?\d+\] [^'\")]{1,100}|timed out|certificate verify failed)?['\")]*$"
 )
+REGION = "its catalogue lacks a service, or the region is wrong: see region_name in clouds.yaml, or OS_REGION_NAME"
+# keystoneauth's word where a region has none of the addresses of a service that the catalogue has under several names.
+NO_ENDPOINT = "Programming error choosing an endpoint"
 _BY_STATUS = {
     401: (Reason.CLOUD_REFUSED, "it does not accept the credentials (wrong, or expired)"),
     403: (Reason.CLOUD_REFUSED, "the credentials do not allow that: look at the project's roles"),
     429: (Reason.CLOUD_BUSY, "it gets too many requests"),
-    500: (Reason.CLOUD_BUSY, "its service failed"),
+    500: (Reason.CLOUD_FAILED, "its service failed"),
     502: (Reason.CLOUD_UNREACHABLE, "its service is not there"),
     503: (Reason.CLOUD_BUSY, "its service is not available now"),
     504: (Reason.CLOUD_UNREACHABLE, "its service does not answer"),
@@ -36,12 +39,17 @@ def is_of_the_cloud(problem: Exception) -> bool:
     from openstack.exceptions import SDKException
     from requests import RequestException
 
-    return isinstance(problem, SDKException | ClientException | RequestException) or _is_incomplete(problem)
+    known = isinstance(problem, SDKException | ClientException | RequestException)
+    return known or _is_incomplete(problem) or _lacks_endpoint(problem)
 
 
 def _is_incomplete(problem: Exception) -> bool:
     """Keystoneauth has no class of its own for the error that a password is missing."""
     return type(problem) is Exception and "is a required attribute" in str(problem)
+
+
+def _lacks_endpoint(problem: Exception) -> bool:
+    return isinstance(problem, ValueError) and NO_ENDPOINT in str(problem)
 
 
 def _meaning(problem: Exception) -> tuple[Reason | None, str]:
@@ -52,10 +60,10 @@ def _meaning(problem: Exception) -> tuple[Reason | None, str]:
     status = _status(problem)
     if status or isinstance(problem, HttpException):
         return _by_status(status, problem)
+    if isinstance(problem, auth.CatalogException) or classify(str(problem)) is Reason.REGION_UNKNOWN:
+        return Reason.REGION_UNKNOWN, REGION
     if isinstance(problem, ConfigException | auth.AuthPluginException) or _is_incomplete(problem):
         return Reason.SETUP_INCOMPLETE, "its credentials are not complete: see clouds.yaml, `openstack_cloud` and OS_*"
-    if isinstance(problem, auth.CatalogException):
-        return Reason.CLOUD_REFUSED, "its catalogue lacks a service, or the region is wrong"
     if isinstance(problem, auth.ConnectionError | auth.DiscoveryFailure | RequestException):
         return Reason.CLOUD_UNREACHABLE, "it does not answer"
     return classify(str(problem)), "it failed"

@@ -14,6 +14,7 @@ from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.holdings import WORKER
+from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Waiting
 
@@ -51,6 +52,8 @@ class Original:
 class Originals:
     """The volumes of one template, of which the newest that is built counts."""
 
+    noun = "volume"
+
     def __init__(self, access: Access, template: str, server_id: str, waiting: Waiting | None = None) -> None:
         self._access = access
         self._template = template
@@ -63,6 +66,12 @@ class Originals:
             listed = list(_storage(cloud).volumes(details=True))
         found = [_original(one) for one in listed if (one.metadata or {}).get(TEMPLATE) == self._template]
         return sorted(found, key=lambda one: one.number)
+
+    def fault(self, worker: str) -> str:
+        """Why the volume of that machine could not be made, in Cinder's words; "" where nobody knows. Raises CloudError."""
+        with self._access.use() as cloud:
+            found = [one for one in _storage(cloud).volumes(details=True) if (one.metadata or {}).get(WORKER) == worker]
+            return "\n".join(said for one in found if (said := volume_fault(cloud, one)))
 
     def take_over(self, name: str, number: int) -> Original:
         """Make a volume that is there already the template's. Raises InvalidInput where there is none of that name or id."""
