@@ -42,7 +42,7 @@ class Access:
         except Exception as problem:
             if not _loaded() or not is_of_the_cloud(problem):
                 raise
-            error = cloud_error(problem)
+            error = cloud_error(problem, self._connection)
             if error.reason in (Reason.CLOUD_REFUSED, Reason.SETUP_INCOMPLETE, Reason.REGION_UNKNOWN):
                 self._forget()  # the administrator may have written other credentials meanwhile
             raise error from problem

@@ -6,7 +6,7 @@ runs on this computer: the storage's NFS server is the site's.
 
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
+from server.states import Reason
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment
@@ -110,10 +111,12 @@ class OpenstackCloud:
     def site_problems(self) -> list[str]:
         """Credentials, names, flavors and quota in the cloud, and the NFS server."""
         try:
-            flavors = [flavor.name for flavor in read_flavors(self._settings.flavors).values()]
+            flavors = list(read_flavors(self._settings.flavors).values())
         except CumulusError:  # whoever reads flavors.tsv for itself says what is wrong with it
             flavors = []
-        return [*site_problems(self._access, self._settings, flavors), *self._nfs_problems()]
+        names = [flavor.name for flavor in flavors]
+        told = site_problems(self._access, self._settings, names, lambda: self._source_problems(flavors))
+        return [*told, *self._nfs_problems()]
 
     def start(self) -> None:
         """Make the login key; nothing of this cloud runs here. May be repeated. Raises SetupMissing."""
@@ -246,6 +249,21 @@ class OpenstackCloud:
             require_disk(self._settings, flavor, needed_gb, source)
         else:
             require_own_disk(flavor, read_own_disks(self._access), needed_gb, source)
+
+    def _source_problems(self, flavors: Sequence[Flavor]) -> Iterator[str]:
+        """Of what machines are made from: their snapshot, and before there is one the template's image. Raises CloudError."""
+        try:
+            snapshot = self._snapshots.current()
+        except TemplateMissing:
+            yield from self._names.image_problems()
+            return
+        for flavor in flavors:
+            try:
+                self._require_size(flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
+            except CloudError as problem:
+                if problem.reason is not Reason.FLAVOR_TOO_SMALL:
+                    raise
+                yield problem.message
 
     def _nfs_problems(self) -> list[str]:
         host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port

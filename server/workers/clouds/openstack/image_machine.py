@@ -93,6 +93,8 @@ class ServerOriginals(Originals):
 class ImageMachine(TemplateMachine):
     """The machine of a template of that kind."""
 
+    _made = "machine"
+
     def start(self, original: Original | None, worker: str, progress: Progress) -> Login:
         """Start it, or have it made where there is none yet, and wait until it lets us in. Raises CumulusError."""
         self._settle(worker)

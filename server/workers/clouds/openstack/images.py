@@ -36,7 +36,7 @@ class Images(Snapshots):
 
     def _listed(self, cloud: "Connection") -> list[Kept]:
         found = cloud.image.images(owner=cloud.current_project_id)
-        return [_kept(one) for one in found if one.properties.get(TEMPLATE) == self._template]
+        return [_kept(one) for one in found if (one.properties or {}).get(TEMPLATE) == self._template]
 
     def _copy(self, cloud: "Connection", name: str, volume_id: str, metadata: dict[str, str]) -> str:
         """Nova begins to make an image of the server with that id. It hands on the properties of the image below."""

@@ -42,6 +42,7 @@ class TemplateMachine:
     servers: Servers
     guests: Guests
     names: Names
+    _made = "volume and a machine on it"
 
     def start(self, original: Original | None, worker: str, progress: Progress) -> Login:
         """Start it on the volume, which is made where there is none yet, and wait until it lets us in. Raises CumulusError."""
@@ -50,7 +51,7 @@ class TemplateMachine:
         original = self._usable(original, progress)
         if original:
             self.originals.open(original)
-        text = "Starting the template's machine" if original else "Making the template's volume and a machine on it"
+        text = "Starting the template's machine" if original else f"Making the template's {self._made}"
         with progress.step(text) as step:
             for _ in range(2):
                 outputs = self._apply(worker, original, running=True)

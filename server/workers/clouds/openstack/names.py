@@ -70,6 +70,9 @@ class Names:
             yield from _problem(look)
         yield from _problem(self._compute_zone)
         yield from _problem(self._volume_zone)
+
+    def image_problems(self) -> Iterator[str]:
+        """The same for the image that the template is made from, which is needed once."""
         yield from _problem(self._template_image)
 
     def image(self) -> str:
@@ -204,7 +207,7 @@ WRONG = frozenset(
 def _ambiguous(noun: str, setting: str, wanted: str, named: list[Thing]) -> str:
     shown = ", ".join(sorted(one.identifier for one in named)[:SHOWN])
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return f"{len(named)} things are a {noun} {wanted} ({shown}{more}): give the id of one in the setting {setting}"
+    return f"the name {wanted} is that of more than one {noun} ({shown}{more}): give the id of one in the setting {setting}"
 
 
 def _by(wanted: str) -> Iterator[Mapping[str, str]]:

@@ -23,22 +23,30 @@ def missing_settings(settings: Settings) -> list[str]:
     return [f"the setting {name} is empty: give it {what}" for name, what in wanted.items() if not getattr(settings, name)]
 
 
-def site_problems(access: Access, settings: Settings, flavors: Sequence[str]) -> list[str]:
-    """What the cloud lacks or refuses, one line each with its remedy. ``flavors``: names that it must know."""
+Check = Callable[[], Iterator[str]]
+"""Yields what is not well, one line each."""
+
+
+def site_problems(access: Access, settings: Settings, flavors: Sequence[str], *more: Check) -> list[str]:
+    """What the cloud lacks or refuses, one line each with its remedy.
+
+    ``flavors``: names that it must know; ``more``: what is looked at besides, where the cloud lets us in.
+    """
     try:
         with access.use() as cloud:
             cloud.session.get_token()
     except CloudError as problem:
         return [problem.message]
-    checks: tuple[Callable[[], Iterator[str]], ...] = (
+    checks: tuple[Check, ...] = (
         Names(access, settings).problems,
         lambda: _flavors(access, flavors),
         lambda: _no_room(read_quotas(access, has_volumes=settings.openstack_boot is OpenstackBoot.VOLUME)),
+        *more,
     )
     return [line for check in checks for line in _lines(check)]
 
 
-def _lines(check: Callable[[], Iterator[str]]) -> list[str]:
+def _lines(check: Check) -> list[str]:
     try:
         return list(check())
     except CumulusError as problem:

@@ -4,16 +4,22 @@ Imports of those packages are in the functions: who gets here has them loaded al
 """
 
 import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from server.states import Reason
 from server.workers.causes import classify
 from server.workers.clouds.base import CloudError
 
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
 DETAIL_LIMIT = 400  # characters
 _POOL = re.compile(
     r": HTTPS?ConnectionPool\(.{0,300}?(\[Errno -?\d+\] [^'\")]{1,100}|timed out|certificate verify failed)?['\")]*$"
 )
-REGION = "its catalogue lacks a service, or the region is wrong: see region_name in clouds.yaml, or OS_REGION_NAME"
+REGION_ADVICE = "correct region_name in clouds.yaml, or OS_REGION_NAME"
+REGION = f"its catalogue lacks a service, or the region is wrong: {REGION_ADVICE}"
 # keystoneauth's word where a region has none of the addresses of a service that the catalogue has under several names.
 NO_ENDPOINT = "Programming error choosing an endpoint"
 _BY_STATUS = {
@@ -27,9 +33,11 @@ _BY_STATUS = {
 }
 
 
-def cloud_error(problem: Exception) -> CloudError:
-    """The error that a person and a job's policy can do something with."""
+def cloud_error(problem: Exception, cloud: "Connection | None" = None) -> CloudError:
+    """The error that a person and a job's policy can do something with. ``cloud``: the connection on which it came about."""
     reason, text = _meaning(problem)
+    if reason is Reason.REGION_UNKNOWN and cloud is not None and (told := _wrong_region(cloud)):
+        return CloudError(f"the OpenStack cloud: {told}", reason)
     return CloudError(f"the OpenStack cloud: {text}: {_detail(problem)}", reason)
 
 
@@ -41,6 +49,17 @@ def is_of_the_cloud(problem: Exception) -> bool:
 
     known = isinstance(problem, SDKException | ClientException | RequestException)
     return known or _is_incomplete(problem) or _lacks_endpoint(problem)
+
+
+def _wrong_region(cloud: "Connection") -> str:
+    """What is to be said of the region, "" where the cloud has it; the same whichever service was asked for."""
+    wanted = cloud.config.region_name
+    with suppress(Exception):  # whatever comes of asking for the catalogue once more, the first error is told
+        catalog = cloud.session.auth.get_access(cloud.session).service_catalog.catalog
+        there = {str(one.get("region_id") or one.get("region")) for service in catalog for one in service["endpoints"]}
+        if wanted and there and wanted not in there:
+            return f"the region {wanted} is not in its catalogue ({', '.join(sorted(there))} is): {REGION_ADVICE}"
+    return ""
 
 
 def _is_incomplete(problem: Exception) -> bool:

@@ -168,6 +168,10 @@ class Site:
         """Names of the promoted snapshots, by what the cloud has."""
         return [one.name for one in Site(self.double, self.home).template().snapshots() if one.promoted]
 
+    def copied(self) -> list[tuple[str, bool]]:
+        """Names of this template's copies, and which is promoted."""
+        return [(one.name, one.promoted) for one in self.template().snapshots()]
+
     def listed(self) -> list[str]:
         return [one.name for one in Site(self.double, self.home).template().snapshots()]
 

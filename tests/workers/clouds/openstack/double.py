@@ -329,7 +329,9 @@ def _nova(double: Double) -> Blueprint:
         elif made := request.json.get("createImage"):
             if server["status"] not in ("ACTIVE", "SHUTOFF"):
                 abort(409, f"Cannot 'createImage' instance {one} while it is in vm_state {server['status']}")
-            image = double.add_image(made["name"], status="saving", **made["metadata"])
+            below = double.images.get(server.get("image", {}).get("id"), {})  # its properties are handed on
+            handed = {name: value for name, value in below.items() if name.startswith("cumulus_")}
+            image = double.add_image(made["name"], status="saving", **{**handed, **made["metadata"]})
             return jsonify({"image_id": image}), 202
         elif server["status"] != "ACTIVE":
             abort(409, f"Cannot 'stop' instance {one} while it is in vm_state {server['status']}")
