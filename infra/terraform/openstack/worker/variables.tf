@@ -54,7 +54,7 @@ variable "disk_gb" {
 
 variable "snapshot" {
   type        = string
-  description = "Name of the template's snapshot that the machine starts from, for people; snapshot_id counts."
+  description = "Name of the template's snapshot that the machine starts from."
   validation {
     condition     = length(var.snapshot) > 0
     error_message = "snapshot must not be empty."

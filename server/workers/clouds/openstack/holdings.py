@@ -7,6 +7,7 @@ after it was made: its description and its name are set with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.base import CloudError, Resource
@@ -71,10 +72,11 @@ class Holdings:
 
     def fault(self, worker: str) -> str:
         """Why the machine, or its volume, is in error; "" where neither is. Nova tells it of one server only, never in a list."""
-        try:
-            return "\n".join(said for said in (self._told(worker, _fault), self._volume_fault(worker)) if said)
-        except CloudError:  # it is asked beside another failure, and must not hide it
-            return ""
+        found = []
+        for ask in (lambda: self._told(worker, _fault), lambda: self._volume_fault(worker)):
+            with suppress(CloudError):  # it is asked beside another failure, and must not hide it
+                found.append(ask())
+        return "\n".join(said for said in found if said)
 
     def _volume_fault(self, worker: str) -> str:
         with self._access.use() as cloud:
