@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jinja2 import Environment, StrictUndefined
 import yaml
+from jinja2 import Environment, StrictUndefined
 
 from server.models import open_database
 from server.settings import CHECKOUT
