@@ -385,7 +385,8 @@ _POLICIES = {
         Blame.INFRASTRUCTURE, "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
     ),
     Reason.CLOUD_BUSY: _wait(Blame.INFRASTRUCTURE, "The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
-    Reason.CLOUD_FAILED: _again(
+    Reason.CLOUD_FAILED: _wait(
+        Blame.INFRASTRUCTURE,
         "A service of the cloud failed.",
         "Nothing is to be done where it passes; else give who runs the cloud the request's id in `.cumulus.failure.<attempt>`.",
     ),

@@ -72,11 +72,12 @@ class Holdings:
 
     def fault(self, worker: str) -> str:
         """Why the machine, or its volume, is in error; "" where neither is. Nova tells it of one server only, never in a list."""
-        found = []
-        for ask in (lambda: self._told(worker, _fault), lambda: self._volume_fault(worker)):
-            with suppress(CloudError):  # it is asked beside another failure, and must not hide it
-                found.append(ask())
-        return "\n".join(said for said in found if said)
+        server, volume = "", ""
+        with suppress(CloudError):  # it is asked beside another failure, and must not hide it
+            server = self._told(worker, _fault)
+        with suppress(CloudError):
+            volume = self._volume_fault(worker)
+        return "\n".join(said for said in (server, volume) if said)
 
     def _volume_fault(self, worker: str) -> str:
         with self._access.use() as cloud:

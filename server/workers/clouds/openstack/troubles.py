@@ -5,7 +5,7 @@ Imports of those packages are in the functions: who gets here has them loaded al
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.states import Reason
 from server.workers.causes import classify
@@ -55,7 +55,8 @@ def _wrong_region(cloud: "Connection") -> str:
     """What is to be said of the region, "" where the cloud has it; the same whichever service was asked for."""
     wanted = cloud.config.region_name
     with suppress(Exception):  # whatever comes of asking for the catalogue once more, the first error is told
-        catalog = cloud.session.auth.get_access(cloud.session).service_catalog.catalog
+        auth: Any = cloud.session.auth
+        catalog = auth.get_access(cloud.session).service_catalog.catalog
         there = {str(one.get("region_id") or one.get("region")) for service in catalog for one in service["endpoints"]}
         if wanted and there and wanted not in there:
             return f"the region {wanted} is not in its catalogue ({', '.join(sorted(there))} is): {REGION_ADVICE}"
