@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -88,6 +89,7 @@ def terraform_environment(settings: Settings) -> dict[str, str]:
     """What makes the provider use the same cloud, and not what else the controller's environment names."""
     file = os.environ.get(FILE) or next((str(path) for path in _places() if path.is_file()), "")
     found = {FILE: str(Path(file).absolute())} if file else {}  # terraform runs in another folder
+    found |= {f"TF_CLI_ARGS_{command}": f"-parallelism={settings.openstack_parallelism}" for command in ("apply", "destroy")}
     if not settings.openstack_cloud:
         return found
     others = {name: "" for name in os.environ if name.startswith("OS_") and name not in _FILES}
@@ -95,14 +97,18 @@ def terraform_environment(settings: Settings) -> dict[str, str]:
 
 
 def _region(settings: Settings) -> "CloudRegion":
+    from keystoneauth1.session import Session
     from openstack.config import OpenStackConfig
 
+    from server.workers.clouds.openstack.wire import Patience, patient_session
+
     limit_s = settings.openstack_api_timeout_s
+    session = partial(Session, session=patient_session(Patience.of(settings)))
     if not settings.openstack_cloud:
-        return OpenStackConfig().get_one(api_timeout=limit_s, app_name="cumulus")
+        return OpenStackConfig(session_constructor=session).get_one(api_timeout=limit_s, app_name="cumulus")
     # A cloud that is named is the one in the file, whatever else the variables say.
     files = [os.environ[FILE]] if os.environ.get(FILE) else [str(path) for path in _places()]
-    config = OpenStackConfig(config_files=files, load_envvars=False)
+    config = OpenStackConfig(config_files=files, load_envvars=False, session_constructor=session)
     return config.get_one(cloud=settings.openstack_cloud, api_timeout=limit_s, app_name="cumulus")
 
 
