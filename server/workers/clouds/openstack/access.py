@@ -96,6 +96,11 @@ def terraform_environment(settings: Settings) -> dict[str, str]:
     return {**others, **found, "OS_CLOUD": settings.openstack_cloud}
 
 
+def told_to_terraform(settings: Settings) -> dict[str, object]:
+    """The variables of all OpenStack modules that say how patient its provider is."""
+    return {"limits": settings.terraform_limits(), "max_retries": settings.openstack_retries}
+
+
 def _region(settings: Settings) -> "CloudRegion":
     from keystoneauth1.session import Session
     from openstack.config import OpenStackConfig

@@ -17,10 +17,10 @@ from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.access import Access, terraform_environment
+from server.workers.clouds.openstack.access import Access, terraform_environment, told_to_terraform
 from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
-from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
@@ -30,7 +30,7 @@ from server.workers.clouds.openstack.sizes import disk_gb_of, read_sizes, requir
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.tried import TriedApps
 from server.workers.playbooks import Playbooks
@@ -57,8 +57,10 @@ class OpenstackCloud:
         self._settings = settings
         self._server_id = server_id
         self._access = access or Access(settings)
-        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s)
-        self._snapshots = Snapshots(self._access, settings.openstack_template)
+        self._waiting = Waiting(patience_s=settings.cloud_patience_s)
+        self._holdings = Holdings(self._access, server_id, Limits.of(settings), self._waiting)
+        limits = Limit.of(settings, "snapshot_create"), Limit.of(settings, "snapshot_delete")
+        self._snapshots = Snapshots(self._access, settings.openstack_template, self._waiting, *limits)
 
     @property
     def ssh_key(self) -> Path:
@@ -68,7 +70,8 @@ class OpenstackCloud:
     def template(self) -> OpenstackTemplate:
         """What workers are copies of."""
         settings, server_id = self._settings, self._server_id
-        originals = Originals(self._access, settings.openstack_template, server_id)
+        limits = Limit.of(settings, "template_create"), Limit.of(settings, "volume_delete")
+        originals = Originals(self._access, settings.openstack_template, server_id, self._waiting, *limits)
         return OpenstackTemplate(settings, server_id, self._snapshots, originals, lambda: self._making(originals), self.problems)
 
     def check_snapshot(self) -> str:
@@ -141,6 +144,7 @@ class OpenstackCloud:
             "volume_type": settings.openstack_volume_type,
             "user": settings.openstack_user,
             "lease_s": int(settings.lease_s),
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }
@@ -210,11 +214,11 @@ class OpenstackCloud:
 
     def _making(self, originals: Originals) -> Making:
         """Raises SetupMissing where there is no terraform."""
-        settings, waiting = self._settings, Waiting()
+        settings, waiting = self._settings, self._waiting
         guests = Guests(settings, self.ssh_key, waiting)
-        servers = Servers(self._access, settings.openstack_template, waiting)
+        servers = Servers(self._access, settings.openstack_template, waiting, Limit.of(settings, "server_delete"))
         machine = TemplateMachine(settings, self._server_id, self._module("template"), originals, servers, guests)
-        limits = (settings.create_timeout_s, settings.delete_timeout_s)
+        limits = (settings.making_limit_s, settings.removal_limit_s)
         canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
 

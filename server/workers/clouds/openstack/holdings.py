@@ -5,12 +5,14 @@ after it was made: its description and its name are set with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from server.settings import Settings
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
 from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
@@ -25,13 +27,27 @@ DELETABLE = frozenset({"available", "error", "error_deleting", "error_restoring"
 CONSOLE_LINES = 300
 
 
-class Holdings:
-    """One installation's things. ``limit_s``: seconds that removing one may take."""
+@dataclass(frozen=True)
+class Limits:
+    """How long removing a thing of each kind may take."""
 
-    def __init__(self, access: Access, server_id: str, limit_s: float, waiting: Waiting | None = None) -> None:
+    server: Limit
+    volume: Limit
+    port: Limit
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Those of the settings."""
+        return cls(*(Limit.of(settings, f"{kind}_delete") for kind in ("server", "volume", "port")))
+
+
+class Holdings:
+    """One installation's things."""
+
+    def __init__(self, access: Access, server_id: str, limits: Limits, waiting: Waiting | None = None) -> None:
         self._access = access
         self._server_id = server_id
-        self._limit_s = limit_s
+        self._limits = limits
         self._waiting = waiting or Waiting()
 
     def listed(self, worker: str = "") -> list[Resource]:
@@ -51,10 +67,17 @@ class Holdings:
 
     def delete(self, resource: Resource) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
-        remove = {"machine": self._delete_server, "volume": self._delete_volume, "port": self._delete_port}[resource.kind]
-        with self._access.use() as cloud:
-            late = f"{resource.kind} {resource.identifier} is still there"
-            self._waiting.until(lambda: remove(cloud, resource.identifier) or None, self._limit_s, late)
+        remove, limit = {
+            "machine": (self._delete_server, self._limits.server),
+            "volume": (self._delete_volume, self._limits.volume),
+            "port": (self._delete_port, self._limits.port),
+        }[resource.kind]
+
+        def look() -> bool | None:
+            with self._access.use() as cloud:
+                return remove(cloud, resource.identifier) or None
+
+        self._waiting.until(look, limit, f"{resource.kind} {resource.identifier} is still there")
 
     def console(self, worker: str) -> str:
         """The last lines of the machine's console; why there are none, where the cloud does not give them."""

@@ -15,14 +15,13 @@ from server.progress import Progress, Step
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.guest import Guests
+from server.workers.clouds.openstack.access import told_to_terraform
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
 from server.workers.clouds.openstack.volumes import BROKEN, FREE, Original, Originals
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.former import Former
 from server.workers.terraform import Module
 
-START_LIMIT_S = 2400.0  # the volume may be a copy of a large image
-STOP_LIMIT_S = 900.0
 VOLUME, SERVER = "openstack_blockstorage_volume_v3", "openstack_compute_instance_v2"
 
 
@@ -146,7 +145,7 @@ class TemplateMachine:
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
-        Former(self.module.data, self.settings.home / "plays").settle(worker, START_LIMIT_S)
+        Former(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
         if not self.module.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
@@ -166,7 +165,7 @@ class TemplateMachine:
             "image": "" if original else self.settings.openstack_template_image,
         }
         variables = self._variables(worker, running=running) | where
-        return self.module.apply(worker, variables, START_LIMIT_S if running else STOP_LIMIT_S)
+        return self.module.apply(worker, variables, self.settings.template_limit_s)
 
     def _variables(self, worker: str, *, running: bool) -> dict[str, object]:
         settings, host_key = self.settings, make_key()
@@ -189,6 +188,7 @@ class TemplateMachine:
             "availability_zone": settings.openstack_availability_zone,
             "volume_type": settings.openstack_volume_type,
             "user": settings.openstack_user,
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }

@@ -16,7 +16,7 @@ from server.errors import TemplateMissing
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.trial import Found
 from server.workers.clouds.tried import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
 
@@ -75,10 +75,19 @@ class Kept:
 class Snapshots:
     """The snapshots of one template. What was seen last is remembered: the loop asks for it at each turn."""
 
-    def __init__(self, access: Access, template: str, limit_s: float = 600.0, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        template: str,
+        waiting: Waiting | None = None,
+        limit: Limit = Limit(3600.0),  # noqa: B008  # it never changes
+        removal: Limit = Limit(600.0),  # noqa: B008
+    ) -> None:
+        """``limit``, ``removal``: how long making and removing one may take."""
         self._access = access
         self._template = template
-        self._limit_s = limit_s
+        self._limit = limit
+        self._removal = removal
         self._waiting = waiting or Waiting()
         self._lock = threading.Lock()
         self._seen: list[Kept] | None = None
@@ -120,7 +129,7 @@ class Snapshots:
         with self._access.use() as cloud:
             made = _storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata)
         identifier = str(made.id)
-        found = self._waiting.until(lambda: self._settled(identifier), self._limit_s, f"the snapshot {name} is not ready")
+        found = self._waiting.until(lambda: self._settled(identifier), self._limit, f"the snapshot {name} is not ready")
         if found.status != READY:
             raise CloudError(f"the snapshot {name} could not be made: Cinder says {found.status}", Reason.CLOUD_BUSY)
         return found
@@ -155,10 +164,10 @@ class Snapshots:
 
     def remove(self, one: Kept) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
-        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} does not get ready")
+        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit, f"{one.name} does not get ready")
         with self._access.use() as cloud:
             _storage(cloud).delete_snapshot(one.identifier, ignore_missing=True)
-        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} is still there")
+        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._removal, f"{one.name} is still there")
         if gone:
             raise CloudError(f"the snapshot {one.name} could not be removed: Cinder says {gone}", Reason.CLOUD_BUSY)
 

@@ -40,7 +40,6 @@ def settings(tmp_path: Path, api: Double, monkeypatch: pytest.MonkeyPatch) -> Se
         openstack_api_timeout_s=5,
         openstack_retries=0,
         openstack_requests_per_s=0,
-        delete_timeout_s=5,
         worker_disk_gb=2,
     )
 
