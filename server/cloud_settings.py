@@ -44,9 +44,13 @@ class CloudSettings(DoorSettings):
     openstack_volume_delete_s: PositiveInt = Field(600, description="Seconds that removing a volume may take")
     openstack_port_create_s: PositiveInt = Field(300, description="Seconds that making a port may take")
     openstack_port_delete_s: PositiveInt = Field(300, description="Seconds that removing a port may take")
-    openstack_server_create_s: PositiveInt = Field(900, description="Seconds that making a server may take, its boot not included")
+    openstack_server_create_s: PositiveInt = Field(
+        900, description="Seconds that making a server may take, its boot not included"
+    )
     openstack_server_delete_s: PositiveInt = Field(600, description="Seconds that stopping or removing a server may take")
-    openstack_snapshot_create_s: PositiveInt = Field(3600, description="Seconds that the copy of the template into a snapshot may take")
+    openstack_snapshot_create_s: PositiveInt = Field(
+        3600, description="Seconds that the copy of the template into a snapshot may take"
+    )
     openstack_snapshot_delete_s: PositiveInt = Field(600, description="Seconds that removing a snapshot may take")
     openstack_template_create_s: PositiveInt = Field(
         3600, description="Seconds that the copy of the image into the template's volume may take"
@@ -86,11 +90,19 @@ class CloudSettings(DoorSettings):
         if 0 < self.provisioning_limit_s < self.making_limit_s and self.is_openstack:
             raise ValueError(
                 f"provisioning_timeout_s = {self.provisioning_limit_s:.0f} would end an attempt whose machine may still be made: "
-                f"openstack_volume_create_s, openstack_port_create_s and openstack_server_create_s allow {self.making_limit_s:.0f}. "
+                f"openstack_volume_create_s, openstack_port_create_s, openstack_server_create_s allow {self.making_limit_s:.0f}. "
                 "Leave provisioning_timeout_s out, or lower those"
             )
 
     def terraform_limits(self) -> dict[str, int]:
         """The value of the OpenStack modules' variable ``limits``."""
-        names = ("volume_create", "volume_delete", "port_create", "port_delete", "server_create", "server_delete", "template_create")
+        names = (
+            "volume_create",
+            "volume_delete",
+            "port_create",
+            "port_delete",
+            "server_create",
+            "server_delete",
+            "template_create",
+        )
         return {f"{name}_s": int(getattr(self, f"openstack_{name}_s")) for name in names}

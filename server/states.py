@@ -196,7 +196,7 @@ class Reason(StrEnum):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the cloud may be as it was in the next moment: what was begun there is gone on with, and no pause is made yet."""
+        """Whether the cloud may be well in the next moment: what was begun there is gone on with, without a pause for all."""
         return self in (Reason.CLOUD_BUSY, Reason.CLOUD_UNREACHABLE)
 
     @property
@@ -341,7 +341,11 @@ _POLICIES = {
     Reason.CLOUD_UNREACHABLE: _wait(
         Blame.INFRASTRUCTURE, "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
     ),
-    Reason.CLOUD_BUSY: _wait(Blame.INFRASTRUCTURE, "The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`, `openstack_parallelism` or `openstack_requests_per_s`."),
+    Reason.CLOUD_BUSY: _wait(
+        Blame.INFRASTRUCTURE,
+        "The cloud is overloaded.",
+        "Wait; if it stays so, lower `parallel_steps`, `openstack_parallelism` or `openstack_requests_per_s`.",
+    ),
     Reason.CREATION_TIMEOUT: _again(
         "The machine was not ready in time.",
         "Look at its console in `.cumulus.failure.<attempt>`; raise the limit that the message names, or `create_timeout_s`.",

@@ -36,6 +36,7 @@ from server.storage.pins import InputProblem, Pins
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
+from server.workers.transient import passing
 
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ class Steps:
         self._installed = installed
         self._clock = clock
         self._deadlines = deadlines(settings)
+        self._persistence = pool.persistence
         self._pins = Pins(storage)
         self._retention = Retention(storage, settings.data_max_age_days)
         self._abandoned = threading.Event()
@@ -148,7 +150,13 @@ class Steps:
         deadline = self._deadlines.get(JobState(job.state))
         if deadline and deadline.is_over(job.state_since, now) and not self._may_wait(job, deadline, now):
             text = f"It was {job.state} for longer than {deadline.limit_s:.0f} s."
-            self._endings.retry_or_fail(job, deadline.reason, text, now)
+            trouble = self._trouble(job)
+            self._endings.retry_or_fail(job, trouble or deadline.reason, text, now, counts=trouble is None)
+
+    def _trouble(self, job: Job) -> Reason | None:
+        """The cloud's own trouble with the machine that the job waits for; None where it has none."""
+        worker = Worker.get_or_none(Worker.job_id == job.id, Worker.attempt == job.attempt) if job.state in LAUNCHING else None
+        return self._persistence.trouble(worker.name) if worker else None
 
     def _may_wait(self, job: Job, deadline: Deadline, now: float) -> bool:
         """Whether the app has ended in time, and only room in the storage is waited for, which has a limit of its own."""
@@ -191,6 +199,7 @@ class Steps:
             self._postpone_removal(worker, error)
             return
         if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
+            self._persistence.over(worker.name)
             self._circuit.has_room()
             if job is not None and job.outcome in (JobState.FAILED, JobState.CANCELLED):
                 self._manifests.write(job.id)  # its runner may have told more after the end
@@ -285,6 +294,10 @@ class Steps:
         job = Job.get_by_id(job_id)
         if self._abandoned.is_set() or not self._is_being_launched(job, worker):
             return
+        pause_s = self._persistence.pause_s(job_id, worker.name, error, cause(error) or passing(error))
+        if pause_s is not None:
+            return self._go_on_later(job, worker, error, pause_s)
+        self._persistence.over(worker.name)
         fault = self._fleet.fault(worker.name)
         reason = self._launch_failure(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
@@ -295,9 +308,19 @@ class Steps:
         outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
+    def _go_on_later(self, job: Job, worker: Worker, error: CumulusError, pause_s: float) -> None:
+        """The launch is entered again on the same machine: what was made of it stays."""
+        now = self._clock()
+        with Job._meta.database.atomic("IMMEDIATE"):
+            Worker.update(not_before=now + pause_s, message=error.message).where(Worker.id == worker.id).execute()
+            unchanged = (Job.id == job.id) & (Job.attempt == job.attempt) & Job.state.in_(LAUNCHING)
+            if Job.update(message=f"The cloud is asked again: {error.message}").where(unchanged).execute():
+                note(Worker, worker.id, Change(now, reason=error.code, text=error.message))
+        log.warning("a machine is gone on with later", worker=worker.name, pause_s=round(pause_s, 1), detail=error.message)
+
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:
         """What the cloud and the tools say; where they tell nothing: how far it went."""
-        if told := cause(error, fault):
+        if told := cause(error, fault) or passing(error):
             return told
         created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
         return Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
@@ -312,7 +335,8 @@ class Steps:
         now = self._clock()
         move(Worker, worker.id, WorkerState.BOOTING, WorkerState.READY, Change(now))
         move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
-        move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
+        move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now, "message": ""})
+        self._persistence.over(worker.name)
         self._circuit.succeeded()
 
     def _is_unwanted(self, job_id: int, worker: Worker) -> bool:

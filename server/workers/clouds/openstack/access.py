@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from server.settings import Settings
 from server.states import Reason
@@ -108,7 +108,7 @@ def _region(settings: Settings) -> "CloudRegion":
     from server.workers.clouds.openstack.wire import Patience, patient_session
 
     limit_s = settings.openstack_api_timeout_s
-    session = partial(Session, session=patient_session(Patience.of(settings)))
+    session = cast("type[Session]", partial(Session, session=patient_session(Patience.of(settings))))
     if not settings.openstack_cloud:
         return OpenStackConfig(session_constructor=session).get_one(api_timeout=limit_s, app_name="cumulus")
     # A cloud that is named is the one in the file, whatever else the variables say.

@@ -24,6 +24,7 @@ from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
 from server.workers.clouds.openstack.sizes import disk_gb_of, read_sizes, require_disk
@@ -59,6 +60,8 @@ class OpenstackCloud:
         self._access = access or Access(settings)
         self._waiting = Waiting(patience_s=settings.cloud_patience_s)
         self._holdings = Holdings(self._access, server_id, Limits.of(settings), self._waiting)
+        making = Limit.of(settings, "volume_create"), Limit.of(settings, "server_create")
+        self._resumption = Resumption(self._holdings, self._waiting, *making)
         limits = Limit.of(settings, "snapshot_create"), Limit.of(settings, "snapshot_delete")
         self._snapshots = Snapshots(self._access, settings.openstack_template, self._waiting, *limits)
 
@@ -195,6 +198,14 @@ class OpenstackCloud:
     def alive(self, worker: str) -> bool:
         """Whether the worker's server runs, or is on its way."""
         return any(machine.alive for machine in self._holdings.machines(worker))
+
+    def take_up(self, worker: str, module: Module) -> None:
+        """The volume's copy goes on, the server that was built counts."""
+        self._resumption.take_up(worker, module)
+
+    def is_copying(self, worker: str) -> bool:
+        """Whether Cinder is still at its volume. Raises CloudError."""
+        return self._resumption.is_copying(worker)
 
     def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
         """It takes none of this computer."""

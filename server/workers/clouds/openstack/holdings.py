@@ -6,7 +6,7 @@ after it was made: its description and its name are set with it.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from server.settings import Settings
 from server.workers.clouds.base import CloudError, Resource
@@ -41,6 +41,16 @@ class Limits:
         return cls(*(Limit.of(settings, f"{kind}_delete") for kind in ("server", "volume", "port")))
 
 
+@dataclass(frozen=True)
+class Thing:
+    """A server, volume or port. ``status``: the service's own word."""
+
+    kind: Literal["machine", "volume", "port"]
+    identifier: str
+    status: str
+    worker: str
+
+
 class Holdings:
     """One installation's things."""
 
@@ -64,6 +74,16 @@ class Holdings:
         """The worker's servers: one, unless a terraform was killed. Raises CloudError."""
         with self._access.use() as cloud:
             return [found for one in self._servers(cloud) if (found := _machine(one)).worker == worker]
+
+    def things(self, worker: str) -> "list[Thing]":
+        """The worker's servers, volumes and ports, with what each of them is at. Raises CloudError."""
+        with self._access.use() as cloud:
+            found = [
+                *(Thing("machine", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._servers(cloud)),
+                *(Thing("volume", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._volumes(cloud)),
+                *(Thing("port", str(one.id), str(one.status), str(one.name or "")) for one in self._ports(cloud)),
+            ]
+        return [one for one in found if one.worker == worker]
 
     def delete(self, resource: Resource) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""

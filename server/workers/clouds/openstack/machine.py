@@ -14,8 +14,8 @@ from server.errors import InfrastructureError
 from server.progress import Progress, Step
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.access import told_to_terraform
+from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
 from server.workers.clouds.openstack.volumes import BROKEN, FREE, Original, Originals
 from server.workers.clouds.ssh import CommandFailed, Login

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
 from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Limit, Waiting
+from server.workers.clouds.openstack.waiting import QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
@@ -27,7 +27,7 @@ class Servers:
     access: Access
     template: str
     waiting: Waiting
-    limit: Limit = Limit(600.0)
+    limit: Limit = QUICK
 
     def status(self, identifier: str) -> str:
         """Nova's word in capitals; "" where there is no such server. Raises CloudError."""

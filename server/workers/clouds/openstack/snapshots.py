@@ -16,7 +16,7 @@ from server.errors import TemplateMissing
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.waiting import Limit, Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 from server.workers.clouds.trial import Found
 from server.workers.clouds.tried import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
 
@@ -80,8 +80,8 @@ class Snapshots:
         access: Access,
         template: str,
         waiting: Waiting | None = None,
-        limit: Limit = Limit(3600.0),  # noqa: B008  # it never changes
-        removal: Limit = Limit(600.0),  # noqa: B008
+        limit: Limit = COPYING,
+        removal: Limit = QUICK,
     ) -> None:
         """``limit``, ``removal``: how long making and removing one may take."""
         self._access = access

@@ -15,7 +15,7 @@ from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.holdings import WORKER
 from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Limit, Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy
@@ -55,8 +55,8 @@ class Originals:
         template: str,
         server_id: str,
         waiting: Waiting | None = None,
-        making: Limit = Limit(3600.0),  # noqa: B008  # it never changes
-        removal: Limit = Limit(600.0),  # noqa: B008
+        making: Limit = COPYING,
+        removal: Limit = QUICK,
     ) -> None:
         """``making``, ``removal``: how long the copy of an image, and giving back or removing a volume, may take."""
         self._making = making

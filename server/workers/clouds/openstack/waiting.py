@@ -32,6 +32,9 @@ class Limit:
         return f": the setting {self.setting} is the limit" if self.setting else ""
 
 
+QUICK, COPYING = Limit(600.0), Limit(3600.0)
+
+
 @dataclass(frozen=True)
 class Waiting:
     """``clock``: seconds that never jump; ``pause``: sleeps for as many; ``patience_s``: for how long no answer is borne."""
@@ -41,7 +44,7 @@ class Waiting:
     patience_s: float = 300.0
 
     def until(self, look: Callable[[], Found | None], limit: Limit, late: str) -> Found:
-        """What ``look`` returns once that is not None. Raises CloudError: with ``late`` and the limit's setting in it, or its own.
+        """What ``look`` returns once that is not None. Raises CloudError, with ``late`` and the setting in it where it is.
 
         A cloud that is busy, or does not answer, meanwhile says nothing about what is waited for.
         """
