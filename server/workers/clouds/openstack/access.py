@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from openstack.config.cloud_region import CloudRegion
     from openstack.connection import Connection
 
+    from server.workers.clouds.openstack.wire import Patience
+
 Found = TypeVar("Found")
 FILE = "OS_CLIENT_CONFIG_FILE"
 _FILES = frozenset({FILE, "OS_CLIENT_SECURE_FILE", "OS_CLIENT_VENDOR_FILE"})
@@ -59,12 +61,12 @@ class Access:
             self._connection = None
 
 
-def connected(settings: Settings) -> "Connection":
-    """A new connection; nothing is asked yet. Raises what the SDK raises."""
+def connected(settings: Settings, patience: "Patience | None" = None) -> "Connection":
+    """A new connection; nothing is asked yet. ``patience``: default: that of the settings. Raises what the SDK raises."""
     from openstack.connection import Connection
 
     logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)  # it warns of what it raises in the next moment
-    return Connection(config=_region(settings))
+    return Connection(config=_region(settings, patience))
 
 
 def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
@@ -101,14 +103,14 @@ def told_to_terraform(settings: Settings) -> dict[str, object]:
     return {"limits": settings.terraform_limits(), "max_retries": settings.openstack_retries}
 
 
-def _region(settings: Settings) -> "CloudRegion":
+def _region(settings: Settings, patience: "Patience | None") -> "CloudRegion":
     from keystoneauth1.session import Session
     from openstack.config import OpenStackConfig
 
     from server.workers.clouds.openstack.wire import Patience, patient_session
 
     limit_s = settings.openstack_api_timeout_s
-    session = cast("type[Session]", partial(Session, session=patient_session(Patience.of(settings))))
+    session = cast("type[Session]", partial(Session, session=patient_session(patience or Patience.of(settings))))
     if not settings.openstack_cloud:
         return OpenStackConfig(session_constructor=session).get_one(api_timeout=limit_s, app_name="cumulus")
     # A cloud that is named is the one in the file, whatever else the variables say.
