@@ -19,7 +19,7 @@ from server.workers.fleet import Fleet
 from server.workers.transient import is_of_the_cloud
 
 LONGEST_PAUSE_S, COPY_PAUSE_S = 60.0, 15.0
-Made = frozenset[tuple[str, str, bool]]
+Made = frozenset[tuple[str, bool]]
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,9 @@ class Fleet:
         """Whether the machine exists and runs, by the cloud's word."""
         return self._cloud.alive(worker)
 
-    def made(self, worker: str) -> frozenset[tuple[str, str, bool]]:
-        """What Terraform knows to be made of the machine: address, id, and whether only by half."""
-        return frozenset((address, *found) for address, found in self._module.made(worker).items())
+    def made(self, worker: str) -> frozenset[tuple[str, bool]]:
+        """What Terraform knows to be made of the machine: addresses, and whether only by half."""
+        return frozenset((address, tainted) for address, (_, tainted) in self._module.made(worker).items())
 
     def is_copying(self, worker: str) -> bool:
         """Whether the cloud still copies the machine's disk. Raises CloudError."""
