@@ -36,6 +36,7 @@ from server.storage.pins import InputProblem, Pins
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
+from server.workers.limits import limit_named
 from server.workers.transient import passing
 
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
@@ -303,7 +304,7 @@ class Steps:
         self._keep_output(folder, worker, error, reason, fault)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
-        text = fault or error.message
+        text = limit_named(fault or error.message)
         # Where only machines of this size cannot be made, or none has this app, others are made on.
         outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
@@ -353,16 +354,17 @@ class Steps:
     def _postpone_removal(self, worker: Worker, error: CumulusError) -> None:
         failures = Worker.get_by_id(worker.id).failures + 1
         delay = backoff_s(self._settings.retry_delay_s, failures)
-        fields = {"failures": failures, "not_before": self._clock() + delay, "message": error.message}
+        text = limit_named(error.message)
+        fields = {"failures": failures, "not_before": self._clock() + delay, "message": text}
         Worker.update(fields).where(Worker.id == worker.id).execute()
-        note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
-        log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
+        note(Worker, worker.id, Change(self._clock(), reason=error.code, text=text))
+        log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=text)
 
     def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError, reason: Reason, fault: str) -> None:
         """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
         parts = [
             f"{reason.text} ({reason}, {reason.blame})\n{reason.advice}",
-            error.message,
+            limit_named(error.message),
             *([f"The cloud says of the machine: {fault}"] if fault else []),
             getattr(error, "output", ""),
             f"--- console ---\n{self._fleet.console_log(worker.name)}",

@@ -230,7 +230,7 @@ class OpenstackCloud:
         servers = Servers(self._access, settings.openstack_template, waiting, Limit.of(settings, "server_delete"))
         machine = TemplateMachine(settings, self._server_id, self._module("template"), originals, servers, guests)
         limits = (settings.making_limit_s, settings.removal_limit_s)
-        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
+        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, self._resumption, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
 
     def _module(self, name: str) -> Module:

@@ -5,14 +5,16 @@ once more what it never heard of. So the state is brought up to what the cloud h
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from server.states import Reason
-from server.workers.causes import classify
+from server.workers.causes import cause, classify
 from server.workers.clouds.base import CloudError, StillCopying
 from server.workers.clouds.openstack.holdings import Holdings, Thing
 from server.workers.clouds.openstack.volumes import MAKING
 from server.workers.clouds.openstack.waiting import Limit, Waiting
-from server.workers.terraform import Module
+from server.workers.terraform import Module, TerraformError
+from server.workers.transient import passing
 
 ADDRESSES = {
     "volume": "openstack_blockstorage_volume_v3.worker",
@@ -21,6 +23,7 @@ ADDRESSES = {
 }
 WHOLE = {"volume": ("in-use", "available"), "port": ("ACTIVE", "DOWN"), "machine": ("ACTIVE",)}
 BUILDS, FAILED = "BUILD", "ERROR"
+PAUSE_S = 10.0
 STATE_LIMIT_S = 120.0  # of the terraform that reads one thing
 
 
@@ -50,6 +53,29 @@ class Resumption:
                 raise StillCopying(f"the volume {one.identifier} of {worker} is still being copied{self.copy.advice}")
             if one.status in WHOLE[kind]:
                 module.adopt(worker, address, one.identifier, STATE_LIMIT_S)
+
+    def make(self, module: Module, worker: str, variables: dict[str, object], limit_s: float) -> dict[str, Any]:
+        """Apply until it is made, over the cloud's bad moments and a slow copy; returns the outputs. Raises what does not pass.
+
+        For who makes a machine outside of the loop, which enters a job's launch again by itself.
+        """
+        begin = self.waiting.clock()
+        while True:
+            try:
+                if module.variables(worker):
+                    self.take_up(worker, module)
+                return module.apply(worker, variables, limit_s)
+            except (TerraformError, CloudError) as problem:
+                if self.waiting.clock() - begin > self._patience_s(problem, worker):
+                    raise
+            self.waiting.pause(PAUSE_S)
+
+    def _patience_s(self, problem: TerraformError | CloudError, worker: str) -> float:
+        """Seconds from the beginning on for which such a failure is no reason to give up; below 0: it always is."""
+        reason = cause(problem) or passing(problem)
+        if isinstance(problem, StillCopying) or (reason is Reason.CREATION_TIMEOUT and self.is_copying(worker)):
+            return 2 * self.copy.seconds
+        return self.waiting.patience_s if reason and reason.is_transient else -1.0
 
     def is_copying(self, worker: str) -> bool:
         """Whether Cinder is still at its volume. Raises CloudError."""

@@ -25,6 +25,7 @@ from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate
@@ -132,7 +133,15 @@ class Site:
             machine_module = _TemplateModule(self, "template")
             servers = Servers(access, NAME, waiting)
             machine = TemplateMachine(settings, self.server_id, machine_module, originals, servers, guests)
-            canaries = Canaries(_WorkerModule(self, "worker"), self._variables, holdings, guests, 60, 60)
+            canaries = Canaries(
+                _WorkerModule(self, "worker"),
+                self._variables,
+                holdings,
+                guests,
+                Resumption(holdings, waiting, Limit(60), Limit(60)),
+                60,
+                60,
+            )
             return Making(machine, canaries, self)  # type: ignore[arg-type]
 
         return OpenstackTemplate(settings, self.server_id, copies, originals, making, list, clock=lambda: self.now)
