@@ -26,13 +26,17 @@ TEXTS = {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service U
 
 @dataclass(eq=False)
 class Mood:
-    """``share``: of the requests that go wrong; ``kinds``: how. ``asked``, ``faults``: how often, and how, they did."""
+    """``share``: of the requests that go wrong; ``kinds``: how. ``asked``, ``faults``: how often, and how, they did.
+
+    ``once``: pattern of "METHOD /path" -> what goes wrong with the first such request.
+    """
 
     share: float = 0.05
     kinds: tuple[str, ...] = KINDS
     seed: int = 20
     host: str = "127.0.0.1"
     url: str = ""
+    once: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -40,11 +44,13 @@ class Mood:
         self._random = random.Random(self.seed)
         self._lock = threading.Lock()
 
-    def of(self, method: str) -> str:
+    def of(self, method: str, path: str = "") -> str:
         """What goes wrong with this request; "" for nothing."""
         with self._lock:
             self.asked[method] += 1
             kind = self._random.choice(self.kinds) if self._random.random() < self.share else ""
+            if wanted := next((part for part in self.once if re.fullmatch(part, f"{method} {path}")), ""):
+                kind = self.once.pop(wanted)
             if kind:
                 self.faults[f"{kind} {method}"] += 1
             return kind
@@ -64,7 +70,7 @@ def bad_day(mood: Mood) -> Iterator[Mood]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            kind = mood.of(self.command)
+            kind = mood.of(self.command, self.path.partition("?")[0])
             if kind == "unheard":
                 return self._reset()
             if kind and "after" not in kind and kind != "unanswered":

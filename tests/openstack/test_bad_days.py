@@ -58,3 +58,38 @@ def test_all_jobs_are_done_on_their_first_machines_and_nobody_pauses(
     assert "no more machines are made for now" not in said
     assert "a job is tried again" not in said
     assert sum(mood.faults.values()) > 0.03 * sum(mood.asked.values())
+
+
+@pytest.mark.parametrize(
+    "what",
+    [r"GET .*/volumes/[0-9a-f-]+$", r"POST .*/volumes$", r"POST .*/ports$", r"POST .*/servers$"],
+    ids=["poll", "volume", "port", "server"],
+)
+@pytest.mark.parametrize("kind", ["unanswered", "503 after"])
+def test_what_the_cloud_did_and_nobody_heard_of_is_gone_on_with(
+    make_lab: MakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, kind: str
+) -> None:
+    lab = make_lab(openstack_retries=0)
+    with bad_day(Mood(share=0)) as mood:
+        go_through(mood, tmp_path / "clouds.yaml", monkeypatch)
+        with served(lab.settings, lab.log) as (client, _):
+            mood.once = {what: kind}
+            job_id = lab.submit(client)[0]
+            until(lambda: bool(mood.faults), lab.log, LIMIT_S)
+            lab.require_done(client, job_id)
+        assert machines_of(lab, job_id) == [".cumulus.attempt.1"]
+    assert "a machine is gone on with later" in lab.log.read_text()
+    assert "could not be removed" not in lab.log.read_text()
+
+
+def test_a_copy_that_takes_longer_than_its_limit_is_gone_on_with(make_lab: MakeLab) -> None:
+    lab = make_lab(openstack_volume_create_s=1)
+    with served(lab.settings, lab.log) as (client, _):
+        job_id = lab.submit(client)[0]
+        until(lambda: bool(lab.held("volume")), lab.log, LIMIT_S)
+        (volume,) = lab.held("volume")
+        until(lambda: bool(lab.held("machine")), lab.log, LIMIT_S)
+        assert [one.identifier for one in lab.held("volume")] == [volume.identifier]
+        lab.require_done(client, job_id)
+    assert machines_of(lab, job_id) == [".cumulus.attempt.1"]
+    assert "a machine is gone on with later" in lab.log.read_text()

@@ -126,13 +126,25 @@ class Snapshots:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
         metadata = {TEMPLATE: self._template, SERVER_ID: server_id, RECIPE: recipe}
-        with self._access.use() as cloud:
-            made = _storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata)
-        identifier = str(made.id)
+        identifier = self._ordered(name, volume_id, metadata)
         found = self._waiting.until(lambda: self._settled(identifier), self._limit, f"the snapshot {name} is not ready")
         if found.status != READY:
             raise CloudError(f"the snapshot {name} could not be made: Cinder says {found.status}", Reason.CLOUD_BUSY)
         return found
+
+    def _ordered(self, name: str, volume_id: str, metadata: dict[str, str]) -> str:
+        """Its id. An order whose answer was lost may have been carried out: it is looked for, and not sent again."""
+        try:
+            with self._access.use() as cloud:
+                return str(_storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata).id)
+        except CloudError as problem:
+            if not (problem.reason and problem.reason.is_transient):
+                raise
+            owner = metadata[SERVER_ID]
+            for one in self._all():
+                if (one.name, one.owner) == (name, owner):
+                    return one.identifier
+            raise
 
     def promote(self, one: Kept, now: float) -> None:
         """New workers start from it; running ones keep theirs. ``now``: Unix seconds, after a clock that was set back, too."""

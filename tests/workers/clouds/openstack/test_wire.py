@@ -12,6 +12,7 @@ from server.settings import Settings
 from server.workers.clouds.openstack.access import Access, connected
 from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.quotas import read_quotas
+from server.workers.clouds.openstack.snapshots import Snapshots
 from server.workers.clouds.openstack.waiting import Waiting
 from server.workers.clouds.openstack.wire import LONGEST_RETRY_AFTER_S, Pace, Patience, patient_session
 from tests.openstack.faulty import Mood, bad_day
@@ -52,7 +53,7 @@ def mood() -> Iterator[Mood]:
 def ask(mood: Mood, clock: Clock, *kinds: str, method: str = "GET", path: str = "/x", retries: int = 6) -> requests.Response:
     """One request that meets those faults one after the other, at a service that has nothing there: a good answer is a 404."""
     ahead = list(kinds)
-    mood.of = lambda _: ahead.pop(0) if ahead else "unheard"  # type: ignore[method-assign]
+    mood.of = lambda *_: ahead.pop(0) if ahead else "unheard"  # type: ignore[method-assign]
     return patient_session(patience(clock, retries)).request(method, f"{mood.url}{path}", timeout=10)
 
 
@@ -150,3 +151,13 @@ def test_fifty_machines_come_and_go_where_each_twentieth_request_goes_wrong(
                 holdings.delete(resource)
         assert (api.servers, api.volumes, api.ports) == ({}, {}, {})
         assert sum(mood.faults.values()) > 0.02 * sum(mood.asked.values()) > 10
+
+
+def test_a_snapshot_that_was_ordered_and_not_answered_for_is_the_one(settings: Settings, api: Double, tmp_path: Path) -> None:
+    quick = Patience(6, Pace(), pause=lambda _: None)
+    volume = api.add_volume(metadata={})
+    with bad_day(Mood(share=0, once={r"POST .*/snapshots": "unanswered"})) as mood:
+        (tmp_path / "clouds.yaml").write_text(CLOUDS.format(url=mood.through(api.url), password="right"))
+        copies = Snapshots(Access(settings, lambda given: connected(given, quick)), "t", Waiting(pause=lambda _: None))
+        made = copies.make(volume, OURS, "")
+    assert (list(api.snapshots), made.status) == ([made.identifier], "available")
