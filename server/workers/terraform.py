@@ -166,9 +166,9 @@ class Module:
         """Address -> id, and whether it was left half made, of what the workspace's state has of the cloud's things."""
         found: dict[str, tuple[str, bool]] = {}
         for one in self.state(workspace).get("resources", []):
-            for instance in one["instances"] if one.get("mode") == "managed" else ():
+            for instance in one.get("instances", []) if one.get("mode") == "managed" else ():
                 identifier = str(instance.get("attributes", {}).get("id") or "")
-                found[f"{one['type']}.{one['name']}"] = identifier, instance.get("status") == "tainted"
+                found[f"{one.get('type')}.{one.get('name')}"] = identifier, instance.get("status") == "tainted"
         return found
 
     def adopt(self, workspace: str, address: str, identifier: str, timeout_s: float) -> None:
