@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from programs.door_settings import DoorSettings
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
+from server.cloud_settings import CloudSettings
 from server.errors import InvalidInput
 
 FILE = Path("cumulus.toml")
@@ -72,7 +72,7 @@ class Converter(BaseModel):
         return self
 
 
-class Settings(DoorSettings):
+class Settings(CloudSettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)
@@ -92,9 +92,7 @@ class Settings(DoorSettings):
     max_attempts: PositiveInt = Field(3, description="Machines tried for one job before an infrastructure failure is final")
     retry_delay_s: float = Field(10, ge=0, description="Seconds before a job's second attempt; doubled for each further one")
     upload_timeout_s: PositiveFloat = Field(24 * 3600, description="Seconds that a job waits for its files")
-    create_timeout_s: PositiveFloat = Field(300, description="Seconds that making a machine may take")
     play_timeout_s: PositiveFloat = Field(180, description="Seconds that one Ansible play may take")
-    delete_timeout_s: PositiveFloat = Field(120, description="Seconds that removing a machine may take")
     conversion_wait_s: float = Field(
         3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"
     )
@@ -104,7 +102,6 @@ class Settings(DoorSettings):
     heartbeat_timeout_s: PositiveFloat = Field(
         120, description="Seconds without a heartbeat after which a machine that does not answer by ssh is given up"
     )
-    provisioning_timeout_s: float = Field(900, ge=0, description="Seconds that one attempt may wait for its machine; 0: no limit")
     starting_timeout_s: float = Field(600, ge=0, description="Seconds from the machine to the app's start; 0: no limit")
     results_wait_s: float = Field(
         24 * 3600,
@@ -263,6 +260,11 @@ class Settings(DoorSettings):
             except ValueError:
                 raise ValueError(f"{host} is no address of IPv6") from None
         return host
+
+    @model_validator(mode="after")
+    def _require_fitting_limits(self) -> "Settings":
+        self.require_fitting_limits()
+        return self
 
     @model_validator(mode="after")
     def _resolve_paths(self) -> "Settings":

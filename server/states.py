@@ -205,6 +205,11 @@ class Reason(StrEnum):
         return _POLICIES[self].waits
 
     @property
+    def is_transient(self) -> bool:
+        """Whether the cloud may be well in the next moment: what was begun there is gone on with, without a pause for all."""
+        return self in (Reason.CLOUD_BUSY, Reason.CLOUD_FAILED, Reason.CLOUD_UNREACHABLE)
+
+    @property
     def is_of_some(self) -> bool:
         """Whether it holds up some jobs only, those of one machine size or of one app, and others can start all the same."""
         return self in (Reason.FLAVOR_UNKNOWN_TO_CLOUD, Reason.APP_NOT_INSTALLED)
@@ -384,7 +389,11 @@ _POLICIES = {
     Reason.CLOUD_UNREACHABLE: _wait(
         Blame.INFRASTRUCTURE, "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
     ),
-    Reason.CLOUD_BUSY: _wait(Blame.INFRASTRUCTURE, "The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
+    Reason.CLOUD_BUSY: _wait(
+        Blame.INFRASTRUCTURE,
+        "The cloud is overloaded.",
+        "Wait; if it stays so, lower `parallel_steps`, `openstack_parallelism` or `openstack_requests_per_s`.",
+    ),
     Reason.CLOUD_FAILED: _wait(
         Blame.INFRASTRUCTURE,
         "A service of the cloud failed.",
@@ -397,7 +406,7 @@ _POLICIES = {
     ),
     Reason.CREATION_TIMEOUT: _again(
         "The machine was not ready in time.",
-        "Look at its console in `.cumulus.failure.<attempt>`; raise `create_timeout_s` if it is slow.",
+        "Look at its console in `.cumulus.failure.<attempt>`; raise the limit that the message names, or `create_timeout_s`.",
     ),
     Reason.CONTROLLER_DISK_FULL: _Policy(
         Blame.ADMIN,

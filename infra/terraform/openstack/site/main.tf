@@ -264,8 +264,8 @@ resource "openstack_blockstorage_volume_v3" "storage" {
   metadata             = { cumulus_site = var.name, cumulus_use = "storage" }
 
   timeouts {
-    create = "15m"
-    delete = "10m"
+    create = "${var.limits.volume_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 
   lifecycle {
@@ -283,8 +283,8 @@ resource "openstack_compute_volume_attach_v2" "storage" {
   volume_id   = local.storage_volume_id
 
   timeouts {
-    create = "10m"
-    delete = "10m"
+    create = "${var.limits.volume_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 }
 
@@ -389,9 +389,9 @@ resource "openstack_compute_instance_v2" "controller" {
   }
 
   timeouts {
-    create = "30m"
-    update = "30m"
-    delete = "15m"
+    create = "${var.limits.server_create_s}s"
+    update = "${var.limits.server_create_s}s"
+    delete = "${var.limits.server_delete_s}s"
   }
 
   lifecycle {

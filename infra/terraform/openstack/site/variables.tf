@@ -224,3 +224,28 @@ variable "user" {
     error_message = "user must be the name of a user of Linux."
   }
 }
+
+variable "limits" {
+  type = object({
+    volume_create_s = optional(number, 900)
+    volume_delete_s = optional(number, 600)
+    server_create_s = optional(number, 3600)
+    server_delete_s = optional(number, 900)
+  })
+  description = "Seconds that making and removing a volume or a server may take. The controller's disk, made with it, is a copy of the image."
+  default     = {}
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "limits must be whole numbers of seconds, 1 or more."
+  }
+}
+
+variable "max_retries" {
+  type        = number
+  description = "Times that the provider repeats a request that got no connection, or 429 with Retry-After."
+  default     = 6
+  validation {
+    condition     = var.max_retries >= 0 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries must be a whole number, 0 or more."
+  }
+}

@@ -36,8 +36,8 @@ resource "openstack_blockstorage_volume_v3" "template" {
   metadata          = local.tags
 
   timeouts {
-    create = "30m"
-    delete = "10m"
+    create = "${var.limits.template_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 
   lifecycle {
@@ -116,9 +116,9 @@ resource "openstack_compute_instance_v2" "template" {
   }
 
   timeouts {
-    create = "15m"
-    update = "10m"
-    delete = "10m"
+    create = "${var.limits.server_create_s}s"
+    update = "${var.limits.server_delete_s}s"
+    delete = "${var.limits.server_delete_s}s"
   }
 
   lifecycle {

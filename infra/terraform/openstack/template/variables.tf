@@ -220,3 +220,31 @@ variable "host_key_private" {
     error_message = "host_key_private must be a private key in OpenSSH's format."
   }
 }
+
+variable "limits" {
+  type = object({
+    volume_create_s   = optional(number, 3600)
+    volume_delete_s   = optional(number, 600)
+    port_create_s     = optional(number, 300)
+    port_delete_s     = optional(number, 300)
+    server_create_s   = optional(number, 900)
+    server_delete_s   = optional(number, 600)
+    template_create_s = optional(number, 3600)
+  })
+  description = "Seconds that making and removing a thing of each kind may take. A volume is a copy, which may take an hour."
+  default     = {}
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "limits must be whole numbers of seconds, 1 or more."
+  }
+}
+
+variable "max_retries" {
+  type        = number
+  description = "Times that the provider repeats a request that got no connection, or 429 with Retry-After."
+  default     = 6
+  validation {
+    condition     = var.max_retries >= 0 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries must be a whole number, 0 or more."
+  }
+}

@@ -40,8 +40,8 @@ resource "openstack_blockstorage_volume_v3" "worker" {
   metadata          = local.tags
 
   timeouts {
-    create = "15m"
-    delete = "10m"
+    create = "${var.limits.volume_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 
   lifecycle {
@@ -71,8 +71,8 @@ resource "openstack_networking_port_v2" "worker" {
   }
 
   timeouts {
-    create = "5m"
-    delete = "5m"
+    create = "${var.limits.port_create_s}s"
+    delete = "${var.limits.port_delete_s}s"
   }
 
   lifecycle {
@@ -120,13 +120,16 @@ resource "openstack_compute_instance_v2" "worker" {
   }
 
   timeouts {
-    create = "15m"
-    update = "10m"
-    delete = "10m"
+    create = "${var.limits.server_create_s}s"
+    update = "${var.limits.server_delete_s}s"
+    delete = "${var.limits.server_delete_s}s"
   }
 
   lifecycle {
-    # The host key is what the machine was made with: a repeated apply brings another one, and must not make another machine.
-    ignore_changes = [user_data, metadata["cumulus_host_key"], key_pair, availability_zone, scheduler_hints]
+    # The host key is what the machine was made with: a repeated apply brings another one, and must not make another machine. A
+    # server whose making was not heard of to its end is imported: what Nova does not tell of it again is no difference.
+    ignore_changes = [
+      user_data, metadata["cumulus_host_key"], key_pair, availability_zone, scheduler_hints, block_device, network, config_drive,
+    ]
   }
 }

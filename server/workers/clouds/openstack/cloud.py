@@ -18,23 +18,24 @@ from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
 from server.states import Reason
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.access import Access, terraform_environment
+from server.workers.clouds.openstack.access import Access, terraform_environment, told_to_terraform
 from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
-from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
 from server.workers.clouds.openstack.images import Images
 from server.workers.clouds.openstack.machine import TemplateMachine
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
 from server.workers.clouds.openstack.sizes import disk_gb_of, read_own_disks, read_sizes, require_disk, require_own_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.tried import TriedApps
 from server.workers.playbooks import Playbooks
@@ -62,9 +63,13 @@ class OpenstackCloud:
         self._server_id = server_id
         self._access = access or Access(settings)
         self._has_volumes = settings.openstack_boot is OpenstackBoot.VOLUME
-        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s, has_volumes=self._has_volumes)
+        self._waiting = Waiting(patience_s=settings.cloud_patience_s)
+        self._holdings = Holdings(self._access, server_id, Limits.of(settings), self._waiting, has_volumes=self._has_volumes)
+        making = Limit.of(settings, "volume_create"), Limit.of(settings, "server_create")
+        self._resumption = Resumption(self._holdings, self._waiting, *making)
+        limits = Limit.of(settings, "snapshot_create"), Limit.of(settings, "snapshot_delete")
         copies = Snapshots if self._has_volumes else Images
-        self._snapshots = copies(self._access, settings.openstack_template)
+        self._snapshots = copies(self._access, settings.openstack_template, self._waiting, *limits)
         self._names = Names(self._access, settings)
 
     @property
@@ -76,7 +81,9 @@ class OpenstackCloud:
         """What workers are copies of."""
         settings, server_id = self._settings, self._server_id
         kind = Originals if self._has_volumes else ServerOriginals
-        originals = kind(self._access, settings.openstack_template, server_id)
+        removal = Limit.of(settings, "volume_delete" if self._has_volumes else "server_delete")
+        limits = Limit.of(settings, "template_create"), removal
+        originals = kind(self._access, settings.openstack_template, server_id, self._waiting, *limits)
         parts = self._snapshots, originals, lambda: self._making(originals), self.problems, self._require_size
         return OpenstackTemplate(settings, server_id, *parts)
 
@@ -149,6 +156,7 @@ class OpenstackCloud:
             "snapshot_id": snapshot.identifier,
             "user": settings.openstack_user,
             "lease_s": int(settings.lease_s),
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }
@@ -203,6 +211,14 @@ class OpenstackCloud:
         """Whether the worker's server runs, or is on its way."""
         return any(machine.alive for machine in self._holdings.machines(worker))
 
+    def take_up(self, worker: str, module: Module) -> None:
+        """The volume's copy goes on, the server that was built counts."""
+        self._resumption.take_up(worker, module)
+
+    def is_copying(self, worker: str) -> bool:
+        """Whether Cinder is still at its volume. Raises CloudError."""
+        return self._resumption.is_copying(worker)
+
     def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
         """It takes none of this computer."""
         return None
@@ -221,13 +237,13 @@ class OpenstackCloud:
 
     def _making(self, originals: Originals) -> Making:
         """Raises SetupMissing where there is no terraform."""
-        settings, waiting = self._settings, Waiting()
+        settings, waiting = self._settings, self._waiting
         guests = Guests(settings, self.ssh_key, waiting)
-        servers = Servers(self._access, settings.openstack_template, waiting)
+        servers = Servers(self._access, settings.openstack_template, waiting, Limit.of(settings, "server_delete"))
         kind = TemplateMachine if self._has_volumes else ImageMachine
         machine = kind(settings, self._server_id, self._module("template"), originals, servers, guests, self._names)
-        limits = (settings.create_timeout_s, settings.delete_timeout_s)
-        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
+        limits = (settings.making_limit_s, settings.removal_limit_s)
+        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, self._resumption, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
 
     def _module(self, name: str) -> Module:

@@ -25,6 +25,7 @@ from server.workers.clouds.openstack.volumes import (
     Original,
     Originals,
 )
+from server.workers.clouds.openstack.waiting import Limit
 from server.workers.clouds.ssh import Login
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 OFF = "SHUTOFF"
 HOST_KEY = "cumulus_host_key"
-START_LIMIT_S, STOP_LIMIT_S, REMOVE_LIMIT_S = 600.0, 300.0, 300.0
+START_LIMIT_S = 600.0
 STATUS = {OFF: FREE, FAILED: "error"}  # in the words of volumes
 
 
@@ -70,14 +71,14 @@ class ServerOriginals(Originals):
     def await_free(self, one: Original) -> str:
         """Wait until it is off; returns its status in the words of volumes, "" where it is gone. Raises CloudError."""
         late = f"the template's machine {one.identifier} is not off"
-        return self._waiting.until(lambda: self._settled(one.identifier), STOP_LIMIT_S, late)
+        return self._waiting.until(lambda: self._settled(one.identifier), self._removal, late)
 
     def remove(self, one: Original) -> None:
         """Remove it for ever and wait until it is gone. Raises CloudError."""
         with self._access.use() as cloud:
             remove_server(cloud, one.identifier)
         late = f"the template's machine {one.identifier} is still there"
-        self._waiting.until(lambda: True if self._status(one.identifier) in ("", *GONE) else None, REMOVE_LIMIT_S, late)
+        self._waiting.until(lambda: True if self._status(one.identifier) in ("", *GONE) else None, self._removal, late)
         remove_stray_ports(self._access, self._template, ())
 
     def _settled(self, identifier: str) -> str | None:
@@ -159,7 +160,7 @@ class ImageMachine(TemplateMachine):
             except ConflictException as problem:  # it is being switched off: the next look finds it off
                 step.note(str(problem))
         late = f"the template's machine {identifier} does not start"
-        self.servers.waiting.until(lambda: self._runs(identifier), START_LIMIT_S, late)
+        self.servers.waiting.until(lambda: self._runs(identifier), Limit(START_LIMIT_S), late)
 
     def _runs(self, identifier: str) -> bool | None:
         status = self.servers.status(identifier)

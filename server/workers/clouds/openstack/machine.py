@@ -16,6 +16,7 @@ from server.settings import Settings
 from server.workers.causes import classify
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.keys import ensure_key, make_key
+from server.workers.clouds.openstack.access import told_to_terraform
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
@@ -25,8 +26,6 @@ from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.former import Former
 from server.workers.terraform import Module, TerraformError
 
-START_LIMIT_S = 2400.0  # the volume may be a copy of a large image
-STOP_LIMIT_S = 900.0
 VOLUME, SERVER = "openstack_blockstorage_volume_v3", "openstack_compute_instance_v2"
 PORT = "openstack_networking_port_v2"
 
@@ -154,7 +153,7 @@ class TemplateMachine:
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
-        Former(self.module.data, self.settings.home / "plays").settle(worker, START_LIMIT_S)
+        Former(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
         if not self.module.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
@@ -175,7 +174,7 @@ class TemplateMachine:
         }
         variables = self._variables(worker, running=running) | where
         try:
-            return self.module.apply(worker, variables, START_LIMIT_S if running else STOP_LIMIT_S)
+            return self.module.apply(worker, variables, self.settings.template_limit_s)
         except TerraformError as problem:
             if not (fault := self.originals.fault(worker)):
                 raise
@@ -198,6 +197,7 @@ class TemplateMachine:
             "name": settings.openstack_template,
             **named_variables(self.names, settings),
             "user": settings.openstack_user,
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }

@@ -16,7 +16,7 @@ from server.errors import TemplateMissing
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 from server.workers.clouds.trial import Found
 from server.workers.clouds.tried import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
 
@@ -75,10 +75,19 @@ class Kept:
 class Snapshots:
     """The snapshots of one template. What was seen last is remembered: the loop asks for it at each turn."""
 
-    def __init__(self, access: Access, template: str, limit_s: float = 600.0, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        template: str,
+        waiting: Waiting | None = None,
+        limit: Limit = COPYING,
+        removal: Limit = QUICK,
+    ) -> None:
+        """``limit``, ``removal``: how long making and removing one may take."""
         self._access = access
         self._template = template
-        self._limit_s = limit_s
+        self._limit = limit
+        self._removal = removal
         self._waiting = waiting or Waiting()
         self._lock = threading.Lock()
         self._seen: list[Kept] | None = None
@@ -117,12 +126,25 @@ class Snapshots:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
         metadata = {TEMPLATE: self._template, SERVER_ID: server_id, RECIPE: recipe}
-        with self._access.use() as cloud:
-            identifier = self._copy(cloud, name, volume_id, metadata)
-        found = self._waiting.until(lambda: self._settled(identifier), self._limit_s, f"the snapshot {name} is not ready")
+        identifier = self._ordered(name, volume_id, metadata)
+        found = self._waiting.until(lambda: self._settled(identifier), self._limit, f"the snapshot {name} is not ready")
         if found.status != READY:
             raise CloudError(f"the snapshot {name} could not be made: Cinder says {found.status}", Reason.CLOUD_BUSY)
         return found
+
+    def _ordered(self, name: str, volume_id: str, metadata: dict[str, str]) -> str:
+        """Its id. An order whose answer was lost may have been carried out: it is looked for, and not sent again."""
+        try:
+            with self._access.use() as cloud:
+                return self._copy(cloud, name, volume_id, metadata)
+        except CloudError as problem:
+            if not (problem.reason and problem.reason.is_transient):
+                raise
+            owner = metadata[SERVER_ID]
+            for one in self._all():
+                if (one.name, one.owner) == (name, owner):
+                    return one.identifier
+            raise
 
     def promote(self, one: Kept, now: float) -> None:
         """New workers start from it; running ones keep theirs. ``now``: Unix seconds, after a clock that was set back, too."""
@@ -154,10 +176,10 @@ class Snapshots:
 
     def remove(self, one: Kept) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
-        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} does not get ready")
+        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit, f"{one.name} does not get ready")
         with self._access.use() as cloud:
             self._delete(cloud, one.identifier)
-        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} is still there")
+        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._removal, f"{one.name} is still there")
         if gone:
             raise CloudError(f"the snapshot {one.name} could not be removed: Cinder says {gone}", Reason.CLOUD_BUSY)
 

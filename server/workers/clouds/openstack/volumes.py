@@ -16,7 +16,7 @@ from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.holdings import WORKER
 from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy
@@ -28,8 +28,6 @@ STATE, OPEN, SEALED = "cumulus_state", "open", "sealed"
 FREE, STUCK = "available", "error_deleting"  # a member of the project can do nothing with a stuck one
 BROKEN = frozenset({"error", STUCK})
 MAKING = frozenset({"creating", "downloading"})
-MAKING_LIMIT_S = 1800.0  # a large image may have to be copied
-FREE_LIMIT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,18 @@ class Originals:
 
     noun = "volume"
 
-    def __init__(self, access: Access, template: str, server_id: str, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        template: str,
+        server_id: str,
+        waiting: Waiting | None = None,
+        making: Limit = COPYING,
+        removal: Limit = QUICK,
+    ) -> None:
+        """``making``, ``removal``: how long the copy of an image, and giving back or removing a volume, may take."""
+        self._making = making
+        self._removal = removal
         self._access = access
         self._template = template
         self._server_id = server_id
@@ -101,9 +110,9 @@ class Originals:
 
     def await_free(self, one: Original) -> str:
         """Wait until no machine has it and Cinder is done with it; returns its status, "" where it is gone. Raises CloudError."""
-        limit_s = MAKING_LIMIT_S if one.status in MAKING else FREE_LIMIT_S
+        limit = self._making if one.status in MAKING else self._removal
         late = f"the template's volume {one.identifier} is not free: another machine has it, or Cinder does not end"
-        return self._waiting.until(lambda: self._settled(one.identifier), limit_s, late)
+        return self._waiting.until(lambda: self._settled(one.identifier), limit, late)
 
     def remove(self, one: Original) -> None:
         """Remove it for ever and wait until it is gone. Raises CloudError where the cloud will not."""

@@ -23,17 +23,18 @@ from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
-from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
 from server.workers.clouds.openstack.images import Images
 from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
 from server.workers.clouds.openstack.names import Names
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.sizes import require_disk
 from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate
 from server.workers.clouds.openstack.volumes import Originals
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.clouds.trial import once_ready
 from server.workers.playbooks import PlayOutcome
@@ -41,6 +42,7 @@ from server.workers.terraform import Module, TerraformError
 from tests.workers.clouds.openstack.double import Double
 
 NAME = "cumulus-template"
+LIMITS = Limits(Limit(60), Limit(60), Limit(60))
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n"
 TRIAL = Trial([("probe_1", "probe --version")], ["msconvert", "diann"])
 
@@ -133,13 +135,21 @@ class Site:
 
         def making() -> Making:
             guests = Guests(settings, settings.home / "openstack" / "key", waiting, self._run)
-            holdings = Holdings(access, self.server_id, 60, waiting, has_volumes=not on_image)
+            holdings = Holdings(access, self.server_id, LIMITS, waiting, has_volumes=not on_image)
             machine_module = _TemplateModule(self, "template")
             servers = Servers(access, NAME, waiting)
             kind = ImageMachine if on_image else TemplateMachine
             names = Names(access, settings)
             machine = kind(settings, self.server_id, machine_module, originals, servers, guests, names)
-            canaries = Canaries(_WorkerModule(self, "worker"), self._variables, holdings, guests, 60, 60)
+            canaries = Canaries(
+                _WorkerModule(self, "worker"),
+                self._variables,
+                holdings,
+                guests,
+                Resumption(holdings, waiting, Limit(60), Limit(60)),
+                60,
+                60,
+            )
             return Making(machine, canaries, self)  # type: ignore[arg-type]
 
         def require_size(flavor: Flavor, needed_gb: int, source: str) -> None:
@@ -150,7 +160,7 @@ class Site:
 
     def holdings(self) -> Holdings:
         """What the sweeper sees."""
-        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, 60)
+        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, LIMITS)
 
     def servers(self) -> Servers:
         """The template's machines in Nova."""

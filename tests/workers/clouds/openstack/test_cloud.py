@@ -103,7 +103,7 @@ def test_what_somebody_else_removes_between_the_look_and_the_deletion_counts_as_
 def test_a_volume_that_stays_attached_is_told_after_the_time_limit(
     cloud: OpenstackCloud, api: Double, settings: Settings
 ) -> None:
-    settings.delete_timeout_s = 0.1
+    settings.openstack_volume_delete_s = 0
     kept = api.add_volume("job-1", status="in-use")
     with pytest.raises(CloudError, match=f"volume {kept} is still there"):
         OpenstackCloud(settings, OURS).delete(Resource("volume", "job-1", kept, False))
