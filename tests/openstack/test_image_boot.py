@@ -97,7 +97,7 @@ def job_over_ipv6(lab: Lab, make_lab: MakeLab, own: dict[str, str], tmp_path: Pa
     nfs = NfsServer(QemuHome(tmp_path / "six"), "site", storage / "data", storage / "jobs", user=os.getuid(), address="::")
     where = {"openstack_subnet": told("SUBNET6"), "openstack_nfs_host": told("ADDRESS6"), "openstack_nfs_port": nfs.start()}
     try:
-        address = require_done(make_lab(**own, **where))
+        address = require_done(make_lab(**{**own, **where}))
         assert ":" in address
     finally:
         nfs.stop()
