@@ -12,6 +12,10 @@ version=${VERSION:-main}                                      # tag, branch or c
 ssh_networks=${SSH_NETWORKS:-192.0.2.0/24}                    # administrators and agents; several: "192.0.2.0/24, 198.51.100.7"
 https_networks=${HTTPS_NETWORKS:-127.0.0.0/8}                 # desktop clients; 127.0.0.0/8: nobody. The API has no passwords
 worker_network=${WORKER_NETWORK:-10.61.0.0/24}                # output worker_network of infra/terraform/openstack/site
+# The same of IPv6; ::1/128: nobody.
+ssh_networks_6=${SSH_NETWORKS_6:-::1/128}
+https_networks_6=${HTTPS_NETWORKS_6:-::1/128}
+worker_network_6=${WORKER_NETWORK_6:-::1/128}
 storage_device=${STORAGE_DEVICE:-/dev/disk/by-id/virtio-…}    # output storage_device of the same
 terraform_version=1.11.4
 terraform_sha256=1ce994251c00281d6845f0f268637ba50c0005657eb3cf096b92f753b42ef4dc # of the archive for amd64
@@ -91,6 +95,8 @@ step_export() { ## NFS 4.2 for the workers: /data read-only, /jobs
 /srv/nfs/data $worker_network(ro,fsid=1,$squash)
 /srv/nfs/jobs $worker_network(rw,fsid=2,$squash)
 END
+  # Workers of IPv6 see the same.
+  [ "$worker_network_6" = ::1/128 ] || sed "p; s#$worker_network#$worker_network_6#" -i /etc/exports.d/cumulus.exports
   systemctl daemon-reload
   systemctl enable --now srv-nfs-data.mount srv-nfs-jobs.mount
   systemctl enable nfs-server.service
@@ -103,6 +109,9 @@ step_firewall() { ## Close what is not open. A wrong SSH_NETWORKS locks you out:
 define ssh_networks = { $ssh_networks }
 define https_networks = { $https_networks }
 define worker_network = $worker_network
+define ssh_networks_6 = { $ssh_networks_6 }
+define https_networks_6 = { $https_networks_6 }
+define worker_network_6 = $worker_network_6
 END
   install -m 755 $files/nftables.conf /etc/nftables.conf
   nft --check --file /etc/nftables.conf

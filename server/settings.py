@@ -5,6 +5,7 @@ Owns names, units and defaults; reads no other file and creates nothing.
 
 import re
 from enum import StrEnum
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from programs.door_settings import DoorSettings
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, named, read_settings_file
+from server.cloud_settings import CloudSettings
 from server.errors import InvalidInput
 
 FILE = Path("cumulus.toml")
@@ -35,6 +36,13 @@ class CloudName(StrEnum):
     QEMU = "qemu"
     OPENSTACK = "openstack"
     LOCAL = "local"
+
+
+class OpenstackBoot(StrEnum):
+    """What the disk of an OpenStack machine is."""
+
+    VOLUME = "volume"
+    IMAGE = "image"
 
 
 class Accelerator(StrEnum):
@@ -64,7 +72,7 @@ class Converter(BaseModel):
         return self
 
 
-class Settings(DoorSettings):
+class Settings(CloudSettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)
@@ -84,9 +92,7 @@ class Settings(DoorSettings):
     max_attempts: PositiveInt = Field(3, description="Machines tried for one job before an infrastructure failure is final")
     retry_delay_s: float = Field(10, ge=0, description="Seconds before a job's second attempt; doubled for each further one")
     upload_timeout_s: PositiveFloat = Field(24 * 3600, description="Seconds that a job waits for its files")
-    create_timeout_s: PositiveFloat = Field(300, description="Seconds that making a machine may take")
     play_timeout_s: PositiveFloat = Field(180, description="Seconds that one Ansible play may take")
-    delete_timeout_s: PositiveFloat = Field(120, description="Seconds that removing a machine may take")
     conversion_wait_s: float = Field(
         3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"
     )
@@ -96,7 +102,6 @@ class Settings(DoorSettings):
     heartbeat_timeout_s: PositiveFloat = Field(
         120, description="Seconds without a heartbeat after which a machine that does not answer by ssh is given up"
     )
-    provisioning_timeout_s: float = Field(900, ge=0, description="Seconds that one attempt may wait for its machine; 0: no limit")
     starting_timeout_s: float = Field(600, ge=0, description="Seconds from the machine to the app's start; 0: no limit")
     results_wait_s: float = Field(
         24 * 3600,
@@ -184,19 +189,32 @@ class Settings(DoorSettings):
     )
     debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
     openstack_cloud: str = Field("", description="The cloud's name in clouds.yaml; empty: the `OS_*` variables say where it is")
-    openstack_network: str = Field("cumulus", description="Name of the network that workers are in")
-    openstack_security_group: str = Field("cumulus-worker", description="Name of the workers' security group")
+    openstack_boot: OpenstackBoot = Field(
+        OpenstackBoot.VOLUME,
+        description="Disk of the machines: `volume` (Cinder, from a snapshot), or `image` (the flavor's own disk, from an image; "
+        "no Cinder is needed)",
+    )
+    openstack_network: str = Field("cumulus", description="Name or id of the network that workers are in")
+    openstack_subnet: str = Field(
+        "", description="Name or id of the subnet there for workers' addresses; empty: the cloud's choice"
+    )
+    openstack_security_group: str = Field("cumulus-worker", description="Name or id of the workers' security group")
     openstack_key_pair: str = Field("", description="Name of a key pair that may log in beside the controller's key; empty: none")
-    openstack_availability_zone: str = Field("", description="Availability zone of the workers; empty: the cloud's choice")
-    openstack_server_group: str = Field("", description="Name of the server group that spreads workers over hosts; empty: none")
-    openstack_volume_type: str = Field("", description="Type of the workers' volumes; empty: the snapshot's")
+    openstack_availability_zone: str = Field("", description="Availability zone of the machines; empty: the cloud's choice")
+    openstack_volume_availability_zone: str = Field(
+        "", description="Availability zone of their volumes; empty: the cloud's choice"
+    )
+    openstack_server_group: str = Field(
+        "", description="Name or id of the server group that spreads workers over hosts; empty: none"
+    )
+    openstack_volume_type: str = Field("", description="Name or id of the type of the workers' volumes; empty: the snapshot's")
     openstack_user: str = Field(
         "debian", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="Who logs in on workers, root by `sudo` without a password"
     )
     openstack_nfs_host: str = Field(
         "",
-        pattern=r"^[A-Za-z0-9.-]{0,253}$",
-        description="NFS server as workers see it; it shows `/data` and `/jobs`",
+        pattern=r"^([A-Za-z0-9.-]{0,253}|[0-9A-Fa-f:.]{2,45}|\[[0-9A-Fa-f:.]{2,45}\])$",
+        description="NFS server as workers see it, a name or an IPv4 or IPv6 address; it shows `/data` and `/jobs`",
     )
     openstack_nfs_port: int = Field(2049, ge=1, le=65535, description="Its port")
     openstack_api_timeout_s: PositiveFloat = Field(30, description="Seconds that the cloud may take for one answer")
@@ -208,7 +226,7 @@ class Settings(DoorSettings):
     openstack_template_volume: str = Field(
         "", description="Name or id of a volume that the template is to be built on; empty: one is made from the image"
     )
-    openstack_template_image: str = Field("", description="Name of the image that the template is made from")
+    openstack_template_image: str = Field("", description="Name or id of the image that the template is made from")
     openstack_template_flavor: str = Field("", description="Flavor of the template's machine; empty: `default_flavor`")
     openstack_template_volume_gb: PositiveInt = Field(20, description="GB of the template's volume; workers' are no smaller")
 
@@ -234,6 +252,23 @@ class Settings(DoorSettings):
     @model_validator(mode="after")
     def _replace_before_the_lease_ends(self) -> "Settings":
         self.ready_max_age_s = min(self.ready_max_age_s, self.lease_s / 2)
+        return self
+
+    @field_validator("openstack_nfs_host")
+    @classmethod
+    def _plain_address(cls, given: str) -> str:
+        """Without brackets, which an address of IPv6 has in addresses of the web."""
+        host = given.strip("[]")
+        if ":" in host:
+            try:
+                return str(IPv6Address(host))
+            except ValueError:
+                raise ValueError(f"{host} is no address of IPv6") from None
+        return host
+
+    @model_validator(mode="after")
+    def _require_fitting_limits(self) -> "Settings":
+        self.require_fitting_limits()
         return self
 
     @model_validator(mode="after")

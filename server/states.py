@@ -161,12 +161,22 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     NO_VALID_HOST = "no_valid_host"
     NETWORK_EXHAUSTED = "network_exhausted"
+    NETWORK_MISSING = "network_missing"
+    NETWORK_FAILED = "network_failed"
+    SECURITY_GROUP_MISSING = "security_group_missing"
+    NAME_UNKNOWN_TO_CLOUD = "name_unknown_to_cloud"
+    NAME_AMBIGUOUS = "name_ambiguous"
+    ZONE_UNUSABLE = "zone_unusable"
+    VOLUME_STORAGE_FULL = "volume_storage_full"
+    VOLUME_FAILED = "volume_failed"
     SNAPSHOT_MISSING = "snapshot_missing"
     FLAVOR_UNKNOWN_TO_CLOUD = "flavor_unknown_to_cloud"
     FLAVOR_TOO_SMALL = "flavor_too_small"
     CLOUD_REFUSED = "cloud_refused"
     CLOUD_UNREACHABLE = "cloud_unreachable"
     CLOUD_BUSY = "cloud_busy"
+    CLOUD_FAILED = "cloud_failed"
+    REGION_UNKNOWN = "region_unknown"
     CREATION_TIMEOUT = "creation_timeout"
     CONTROLLER_DISK_FULL = "controller_disk_full"
     SETUP_INCOMPLETE = "setup_incomplete"
@@ -204,6 +214,11 @@ class Reason(StrEnum):
         return _POLICIES[self].waits
 
     @property
+    def is_transient(self) -> bool:
+        """Whether the cloud may be well in the next moment: what was begun there is gone on with, without a pause for all."""
+        return self in (Reason.CLOUD_BUSY, Reason.CLOUD_FAILED, Reason.CLOUD_UNREACHABLE)
+
+    @property
     def is_of_some(self) -> bool:
         """Whether it holds up some jobs only, those of one machine size or of one app, and others can start all the same."""
         return self in (Reason.FLAVOR_UNKNOWN_TO_CLOUD, Reason.APP_NOT_INSTALLED)
@@ -239,7 +254,7 @@ def _wait(blame: Blame, text: str, advice: str) -> _Policy:
     return _Policy(blame, text, advice, retryable=True, waits=True)
 
 
-_NO_ROOM = frozenset({Reason.QUOTA_EXCEEDED, Reason.NO_VALID_HOST, Reason.NETWORK_EXHAUSTED})
+_NO_ROOM = frozenset({Reason.QUOTA_EXCEEDED, Reason.NO_VALID_HOST, Reason.NETWORK_EXHAUSTED, Reason.VOLUME_STORAGE_FULL})
 _POLICIES = {
     Reason.CANCELLED: _Policy(Blame.USER, "The job was cancelled.", "Nothing is to be done."),
     Reason.INPUT_MISSING: _Policy(
@@ -331,6 +346,44 @@ _POLICIES = {
         "The cloud has no network address left for a machine.",
         "Enlarge the subnet or the pool, or remove ports that nobody uses.",
     ),
+    Reason.NETWORK_MISSING: _wait(
+        Blame.ADMIN,
+        "The network that machines are in is missing in the cloud.",
+        "Make it, or correct `openstack_network` and `openstack_subnet`: `cumulus doctor` names what is missing.",
+    ),
+    Reason.NETWORK_FAILED: _again(
+        "The cloud could not connect the machine to its network.",
+        "Ask who runs the cloud for the network agent of that host; an attempt on another host may succeed.",
+    ),
+    Reason.SECURITY_GROUP_MISSING: _wait(
+        Blame.ADMIN,
+        "The machines' security group is missing in the cloud.",
+        "Make it, or correct `openstack_security_group`: `cumulus doctor` names what is missing.",
+    ),
+    Reason.NAME_UNKNOWN_TO_CLOUD: _wait(
+        Blame.ADMIN,
+        "The settings name something that the cloud does not have.",
+        "Make it, or correct the setting that `cumulus doctor` names.",
+    ),
+    Reason.NAME_AMBIGUOUS: _wait(
+        Blame.ADMIN,
+        "A name in the settings is that of several things in the cloud.",
+        "Give the id in place of the name: `cumulus doctor` lists the ids.",
+    ),
+    Reason.ZONE_UNUSABLE: _wait(
+        Blame.ADMIN,
+        "The availability zone in the settings cannot be used.",
+        "Correct `openstack_availability_zone` (machines) or `openstack_volume_availability_zone` (volumes).",
+    ),
+    Reason.VOLUME_STORAGE_FULL: _wait(
+        Blame.INFRASTRUCTURE,
+        "The cloud's volume storage has no room for a machine's disk.",
+        "Wait, or ask who runs the cloud; volumes and snapshots that nobody needs take room (`cumulus snapshot prune`).",
+    ),
+    Reason.VOLUME_FAILED: _again(
+        "The cloud could not make the machine's volume.",
+        "Read Cinder's message in `.cumulus.failure.<attempt>`, or in `openstack volume message list`; ask who runs the cloud.",
+    ),
     Reason.SNAPSHOT_MISSING: _wait(
         Blame.ADMIN,
         "The image that machines are made from is missing.",
@@ -350,10 +403,24 @@ _POLICIES = {
     Reason.CLOUD_UNREACHABLE: _wait(
         Blame.INFRASTRUCTURE, "The cloud does not answer.", "Check the network, the name service and the cloud's own state page."
     ),
-    Reason.CLOUD_BUSY: _wait(Blame.INFRASTRUCTURE, "The cloud is overloaded.", "Wait; if it stays so, lower `parallel_steps`."),
+    Reason.CLOUD_BUSY: _wait(
+        Blame.INFRASTRUCTURE,
+        "The cloud is overloaded.",
+        "Wait; if it stays so, lower `parallel_steps`, `openstack_parallelism` or `openstack_requests_per_s`.",
+    ),
+    Reason.CLOUD_FAILED: _wait(
+        Blame.INFRASTRUCTURE,
+        "A service of the cloud failed.",
+        "Nothing is to be done where it passes; else give who runs the cloud the request's id in `.cumulus.failure.<attempt>`.",
+    ),
+    Reason.REGION_UNKNOWN: _wait(
+        Blame.ADMIN,
+        "The cloud's catalogue does not have the region, or lacks a service there.",
+        "Correct `region_name` in clouds.yaml, or `OS_REGION_NAME`: `openstack catalog list` shows the regions.",
+    ),
     Reason.CREATION_TIMEOUT: _again(
         "The machine was not ready in time.",
-        "Look at its console in `.cumulus.failure.<attempt>`; raise `create_timeout_s` if it is slow.",
+        "Look at its console in `.cumulus.failure.<attempt>`; raise the limit that the message names, or `create_timeout_s`.",
     ),
     Reason.CONTROLLER_DISK_FULL: _Policy(
         Blame.ADMIN,

@@ -91,7 +91,7 @@ def destroy(name: str, force: bool, as_json: bool) -> None:
         storage = Storage(settings.storage)
         removal = Removal(storage, Endings(settings, Manifests(storage)))
         job = removal.begin(worker, removal_wish(login(), time.time()), force=force)
-        limit_s = settings.create_timeout_s + settings.play_timeout_s + settings.delete_timeout_s
+        limit_s = settings.making_limit_s + settings.play_timeout_s + settings.removal_limit_s
         with progress_on_stderr(PATIENCE_S).step(f"Removing {name}"):
             finish_removal(settings, worker, limit_s)
     text = f"{name} is gone" + (f"; job {job.id} is tried again on another machine" if job else "")

@@ -25,7 +25,7 @@ def deadlines(settings: Settings) -> dict[JobState, Deadline]:
     for room, however long that takes.
     """
     return {
-        JobState.PROVISIONING: Deadline(settings.provisioning_timeout_s, Reason.MACHINE_NOT_CREATED),
+        JobState.PROVISIONING: Deadline(settings.provisioning_limit_s, Reason.MACHINE_NOT_CREATED),
         JobState.STARTING: Deadline(settings.starting_timeout_s, Reason.APP_NOT_STARTED),
         JobState.RUNNING: Deadline(settings.run_timeout_s, Reason.RUN_TIMEOUT),
         JobState.LOST: Deadline(settings.lost_timeout_s, Reason.MACHINE_LOST),

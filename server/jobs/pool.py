@@ -16,11 +16,13 @@ from server.catalog.flavors import Flavor, Flavors
 from server.errors import CumulusError, InvalidInput
 from server.jobs.breaker import Circuit
 from server.jobs.endings import backoff_s
+from server.jobs.persistence import Persistence
 from server.models import Change, Queued, Worker, insert, living_workers, move, note
 from server.settings import Settings
 from server.states import Reason, WorkerState
 from server.workers.causes import cause
 from server.workers.fleet import Address, Fleet
+from server.workers.transient import passing
 
 MADE_AT_ONCE = 2  # the machines that jobs wait for go first
 COMING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.BOOTING})
@@ -48,6 +50,7 @@ class Pool:
         self._fleet = fleet
         self._circuit = circuit
         self._clock = clock
+        self.persistence = Persistence(settings, fleet, circuit, clock)
         self._failures: dict[str, Failures] = {}
         self._lock = threading.Lock()
 
@@ -132,6 +135,7 @@ class Pool:
             return self._failed(worker, error)
         if move(Worker, worker.id, WorkerState.BOOTING, WorkerState.READY, Change(self._clock())):
             self._failures.pop(worker.flavor, None)
+            self.persistence.over(worker.name)
             self._circuit.succeeded()
 
     def try_at(self) -> list[float]:
@@ -162,11 +166,17 @@ class Pool:
         state, now = WorkerState(Worker.get_by_id(worker.id).state), self._clock()
         if state not in COMING:  # somebody has given it up meanwhile
             return
+        pause_s = self.persistence.pause_s(0, worker.name, error, cause(error) or passing(error))
+        if pause_s is not None:
+            Worker.update(not_before=now + pause_s, message=error.message).where(Worker.id == worker.id).execute()
+            log.warning("a machine is gone on with later", worker=worker.name, pause_s=round(pause_s, 1), detail=error.message)
+            return
+        self.persistence.over(worker.name)
         with self._lock:  # several are made at once
             failures = self._failures.setdefault(worker.flavor, Failures())
             failures.number += 1
             failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
-        reason = cause(error, self._fleet.fault(worker.name)) or Reason.MACHINE_NOT_CREATED
+        reason = cause(error, self._fleet.fault(worker.name)) or passing(error) or Reason.MACHINE_NOT_CREATED
         self._circuit.failed(0, error.message, reason)
         log.warning("no machine could be made for the pool", worker=worker.name, flavor=worker.flavor, detail=error.message)
         change = Change(now, reason=error.code, text=error.message)

@@ -37,6 +37,8 @@ from server.storage.pins import InputProblem, Pins
 from server.workers.causes import cause
 from server.workers.clouds.base import Layout
 from server.workers.fleet import Address, Fleet
+from server.workers.limits import limit_named
+from server.workers.transient import passing
 
 GB = 1e9
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
@@ -75,6 +77,7 @@ class Steps:
         self._installed = installed
         self._clock = clock
         self._deadlines = deadlines(settings)
+        self._persistence = pool.persistence
         self._pins = Pins(storage)
         self._retention = retention
         self._abandoned = threading.Event()
@@ -163,7 +166,13 @@ class Steps:
         deadline = self._deadlines.get(JobState(job.state))
         if deadline and deadline.is_over(job.state_since, now) and not self._may_wait(job, deadline, now):
             text = f"It was {job.state} for longer than {deadline.limit_s:.0f} s."
-            self._endings.retry_or_fail(job, deadline.reason, text, now)
+            trouble = self._trouble(job)
+            self._endings.retry_or_fail(job, trouble or deadline.reason, text, now, counts=trouble is None)
+
+    def _trouble(self, job: Job) -> Reason | None:
+        """The cloud's own trouble with the machine that the job waits for; None where it has none."""
+        worker = Worker.get_or_none(Worker.job_id == job.id, Worker.attempt == job.attempt) if job.state in LAUNCHING else None
+        return self._persistence.trouble(worker.name) if worker else None
 
     def _may_wait(self, job: Job, deadline: Deadline, now: float) -> bool:
         """Whether the app has ended in time, and only room in the storage is waited for, which has a limit of its own."""
@@ -206,6 +215,7 @@ class Steps:
             self._postpone_removal(worker, error)
             return
         if move(Worker, worker.id, WorkerState.DELETING, WorkerState.DELETED, Change(self._clock()), {"ended": self._clock()}):
+            self._persistence.over(worker.name)
             self._circuit.has_room()
             if job is not None and job.outcome in (JobState.FAILED, JobState.CANCELLED):
                 self._manifests.write(job.id)  # its runner may have told more after the end
@@ -300,19 +310,33 @@ class Steps:
         job = Job.get_by_id(job_id)
         if self._abandoned.is_set() or not self._is_being_launched(job, worker):
             return
+        pause_s = self._persistence.pause_s(job_id, worker.name, error, cause(error) or passing(error))
+        if pause_s is not None:
+            return self._go_on_later(job, worker, error, pause_s)
+        self._persistence.over(worker.name)
         fault = self._fleet.fault(worker.name)
         reason = self._launch_failure(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             return self._has_started(job, worker)
-        text = fault or error.message
+        text = limit_named(fault or error.message)
         # Where only machines of this size cannot be made, or none has this app, others are made on.
         outage = reason.retryable and not reason.is_of_some and self._circuit.failed(job.id, text, reason).is_open
         self._endings.retry_or_fail(job, reason, text, self._clock(), counts=not (outage or reason.waits))
 
+    def _go_on_later(self, job: Job, worker: Worker, error: CumulusError, pause_s: float) -> None:
+        """The launch is entered again on the same machine: what was made of it stays."""
+        now = self._clock()
+        with Job._meta.database.atomic("IMMEDIATE"):
+            Worker.update(not_before=now + pause_s, message=error.message).where(Worker.id == worker.id).execute()
+            unchanged = (Job.id == job.id) & (Job.attempt == job.attempt) & Job.state.in_(LAUNCHING)
+            if Job.update(message=f"The cloud is asked again: {error.message}").where(unchanged).execute():
+                note(Worker, worker.id, Change(now, reason=error.code, text=error.message))
+        log.warning("a machine is gone on with later", worker=worker.name, pause_s=round(pause_s, 1), detail=error.message)
+
     def _launch_failure(self, worker: Worker, error: CumulusError, fault: str) -> Reason:
         """What the cloud and the tools say; where they tell nothing: how far it went."""
-        if told := cause(error, fault):
+        if told := cause(error, fault) or passing(error):
             return told
         created = Worker.get_by_id(worker.id).state not in (WorkerState.REQUESTED, WorkerState.CREATING)
         return Reason.APP_NOT_STARTED if created else Reason.MACHINE_NOT_CREATED
@@ -327,7 +351,8 @@ class Steps:
         now = self._clock()
         move(Worker, worker.id, WorkerState.BOOTING, WorkerState.READY, Change(now))
         move(Worker, worker.id, WorkerState.READY, WorkerState.BUSY, Change(now))
-        move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now})
+        move(Job, job.id, JobState.STARTING, JobState.RUNNING, Change(now), {"started": now, "message": ""})
+        self._persistence.over(worker.name)
         self._circuit.succeeded()
 
     def _is_unwanted(self, job_id: int, worker: Worker) -> bool:
@@ -344,16 +369,17 @@ class Steps:
     def _postpone_removal(self, worker: Worker, error: CumulusError) -> None:
         failures = Worker.get_by_id(worker.id).failures + 1
         delay = backoff_s(self._settings.retry_delay_s, failures)
-        fields = {"failures": failures, "not_before": self._clock() + delay, "message": error.message}
+        text = limit_named(error.message)
+        fields = {"failures": failures, "not_before": self._clock() + delay, "message": text}
         Worker.update(fields).where(Worker.id == worker.id).execute()
-        note(Worker, worker.id, Change(self._clock(), reason=error.code, text=error.message))
-        log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=error.message)
+        note(Worker, worker.id, Change(self._clock(), reason=error.code, text=text))
+        log.warning("a machine could not be removed yet", worker=worker.name, failures=failures, detail=text)
 
     def _keep_output(self, folder: JobFolder, worker: Worker, error: CumulusError, reason: Reason, fault: str) -> None:
         """A failed tool's own words and the machine's last ones stay with the job, for whoever looks into it."""
         parts = [
             f"{reason.text} ({reason}, {reason.blame})\n{reason.advice}",
-            error.message,
+            limit_named(error.message),
             *([f"The cloud says of the machine: {fault}"] if fault else []),
             getattr(error, "output", ""),
             f"--- console ---\n{self._fleet.console_log(worker.name)}",

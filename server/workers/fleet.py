@@ -95,6 +95,14 @@ class Fleet:
         """Whether the machine exists and runs, by the cloud's word."""
         return self._cloud.alive(worker)
 
+    def made(self, worker: str) -> frozenset[tuple[str, bool]]:
+        """What Terraform knows to be made of the machine: addresses, and whether only by half."""
+        return frozenset((address, tainted) for address, (_, tainted) in self._module.made(worker).items())
+
+    def is_copying(self, worker: str) -> bool:
+        """Whether the cloud still copies the machine's disk. Raises CloudError."""
+        return self._cloud.is_copying(worker)
+
     def console_log(self, worker: str) -> str:
         """The last lines of the machine's console."""
         return self._cloud.console_log(worker)
@@ -123,7 +131,7 @@ class Fleet:
             directory = self._directory(worker, "start")
             play = pool.submit(self._play, "start", directory, layout, lambda: failed.is_set() or unwanted())
             try:
-                address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
+                address = Address.of(self._module.apply(worker, variables, self._settings.making_limit_s))
                 on_machine(address)
                 self._await_boot(worker, address, layout, unwanted)
                 self._playbooks.announce(directory, self._host(worker, address, layout))
@@ -147,7 +155,7 @@ class Fleet:
         CloudError, TerraformError, MachineSilent.
         """
         variables = self._variables(worker, flavor)
-        address = Address.of(self._module.apply(worker, variables, self._settings.create_timeout_s))
+        address = Address.of(self._module.apply(worker, variables, self._settings.making_limit_s))
         on_machine(address)
         layout = self._cloud.layout(worker, Path(worker))
         directory = self._directory(worker, "ready")
@@ -158,7 +166,7 @@ class Fleet:
 
     def start(self, worker: str, layout: Layout, *, on_machine: Callable[[Address], None], unwanted: Callable[[], bool]) -> None:
         """Start the app on a machine that was made before. May be repeated. Raises MachineSilent, PlayFailed."""
-        self._former.settle(worker, self._settings.create_timeout_s)
+        self._former.settle(worker, self._settings.making_limit_s)
         if not self._cloud.alive(worker):
             raise MachineSilent(f"{worker} was ready and is there no longer")
         outputs = self._module.outputs(worker)
@@ -190,7 +198,7 @@ class Fleet:
         a Terraform that cannot. Raises TerraformError, MachineRemains.
         """
         if at_rest:
-            self._former.settle(worker, self._settings.create_timeout_s)
+            self._former.settle(worker, self._settings.making_limit_s)
         else:
             self.stop_job(worker, job_dir)
         if without_terraform or not self._module.can_destroy(worker):
@@ -198,7 +206,7 @@ class Fleet:
             log.warning("a machine is removed by its tag, without terraform", worker=worker, kept=str(kept or ""))
         else:
             self._delete_unknown_machine(worker)
-            self._module.destroy(worker, self._settings.delete_timeout_s)
+            self._module.destroy(worker, self._settings.removal_limit_s)
         self._delete_all(worker)
         if self._cloud.resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
@@ -220,7 +228,7 @@ class Fleet:
 
     def stop_job(self, worker: str, job_dir: Path) -> bool:
         """End what runs on the machine; whether it is certain that nothing does."""
-        self._former.settle(worker, self._settings.create_timeout_s)
+        self._former.settle(worker, self._settings.making_limit_s)
         outputs = self._module.outputs(worker)
         if not self._cloud.alive(worker):
             return True
@@ -255,15 +263,20 @@ class Fleet:
     def _variables(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """What the machine is to be made with, once nothing stands in its way.
 
-        A terraform that was killed has written no state, while the cloud went on: what it made is nobody's, and is removed.
-        Raises CloudError, TemplateMissing.
+        A terraform that was killed or refused has not written down all that the cloud has made for it: that is gone on with, or
+        removed where the cloud cannot. Raises CloudError, TerraformError, TemplateMissing.
         """
-        self._former.settle(worker, self._settings.create_timeout_s)
+        self._former.settle(worker, self._settings.making_limit_s)
+        before = self._module.variables(worker)
+        if before:
+            self._cloud.take_up(worker, self._module)
         if not self._module.state(worker).get("resources"):
             if worker in self._module.names():
                 self._delete_all(worker)
             self._cloud.require_room(flavor)
-        return self._cloud.terraform_vars(worker, flavor)
+        variables = self._cloud.terraform_vars(worker, flavor)
+        # What was begun stays what it is, whatever was promoted meanwhile: the job's record names its snapshot.
+        return {**variables, "snapshot": before["snapshot"]} if before.get("snapshot") and self.made(worker) else variables
 
     def _await_boot(self, worker: str, address: Address, layout: Layout, unwanted: Callable[[], bool]) -> None:
         """Where the cloud knows no more than that the machine was switched on: until it answers, within the time for creation.

@@ -188,6 +188,32 @@ class Module:
         held = self.lock(workspace)
         return held is not None and held.is_held
 
+    def made(self, workspace: str) -> dict[str, tuple[str, bool]]:
+        """Address -> id, and whether it was left half made, of what the workspace's state has of the cloud's things."""
+        found: dict[str, tuple[str, bool]] = {}
+        for one in self.state(workspace).get("resources", []):
+            for instance in one.get("instances", []) if one.get("mode") == "managed" else ():
+                identifier = str(instance.get("attributes", {}).get("id") or "")
+                number = f"[{instance['index_key']}]" if isinstance(instance.get("index_key"), int) else ""
+                found[f"{one.get('type')}.{one.get('name')}{number}"] = identifier, instance.get("status") == "tainted"
+        return found
+
+    def adopt(self, workspace: str, address: str, identifier: str, timeout_s: float) -> None:
+        """Have the state say that a thing is there, whole: an apply left it half made, or never heard of it.
+
+        Nothing is made or changed in the cloud. Raises TerraformError.
+        """
+        self._init()
+        known = self.made(workspace).get(address)
+        if known == (identifier, False):
+            return
+        with self._alone(workspace, LOCK_TIMEOUT_S):
+            if known is not None and known[0] == identifier:
+                self._check("untaint", self._command(workspace, timeout_s).cmd("untaint", address, lock_timeout=LOCK_TIMEOUT))
+                return
+            options = {"var_file": str(self._variables_file(workspace)), "input": False, "lock_timeout": LOCK_TIMEOUT}
+            self._check("import", self._command(workspace, timeout_s).cmd("import", address, identifier, **options))
+
     def is_readable(self, workspace: str) -> bool:
         """Whether the workspace's state can be read, or there is none: a terraform that is killed may leave half a file."""
         return is_state(self.state_file(workspace))

@@ -43,7 +43,7 @@ from tests.trial_apps import trial_apps
 
 MODULE = CHECKOUT / "infra" / "terraform" / "openstack" / "worker"
 FORM = {"text": "hello", "seconds": "0", "outcome": "ok"}
-PATIENT = {"create_timeout_s": 900, "starting_timeout_s": 1200, "provisioning_timeout_s": 1200, "play_timeout_s": 300}
+PATIENT = {"create_timeout_s": 900, "starting_timeout_s": 1200, "play_timeout_s": 300}
 QUICK = {"sweep_interval_s": 5, "retry_delay_s": 1, "breaker_pause_s": 5}
 LIMIT_S = 900.0
 APP = "xtandem_2017.2.1.4"  # of the template, with the package that it needs

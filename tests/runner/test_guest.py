@@ -92,6 +92,11 @@ def test_a_second_start_says_so_during_the_job_and_after_it(guest: Guest) -> Non
     assert guest.worker.lines == ["once"]
 
 
+def test_a_storage_of_ipv6_is_handed_on(guest: Guest) -> None:
+    guest.worker.order("echo fine")
+    assert guest.start(nfs="fd00:61::1").returncode == 0
+
+
 def test_what_goes_wrong_before_the_start_is_told(guest: Guest) -> None:
     missing, away = guest.start("Job_9_nobody_1"), guest.start(nfs="away")
     assert (missing.returncode, "no plan" in missing.stderr) == (1, True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment, StrictUndefined
 
 from server.models import open_database
 from server.settings import CHECKOUT
@@ -88,6 +89,25 @@ def test_the_firewalls_networks_are_defined_by_both() -> None:
     assert used == set(re.findall(r"^define (\w+) =", TEXT, re.MULTILINE))
 
 
+def test_networks_of_both_kinds_are_told_apart() -> None:
+    jinja = Environment(undefined=StrictUndefined)
+    jinja.tests["search"] = lambda text, pattern: bool(re.search(pattern, text))  # as Ansible has it
+    text = jinja.from_string(TEMPLATES["networks.nft.j2"]).render(
+        ansible_managed="",
+        controller_ssh_networks=["192.0.2.0/24", "2001:db8::/48"],
+        controller_https_networks=[],
+        controller_worker_network="fd00:61::/64",
+    )
+    assert dict(re.findall(r"^define (\w+) = (.*)$", text, re.MULTILINE)) == {
+        "ssh_networks": "{ 192.0.2.0/24 }",
+        "ssh_networks_6": "{ 2001:db8::/48 }",
+        "https_networks": "{ 127.0.0.0/8 }",
+        "https_networks_6": "{ ::1/128 }",
+        "worker_network": "{ 127.0.0.0/8 }",
+        "worker_network_6": "{ fd00:61::/64 }",
+    }
+
+
 def test_the_guideline_does_nothing_by_itself() -> None:
     told = subprocess.run([SCRIPT], capture_output=True, text=True, check=True, timeout=10).stdout
     steps = re.findall(r"^  (\w+)\t\S", told, re.MULTILINE)
@@ -142,6 +162,7 @@ def test_the_firewall_can_be_loaded(tmp_path: Path) -> None:
     networks.write_text(
         "define ssh_networks = { 192.0.2.0/24, 198.51.100.7/32 }\n"
         "define https_networks = { 127.0.0.0/8 }\ndefine worker_network = 10.61.0.0/24\n"
+        "define ssh_networks_6 = { 2001:db8::/48 }\ndefine https_networks_6 = { ::1/128 }\ndefine worker_network_6 = ::1/128\n"
     )
     rules = tmp_path / "nftables.conf"
     rules.write_text((FILES / "nftables.conf").read_text().replace("/etc/cumulus/networks.nft", str(networks)))

@@ -49,7 +49,7 @@ def test_the_settings_are_complete(settings: Settings) -> None:
 def test_the_settings_are_those_of_the_site_as_it_is_described(settings: Settings) -> None:
     assert settings.openstack_template_volume_gb == settings.worker_disk_gb == 500
     assert "4 processors, 8 GB" in (EXAMPLE / "cumulus.toml").read_text()
-    assert settings.provisioning_timeout_s > settings.create_timeout_s
+    assert settings.provisioning_limit_s > settings.making_limit_s
 
 
 def test_the_sizes_are_there_and_the_client_finds_its_own(settings: Settings) -> None:

@@ -42,7 +42,7 @@ SAID = [
         Reason.NO_VALID_HOST,
     ),
     ("No valid host was found. Exceeded max scheduling attempts 3 for instance f4fb0526", Reason.NO_VALID_HOST),
-    ("schedule allocate volume:No valid backend was found. No weighed backends available", Reason.NO_VALID_HOST),
+    ("schedule allocate volume:No valid backend was found. No weighed backends available", Reason.VOLUME_STORAGE_FULL),
     ("Insufficient compute resources: Free memory 512.00 MB < requested 4096 MB.", Reason.NO_VALID_HOST),
     (
         '{"NeutronError": {"type": "IpAddressGenerationFailure", "message": "No more IP addresses available on network '
@@ -83,7 +83,7 @@ SAID = [
     ("Policy doesn't allow os_compute_api:servers:create to be performed. (HTTP 403)", Reason.CLOUD_REFUSED),
     (
         "Error: Error creating OpenStack compute client: No suitable endpoint could be found in the service catalog.",
-        Reason.CLOUD_REFUSED,
+        Reason.REGION_UNKNOWN,
     ),
     ("You must provide exactly one of DomainID or DomainName to authenticate by Username", Reason.CLOUD_REFUSED),
     ("Error: One of 'auth_url' or 'cloud' must be specified", Reason.CLOUD_REFUSED),
@@ -109,6 +109,100 @@ SAID = [
         Reason.CREATION_TIMEOUT,
     ),
     ("Virtual Interface creation failed", Reason.CREATION_TIMEOUT),
+    # a name in the settings that is nothing in the cloud, or several things (shared/cases/cloud-texts.md is the first of these)
+    (
+        "Error: Your query returned no results. Please change your search criteria and try again.\n\n  with "
+        "data.openstack_networking_network_v2.workers,\n  on main.tf line 10, in data "
+        '"openstack_networking_network_v2" "workers":\n  10: data "openstack_networking_network_v2" "workers" {',
+        Reason.NETWORK_MISSING,
+    ),
+    (
+        'but got 404 instead: {"NeutronError": {"type": "NetworkNotFound", "message": "Network 8f2e could not be found.", '
+        '"detail": ""}}',
+        Reason.NETWORK_MISSING,
+    ),
+    ('{"NeutronError": {"type": "SubnetNotFound", "message": "Subnet 8f2e could not be found."}}', Reason.NETWORK_MISSING),
+    ("Failed to create port on network 8f, because fixed_ips included invalid subnet 9a.", Reason.NETWORK_MISSING),
+    ("Network 8f2e requires a subnet in order to boot instances on.", Reason.NETWORK_MISSING),
+    ("Error: Could not find any matching network for name lab", Reason.NETWORK_MISSING),
+    ("Error: No Security Group found with name: worker", Reason.SECURITY_GROUP_MISSING),
+    (
+        '{"NeutronError": {"type": "SecurityGroupNotFound", "message": "Security group 8f2e does not exist", "detail": ""}}',
+        Reason.SECURITY_GROUP_MISSING,
+    ),
+    ("Unable to find security_group with name or id 'worker'", Reason.SECURITY_GROUP_MISSING),
+    ("Error: Your query returned more than one result. Please try a more specific search criteria", Reason.NAME_AMBIGUOUS),
+    ("Error: Your query returned more than one openstack_networking_subnet_v2. Please try a more", Reason.NAME_AMBIGUOUS),
+    ("Error: More than one Security Group found with name: worker", Reason.NAME_AMBIGUOUS),
+    ("Error: More than one servergroup found with this name: spread", Reason.NAME_AMBIGUOUS),
+    ("Error: More than one network found for name lab", Reason.NAME_AMBIGUOUS),
+    ("Error: Found 2 flavors matching m1.small", Reason.NAME_AMBIGUOUS),
+    ("Multiple possible networks found, use a Network ID to be more specific.", Reason.NAME_AMBIGUOUS),
+    (
+        f'{SERVERS}, but got 400 instead: {{"badRequest": {{"code": 400, "message": "The requested availability zone is not '
+        'available"}}',
+        Reason.ZONE_UNUSABLE,
+    ),
+    ("Invalid input received: Availability zone 'west' is invalid.", Reason.ZONE_UNUSABLE),
+    (
+        "Invalid volume: Instance 7c and volume 1d are not in the same availability_zone. Instance is in nova. Volume is in west",
+        Reason.ZONE_UNUSABLE,
+    ),
+    ('but got 400 instead: {"badRequest": {"code": 400, "message": "Invalid key_name provided."}}', Reason.NAME_UNKNOWN_TO_CLOUD),
+    (
+        'Error creating openstack_blockstorage_volume_v3: but got 404 instead: {"itemNotFound": {"code": 404, "message": "Volume '
+        'type fast could not be found."}}',
+        Reason.NAME_UNKNOWN_TO_CLOUD,
+    ),
+    ("Volume type with name fast disks could not be found.", Reason.NAME_UNKNOWN_TO_CLOUD),
+    ("Error: Could not find any servergroup with this name: spread", Reason.NAME_UNKNOWN_TO_CLOUD),
+    ("Instance group 8f2e could not be found.", Reason.NAME_UNKNOWN_TO_CLOUD),
+    # volumes: Terraform knows no more than that one is in error, Cinder's messages do
+    ("Cinder: schedule allocate volume:Could not find any available weighted backend.", Reason.VOLUME_STORAGE_FULL),
+    (
+        "Error: Error waiting for openstack_blockstorage_volume_v3 1d to become ready: The volume is in error status. Please "
+        "check with your cloud admin or check the Block Storage API logs to see why this error occurred.",
+        Reason.VOLUME_FAILED,
+    ),
+    (
+        "Build of instance 7c aborted: Volume 1d did not finish being created even after we waited 3 seconds or 2 attempts. "
+        "And its status is error.",
+        Reason.VOLUME_FAILED,
+    ),
+    ("Cinder: copy image to volume:An unknown error occurred.", Reason.VOLUME_FAILED),
+    ("Cinder: schedule allocate volume:Driver is not initialized at present.", Reason.VOLUME_FAILED),
+    ("Bad or unexpected response from the storage volume backend API: no such pool", Reason.VOLUME_FAILED),
+    ("Cinder: copy image to volume:Not enough quota resource for operation.", QUOTA),
+    ("Cinder: copy image to volume:Image used for creating volume exceeds available space.", Reason.FLAVOR_TOO_SMALL),
+    ("Quota exceeded, too many servers in group", QUOTA),
+    ("Block Device Mapping is Invalid: failed to get snapshot 3b0e.", Reason.SNAPSHOT_MISSING),
+    ("Invalid snapshot: Originating snapshot status must be one of 'available' values", Reason.SNAPSHOT_MISSING),
+    (
+        "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is 1 bytes",
+        Reason.FLAVOR_TOO_SMALL,
+    ),
+    ("Only volume-backed servers are allowed for flavors with zero disk.", Reason.FLAVOR_TOO_SMALL),
+    # the network's own trouble
+    ("Build of instance 7c aborted: Failed to allocate the network(s), not rescheduling.", Reason.NETWORK_FAILED),
+    ("Binding failed for port 5a, please check neutron logs for more information.", Reason.NETWORK_FAILED),
+    ("Anti-affinity instance group policy was violated.", Reason.NO_VALID_HOST),
+    # a service that fails: what failed inside it is its own matter
+    (
+        f'{SERVERS}, but got 500 instead: {{"computeFault": {{"code": 500, "message": "Unexpected API Error. Please report this '
+        "at http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\\n<class "
+        "'oslo_messaging.exceptions.MessagingTimeout'>\"}}}}",
+        Reason.CLOUD_FAILED,
+    ),
+    (
+        f'{SERVERS}, but got 500 instead: {{"computeFault": {{"message": "Unexpected API Error. <class '
+        "'keystoneauth1.exceptions.http.Unauthorized'>\"}}}}",
+        Reason.CLOUD_FAILED,
+    ),
+    ("Connection to glance host http://c:9292 failed: timed out", Reason.CLOUD_FAILED),
+    ("Programming error choosing an endpoint.", Reason.REGION_UNKNOWN),
+    ("public endpoint for compute service in Nope region not found", Reason.REGION_UNKNOWN),
+    ("Region Nope is not a valid region name for cloud lab. Valid choices are One, Two.", Reason.REGION_UNKNOWN),
+    ("The account is locked for user: be1d. (HTTP 401)", Reason.CLOUD_REFUSED),
     # Terraform
     (
         "│ Error: Error acquiring the state lock\n│ \n│ Error message: 2 problems:\n│ \n│ - Unsupported state file\n│ format: "

@@ -199,3 +199,20 @@ def test_a_lock_whose_holder_is_dead_hinders_nobody(module: Module) -> None:
     module.destroy("job-1", 60)
     assert module.workspaces() == []
     assert time.monotonic() - begin < 9  # shorter than a lock is waited for
+
+
+def test_what_was_left_half_made_or_never_heard_of_is_adopted_and_not_made_again(module: Module) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    state = module.state("job-1")
+    identifier = module.made("job-1")["terraform_data.machine"][0]
+    state["resources"][0]["instances"][0]["status"] = "tainted"
+    module.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 1}))
+    assert module.made("job-1") == {"terraform_data.machine": (identifier, True)}
+    module.adopt("job-1", "terraform_data.machine", identifier, 60)
+    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}
+    module.apply("job-1", {"size": 1}, 60)
+    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}
+    module.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 9, "resources": []}))
+    module.adopt("job-1", "terraform_data.machine", identifier, 60)
+    module.adopt("job-1", "terraform_data.machine", identifier, 60)  # it is there already
+    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}

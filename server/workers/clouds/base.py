@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
@@ -12,6 +12,9 @@ from server.settings import CloudName
 from server.states import Reason
 from server.workers.clouds.tried import TriedApps
 from server.workers.reach import Connection
+
+if TYPE_CHECKING:
+    from server.workers.terraform import Module
 
 
 class CloudError(InfrastructureError):
@@ -22,6 +25,15 @@ class CloudError(InfrastructureError):
     def __init__(self, message: str, reason: Reason | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StillCopying(CloudError):
+    """The machine's disk is still being copied: it is gone on with later."""
+
+    code = "still_copying"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.CREATION_TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -243,6 +255,15 @@ class Cloud(Protocol):
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's machine exists and runs."""
+
+    def take_up(self, worker: str, module: "Module") -> None:
+        """Have Terraform go on with what an apply that broke off has made of the worker, instead of making it anew.
+
+        ``module``: the worker's. Raises StillCopying while its disk is being copied, CloudError, TerraformError.
+        """
+
+    def is_copying(self, worker: str) -> bool:
+        """Whether the cloud still copies the worker's disk. Raises CloudError."""
 
     def memory_use(self, worker: str) -> MemoryUse | None:
         """What the worker's machine takes of this computer; None where it does not run here."""

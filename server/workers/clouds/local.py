@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -21,6 +22,9 @@ from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
 from server.workers.clouds.own_apps import OwnApps
 from server.workers.clouds.tried import TriedApps
+
+if TYPE_CHECKING:
+    from server.workers.terraform import Module
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -170,6 +174,13 @@ class LocalCloud:
         folders = self._machines.iterdir() if self._machines.is_dir() else ()
         names = sorted(entry.name for entry in folders if worker in ("", entry.name) and not is_set_aside(entry))
         return [Resource("machine", name, str(self._machines / name), self.alive(name)) for name in names]
+
+    def take_up(self, worker: str, module: "Module") -> None:
+        """A machine is made in one step."""
+
+    def is_copying(self, worker: str) -> bool:  # noqa: ARG002
+        """It never takes long."""
+        return False
 
     def alive(self, worker: str) -> bool:
         """Whether the machine is there; once a job has begun on it, whether the job's runner lives."""

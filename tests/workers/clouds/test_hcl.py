@@ -204,7 +204,9 @@ def test_every_rule_of_the_site_says_from_where_and_to_which_port() -> None:
         "controller_ssh": 22,
         "controller_https": 443,
         "controller_nfs": 2049,
+        "controller_nfs_ipv6": 2049,
         "worker_ssh": 22,
+        "worker_ssh_ipv6": 22,
     }
     for label, rule in rules.items():
         assert rule["port_range_min"] == rule["port_range_max"], label
@@ -215,7 +217,8 @@ def test_every_rule_of_the_site_says_from_where_and_to_which_port() -> None:
 def test_workers_hear_the_controller_alone() -> None:
     rules = site("openstack_networking_secgroup_rule_v2").values()
     to_workers = [rule for rule in rules if "worker" in rule["security_group_id"]]
-    assert [rule["remote_group_id"] for rule in to_workers] == ["${local.controller_group_id}"]
+    assert [rule["remote_group_id"] for rule in to_workers] == ["${local.controller_group_id}"] * 2
+    assert {rule["ethertype"] for rule in to_workers} == {"IPv4", "IPv6"}
 
 
 def test_the_files_that_hold_values_of_a_site_are_not_in_the_tree() -> None:

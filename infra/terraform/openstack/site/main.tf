@@ -10,19 +10,22 @@ data "openstack_networking_network_v2" "external" {
 }
 
 data "openstack_networking_network_v2" "existing" {
-  count = var.existing_network == "" ? 0 : 1
-  name  = var.existing_network
+  count      = var.existing_network == "" ? 0 : 1
+  name       = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_network)) ? null : var.existing_network
+  network_id = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_network)) ? var.existing_network : null
 }
 
 data "openstack_networking_subnet_v2" "existing" {
   count      = var.existing_subnet == "" ? 0 : 1
-  name       = var.existing_subnet
+  name       = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_subnet)) ? null : var.existing_subnet
+  subnet_id  = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_subnet)) ? var.existing_subnet : null
   network_id = local.network_id
 }
 
 data "openstack_networking_router_v2" "existing" {
-  count = var.existing_router == "" ? 0 : 1
-  name  = var.existing_router
+  count     = var.existing_router == "" ? 0 : 1
+  name      = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_router)) ? null : var.existing_router
+  router_id = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_router)) ? var.existing_router : null
 }
 
 locals {
@@ -30,6 +33,7 @@ locals {
 
   network_id = one(concat(data.openstack_networking_network_v2.existing[*].id, openstack_networking_network_v2.site[*].id))
   subnet_id  = one(concat(data.openstack_networking_subnet_v2.existing[*].id, openstack_networking_subnet_v2.site[*].id))
+  cidr       = one(concat(data.openstack_networking_subnet_v2.existing[*].cidr, openstack_networking_subnet_v2.site[*].cidr))
   router_ids = concat(data.openstack_networking_router_v2.existing[*].id, openstack_networking_router_v2.site[*].id)
 
   makes_router = var.external_network != "" && var.existing_router == ""
@@ -51,14 +55,17 @@ resource "openstack_networking_network_v2" "site" {
 }
 
 resource "openstack_networking_subnet_v2" "site" {
-  count           = var.existing_subnet == "" ? 1 : 0
-  name            = var.name
-  description     = "Cumulus: controller, template and workers"
-  network_id      = local.network_id
-  cidr            = var.subnet_cidr
-  ip_version      = 4
-  dns_nameservers = var.dns_nameservers
-  tags            = local.tags
+  count       = var.existing_subnet == "" ? 1 : 0
+  name        = var.name
+  description = "Cumulus: controller, template and workers"
+  network_id  = local.network_id
+  cidr        = var.subnet_cidr
+  ip_version  = strcontains(var.subnet_cidr, ":") ? 6 : 4
+  # By the router's own word, which every image understands.
+  ipv6_address_mode = strcontains(var.subnet_cidr, ":") ? "slaac" : null
+  ipv6_ra_mode      = strcontains(var.subnet_cidr, ":") ? "slaac" : null
+  dns_nameservers   = var.dns_nameservers
+  tags              = local.tags
 
   timeouts {
     create = "5m"
@@ -101,13 +108,15 @@ resource "openstack_networking_router_interface_v2" "site" {
 # --- who may speak with whom ---
 
 data "openstack_networking_secgroup_v2" "controller" {
-  count = var.existing_controller_security_group == "" ? 0 : 1
-  name  = var.existing_controller_security_group
+  count       = var.existing_controller_security_group == "" ? 0 : 1
+  name        = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_controller_security_group)) ? null : var.existing_controller_security_group
+  secgroup_id = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_controller_security_group)) ? var.existing_controller_security_group : null
 }
 
 data "openstack_networking_secgroup_v2" "worker" {
-  count = var.existing_worker_security_group == "" ? 0 : 1
-  name  = var.existing_worker_security_group
+  count       = var.existing_worker_security_group == "" ? 0 : 1
+  name        = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_worker_security_group)) ? null : var.existing_worker_security_group
+  secgroup_id = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.existing_worker_security_group)) ? var.existing_worker_security_group : null
 }
 
 locals {
@@ -136,7 +145,7 @@ resource "openstack_networking_secgroup_rule_v2" "controller_ssh" {
   for_each          = local.makes_controller_group ? toset(var.ssh_networks) : toset([])
   description       = "ssh: administrators and agents"
   direction         = "ingress"
-  ethertype         = "IPv4"
+  ethertype         = strcontains(each.value, ":") ? "IPv6" : "IPv4"
   protocol          = "tcp"
   port_range_min    = 22
   port_range_max    = 22
@@ -152,7 +161,7 @@ resource "openstack_networking_secgroup_rule_v2" "controller_https" {
   for_each          = local.makes_controller_group ? toset(var.https_networks) : toset([])
   description       = "https: the API behind its proxy"
   direction         = "ingress"
-  ethertype         = "IPv4"
+  ethertype         = strcontains(each.value, ":") ? "IPv6" : "IPv4"
   protocol          = "tcp"
   port_range_min    = 443
   port_range_max    = 443
@@ -169,6 +178,23 @@ resource "openstack_networking_secgroup_rule_v2" "controller_nfs" {
   description       = "NFS: workers and template, nobody else"
   direction         = "ingress"
   ethertype         = "IPv4"
+  protocol          = "tcp"
+  port_range_min    = 2049
+  port_range_max    = 2049
+  remote_group_id   = local.worker_group_id
+  security_group_id = local.controller_group_id
+
+  timeouts {
+    delete = "5m"
+  }
+}
+
+# A rule for a group is of one kind of addresses. Both kinds are let in: a machine may have addresses of both.
+resource "openstack_networking_secgroup_rule_v2" "controller_nfs_ipv6" {
+  count             = local.makes_controller_group ? 1 : 0
+  description       = "NFS over IPv6: workers and template, nobody else"
+  direction         = "ingress"
+  ethertype         = "IPv6"
   protocol          = "tcp"
   port_range_min    = 2049
   port_range_max    = 2049
@@ -208,6 +234,22 @@ resource "openstack_networking_secgroup_rule_v2" "worker_ssh" {
   }
 }
 
+resource "openstack_networking_secgroup_rule_v2" "worker_ssh_ipv6" {
+  count             = local.makes_worker_group ? 1 : 0
+  description       = "ssh over IPv6: the controller"
+  direction         = "ingress"
+  ethertype         = "IPv6"
+  protocol          = "tcp"
+  port_range_min    = 22
+  port_range_max    = 22
+  remote_group_id   = local.controller_group_id
+  security_group_id = local.worker_group_id
+
+  timeouts {
+    delete = "5m"
+  }
+}
+
 # --- the storage ---
 
 # With the laboratory's data on it: no plan that would destroy or replace it is carried out. To let go of it, see README.md.
@@ -222,8 +264,8 @@ resource "openstack_blockstorage_volume_v3" "storage" {
   metadata             = { cumulus_site = var.name, cumulus_use = "storage" }
 
   timeouts {
-    create = "15m"
-    delete = "10m"
+    create = "${var.limits.volume_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 
   lifecycle {
@@ -241,8 +283,8 @@ resource "openstack_compute_volume_attach_v2" "storage" {
   volume_id   = local.storage_volume_id
 
   timeouts {
-    create = "10m"
-    delete = "10m"
+    create = "${var.limits.volume_create_s}s"
+    delete = "${var.limits.volume_delete_s}s"
   }
 }
 
@@ -263,7 +305,7 @@ resource "openstack_compute_keypair_v2" "admin" {
 }
 
 data "openstack_images_image_v2" "controller" {
-  count       = var.existing_controller == "" ? 1 : 0
+  count       = var.existing_controller == "" && !local.image_is_id ? 1 : 0
   name        = var.image
   most_recent = true
 }
@@ -282,6 +324,8 @@ data "openstack_networking_port_v2" "existing" {
 }
 
 locals {
+  image_is_id = can(regex("^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", var.image))
+
   key_pair      = var.existing_key_pair != "" ? var.existing_key_pair : one(openstack_compute_keypair_v2.admin[*].name)
   controller_id = var.existing_controller != "" ? var.existing_controller : openstack_compute_instance_v2.controller[0].id
   port_id       = one(concat(data.openstack_networking_port_v2.existing[*].id, openstack_networking_port_v2.controller[*].id))
@@ -331,7 +375,7 @@ resource "openstack_compute_instance_v2" "controller" {
 
   # The database lies on this disk: it stays when the server goes.
   block_device {
-    uuid                  = data.openstack_images_image_v2.controller[0].id
+    uuid                  = local.image_is_id ? var.image : data.openstack_images_image_v2.controller[0].id
     source_type           = "image"
     destination_type      = "volume"
     volume_size           = var.controller_disk_gb
@@ -345,9 +389,9 @@ resource "openstack_compute_instance_v2" "controller" {
   }
 
   timeouts {
-    create = "30m"
-    update = "30m"
-    delete = "15m"
+    create = "${var.limits.server_create_s}s"
+    update = "${var.limits.server_create_s}s"
+    delete = "${var.limits.server_delete_s}s"
   }
 
   lifecycle {

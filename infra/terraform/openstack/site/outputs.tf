@@ -14,17 +14,17 @@ output "user" {
 }
 
 output "network" {
-  description = "Name of the workers' network: openstack_network in cumulus.toml."
+  description = "Name or id of the workers' network: openstack_network in cumulus.toml."
   value       = var.existing_network != "" ? var.existing_network : var.name
 }
 
 output "worker_network" {
   description = "Addresses that workers have: controller_worker_network for Ansible."
-  value       = one(concat(data.openstack_networking_subnet_v2.existing[*].cidr, openstack_networking_subnet_v2.site[*].cidr))
+  value       = local.cidr
 }
 
 output "security_group" {
-  description = "Name of the workers' security group: openstack_security_group in cumulus.toml."
+  description = "Name or id of the workers' security group: openstack_security_group in cumulus.toml."
   value       = var.existing_worker_security_group != "" ? var.existing_worker_security_group : "${var.name}-worker"
 }
 

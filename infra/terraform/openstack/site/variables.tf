@@ -19,7 +19,7 @@ variable "external_network" {
 
 variable "existing_network" {
   type        = string
-  description = "Name of a network that is there already; empty: one is made."
+  description = "Name or id of a network that is there already; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.existing_network))
@@ -29,7 +29,7 @@ variable "existing_network" {
 
 variable "existing_subnet" {
   type        = string
-  description = "Name of a subnet of that network that is there already; empty: one is made."
+  description = "Name or id of a subnet of that network that is there already; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.existing_subnet))
@@ -39,7 +39,7 @@ variable "existing_subnet" {
 
 variable "existing_router" {
   type        = string
-  description = "Name of a router that is there already; empty: one is made."
+  description = "Name or id of a router that is there already; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.existing_router))
@@ -52,8 +52,8 @@ variable "subnet_cidr" {
   description = "Addresses of the subnet that is made: as many machines as run at once, with room."
   default     = "10.61.0.0/24"
   validation {
-    condition     = can(cidrnetmask(var.subnet_cidr))
-    error_message = "subnet_cidr must be an IPv4 network such as 10.61.0.0/24."
+    condition     = can(cidrhost(var.subnet_cidr, 0)) && (!strcontains(var.subnet_cidr, ":") || endswith(var.subnet_cidr, "/64"))
+    error_message = "subnet_cidr must be an IPv4 network such as 10.61.0.0/24, or a /64 of IPv6 such as fd00:61::/64."
   }
 }
 
@@ -62,32 +62,32 @@ variable "dns_nameservers" {
   description = "Name servers of the subnet that is made; empty: the cloud's."
   default     = []
   validation {
-    condition     = alltrue([for address in var.dns_nameservers : can(cidrhost("${address}/32", 0))])
-    error_message = "dns_nameservers must be IPv4 addresses."
+    condition     = alltrue([for address in var.dns_nameservers : can(cidrhost("${address}/${strcontains(address, ":") ? 128 : 32}", 0))])
+    error_message = "dns_nameservers must be addresses of IPv4 or IPv6."
   }
 }
 
 variable "ssh_networks" {
   type        = list(string)
-  description = "IPv4 networks that may reach the controller by ssh: administrators, and the agents that send files."
+  description = "Networks that may reach the controller by ssh: administrators, and the agents that send files."
   validation {
-    condition     = length(var.ssh_networks) > 0 && alltrue([for network in var.ssh_networks : can(cidrnetmask(network))])
-    error_message = "ssh_networks must be one or more IPv4 networks such as 192.0.2.0/24."
+    condition     = length(var.ssh_networks) > 0 && alltrue([for network in var.ssh_networks : can(cidrhost(network, 0))])
+    error_message = "ssh_networks must be one or more networks such as 192.0.2.0/24 or 2001:db8::/48."
   }
 }
 
 variable "https_networks" {
   type        = list(string)
-  description = "IPv4 networks that may reach the controller's port 443. The API believes the names that clients send: the laboratory's only."
+  description = "Networks that may reach the controller's port 443. The API believes the names that clients send: the laboratory's only."
   validation {
-    condition     = alltrue([for network in var.https_networks : can(cidrnetmask(network)) && try(tonumber(split("/", network)[1]), 0) >= 8])
-    error_message = "https_networks must be IPv4 networks such as 192.0.2.0/24, none larger than a /8: the API has no passwords."
+    condition     = alltrue([for network in var.https_networks : can(cidrhost(network, 0)) && try(tonumber(split("/", network)[1]), 0) >= (strcontains(network, ":") ? 20 : 8)])
+    error_message = "https_networks must be networks such as 192.0.2.0/24 or 2001:db8::/48, none larger than a /8 (IPv6: a /20): the API has no passwords."
   }
 }
 
 variable "existing_controller_security_group" {
   type        = string
-  description = "Name of the controller's security group where it is there already, with its rules; empty: one is made."
+  description = "Name or id of the controller's security group where it is there already, with its rules; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.existing_controller_security_group))
@@ -97,7 +97,7 @@ variable "existing_controller_security_group" {
 
 variable "existing_worker_security_group" {
   type        = string
-  description = "Name of the workers' security group where it is there already, with its rules; empty: one is made."
+  description = "Name or id of the workers' security group where it is there already, with its rules; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.existing_worker_security_group))
@@ -177,7 +177,7 @@ variable "existing_controller" {
 
 variable "image" {
   type        = string
-  description = "Name of the image that the controller starts from: Ubuntu 24.04 or Debian 12. Its root is found by label or UUID: the storage may be the first disk."
+  description = "Name or id of the image that the controller starts from: Ubuntu 24.04 or Debian 12. Its root is found by label or UUID: the storage may be the first disk."
   default     = ""
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.image))
@@ -222,5 +222,30 @@ variable "user" {
   validation {
     condition     = can(regex("^[a-z_][a-z0-9_-]{0,31}$", var.user))
     error_message = "user must be the name of a user of Linux."
+  }
+}
+
+variable "limits" {
+  type = object({
+    volume_create_s = optional(number, 900)
+    volume_delete_s = optional(number, 600)
+    server_create_s = optional(number, 3600)
+    server_delete_s = optional(number, 900)
+  })
+  description = "Seconds that making and removing a volume or a server may take. The controller's disk, made with it, is a copy of the image."
+  default     = {}
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "limits must be whole numbers of seconds, 1 or more."
+  }
+}
+
+variable "max_retries" {
+  type        = number
+  description = "Times that the provider repeats a request that got no connection, or 429 with Retry-After."
+  default     = 6
+  validation {
+    condition     = var.max_retries >= 0 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries must be a whole number, 0 or more."
   }
 }

@@ -5,7 +5,11 @@ output "id" {
 
 output "address" {
   description = "Where the machine's ssh server is reached."
-  value       = try(coalesce(openstack_compute_instance_v2.template[0].access_ip_v4, openstack_compute_instance_v2.template[0].access_ip_v6), "")
+  value = try(
+    [for address in openstack_networking_port_v2.template[0].all_fixed_ips : address if !strcontains(address, ":")][0],
+    openstack_networking_port_v2.template[0].all_fixed_ips[0],
+    "",
+  )
 }
 
 output "port" {
@@ -39,6 +43,6 @@ output "boot" {
 }
 
 output "volume_id" {
-  description = "Id of the volume, which stays."
-  value       = local.volume_id
+  description = "Id of the volume, which stays; empty where boot is image."
+  value       = local.volume_id == null ? "" : local.volume_id
 }

@@ -90,13 +90,13 @@ variable "name" {
   }
 }
 
-variable "image" {
+variable "image_id" {
   type        = string
-  description = "Name of the image that the volume is made from; empty where there is the volume."
+  description = "Id of the image that the disk is made from; empty where there is the volume."
   default     = ""
   validation {
-    condition     = can(regex("^[^\n]{0,255}$", var.image))
-    error_message = "image must be one line."
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.image_id))
+    error_message = "image_id must be an id, as the cloud shows it."
   }
 }
 
@@ -110,23 +110,43 @@ variable "volume_id" {
   }
 }
 
-variable "network" {
+variable "boot" {
   type        = string
-  description = "Name of the network that the machine is in."
-  default     = "cumulus"
+  description = "What the machine's disk is: volume (Cinder's), or image (the flavor's own disk)."
+  default     = "volume"
   validation {
-    condition     = length(var.network) > 0
-    error_message = "network must not be empty."
+    condition     = contains(["volume", "image"], var.boot)
+    error_message = "boot must be volume or image."
   }
 }
 
-variable "security_group" {
+variable "network_id" {
   type        = string
-  description = "Name of the machine's security group: ssh from the controller only."
-  default     = "cumulus-worker"
+  description = "Id of the network that the machine is in."
+  default     = ""
   validation {
-    condition     = length(var.security_group) > 0
-    error_message = "security_group must not be empty."
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.network_id))
+    error_message = "network_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "subnet_id" {
+  type        = string
+  description = "Id of the subnet there that its address is of; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.subnet_id))
+    error_message = "subnet_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "security_group_id" {
+  type        = string
+  description = "Id of the machine's security group: ssh from the controller only."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.security_group_id))
+    error_message = "security_group_id must be an id, as the cloud shows it."
   }
 }
 
@@ -147,6 +167,16 @@ variable "availability_zone" {
   validation {
     condition     = can(regex("^[^\n]{0,255}$", var.availability_zone))
     error_message = "availability_zone must be one line."
+  }
+}
+
+variable "volume_availability_zone" {
+  type        = string
+  description = "Availability zone of the machine's volume; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^[^\n]{0,255}$", var.volume_availability_zone))
+    error_message = "volume_availability_zone must be one line."
   }
 }
 
@@ -188,5 +218,33 @@ variable "host_key_private" {
   validation {
     condition     = var.host_key_private == "" || startswith(var.host_key_private, "-----BEGIN OPENSSH PRIVATE KEY-----\n")
     error_message = "host_key_private must be a private key in OpenSSH's format."
+  }
+}
+
+variable "limits" {
+  type = object({
+    volume_create_s   = optional(number, 3600)
+    volume_delete_s   = optional(number, 600)
+    port_create_s     = optional(number, 300)
+    port_delete_s     = optional(number, 300)
+    server_create_s   = optional(number, 900)
+    server_delete_s   = optional(number, 600)
+    template_create_s = optional(number, 3600)
+  })
+  description = "Seconds that making and removing a thing of each kind may take. A volume is a copy, which may take an hour."
+  default     = {}
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "limits must be whole numbers of seconds, 1 or more."
+  }
+}
+
+variable "max_retries" {
+  type        = number
+  description = "Times that the provider repeats a request that got no connection, or 429 with Retry-After."
+  default     = 6
+  validation {
+    condition     = var.max_retries >= 0 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries must be a whole number, 0 or more."
   }
 }

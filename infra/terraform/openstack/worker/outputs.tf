@@ -38,5 +38,5 @@ output "console_log" {
 
 output "boot" {
   description = "How the machine started: warm, cold: and why, template or local."
-  value       = "cold: from a volume"
+  value       = var.boot == "image" ? "cold: from an image" : "cold: from a volume"
 }

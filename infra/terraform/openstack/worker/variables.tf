@@ -70,23 +70,53 @@ variable "ssh_public_key" {
   }
 }
 
-variable "network" {
+variable "boot" {
   type        = string
-  description = "Name of the network that the machine is in."
-  default     = "cumulus"
+  description = "What the machine's disk is: volume (Cinder's), or image (the flavor's own disk)."
+  default     = "volume"
   validation {
-    condition     = length(var.network) > 0
-    error_message = "network must not be empty."
+    condition     = contains(["volume", "image"], var.boot)
+    error_message = "boot must be volume or image."
   }
 }
 
-variable "security_group" {
+variable "snapshot_id" {
   type        = string
-  description = "Name of the machine's security group: ssh from the controller only."
-  default     = "cumulus-worker"
+  description = "Id of what the disk is made from: a volume's snapshot, or an image where boot is image."
+  default     = ""
   validation {
-    condition     = length(var.security_group) > 0
-    error_message = "security_group must not be empty."
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.snapshot_id))
+    error_message = "snapshot_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "network_id" {
+  type        = string
+  description = "Id of the network that the machine is in."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.network_id))
+    error_message = "network_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "subnet_id" {
+  type        = string
+  description = "Id of the subnet there that its address is of; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.subnet_id))
+    error_message = "subnet_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "security_group_id" {
+  type        = string
+  description = "Id of the machine's security group: ssh from the controller only."
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.security_group_id))
+    error_message = "security_group_id must be an id, as the cloud shows it."
   }
 }
 
@@ -110,13 +140,23 @@ variable "availability_zone" {
   }
 }
 
-variable "server_group" {
+variable "server_group_id" {
   type        = string
-  description = "Name of the server group that the machine is in; empty: none."
+  description = "Id of the server group that the machine is in; empty: none."
   default     = ""
   validation {
-    condition     = can(regex("^[^\n]{0,255}$", var.server_group))
-    error_message = "server_group must be one line."
+    condition     = can(regex("^([0-9a-fA-F-]{32,36})?$", var.server_group_id))
+    error_message = "server_group_id must be an id, as the cloud shows it."
+  }
+}
+
+variable "volume_availability_zone" {
+  type        = string
+  description = "Availability zone of the machine's volume; empty: the cloud's choice."
+  default     = ""
+  validation {
+    condition     = can(regex("^[^\n]{0,255}$", var.volume_availability_zone))
+    error_message = "volume_availability_zone must be one line."
   }
 }
 
@@ -168,5 +208,33 @@ variable "host_key_private" {
   validation {
     condition     = var.host_key_private == "" || startswith(var.host_key_private, "-----BEGIN OPENSSH PRIVATE KEY-----\n")
     error_message = "host_key_private must be a private key in OpenSSH's format."
+  }
+}
+
+variable "limits" {
+  type = object({
+    volume_create_s   = optional(number, 3600)
+    volume_delete_s   = optional(number, 600)
+    port_create_s     = optional(number, 300)
+    port_delete_s     = optional(number, 300)
+    server_create_s   = optional(number, 900)
+    server_delete_s   = optional(number, 600)
+    template_create_s = optional(number, 3600)
+  })
+  description = "Seconds that making and removing a thing of each kind may take. A volume is a copy, which may take an hour."
+  default     = {}
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "limits must be whole numbers of seconds, 1 or more."
+  }
+}
+
+variable "max_retries" {
+  type        = number
+  description = "Times that the provider repeats a request that got no connection, or 429 with Retry-After."
+  default     = 6
+  validation {
+    condition     = var.max_retries >= 0 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries must be a whole number, 0 or more."
   }
 }

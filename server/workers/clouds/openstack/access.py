@@ -9,8 +9,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from server.settings import Settings
 from server.states import Reason
@@ -19,6 +20,8 @@ from server.workers.clouds.openstack.troubles import cloud_error, is_of_the_clou
 if TYPE_CHECKING:
     from openstack.config.cloud_region import CloudRegion
     from openstack.connection import Connection
+
+    from server.workers.clouds.openstack.wire import Patience
 
 Found = TypeVar("Found")
 FILE = "OS_CLIENT_CONFIG_FILE"
@@ -42,8 +45,8 @@ class Access:
         except Exception as problem:
             if not _loaded() or not is_of_the_cloud(problem):
                 raise
-            error = cloud_error(problem)
-            if error.reason in (Reason.CLOUD_REFUSED, Reason.SETUP_INCOMPLETE):
+            error = cloud_error(problem, self._connection)
+            if error.reason in (Reason.CLOUD_REFUSED, Reason.SETUP_INCOMPLETE, Reason.REGION_UNKNOWN):
                 self._forget()  # the administrator may have written other credentials meanwhile
             raise error from problem
 
@@ -58,12 +61,12 @@ class Access:
             self._connection = None
 
 
-def connected(settings: Settings) -> "Connection":
-    """A new connection; nothing is asked yet. Raises what the SDK raises."""
+def connected(settings: Settings, patience: "Patience | None" = None) -> "Connection":
+    """A new connection; nothing is asked yet. ``patience``: default: that of the settings. Raises what the SDK raises."""
     from openstack.connection import Connection
 
     logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)  # it warns of what it raises in the next moment
-    return Connection(config=_region(settings))
+    return Connection(config=_region(settings, patience))
 
 
 def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
@@ -88,21 +91,31 @@ def terraform_environment(settings: Settings) -> dict[str, str]:
     """What makes the provider use the same cloud, and not what else the controller's environment names."""
     file = os.environ.get(FILE) or next((str(path) for path in _places() if path.is_file()), "")
     found = {FILE: str(Path(file).absolute())} if file else {}  # terraform runs in another folder
+    found |= {f"TF_CLI_ARGS_{command}": f"-parallelism={settings.openstack_parallelism}" for command in ("apply", "destroy")}
     if not settings.openstack_cloud:
         return found
     others = {name: "" for name in os.environ if name.startswith("OS_") and name not in _FILES}
     return {**others, **found, "OS_CLOUD": settings.openstack_cloud}
 
 
-def _region(settings: Settings) -> "CloudRegion":
+def told_to_terraform(settings: Settings) -> dict[str, object]:
+    """The variables of all OpenStack modules that say how patient its provider is."""
+    return {"limits": settings.terraform_limits(), "max_retries": settings.openstack_retries}
+
+
+def _region(settings: Settings, patience: "Patience | None") -> "CloudRegion":
+    from keystoneauth1.session import Session
     from openstack.config import OpenStackConfig
 
+    from server.workers.clouds.openstack.wire import Patience, patient_session
+
     limit_s = settings.openstack_api_timeout_s
+    session = cast("type[Session]", partial(Session, session=patient_session(patience or Patience.of(settings))))
     if not settings.openstack_cloud:
-        return OpenStackConfig().get_one(api_timeout=limit_s, app_name="cumulus")
+        return OpenStackConfig(session_constructor=session).get_one(api_timeout=limit_s, app_name="cumulus")
     # A cloud that is named is the one in the file, whatever else the variables say.
     files = [os.environ[FILE]] if os.environ.get(FILE) else [str(path) for path in _places()]
-    config = OpenStackConfig(config_files=files, load_envvars=False)
+    config = OpenStackConfig(config_files=files, load_envvars=False, session_constructor=session)
     return config.get_one(cloud=settings.openstack_cloud, api_timeout=limit_s, app_name="cumulus")
 
 

@@ -12,6 +12,7 @@ from server.progress import Progress
 from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.guest import CHECK_LIMIT_S, UNMOUNT, Guests
 from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.snapshots import Kept, number_in
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.clouds.trial import Found, try_apps
@@ -28,6 +29,7 @@ class Canaries:
     variables: Callable[[str, Flavor, Kept], dict[str, object]]
     holdings: Holdings
     guests: Guests
+    resumption: Resumption
     create_limit_s: float
     delete_limit_s: float
 
@@ -55,7 +57,7 @@ class Canaries:
 
     def _made(self, worker: str, variables: dict[str, object]) -> Login:
         try:
-            return self.guests.login(self.module.apply(worker, variables, self.create_limit_s))
+            return self.guests.login(self.resumption.make(self.module, worker, variables, self.create_limit_s))
         except TerraformError as problem:
             # Cinder's quota, or no host that would take it: only Nova says so.
             fault = self.holdings.fault(worker)

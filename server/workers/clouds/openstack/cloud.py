@@ -6,7 +6,7 @@ runs on this computer: the storage's NFS server is the site's.
 
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,23 +14,28 @@ from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
 from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.settings import CHECKOUT, CloudName, Settings
+from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
+from server.states import Reason
 from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.access import Access, terraform_environment
+from server.workers.clouds.openstack.access import Access, terraform_environment, told_to_terraform
 from server.workers.clouds.openstack.canary import CANARY, Canaries
 from server.workers.clouds.openstack.guest import Guests
-from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.holdings import Holdings, Limits
+from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.images import Images
 from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
-from server.workers.clouds.openstack.sizes import disk_gb_of, read_sizes, require_disk
+from server.workers.clouds.openstack.sizes import disk_gb_of, read_own_disks, read_sizes, require_disk, require_own_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
 from server.workers.clouds.openstack.volumes import Originals
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.recipe import recipe_of
 from server.workers.clouds.tried import TriedApps
 from server.workers.playbooks import Playbooks
@@ -57,8 +62,15 @@ class OpenstackCloud:
         self._settings = settings
         self._server_id = server_id
         self._access = access or Access(settings)
-        self._holdings = Holdings(self._access, server_id, settings.delete_timeout_s)
-        self._snapshots = Snapshots(self._access, settings.openstack_template)
+        self._has_volumes = settings.openstack_boot is OpenstackBoot.VOLUME
+        self._waiting = Waiting(patience_s=settings.cloud_patience_s)
+        self._holdings = Holdings(self._access, server_id, Limits.of(settings), self._waiting, has_volumes=self._has_volumes)
+        making = Limit.of(settings, "volume_create"), Limit.of(settings, "server_create")
+        self._resumption = Resumption(self._holdings, self._waiting, *making)
+        limits = Limit.of(settings, "snapshot_create"), Limit.of(settings, "snapshot_delete")
+        copies = Snapshots if self._has_volumes else Images
+        self._snapshots = copies(self._access, settings.openstack_template, self._waiting, *limits)
+        self._names = Names(self._access, settings)
 
     @property
     def ssh_key(self) -> Path:
@@ -68,8 +80,12 @@ class OpenstackCloud:
     def template(self) -> OpenstackTemplate:
         """What workers are copies of."""
         settings, server_id = self._settings, self._server_id
-        originals = Originals(self._access, settings.openstack_template, server_id)
-        return OpenstackTemplate(settings, server_id, self._snapshots, originals, lambda: self._making(originals), self.problems)
+        kind = Originals if self._has_volumes else ServerOriginals
+        removal = Limit.of(settings, "volume_delete" if self._has_volumes else "server_delete")
+        limits = Limit.of(settings, "template_create"), removal
+        originals = kind(self._access, settings.openstack_template, server_id, self._waiting, *limits)
+        parts = self._snapshots, originals, lambda: self._making(originals), self.problems, self._require_size
+        return OpenstackTemplate(settings, server_id, *parts)
 
     def check_snapshot(self) -> str:
         """What is worth knowing of the promoted one. Raises TemplateMissing, CloudError."""
@@ -102,10 +118,12 @@ class OpenstackCloud:
     def site_problems(self) -> list[str]:
         """Credentials, names, flavors and quota in the cloud, and the NFS server."""
         try:
-            flavors = [flavor.name for flavor in read_flavors(self._settings.flavors).values()]
+            flavors = list(read_flavors(self._settings.flavors).values())
         except CumulusError:  # whoever reads flavors.tsv for itself says what is wrong with it
             flavors = []
-        return [*site_problems(self._access, self._settings, flavors), *self._nfs_problems()]
+        names = [flavor.name for flavor in flavors]
+        told = site_problems(self._access, self._settings, names, lambda: self._source_problems(flavors))
+        return [*told, *self._nfs_problems()]
 
     def start(self) -> None:
         """Make the login key; nothing of this cloud runs here. May be repeated. Raises SetupMissing."""
@@ -137,21 +155,19 @@ class OpenstackCloud:
         shared = worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot.name, ssh_public_key=key)
         return {
             **shared,
-            "network": settings.openstack_network,
-            "security_group": settings.openstack_security_group,
-            "key_pair": settings.openstack_key_pair,
-            "availability_zone": settings.openstack_availability_zone,
-            "server_group": settings.openstack_server_group,
-            "volume_type": settings.openstack_volume_type,
+            **named_variables(self._names, settings),
+            "server_group_id": self._names.resolved().server_group,
+            "snapshot_id": snapshot.identifier,
             "user": settings.openstack_user,
             "lease_s": int(settings.lease_s),
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }
 
     def quotas(self) -> list[Quota]:
         """Those of the project. Raises CloudError."""
-        return read_quotas(self._access)
+        return read_quotas(self._access, has_volumes=self._has_volumes)
 
     def require_room(self, flavor: Flavor) -> None:
         """Ask Nova, Cinder and Neutron. Raises CloudError where one's quota has no room for such a machine."""
@@ -161,12 +177,15 @@ class OpenstackCloud:
         """Nothing could start sooner."""
 
     def sizes(self) -> list[Size]:
-        """The project's flavors; no disk is smaller than the promoted snapshot. Raises CloudError."""
+        """The project's flavors; no disk is smaller than the promoted snapshot. Raises CloudError.
+
+        Machines that boot from an image have the flavor's own disk: those whose disk is too small are left out.
+        """
         try:
             least_disk_gb = self._snapshots.current().size_gb
         except TemplateMissing:
             least_disk_gb = 0
-        return read_sizes(self._access, least_disk_gb)
+        return read_sizes(self._access, least_disk_gb, own_disks=not self._has_volumes)
 
     def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
         """All boot."""
@@ -196,6 +215,14 @@ class OpenstackCloud:
         """Whether the worker's server runs, or is on its way."""
         return any(machine.alive for machine in self._holdings.machines(worker))
 
+    def take_up(self, worker: str, module: Module) -> None:
+        """The volume's copy goes on, the server that was built counts."""
+        self._resumption.take_up(worker, module)
+
+    def is_copying(self, worker: str) -> bool:
+        """Whether Cinder is still at its volume. Raises CloudError."""
+        return self._resumption.is_copying(worker)
+
     def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
         """It takes none of this computer."""
         return None
@@ -214,12 +241,13 @@ class OpenstackCloud:
 
     def _making(self, originals: Originals) -> Making:
         """Raises SetupMissing where there is no terraform."""
-        settings, waiting = self._settings, Waiting()
+        settings, waiting = self._settings, self._waiting
         guests = Guests(settings, self.ssh_key, waiting)
-        servers = Servers(self._access, settings.openstack_template, waiting)
-        machine = TemplateMachine(settings, self._server_id, self._module("template"), originals, servers, guests)
-        limits = (settings.create_timeout_s, settings.delete_timeout_s)
-        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, *limits)
+        servers = Servers(self._access, settings.openstack_template, waiting, Limit.of(settings, "server_delete"))
+        kind = TemplateMachine if self._has_volumes else ImageMachine
+        machine = kind(settings, self._server_id, self._module("template"), originals, servers, guests, self._names)
+        limits = (settings.making_limit_s, settings.removal_limit_s)
+        canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, self._resumption, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
 
     def _module(self, name: str) -> Module:
@@ -230,10 +258,32 @@ class OpenstackCloud:
     def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
         """A worker that has a disk keeps it, whatever is promoted. Raises CloudError."""
         try:
-            require_disk(self._settings, flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
+            self._require_size(flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
         except CloudError:
-            if not any(one.kind == "volume" for one in self._holdings.listed(worker)):
+            kind = "volume" if self._has_volumes else "machine"
+            if not any(one.kind == kind for one in self._holdings.listed(worker)):
                 raise
+
+    def _require_size(self, flavor: Flavor, needed_gb: int, source: str) -> None:
+        if self._has_volumes:
+            require_disk(self._settings, flavor, needed_gb, source)
+        else:
+            require_own_disk(flavor, read_own_disks(self._access), needed_gb, source)
+
+    def _source_problems(self, flavors: Sequence[Flavor]) -> Iterator[str]:
+        """Of what machines are made from: their snapshot, and before there is one the template's image. Raises CloudError."""
+        try:
+            snapshot = self._snapshots.current()
+        except TemplateMissing:
+            yield from self._names.image_problems()
+            return
+        for flavor in flavors:
+            try:
+                self._require_size(flavor, snapshot.size_gb, f"the snapshot {snapshot.name}")
+            except CloudError as problem:
+                if problem.reason is not Reason.FLAVOR_TOO_SMALL:
+                    raise
+                yield problem.message
 
     def _nfs_problems(self) -> list[str]:
         host, port = self._settings.openstack_nfs_host, self._settings.openstack_nfs_port

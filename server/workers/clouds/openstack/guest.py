@@ -8,7 +8,7 @@ from typing import Any
 from server.errors import InfrastructureError
 from server.settings import Settings
 from server.workers.clouds.base import CloudError
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.ssh import CommandFailed, Login, run_over_ssh
 from server.workers.clouds.trial import once_ready
 
@@ -77,7 +77,7 @@ class Guests:
             return None
 
         try:
-            self.waiting.until(look, ANSWER_LIMIT_S, "no")
+            self.waiting.until(look, Limit(ANSWER_LIMIT_S), "no")
         except CloudError:
             text = f"the machine at {login.address} does not let us in after {ANSWER_LIMIT_S:.0f} s; ssh said: {said}"
             raise InfrastructureError(text) from None

@@ -1,16 +1,22 @@
 """What the cloud holds for this installation: servers, volumes and ports, found by what they carry from their first moment.
 
+Where machines boot from an image there are no volumes, and Cinder is not asked.
+
 Servers and volumes carry ``cumulus_server`` and ``cumulus_worker`` in their metadata. A port has no metadata, and tags only
 after it was made: its description and its name are set with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
+from server.settings import Settings
 from server.workers.clouds.base import CloudError, Resource
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
@@ -25,14 +31,41 @@ DELETABLE = frozenset({"available", "error", "error_deleting", "error_restoring"
 CONSOLE_LINES = 300
 
 
-class Holdings:
-    """One installation's things. ``limit_s``: seconds that removing one may take."""
+@dataclass(frozen=True)
+class Limits:
+    """How long removing a thing of each kind may take."""
 
-    def __init__(self, access: Access, server_id: str, limit_s: float, waiting: Waiting | None = None) -> None:
+    server: Limit
+    volume: Limit
+    port: Limit
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Those of the settings."""
+        return cls(*(Limit.of(settings, f"{kind}_delete") for kind in ("server", "volume", "port")))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A server, volume or port. ``status``: the service's own word."""
+
+    kind: Literal["machine", "volume", "port"]
+    identifier: str
+    status: str
+    worker: str
+
+
+class Holdings:
+    """One installation's things."""
+
+    def __init__(
+        self, access: Access, server_id: str, limits: Limits, waiting: Waiting | None = None, *, has_volumes: bool = True
+    ) -> None:
         self._access = access
         self._server_id = server_id
-        self._limit_s = limit_s
+        self._limits = limits
         self._waiting = waiting or Waiting()
+        self.has_volumes = has_volumes
 
     def listed(self, worker: str = "") -> list[Resource]:
         """All, or only what is of one worker; machines first. One listing of each kind, page by page. Raises CloudError."""
@@ -49,12 +82,29 @@ class Holdings:
         with self._access.use() as cloud:
             return [found for one in self._servers(cloud) if (found := _machine(one)).worker == worker]
 
+    def things(self, worker: str) -> "list[Thing]":
+        """The worker's servers, volumes and ports, with what each of them is at. Raises CloudError."""
+        with self._access.use() as cloud:
+            found = [
+                *(Thing("machine", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._servers(cloud)),
+                *(Thing("volume", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._volumes(cloud)),
+                *(Thing("port", str(one.id), str(one.status), str(one.name or "")) for one in self._ports(cloud)),
+            ]
+        return [one for one in found if one.worker == worker]
+
     def delete(self, resource: Resource) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
-        remove = {"machine": self._delete_server, "volume": self._delete_volume, "port": self._delete_port}[resource.kind]
-        with self._access.use() as cloud:
-            late = f"{resource.kind} {resource.identifier} is still there"
-            self._waiting.until(lambda: remove(cloud, resource.identifier) or None, self._limit_s, late)
+        remove, limit = {
+            "machine": (self._delete_server, self._limits.server),
+            "volume": (self._delete_volume, self._limits.volume),
+            "port": (self._delete_port, self._limits.port),
+        }[resource.kind]
+
+        def look() -> bool | None:
+            with self._access.use() as cloud:
+                return remove(cloud, resource.identifier) or None
+
+        self._waiting.until(look, limit, f"{resource.kind} {resource.identifier} is still there")
 
     def console(self, worker: str) -> str:
         """The last lines of the machine's console; why there are none, where the cloud does not give them."""
@@ -64,11 +114,18 @@ class Holdings:
             return f"(not known: {problem.message})"
 
     def fault(self, worker: str) -> str:
-        """Why the machine is in ERROR, "" where it is not. The cloud tells it of one server only, never in a list."""
-        try:
-            return self._told(worker, _fault)
-        except CloudError:  # it is asked beside another failure, and must not hide it
-            return ""
+        """Why the machine, or its volume, is in error; "" where neither is. Nova tells it of one server only, never in a list."""
+        server, volume = "", ""
+        with suppress(CloudError):  # it is asked beside another failure, and must not hide it
+            server = self._told(worker, _fault)
+        with suppress(CloudError):
+            volume = self._volume_fault(worker)
+        return "\n".join(said for said in (server, volume) if said)
+
+    def _volume_fault(self, worker: str) -> str:
+        with self._access.use() as cloud:
+            found = [one for one in self._volumes(cloud) if one.metadata.get(WORKER) == worker]
+            return "\n".join(said for one in found if (said := volume_fault(cloud, one)))
 
     def _told(self, worker: str, ask: "Callable[[Connection, str], str]") -> str:
         """What the cloud tells of each server of the worker. Raises CloudError."""
@@ -82,6 +139,8 @@ class Holdings:
                 yield one
 
     def _volumes(self, cloud: "Connection") -> Iterator[Any]:
+        if not self.has_volumes:
+            return
         for one in cloud.block_storage.volumes(details=True):
             if self._is_ours(one.metadata):
                 yield one

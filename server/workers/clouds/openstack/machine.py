@@ -13,17 +13,21 @@ from server.catalog.flavors import read_flavors
 from server.errors import InfrastructureError
 from server.progress import Progress, Step
 from server.settings import Settings
+from server.workers.causes import classify
+from server.workers.clouds.base import CloudError
 from server.workers.clouds.keys import ensure_key, make_key
+from server.workers.clouds.openstack.access import told_to_terraform
 from server.workers.clouds.openstack.guest import Guests
+from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
+from server.workers.clouds.openstack.template_ports import remove_stray_ports
 from server.workers.clouds.openstack.volumes import BROKEN, FREE, Original, Originals
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.former import Former
-from server.workers.terraform import Module
+from server.workers.terraform import Module, TerraformError
 
-START_LIMIT_S = 2400.0  # the volume may be a copy of a large image
-STOP_LIMIT_S = 900.0
 VOLUME, SERVER = "openstack_blockstorage_volume_v3", "openstack_compute_instance_v2"
+PORT = "openstack_networking_port_v2"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class TemplateMachine:
     originals: Originals
     servers: Servers
     guests: Guests
+    names: Names
+    _made = "volume and a machine on it"
 
     def start(self, original: Original | None, worker: str, progress: Progress) -> Login:
         """Start it on the volume, which is made where there is none yet, and wait until it lets us in. Raises CumulusError."""
@@ -44,7 +50,7 @@ class TemplateMachine:
         original = self._usable(original, progress)
         if original:
             self.originals.open(original)
-        text = "Starting the template's machine" if original else "Making the template's volume and a machine on it"
+        text = "Starting the template's machine" if original else f"Making the template's {self._made}"
         with progress.step(text) as step:
             for _ in range(2):
                 outputs = self._apply(worker, original, running=True)
@@ -143,10 +149,11 @@ class TemplateMachine:
         if strays := [one for one in self.servers.listed() if one not in known or self.servers.status(one) == FAILED]:
             with progress.step("Removing a machine of the template that an earlier try has left"):
                 self.servers.remove(strays)
+        remove_stray_ports(self.servers.access, self.servers.template, self._in_state(worker, PORT))
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
-        Former(self.module.data, self.settings.home / "plays").settle(worker, START_LIMIT_S)
+        Former(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
         if not self.module.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
@@ -163,10 +170,15 @@ class TemplateMachine:
         stranger = original is not None and original.identifier not in self._in_state(worker, VOLUME)
         where = {
             "volume_id": original.identifier if original and stranger else "",
-            "image": "" if original else self.settings.openstack_template_image,
+            "image_id": "" if original else self.names.image(),
         }
         variables = self._variables(worker, running=running) | where
-        return self.module.apply(worker, variables, START_LIMIT_S if running else STOP_LIMIT_S)
+        try:
+            return self.module.apply(worker, variables, self.settings.template_limit_s)
+        except TerraformError as problem:
+            if not (fault := self.originals.fault(worker)):
+                raise
+            raise CloudError(f"{problem.message} ({fault})", classify(fault)) from problem
 
     def _variables(self, worker: str, *, running: bool) -> dict[str, object]:
         settings, host_key = self.settings, make_key()
@@ -183,12 +195,9 @@ class TemplateMachine:
             "ssh_public_key": ensure_key(self.guests.key),
             "running": running,
             "name": settings.openstack_template,
-            "network": settings.openstack_network,
-            "security_group": settings.openstack_security_group,
-            "key_pair": settings.openstack_key_pair,
-            "availability_zone": settings.openstack_availability_zone,
-            "volume_type": settings.openstack_volume_type,
+            **named_variables(self.names, settings),
             "user": settings.openstack_user,
+            **told_to_terraform(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }

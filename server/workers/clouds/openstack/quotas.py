@@ -1,6 +1,6 @@
 """The project's quota: what the cloud lets it have, how much of that is used, and whether a machine more fits.
 
-Nova, Cinder and Neutron are each asked once. A limit below zero is none.
+Nova, Cinder and Neutron are each asked once; Cinder is not where machines have no volumes. A limit below zero is none.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 RAM_MB = 1024
 
 
-def read_quotas(access: Access) -> list[Quota]:
+def read_quotas(access: Access, *, has_volumes: bool = True) -> list[Quota]:
     """Instances, cores, RAM (MB), volumes, gigabytes, snapshots, and ports where the cloud tells. Raises CloudError."""
     with access.use() as cloud:
-        return [*_compute(cloud), *_storage(cloud), *_network(cloud)]
+        return [*_compute(cloud), *(_storage(cloud) if has_volumes else ()), *_network(cloud)]
 
 
 def require_room(quotas: list[Quota], flavor: Flavor, disk_gb: int) -> None:

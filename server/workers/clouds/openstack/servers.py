@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING
 
 from server.workers.clouds.openstack.access import Access, look_up, remove_server
 from server.workers.clouds.openstack.snapshots import SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.compute.v2.server import Server
 
 RUNS, FAILED = "ACTIVE", "ERROR"
 GONE = frozenset({"DELETED", "SOFT_DELETED"})
-STOP_LIMIT_S = 300.0  # Nova gives a guest a minute of its own
-DELETE_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Those of one template."""
+    """Those of one template. ``limit``: of stopping one, and of removing it."""
 
     access: Access
     template: str
     waiting: Waiting
+    limit: Limit = QUICK
 
     def status(self, identifier: str) -> str:
         """Nova's word in capitals; "" where there is no such server. Raises CloudError."""
@@ -53,7 +52,7 @@ class Servers:
             with self.access.use() as cloud, suppress(ConflictException, NotFoundException):  # off by itself, or gone, meanwhile
                 cloud.compute.stop_server(identifier)
         late = f"the template's machine {identifier} does not shut down"
-        self.waiting.until(lambda: None if self.status(identifier) == RUNS else True, STOP_LIMIT_S, late)
+        self.waiting.until(lambda: None if self.status(identifier) == RUNS else True, self.limit, late)
 
     def remove(self, identifiers: Collection[str]) -> None:
         """Shut them down, delete them and wait until they are gone; their volumes stay. Raises CloudError."""
@@ -62,7 +61,7 @@ class Servers:
             with self.access.use() as cloud:
                 remove_server(cloud, identifier)
             late = f"the template's machine {identifier} is still there"
-            self.waiting.until(partial(self._gone, identifier), DELETE_LIMIT_S, late)
+            self.waiting.until(partial(self._gone, identifier), self.limit, late)
 
     def _all(self) -> "list[Server]":
         with self.access.use() as cloud:

@@ -1,19 +1,16 @@
-"""What the cloud must have before workers can be made there: credentials that are taken, network, security group, key pair,
-flavors, room. Looks only.
+"""What the cloud must have before workers can be made there: credentials that are taken, what the settings name, flavors, room.
+
+Looks only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from server.errors import CumulusError
-from server.settings import Settings
+from server.settings import OpenstackBoot, Settings
 from server.workers.clouds.base import CloudError, Quota
-from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.names import Names
 from server.workers.clouds.openstack.quotas import read_quotas
-
-if TYPE_CHECKING:
-    from openstack.connection import Connection
 
 
 def missing_settings(settings: Settings) -> list[str]:
@@ -26,44 +23,34 @@ def missing_settings(settings: Settings) -> list[str]:
     return [f"the setting {name} is empty: give it {what}" for name, what in wanted.items() if not getattr(settings, name)]
 
 
-def site_problems(access: Access, settings: Settings, flavors: Sequence[str]) -> list[str]:
-    """What the cloud lacks or refuses, one line each with its remedy. ``flavors``: names that it must know."""
+Check = Callable[[], Iterator[str]]
+"""Yields what is not well, one line each."""
+
+
+def site_problems(access: Access, settings: Settings, flavors: Sequence[str], *more: Check) -> list[str]:
+    """What the cloud lacks or refuses, one line each with its remedy.
+
+    ``flavors``: names that it must know; ``more``: what is looked at besides, where the cloud lets us in.
+    """
     try:
         with access.use() as cloud:
             cloud.session.get_token()
     except CloudError as problem:
         return [problem.message]
-    checks: tuple[Callable[[], Iterator[str]], ...] = (
-        lambda: _names(access, settings),
+    checks: tuple[Check, ...] = (
+        Names(access, settings).problems,
         lambda: _flavors(access, flavors),
-        lambda: _no_room(read_quotas(access)),
+        lambda: _no_room(read_quotas(access, has_volumes=settings.openstack_boot is OpenstackBoot.VOLUME)),
+        *more,
     )
     return [line for check in checks for line in _lines(check)]
 
 
-def _lines(check: Callable[[], Iterator[str]]) -> list[str]:
+def _lines(check: Check) -> list[str]:
     try:
         return list(check())
     except CumulusError as problem:
         return [problem.message]
-
-
-def _names(access: Access, settings: Settings) -> Iterator[str]:
-    """Each name in the settings, and how it is looked for."""
-    looks: tuple[tuple[str, str, Callable[[Connection], Callable[..., object]]], ...] = (
-        ("network", settings.openstack_network, lambda cloud: cloud.network.find_network),
-        ("security_group", settings.openstack_security_group, lambda cloud: cloud.network.find_security_group),
-        ("key_pair", settings.openstack_key_pair, lambda cloud: cloud.compute.find_keypair),
-        ("server_group", settings.openstack_server_group, lambda cloud: cloud.compute.find_server_group),
-        ("volume_type", settings.openstack_volume_type, lambda cloud: cloud.block_storage.find_type),
-    )
-    for kind, name, find in looks:
-        if not name:
-            continue
-        with access.use() as cloud:
-            found = look_up(partial(find(cloud), ignore_missing=False), name)
-        if found is None:
-            yield f"the cloud has no {kind.replace('_', ' ')} {name}: make it, or correct the setting openstack_{kind}"
 
 
 def _flavors(access: Access, wanted: Sequence[str]) -> Iterator[str]:

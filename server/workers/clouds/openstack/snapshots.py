@@ -16,7 +16,7 @@ from server.errors import TemplateMissing
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 from server.workers.clouds.trial import Found
 from server.workers.clouds.tried import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
 
@@ -75,10 +75,19 @@ class Kept:
 class Snapshots:
     """The snapshots of one template. What was seen last is remembered: the loop asks for it at each turn."""
 
-    def __init__(self, access: Access, template: str, limit_s: float = 600.0, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        template: str,
+        waiting: Waiting | None = None,
+        limit: Limit = COPYING,
+        removal: Limit = QUICK,
+    ) -> None:
+        """``limit``, ``removal``: how long making and removing one may take."""
         self._access = access
         self._template = template
-        self._limit_s = limit_s
+        self._limit = limit
+        self._removal = removal
         self._waiting = waiting or Waiting()
         self._lock = threading.Lock()
         self._seen: list[Kept] | None = None
@@ -117,13 +126,25 @@ class Snapshots:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
         metadata = {TEMPLATE: self._template, SERVER_ID: server_id, RECIPE: recipe}
-        with self._access.use() as cloud:
-            made = _storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata)
-        identifier = str(made.id)
-        found = self._waiting.until(lambda: self._settled(identifier), self._limit_s, f"the snapshot {name} is not ready")
+        identifier = self._ordered(name, volume_id, metadata)
+        found = self._waiting.until(lambda: self._settled(identifier), self._limit, f"the snapshot {name} is not ready")
         if found.status != READY:
             raise CloudError(f"the snapshot {name} could not be made: Cinder says {found.status}", Reason.CLOUD_BUSY)
         return found
+
+    def _ordered(self, name: str, volume_id: str, metadata: dict[str, str]) -> str:
+        """Its id. An order whose answer was lost may have been carried out: it is looked for, and not sent again."""
+        try:
+            with self._access.use() as cloud:
+                return self._copy(cloud, name, volume_id, metadata)
+        except CloudError as problem:
+            if not (problem.reason and problem.reason.is_transient):
+                raise
+            owner = metadata[SERVER_ID]
+            for one in self._all():
+                if (one.name, one.owner) == (name, owner):
+                    return one.identifier
+            raise
 
     def promote(self, one: Kept, now: float) -> None:
         """New workers start from it; running ones keep theirs. ``now``: Unix seconds, after a clock that was set back, too."""
@@ -155,17 +176,17 @@ class Snapshots:
 
     def remove(self, one: Kept) -> None:
         """Remove it and wait until it is gone; not an error where it is gone already. Raises CloudError."""
-        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} does not get ready")
+        self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit, f"{one.name} does not get ready")
         with self._access.use() as cloud:
-            _storage(cloud).delete_snapshot(one.identifier, ignore_missing=True)
-        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._limit_s, f"{one.name} is still there")
+            self._delete(cloud, one.identifier)
+        gone = self._waiting.until(lambda: self._settled_or_gone(one.identifier), self._removal, f"{one.name} is still there")
         if gone:
             raise CloudError(f"the snapshot {one.name} could not be removed: Cinder says {gone}", Reason.CLOUD_BUSY)
 
     def volumes(self) -> set[str]:
         """Ids of the volumes that a snapshot of this template was made of: Cinder would not remove them."""
         with self._access.use() as cloud:
-            return {str(one.volume_id) for one in self._listed(_storage(cloud))}
+            return {str(one.volume_id) for one in self._snapshots(cloud)}
 
     def _used(self) -> set[str]:
         """Ids of the snapshots that a volume was made from. Some storage needs the snapshot while the volume lives."""
@@ -174,27 +195,44 @@ class Snapshots:
 
     def _all(self) -> list[Kept]:
         with self._access.use() as cloud:
-            found = [_kept(one) for one in self._listed(_storage(cloud))]
+            found = self._listed(cloud)
         return sorted(found, key=_order)
 
-    def _listed(self, storage: "Proxy") -> "Iterator[CinderSnapshot]":
-        for one in storage.snapshots(details=True):
+    def _listed(self, cloud: "Connection") -> list[Kept]:
+        return [_kept(one) for one in self._snapshots(cloud)]
+
+    def _snapshots(self, cloud: "Connection") -> "Iterator[CinderSnapshot]":
+        for one in _storage(cloud).snapshots(details=True):
             if (one.metadata or {}).get(TEMPLATE) == self._template:
                 yield one
+
+    def _copy(self, cloud: "Connection", name: str, volume_id: str, metadata: dict[str, str]) -> str:
+        """Begin to make a copy; returns its id."""
+        return str(_storage(cloud).create_snapshot(name=name, volume_id=volume_id, metadata=metadata).id)
+
+    def _delete(self, cloud: "Connection", identifier: str) -> None:
+        _storage(cloud).delete_snapshot(identifier, ignore_missing=True)
+
+    def _found(self, cloud: "Connection", identifier: str) -> Kept | None:
+        """It as it is now; None where it is gone."""
+        found = look_up(_storage(cloud).get_snapshot, identifier)
+        return None if found is None else _kept(found)
 
     def _settled(self, identifier: str) -> Kept | None:
         """It, once Cinder does nothing with it any more."""
         with self._access.use() as cloud:
-            found = _kept(_storage(cloud).get_snapshot(identifier))
+            found = self._found(cloud, identifier)
+        if found is None:
+            raise CloudError(f"the copy {identifier} is gone: somebody has removed it")
         return None if found.status in ON_ITS_WAY else found
 
     def _settled_or_gone(self, identifier: str) -> str | None:
         """Its status, "" where it is gone, None while Cinder is at work on it."""
         with self._access.use() as cloud:
-            found = look_up(_storage(cloud).get_snapshot, identifier)
+            found = self._found(cloud, identifier)
         if found is None:
             return ""
-        return None if found.status in ON_ITS_WAY else str(found.status)
+        return None if found.status in ON_ITS_WAY else found.status
 
     def _write(self, one: Kept, metadata: dict[str, str]) -> None:
         with self._access.use() as cloud:
@@ -248,12 +286,17 @@ def _brief(tried: TriedApp) -> str:
 
 def _kept(one: "CinderSnapshot") -> Kept:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
-    created, promoted = _seconds(one.created_at), _number(metadata.get(PROMOTED))
+    created, promoted = seconds_of(one.created_at), promoted_in(metadata)
     return Kept(str(one.id), str(one.name), str(one.status), int(one.size), created, promoted, metadata)
 
 
-def _seconds(moment: str | None) -> float:
-    """Cinder tells UTC without saying so."""
+def promoted_in(metadata: dict[str, str]) -> float:
+    """When what carries it was promoted, Unix seconds; 0 never."""
+    return _number(metadata.get(PROMOTED))
+
+
+def seconds_of(moment: str | None) -> float:
+    """Unix seconds. Cinder tells UTC without saying so."""
     if not moment:
         return 0.0
     told = datetime.fromisoformat(moment)

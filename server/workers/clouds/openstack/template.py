@@ -20,7 +20,6 @@ from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.locks import is_held
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.machine import TemplateMachine
-from server.workers.clouds.openstack.sizes import require_disk
 from server.workers.clouds.openstack.snapshots import Kept, Snapshots, is_leftover, promoted_of
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.recipe import recipe_of
@@ -45,7 +44,10 @@ class Making:
 
 @dataclass(frozen=True)
 class OpenstackTemplate:
-    """The template of one installation. ``making``: joined at the first use; ``clock``: Unix seconds."""
+    """The template of one installation. ``making``: joined at the first use; ``clock``: Unix seconds.
+
+    ``require_disk``: raises CloudError where machines of a flavor have a smaller disk than so many GB, which the source needs.
+    """
 
     settings: Settings
     server_id: str
@@ -53,6 +55,7 @@ class OpenstackTemplate:
     originals: Originals
     making: Callable[[], Making]
     problems: Callable[[], list[str]]
+    require_disk: Callable[[Flavor, int, str], None]
     clock: Callable[[], float] = time.time
 
     def build(self, progress: Progress, *, fresh: bool = False) -> None:
@@ -112,7 +115,7 @@ class OpenstackTemplate:
         """
         with self._alone(progress.say):
             original, flavor = self._built(), self._flavor()
-            require_disk(self.settings, flavor, original.size_gb, "the template's volume")
+            self.require_disk(flavor, original.size_gb, f"the template's {self.originals.noun}")
             making = self._ready()
             making.canaries.clear(progress)
             self._clear_unfinished(progress)
@@ -168,7 +171,7 @@ class OpenstackTemplate:
         built, used = built_of(found), self.copies.volumes()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
-                with progress.step(f"Removing the volume {one.identifier} of a former template"):
+                with progress.step(f"Removing the {self.originals.noun} {one.identifier} of a former template"):
                     self.making().machine.forget(one)
                     self.originals.remove(one)
 
@@ -195,7 +198,7 @@ class OpenstackTemplate:
 
     def _copied(self, original: Original, progress: Progress) -> Kept:
         try:
-            with progress.step("Copying the template's volume"):
+            with progress.step(f"Copying the template's {self.originals.noun}"):
                 return self.copies.make(original.identifier, self.server_id, original.recipe)
         except BaseException:
             with suppress(CumulusError):  # the next attempt finds what is left

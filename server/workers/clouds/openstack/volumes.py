@@ -14,8 +14,9 @@ from server.states import Reason
 from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.access import Access, look_up
 from server.workers.clouds.openstack.holdings import WORKER
+from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy
@@ -27,8 +28,6 @@ STATE, OPEN, SEALED = "cumulus_state", "open", "sealed"
 FREE, STUCK = "available", "error_deleting"  # a member of the project can do nothing with a stuck one
 BROKEN = frozenset({"error", STUCK})
 MAKING = frozenset({"creating", "downloading"})
-MAKING_LIMIT_S = 1800.0  # a large image may have to be copied
-FREE_LIMIT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,20 @@ class Original:
 class Originals:
     """The volumes of one template, of which the newest that is built counts."""
 
-    def __init__(self, access: Access, template: str, server_id: str, waiting: Waiting | None = None) -> None:
+    noun = "volume"
+
+    def __init__(
+        self,
+        access: Access,
+        template: str,
+        server_id: str,
+        waiting: Waiting | None = None,
+        making: Limit = COPYING,
+        removal: Limit = QUICK,
+    ) -> None:
+        """``making``, ``removal``: how long the copy of an image, and giving back or removing a volume, may take."""
+        self._making = making
+        self._removal = removal
         self._access = access
         self._template = template
         self._server_id = server_id
@@ -63,6 +75,12 @@ class Originals:
             listed = list(_storage(cloud).volumes(details=True))
         found = [_original(one) for one in listed if (one.metadata or {}).get(TEMPLATE) == self._template]
         return sorted(found, key=lambda one: one.number)
+
+    def fault(self, worker: str) -> str:
+        """Why the volume of that machine could not be made, in Cinder's words; "" where nobody knows. Raises CloudError."""
+        with self._access.use() as cloud:
+            found = [one for one in _storage(cloud).volumes(details=True) if (one.metadata or {}).get(WORKER) == worker]
+            return "\n".join(said for one in found if (said := volume_fault(cloud, one)))
 
     def take_over(self, name: str, number: int) -> Original:
         """Make a volume that is there already the template's. Raises InvalidInput where there is none of that name or id."""
@@ -92,9 +110,9 @@ class Originals:
 
     def await_free(self, one: Original) -> str:
         """Wait until no machine has it and Cinder is done with it; returns its status, "" where it is gone. Raises CloudError."""
-        limit_s = MAKING_LIMIT_S if one.status in MAKING else FREE_LIMIT_S
+        limit = self._making if one.status in MAKING else self._removal
         late = f"the template's volume {one.identifier} is not free: another machine has it, or Cinder does not end"
-        return self._waiting.until(lambda: self._settled(one.identifier), limit_s, late)
+        return self._waiting.until(lambda: self._settled(one.identifier), limit, late)
 
     def remove(self, one: Original) -> None:
         """Remove it for ever and wait until it is gone. Raises CloudError where the cloud will not."""

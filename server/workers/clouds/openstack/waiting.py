@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from server.settings import Settings
 from server.states import Reason
 from server.workers.clouds.base import CloudError
 
@@ -13,17 +14,52 @@ POLL_S = 1.0
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How long something may take. ``setting``: what an administrator changes it by; "" where it is fixed."""
+
+    seconds: float
+    setting: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, name: str) -> "Limit":
+        """That of the setting ``openstack_<name>_s``."""
+        setting = f"openstack_{name}_s"
+        return cls(float(getattr(settings, setting)), setting)
+
+    @property
+    def advice(self) -> str:
+        """Which setting it is, as the end of a sentence."""
+        return f": the setting {self.setting} is the limit" if self.setting else ""
+
+
+QUICK, COPYING = Limit(600.0), Limit(3600.0)
+
+
+@dataclass(frozen=True)
 class Waiting:
-    """``clock``: seconds that never jump; ``pause``: sleeps for as many."""
+    """``clock``: seconds that never jump; ``pause``: sleeps for as many; ``patience_s``: for how long no answer is borne."""
 
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
+    patience_s: float = 300.0
 
-    def until(self, look: Callable[[], Found | None], limit_s: float, late: str) -> Found:
-        """What ``look`` returns once that is not None. Raises CloudError, with ``late`` in it, after ``limit_s`` seconds."""
-        deadline = self.clock() + limit_s
-        while (found := look()) is None:
-            if self.clock() > deadline:
-                raise CloudError(f"{late} after {limit_s:.0f} s", Reason.CLOUD_BUSY)
+    def until(self, look: Callable[[], Found | None], limit: Limit, late: str) -> Found:
+        """What ``look`` returns once that is not None. Raises CloudError, with ``late`` and the setting in it where it is.
+
+        A cloud that is busy, or does not answer, meanwhile says nothing about what is waited for.
+        """
+        begin = answered = self.clock()
+        while True:
+            try:
+                found, trouble = look(), None
+            except CloudError as problem:
+                found, trouble = None, problem
+            now = self.clock()
+            if found is not None:
+                return found
+            answered = answered if trouble else now
+            if trouble and (now - answered > self.patience_s or not (trouble.reason and trouble.reason.is_transient)):
+                raise trouble
+            if now - begin > limit.seconds:
+                raise CloudError(f"{late} after {limit.seconds:.0f} s{limit.advice}", Reason.CLOUD_BUSY) from trouble
             self.pause(POLL_S)
-        return found

@@ -7,6 +7,7 @@ Owns their start and stop, and looking for machines. Workers are made by Terrafo
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -37,6 +38,9 @@ from server.workers.clouds.qemu.template import QemuTemplate
 from server.workers.clouds.qemu.uplink import uplink_problems
 from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
 from server.workers.clouds.tried import TriedApps
+
+if TYPE_CHECKING:
+    from server.workers.terraform import Module
 
 OUTDATED = (
     "the snapshot was made by another version of Cumulus than this one: `cumulus template build --fresh` (what was installed on "
@@ -207,6 +211,13 @@ class QemuCloud:
         found = [one for one in machines + left if worker in ("", one.worker) and not self._spared(one.worker)]
         snapshots = [] if worker else half_made(self._home)
         return found + [Resource("snapshot", "", str(folder), False) for folder in snapshots]
+
+    def take_up(self, worker: str, module: "Module") -> None:
+        """A machine is made in one step."""
+
+    def is_copying(self, worker: str) -> bool:  # noqa: ARG002
+        """It never takes long."""
+        return False
 
     def alive(self, worker: str) -> bool:
         """Whether the worker's process lives."""

@@ -18,18 +18,23 @@ from requests.adapters import HTTPAdapter
 
 from server.catalog.flavors import Flavor
 from server.progress import Lines
-from server.settings import CloudName, Settings
+from server.settings import CloudName, OpenstackBoot, Settings
 from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.access import Access
 from server.workers.clouds.openstack.canary import Canaries
 from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
-from server.workers.clouds.openstack.holdings import Holdings
+from server.workers.clouds.openstack.holdings import Holdings, Limits
+from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.images import Images
 from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
+from server.workers.clouds.openstack.names import Names
+from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
+from server.workers.clouds.openstack.sizes import require_disk
 from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
 from server.workers.clouds.openstack.template import Making, OpenstackTemplate
 from server.workers.clouds.openstack.volumes import Originals
-from server.workers.clouds.openstack.waiting import Waiting
+from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.clouds.trial import once_ready
 from server.workers.playbooks import PlayOutcome
@@ -37,6 +42,7 @@ from server.workers.terraform import Module, TerraformError
 from tests.workers.clouds.openstack.double import Double
 
 NAME = "cumulus-template"
+LIMITS = Limits(Limit(60), Limit(60), Limit(60))
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n"
 TRIAL = Trial([("probe_1", "probe --version")], ["msconvert", "diann"])
 
@@ -123,22 +129,38 @@ class Site:
         settings, waiting = self.settings, Waiting(self._tick, lambda _: None)
         self.double.step = self.steps
         access = Access(settings, lambda _: connection(self.double))
-        copies, originals = Snapshots(access, NAME, waiting=waiting), Originals(access, NAME, self.server_id, waiting)
+        on_image = settings.openstack_boot is OpenstackBoot.IMAGE
+        copies = (Images if on_image else Snapshots)(access, NAME, waiting=waiting)
+        originals = (ServerOriginals if on_image else Originals)(access, NAME, self.server_id, waiting)
 
         def making() -> Making:
             guests = Guests(settings, settings.home / "openstack" / "key", waiting, self._run)
-            holdings = Holdings(access, self.server_id, 60, waiting)
+            holdings = Holdings(access, self.server_id, LIMITS, waiting, has_volumes=not on_image)
             machine_module = _TemplateModule(self, "template")
             servers = Servers(access, NAME, waiting)
-            machine = TemplateMachine(settings, self.server_id, machine_module, originals, servers, guests)
-            canaries = Canaries(_WorkerModule(self, "worker"), self._variables, holdings, guests, 60, 60)
+            kind = ImageMachine if on_image else TemplateMachine
+            names = Names(access, settings)
+            machine = kind(settings, self.server_id, machine_module, originals, servers, guests, names)
+            canaries = Canaries(
+                _WorkerModule(self, "worker"),
+                self._variables,
+                holdings,
+                guests,
+                Resumption(holdings, waiting, Limit(60), Limit(60)),
+                60,
+                60,
+            )
             return Making(machine, canaries, self)  # type: ignore[arg-type]
 
-        return OpenstackTemplate(settings, self.server_id, copies, originals, making, list, clock=lambda: self.now)
+        def require_size(flavor: Flavor, needed_gb: int, source: str) -> None:
+            require_disk(settings, flavor, needed_gb, source)
+
+        parts = copies, originals, making, list, require_size
+        return OpenstackTemplate(settings, self.server_id, *parts, clock=lambda: self.now)
 
     def holdings(self) -> Holdings:
         """What the sweeper sees."""
-        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, 60)
+        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, LIMITS)
 
     def servers(self) -> Servers:
         """The template's machines in Nova."""
@@ -155,6 +177,10 @@ class Site:
     def promoted(self) -> list[str]:
         """Names of the promoted snapshots, by what the cloud has."""
         return [one.name for one in Site(self.double, self.home).template().snapshots() if one.promoted]
+
+    def copied(self) -> list[tuple[str, bool]]:
+        """Names of this template's copies, and which is promoted."""
+        return [(one.name, one.promoted) for one in self.template().snapshots()]
 
     def listed(self) -> list[str]:
         return [one.name for one in Site(self.double, self.home).template().snapshots()]
@@ -233,8 +259,10 @@ class _TemplateModule(_InMemory):
         if variables["volume_id"] and kept in double.volumes:
             raise TerraformError("terraform apply: Instance cannot be destroyed")
         volume = str(variables["volume_id"]) or (kept if kept in double.volumes else "")
-        if not volume and not variables["image"]:
-            raise TerraformError("terraform apply: image must be the name of an image")
+        if variables["boot"] == "image":
+            return self._on_image(workspace, tags)
+        if not volume and not variables["image_id"]:
+            raise TerraformError("terraform apply: image_id must be the id of an image")
         if not volume:
             volume = double.add_volume(metadata=dict(tags), status="creating")
             site.steps("volume made")
@@ -245,6 +273,19 @@ class _TemplateModule(_InMemory):
         outputs = {"id": server, "address": server, "port": 22, "user": "debian", "host_key": "ssh-ed25519 AAAA"}
         made = self.write(workspace, {VOLUME: managed, SERVER: server}, outputs)
         site.steps("after apply")
+        return made
+
+    def _on_image(self, workspace: str, tags: Mapping[str, object]) -> dict[str, Any]:
+        double = self.site.double
+        known = self.resource(workspace, SERVER)
+        server = (
+            known if known in double.servers else double.add_server(metadata={**tags, "cumulus_host_key": "ssh-ed25519 AAAA"})
+        )
+        double.servers[server] |= {"status": "ACTIVE", "addresses": {"lab": [{"version": 6, "addr": server}]}}
+        self.site.steps("server made, no state yet")
+        outputs = {"id": server, "address": server, "port": 22, "user": "debian", "host_key": "ssh-ed25519 AAAA"}
+        made = self.write(workspace, {SERVER: server}, outputs)
+        self.site.steps("after apply")
         return made
 
     def _server(self, volume: str, known: str, tags: Mapping[str, object], *, running: bool) -> str:
@@ -270,10 +311,11 @@ class _WorkerModule(_InMemory):
         site, double = self.site, self.site.double
         site.steps("before canary")
         tags = {"cumulus_server": variables["server_id"], "cumulus_worker": workspace}
-        snapshot = next(one["id"] for one in double.snapshots.values() if one["name"] == variables["snapshot"])
-        volume = double.add_volume(metadata=dict(tags), snapshot_id=snapshot)
+        copies = (double.snapshots if double.has_cinder else double.images).values()
+        snapshot = next(one["id"] for one in copies if one["name"] == variables["snapshot"])
+        volume = double.add_volume(metadata=dict(tags), snapshot_id=snapshot) if double.has_cinder else ""
         site.steps("canary's volume made")
-        server = double.add_server(volume=volume, metadata=dict(tags))
+        server = double.add_server(volume=volume, metadata=dict(tags), image={"id": "" if double.has_cinder else snapshot})
         site.steps("canary made, no state yet")
         if site.creation_fails:
             double.servers[server] |= {"status": "ERROR", "fault": {"message": site.creation_fails}}

@@ -38,7 +38,8 @@ def settings(tmp_path: Path, api: Double, monkeypatch: pytest.MonkeyPatch) -> Se
         openstack_cloud="lab",
         openstack_nfs_host="127.0.0.1",
         openstack_api_timeout_s=5,
-        delete_timeout_s=5,
+        openstack_retries=0,
+        openstack_requests_per_s=0,
         worker_disk_gb=2,
     )
 

@@ -1,4 +1,4 @@
-"""A small OpenStack for tests: Keystone, Nova, Cinder and Neutron in memory, as one HTTP server on the loopback address.
+"""A small OpenStack for tests: Keystone, Nova, Cinder, Neutron and Glance in memory, as one HTTP server on the loopback address.
 
 Only what the code under test asks for, with the forms and refusals of a real cloud (Zed). What is made is ready at the second
 look, and what is deleted is gone at the second look, as on a cloud that takes its time. A test changes what the services hold,
@@ -21,6 +21,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 PROJECT = "f7f6eb690f6541099528310ebb39d8fa"
 NOVA, CINDER, NEUTRON, KEYSTONE = "/compute/v2.1", f"/volume/v3/{PROJECT}", "/network/v2.0", "/identity/v3"
+GLANCE = "/image/v2"
 OURS = "c0ffee"
 REMOVABLE = frozenset({"available", "error", "error_restoring", "error_extending", "error_managing"})
 UNAUTHORIZED = {"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}
@@ -51,7 +52,9 @@ class Double:
 
     ``failing``: part of "METHOD /path" -> status and body. ``vanishing``: somebody else removes a thing just before a request
     with that method, or an action of that name, reaches it. ``page``: records in an answer; ``slow_s``: seconds before each.
-    ``step`` is told of each request that changes something, by the client.
+    ``step`` is told of each request that changes something, by the client. ``networks`` and the like are names, of which there
+    may be two the same: :func:`id_of` is the id of each. ``has_cinder``: whether the catalogue has it at all; ``messages``: what
+    it says of a volume.
     """
 
     url: str = ""
@@ -60,8 +63,17 @@ class Double:
     snapshots: dict[str, Record] = field(default_factory=dict)
     ports: dict[str, Record] = field(default_factory=dict)
     flavors: dict[str, Record] = field(default_factory=dict)
+    images: dict[str, Record] = field(default_factory=dict)
     networks: list[str] = field(default_factory=lambda: ["cumulus"])
+    subnets: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=lambda: ["cumulus-worker"])
+    server_groups: list[str] = field(default_factory=list)
+    volume_types: list[str] = field(default_factory=list)
+    key_pairs: list[str] = field(default_factory=list)
+    zones: dict[str, bool] = field(default_factory=lambda: {"nova": True})
+    volume_zones: dict[str, bool] = field(default_factory=lambda: {"disks": True})
+    messages: dict[str, list[str]] = field(default_factory=dict)
+    has_cinder: bool = True
     compute: dict[str, int] = field(default_factory=lambda: dict(COMPUTE))
     storage: dict[str, int] = field(default_factory=lambda: dict(STORAGE))
     fail_snapshots: bool = False
@@ -105,9 +117,14 @@ class Double:
         """A port, which has no metadata."""
         return self._add(self.ports, {"name": worker, "description": mark, "device_id": "", "status": "ACTIVE", **given})
 
-    def add_flavor(self, name: str, cpus: int, ram_mb: int, *, disabled: bool = False) -> str:
+    def add_image(self, name: str, **given: Any) -> str:
+        """An image that is whole, unless ``status`` says otherwise."""
+        record = {"name": name, "status": "active", "owner": PROJECT, "min_disk": 2, "size": 1 << 20, "visibility": "private"}
+        return self._add(self.images, {**record, **given})
+
+    def add_flavor(self, name: str, cpus: int, ram_mb: int, *, disabled: bool = False, disk: int = 1) -> str:
         """A machine size."""
-        size = {"name": name, "vcpus": cpus, "ram": ram_mb, "disk": 1, "OS-FLV-DISABLED:disabled": disabled}
+        size = {"name": name, "vcpus": cpus, "ram": ram_mb, "disk": disk, "OS-FLV-DISABLED:disabled": disabled}
         return self._add(self.flavors, size)
 
     def remove_server(self, identifier: str) -> None:
@@ -120,9 +137,10 @@ class Double:
 
     def clear(self) -> None:
         """All that was made is gone, and nothing fails."""
-        for held in (self.servers, self.volumes, self.snapshots, self.ports, self.failing, self.vanishing):
+        for held in (self.servers, self.volumes, self.snapshots, self.ports, self.images, self.failing, self.vanishing):
             held.clear()
-        self.fail_snapshots = False
+        self.fail_snapshots, self.has_cinder = False, True
+        self.add_image("debian")
 
     def _add(self, held: dict[str, Record], record: Record) -> str:
         self.made += 1
@@ -131,6 +149,20 @@ class Double:
         record = {"id": str(uuid.uuid4()), "created_at": moment, **record}
         held[record["id"]] = record
         return str(record["id"])
+
+
+def id_of(name: str, number: int = 0) -> str:
+    """The id of the thing of that name, the first in its list or a later one."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{number}.{name}"))
+
+
+def _named(names: list[str], **more: Any) -> list[Record]:
+    """Those that a query asks for, by its name or its id."""
+    found = [{"id": id_of(name, names[:number].count(name)), "name": name, **more} for number, name in enumerate(names)]
+    for part in ("id", "name"):
+        if wanted := request.args.get(part):
+            found = [one for one in found if one[part] == wanted]
+    return found
 
 
 def ours(worker: str) -> dict[str, str]:
@@ -167,7 +199,7 @@ class _Quiet(WSGIRequestHandler):
 
 def _fill(app: Flask, double: Double) -> None:
     app.url_map.strict_slashes = False
-    for service in (_keystone, _nova, _cinder, _neutron):
+    for service in (_keystone, _nova, _cinder, _neutron, _glance):
         app.register_blueprint(service(double))
 
     @app.before_request
@@ -218,7 +250,8 @@ def _page(double: Double, kind: str) -> Response:
 def _keystone(double: Double) -> Blueprint:
     """Tokens, and the versions that each service speaks."""
     app = Blueprint("keystone", "double")
-    places = {"compute": NOVA, "block-storage": CINDER, "network": "/network", "identity": KEYSTONE}
+    places = {"compute": NOVA, "network": "/network", "identity": KEYSTONE, "image": "/image"}
+    volumes = {"volumev3": CINDER, "block-storage": CINDER}  # one service under two names, as most clouds have it
 
     @app.post(f"{KEYSTONE}/auth/tokens")
     def token() -> tuple[Response, int] | tuple[Response, int, dict[str, str]]:
@@ -232,7 +265,7 @@ def _keystone(double: Double) -> Blueprint:
                 "name": kind,
                 "endpoints": [{"interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": double.url + path}],
             }
-            for kind, path in places.items()
+            for kind, path in (places | volumes if double.has_cinder else places).items()
         ]
         domain = {"id": "default", "name": "Default"}
         told = {
@@ -257,10 +290,13 @@ def _keystone(double: Double) -> Blueprint:
             links = [{"rel": "self", "href": f"{double.url}/volume/v3/"}]
             spoken = {"id": "v3.0", "version": "3.70", "min_version": "3.0"}
             return jsonify({"versions": [{**spoken, "status": "CURRENT", "links": links}]})
+        if path == "/image":
+            links = [{"rel": "self", "href": f"{double.url}{GLANCE}/"}]
+            return jsonify({"versions": [{"id": "v2.15", "status": "CURRENT", "links": links}]})
         links = [{"rel": "self", "href": f"{double.url}{NEUTRON}/"}]
         return jsonify({"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
 
-    for path in (KEYSTONE, NOVA, "/volume", "/volume/v3", CINDER, "/network", NEUTRON):
+    for path in (KEYSTONE, NOVA, "/volume", "/volume/v3", CINDER, "/network", NEUTRON, "/image", GLANCE):
         app.add_url_rule(f"{path}/", "version", version)
     return app
 
@@ -288,11 +324,42 @@ def _nova(double: Double) -> Blueprint:
             return jsonify({"output": "Debian GNU/Linux 12\njob-1 login:"}), 200
         if "forceDelete" in request.json:
             double.remove_server(one)
+        elif "os-start" in request.json:
+            server["status"] = "ACTIVE"
+        elif made := request.json.get("createImage"):
+            if server["status"] not in ("ACTIVE", "SHUTOFF"):
+                abort(409, f"Cannot 'createImage' instance {one} while it is in vm_state {server['status']}")
+            below = double.images.get(server.get("image", {}).get("id"), {})  # its properties are handed on
+            handed = {name: value for name, value in below.items() if name.startswith("cumulus_")}
+            image = double.add_image(made["name"], status="saving", **{**handed, **made["metadata"]})
+            return jsonify({"image_id": image}), 202
         elif server["status"] != "ACTIVE":
             abort(409, f"Cannot 'stop' instance {one} while it is in vm_state {server['status']}")
         else:
             server["status"] = "SHUTOFF"
         return "", 202
+
+    @app.post("/servers/<one>/metadata")
+    def marked(one: str) -> Response:
+        server = double.servers.get(one) or abort(404)
+        server["metadata"].update(request.json["metadata"])
+        return jsonify({"metadata": server["metadata"]})
+
+    @app.get("/os-availability-zone")
+    def zones() -> Response:
+        return jsonify({"availabilityZoneInfo": _zones(double.zones)})
+
+    @app.get("/os-server-groups")
+    def groups() -> Response:
+        return jsonify({"server_groups": _named(double.server_groups, policy="anti-affinity")})
+
+    @app.get("/os-keypairs")
+    def key_pairs() -> Response:
+        return jsonify({"keypairs": [{"keypair": {"name": name}} for name in double.key_pairs]})
+
+    @app.get("/os-keypairs/<one>")
+    def key_pair(one: str) -> Response:
+        return jsonify({"keypair": {"name": one}}) if one in double.key_pairs else abort(404)
 
     @app.get("/limits")
     def limits() -> Response:
@@ -301,8 +368,34 @@ def _nova(double: Double) -> Blueprint:
     return app
 
 
+def _zones(zones: dict[str, bool]) -> list[Record]:
+    return [{"zoneName": name, "zoneState": {"available": there}} for name, there in zones.items()]
+
+
 def _cinder(double: Double) -> Blueprint:
     app = Blueprint("cinder", "double", url_prefix=CINDER)
+
+    @app.before_request
+    def exists() -> None:
+        if not double.has_cinder:
+            abort(404)
+
+    @app.get("/types")
+    def types() -> Response:
+        return jsonify({"volume_types": _named(double.volume_types)})
+
+    @app.get("/os-availability-zone")
+    def zones() -> Response:
+        return jsonify({"availabilityZoneInfo": _zones(double.volume_zones)})
+
+    @app.get("/messages")
+    def messages() -> Response:
+        wanted = request.args["resource_uuid"]
+        found = [
+            {"resource_uuid": wanted, "user_message": text, "message_level": "ERROR", "event_id": "VOLUME_VOLUME_001_003"}
+            for text in double.messages.get(wanted, [])
+        ]
+        return jsonify({"messages": found})
 
     @app.get("/<any(volumes, snapshots):kind>/detail")
     def listed(kind: str) -> Response:
@@ -310,7 +403,8 @@ def _cinder(double: Double) -> Blueprint:
 
     @app.get("/<any(volumes, snapshots):kind>")
     def named(kind: str) -> Response:
-        return jsonify({kind: []})
+        wanted = request.args.get("name")
+        return jsonify({kind: [one for one in getattr(double, kind).values() if wanted in (None, one["name"])]})
 
     @app.get("/<any(volumes, snapshots):kind>/<one>")
     def shown(kind: str, one: str) -> Response:
@@ -371,13 +465,44 @@ def _neutron(double: Double) -> Blueprint:
         double.ports.pop(one, None) or abort(404)
         return "", 204
 
-    @app.get("/<any('networks', 'security-groups'):kind>")
+    @app.get("/<any('networks', 'subnets', 'security-groups'):kind>")
     def named(kind: str) -> Response:
-        names = double.networks if kind == "networks" else double.groups
-        return jsonify({kind.replace("-", "_"): [{"id": name, "name": name} for name in names]})
+        names = {"networks": double.networks, "subnets": double.subnets, "security-groups": double.groups}[kind]
+        return jsonify({kind.replace("-", "_"): _named(names)})
 
     @app.get(f"/quotas/{PROJECT}/details")
     def quota() -> Response:
         return jsonify({"quota": {"port": {"limit": 500, "used": 4, "reserved": 0}}})
+
+    return app
+
+
+def _glance(double: Double) -> Blueprint:
+    app = Blueprint("glance", "double", url_prefix=GLANCE)
+
+    @app.get("/images")
+    def listed() -> Response:
+        asked = {part: request.args[part] for part in ("name", "status", "owner") if part in request.args}
+        return jsonify({"images": [one for one in double.images.values() if all(one[part] == asked[part] for part in asked)]})
+
+    @app.get("/images/<one>")
+    def shown(one: str) -> Response:
+        record = double.images.get(one) or abort(404)
+        answer = jsonify(record)
+        if record["status"] == "saving":
+            record["status"] = "active"
+        return answer
+
+    @app.delete("/images/<one>")
+    def deleted(one: str) -> tuple[str, int]:
+        double.images.pop(one, None) or abort(404)
+        return "", 204
+
+    @app.patch("/images/<one>")
+    def changed(one: str) -> Response:
+        record = double.images.get(one) or abort(404)
+        for change in request.get_json(force=True):
+            record[change["path"].removeprefix("/")] = change["value"]
+        return jsonify(record)
 
     return app

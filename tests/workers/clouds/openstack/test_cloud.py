@@ -103,7 +103,7 @@ def test_what_somebody_else_removes_between_the_look_and_the_deletion_counts_as_
 def test_a_volume_that_stays_attached_is_told_after_the_time_limit(
     cloud: OpenstackCloud, api: Double, settings: Settings
 ) -> None:
-    settings.delete_timeout_s = 0.1
+    settings.openstack_volume_delete_s = 0
     kept = api.add_volume("job-1", status="in-use")
     with pytest.raises(CloudError, match=f"volume {kept} is still there"):
         OpenstackCloud(settings, OURS).delete(Resource("volume", "job-1", kept, False))
@@ -272,6 +272,38 @@ def test_ports_are_left_out_where_the_cloud_does_not_tell_them(cloud: OpenstackC
     assert "ports" not in [one.name for one in cloud.quotas()]
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (["schedule allocate volume:Could not find any available weighted backend."], Reason.VOLUME_STORAGE_FULL),
+        (["copy image to volume:Not enough quota resource for operation."], Reason.QUOTA_EXCEEDED),
+        (["schedule allocate volume:Driver is not initialized at present."], Reason.VOLUME_FAILED),
+        ([], Reason.VOLUME_FAILED),
+    ],
+)
+def test_a_volume_in_error_has_its_reason_from_cinders_messages(
+    cloud: OpenstackCloud, api: Double, said: list[str], reason: Reason
+) -> None:
+    api.messages[api.add_volume("job-1", status="error")] = said
+    api.messages[api.add_volume("job-2", status="available")] = ["attach volume:An unknown error occurred."]
+    error = CloudError("terraform apply: The volume is in error status. Please check with your cloud admin")
+    assert cloud.fault("job-1") == "".join(f"Cinder: {text}" for text in said)
+    assert cause(error, cloud.fault("job-1")) is reason
+    assert cloud.fault("job-2") == ""
+
+
+def test_no_room_in_the_volume_storage_waits_until_a_machine_has_gone() -> None:
+    assert (Reason.VOLUME_STORAGE_FULL.waits, Reason.VOLUME_STORAGE_FULL.passes_with_room) == (True, True)
+    assert (Reason.NO_VALID_HOST.waits, Reason.NO_VALID_HOST.passes_with_room) == (True, True)
+
+
+def test_messages_that_cinder_does_not_give_hide_nothing(cloud: OpenstackCloud, api: Double) -> None:
+    api.add_server("job-1", status="ERROR", fault={"code": 500, "message": FAULT})
+    api.add_volume("job-1", status="error")
+    api.failing["/messages"] = (403, {"forbidden": {"message": "Policy doesn't allow message:get_all to be performed."}})
+    assert cloud.fault("job-1") == FAULT
+
+
 def test_a_fault_is_read_of_the_server_itself_and_means_what_it_says(cloud: OpenstackCloud, api: Double) -> None:
     api.add_server("job-1", status="ERROR", fault={"code": 500, "message": FAULT})
     error = CloudError("Error waiting for instance (s1) to become ready: unexpected state 'ERROR', wanted target 'ACTIVE'.")
@@ -372,6 +404,7 @@ def test_a_disk_that_is_smaller_than_the_snapshot_is_refused_before_anything_is_
     with pytest.raises(CloudError, match=f"machines of m1.4xlarge {told}") as caught:
         cloud.terraform_vars("job-1", replace(flavor, disk_gb=disk_gb))
     assert caught.value.reason is Reason.FLAVOR_TOO_SMALL
+    cloud.terraform_vars("job-1", replace(flavor, disk_gb=4))  # from now on it is known what the settings name
     api.calls.clear()
     assert cloud.terraform_vars("job-1", replace(flavor, disk_gb=4))["disk_gb"] == 4
     assert [call for call in api.calls if "/auth/" not in call] == [f"GET {CINDER}/snapshots/detail"]

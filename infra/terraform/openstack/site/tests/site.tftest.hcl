@@ -349,3 +349,71 @@ run "refuses_a_user_that_is_none" {
   }
   expect_failures = [var.user]
 }
+
+run "is_of_ipv6_where_its_addresses_are" {
+  command = plan
+  variables {
+    subnet_cidr     = "fd00:61::/64"
+    dns_nameservers = ["2001:db8::53"]
+    ssh_networks    = ["2001:db8:1::/48", "192.0.2.0/24"]
+    https_networks  = ["2001:db8:1::/48"]
+  }
+
+  assert {
+    condition = (
+      openstack_networking_subnet_v2.site[0].ip_version == 6 && openstack_networking_subnet_v2.site[0].ipv6_address_mode == "slaac" &&
+      output.worker_network == "fd00:61::/64"
+    )
+    error_message = "The subnet is not of IPv6."
+  }
+
+  assert {
+    condition = (
+      openstack_networking_secgroup_rule_v2.controller_ssh["2001:db8:1::/48"].ethertype == "IPv6" &&
+      openstack_networking_secgroup_rule_v2.controller_ssh["192.0.2.0/24"].ethertype == "IPv4" &&
+      openstack_networking_secgroup_rule_v2.controller_https["2001:db8:1::/48"].ethertype == "IPv6"
+    )
+    error_message = "A rule is not of the kind of its addresses."
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in [openstack_networking_secgroup_rule_v2.controller_nfs_ipv6[0], openstack_networking_secgroup_rule_v2.worker_ssh_ipv6[0]] :
+      rule.ethertype == "IPv6" && rule.remote_group_id != null
+    ])
+    error_message = "Workers do not reach the storage, or the controller not them, over IPv6; or everybody does."
+  }
+}
+
+run "opens_the_api_to_no_half_of_the_internet" {
+  command = plan
+  variables {
+    https_networks = ["2000::/3"]
+  }
+  expect_failures = [var.https_networks]
+}
+
+run "takes_ids_in_place_of_names" {
+  command = plan
+  variables {
+    existing_network               = "22222222-2222-2222-2222-222222222222"
+    existing_worker_security_group = "33333333333333333333333333333333"
+    image                          = "44444444-4444-4444-4444-444444444444"
+  }
+
+  assert {
+    condition = (
+      data.openstack_networking_network_v2.existing[0].network_id == "22222222-2222-2222-2222-222222222222" &&
+      data.openstack_networking_secgroup_v2.worker[0].secgroup_id == "33333333333333333333333333333333"
+    )
+    error_message = "An id was looked for as a name."
+  }
+
+  assert {
+    condition = (
+      length(data.openstack_images_image_v2.controller) == 0 &&
+      openstack_compute_instance_v2.controller[0].block_device[0].uuid == "44444444-4444-4444-4444-444444444444"
+    )
+    error_message = "The image's id was looked for as a name."
+  }
+}

@@ -7,22 +7,21 @@ mock_provider "openstack" {
   mock_resource "openstack_compute_instance_v2" {
     defaults = { id = "22222222-2222-2222-2222-222222222222", access_ip_v4 = "192.0.2.7" }
   }
-  mock_data "openstack_images_image_v2" {
-    defaults = { id = "33333333-3333-3333-3333-333333333333" }
-  }
 }
 
 variables {
-  server_id      = "c0ffee"
-  worker         = "template-2"
-  flavor         = "m1.small"
-  cpus           = 2
-  memory_gb      = 1.5
-  disk_gb        = 20
-  snapshot       = "template"
-  ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIqcTbc9xkIr/x0WMEw1PgvMGY9VdWdye1Gf8T+kSCQ controller"
-  image          = "debian-12"
-  host_key       = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPBAEB2sOd4EbqMDyjXDPIlqJVHZWtErio49T8DFJv86"
+  server_id         = "c0ffee"
+  worker            = "template-2"
+  flavor            = "m1.small"
+  cpus              = 2
+  memory_gb         = 1.5
+  disk_gb           = 20
+  snapshot          = "template"
+  ssh_public_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIqcTbc9xkIr/x0WMEw1PgvMGY9VdWdye1Gf8T+kSCQ controller"
+  image_id          = "33333333-3333-3333-3333-333333333333"
+  network_id        = "66666666-6666-6666-6666-666666666666"
+  security_group_id = "77777777-7777-7777-7777-777777777777"
+  host_key          = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPBAEB2sOd4EbqMDyjXDPIlqJVHZWtErio49T8DFJv86"
 }
 
 run "runs_on_a_volume_of_the_image_that_outlives_it" {
@@ -73,7 +72,7 @@ run "can_be_taken_off_its_volume" {
 run "leaves_a_volume_alone_that_there_is" {
   command = plan
   variables {
-    image     = ""
+    image_id  = ""
     volume_id = "44444444-4444-4444-4444-444444444444"
   }
 
@@ -88,10 +87,49 @@ run "leaves_a_volume_alone_that_there_is" {
   }
 }
 
+run "stays_on_its_own_disk_where_there_is_no_cinder" {
+  command = plan
+  variables {
+    boot    = "image"
+    running = false
+  }
+
+  assert {
+    condition = (
+      length(openstack_blockstorage_volume_v3.template) == 0 && length(openstack_compute_instance_v2.template) == 1 &&
+      length(openstack_compute_instance_v2.template[0].block_device) == 0 && output.volume_id == ""
+    )
+    error_message = "The server is not there, or not on a disk of its own."
+  }
+
+  assert {
+    condition = (
+      openstack_compute_instance_v2.template[0].power_state == "shutoff" &&
+      openstack_compute_instance_v2.template[0].image_id == "33333333-3333-3333-3333-333333333333"
+    )
+    error_message = "The server is not of the image, or goes on while nobody works on it."
+  }
+}
+
+run "has_a_port_in_the_subnet_that_is_named" {
+  command = plan
+  variables {
+    subnet_id = "88888888-8888-8888-8888-888888888888"
+  }
+
+  assert {
+    condition = (
+      openstack_networking_port_v2.template[0].fixed_ip[0].subnet_id == "88888888-8888-8888-8888-888888888888" &&
+      openstack_networking_port_v2.template[0].description == "cumulus_template=cumulus-template"
+    )
+    error_message = "The port is in another subnet, or nobody could say whose it is."
+  }
+}
+
 run "refuses_nothing_to_start_from" {
   command = plan
   variables {
-    image = ""
+    image_id = ""
   }
   expect_failures = [openstack_blockstorage_volume_v3.template]
 }

@@ -1,11 +1,5 @@
 # Nothing is made: the provider is a mock, whose schema comes from where the provider is installed.
 mock_provider "openstack" {
-  mock_data "openstack_blockstorage_snapshot_v3" {
-    defaults = { id = "11111111-1111-1111-1111-111111111111" }
-  }
-  mock_data "openstack_compute_servergroup_v2" {
-    defaults = { id = "44444444-4444-4444-4444-444444444444" }
-  }
   mock_resource "openstack_blockstorage_volume_v3" {
     defaults = { id = "22222222-2222-2222-2222-222222222222" }
   }
@@ -18,22 +12,68 @@ mock_provider "openstack" {
 }
 
 variables {
-  server_id        = "c0ffee"
-  worker           = "job-7"
-  flavor           = "m1.small"
-  cpus             = 2
-  memory_gb        = 1.5
-  disk_gb          = 20
-  snapshot         = "template-3"
-  ssh_public_key   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIqcTbc9xkIr/x0WMEw1PgvMGY9VdWdye1Gf8T+kSCQ controller"
-  host_key         = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPBAEB2sOd4EbqMDyjXDPIlqJVHZWtErio49T8DFJv86"
-  host_key_private = "-----BEGIN OPENSSH PRIVATE KEY-----\nmocked\n-----END OPENSSH PRIVATE KEY-----\n"
+  server_id         = "c0ffee"
+  worker            = "job-7"
+  flavor            = "m1.small"
+  cpus              = 2
+  memory_gb         = 1.5
+  disk_gb           = 20
+  snapshot          = "template-3"
+  snapshot_id       = "11111111-1111-1111-1111-111111111111"
+  network_id        = "66666666-6666-6666-6666-666666666666"
+  security_group_id = "77777777-7777-7777-7777-777777777777"
+  ssh_public_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIqcTbc9xkIr/x0WMEw1PgvMGY9VdWdye1Gf8T+kSCQ controller"
+  host_key          = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPBAEB2sOd4EbqMDyjXDPIlqJVHZWtErio49T8DFJv86"
+  host_key_private  = "-----BEGIN OPENSSH PRIVATE KEY-----\nmocked\n-----END OPENSSH PRIVATE KEY-----\n"
 }
 
-# The first of all: a server that is there stays in the group that it was made in.
+# Only planned, and first: what was made once stays as it was made.
+run "gives_machine_and_volume_a_zone_of_its_own_and_an_address_of_the_subnet" {
+  command = plan
+  variables {
+    subnet_id                = "88888888-8888-8888-8888-888888888888"
+    availability_zone        = "hosts-1"
+    volume_availability_zone = "disks-1"
+  }
+
+  assert {
+    condition     = openstack_networking_port_v2.worker.fixed_ip[0].subnet_id == "88888888-8888-8888-8888-888888888888"
+    error_message = "The address is of another subnet."
+  }
+
+  assert {
+    condition = (
+      openstack_compute_instance_v2.worker.availability_zone == "hosts-1" &&
+      openstack_blockstorage_volume_v3.worker[0].availability_zone == "disks-1"
+    )
+    error_message = "Machine or volume is in another zone."
+  }
+}
+
+run "needs_no_volume_where_it_boots_from_an_image" {
+  command = plan
+  variables {
+    boot = "image"
+  }
+
+  assert {
+    condition = (
+      length(openstack_blockstorage_volume_v3.worker) == 0 && length(openstack_compute_instance_v2.worker.block_device) == 0 &&
+      openstack_compute_instance_v2.worker.image_id == "11111111-1111-1111-1111-111111111111"
+    )
+    error_message = "The server is not on the flavor's own disk, made from the image."
+  }
+
+  assert {
+    condition     = output.boot == "cold: from an image"
+    error_message = "Nobody could say what it was made from."
+  }
+}
+
+# The first that is made: a server that is there stays in the group that it was made in.
 run "is_spread_by_a_server_group_where_one_is_named" {
   variables {
-    server_group = "spread"
+    server_group_id = "44444444-4444-4444-4444-444444444444"
   }
 
   assert {
@@ -45,8 +85,8 @@ run "is_spread_by_a_server_group_where_one_is_named" {
 run "makes_a_server_on_a_volume_and_a_port_of_its_own" {
   assert {
     condition = (
-      openstack_blockstorage_volume_v3.worker.snapshot_id == "11111111-1111-1111-1111-111111111111" &&
-      openstack_blockstorage_volume_v3.worker.size == 20 && openstack_blockstorage_volume_v3.worker.name == "job-7"
+      openstack_blockstorage_volume_v3.worker[0].snapshot_id == "11111111-1111-1111-1111-111111111111" &&
+      openstack_blockstorage_volume_v3.worker[0].size == 20 && openstack_blockstorage_volume_v3.worker[0].name == "job-7"
     )
     error_message = "The volume is not the snapshot's copy."
   }
@@ -57,6 +97,15 @@ run "makes_a_server_on_a_volume_and_a_port_of_its_own" {
       openstack_compute_instance_v2.worker.network[0].port == "55555555-5555-5555-5555-555555555555"
     )
     error_message = "The server is not on its volume and port."
+  }
+
+  assert {
+    condition = (
+      openstack_networking_port_v2.worker.network_id == "66666666-6666-6666-6666-666666666666" &&
+      openstack_networking_port_v2.worker.security_group_ids == toset(["77777777-7777-7777-7777-777777777777"]) &&
+      length(openstack_networking_port_v2.worker.fixed_ip) == 0
+    )
+    error_message = "The port is not in its network and group, or not with an address of the cloud's choice."
   }
 
   assert {
@@ -76,7 +125,7 @@ run "makes_a_server_on_a_volume_and_a_port_of_its_own" {
 run "marks_all_that_it_makes" {
   assert {
     condition = alltrue([
-      for metadata in [openstack_blockstorage_volume_v3.worker.metadata, openstack_compute_instance_v2.worker.metadata] :
+      for metadata in [openstack_blockstorage_volume_v3.worker[0].metadata, openstack_compute_instance_v2.worker.metadata] :
       metadata["cumulus_server"] == "c0ffee" && metadata["cumulus_worker"] == "job-7"
     ])
     error_message = "Nobody could say whose server or volume it is."
@@ -165,12 +214,20 @@ run "refuses_no_flavor" {
   expect_failures = [var.flavor]
 }
 
-run "refuses_no_network" {
+run "refuses_a_network_by_name" {
   command = plan
   variables {
-    network = ""
+    network_id = "cumulus"
   }
-  expect_failures = [var.network]
+  expect_failures = [var.network_id]
+}
+
+run "refuses_a_disk_of_another_kind" {
+  command = plan
+  variables {
+    boot = "tape"
+  }
+  expect_failures = [var.boot]
 }
 
 run "refuses_a_host_key_with_something_behind_it" {

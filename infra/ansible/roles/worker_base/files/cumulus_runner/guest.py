@@ -33,7 +33,8 @@ KINDS = ("fasta", "mgf", "mzml", "mzxml")
 NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
-START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+SERVER, JOB = r"(?P<server>[A-Za-z0-9.:-]+)", r"(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})"
+START = re.compile(rf"(?P<nonce>\d+) start {SERVER} (?P<port>\d{{1,5}}) {JOB}")
 
 
 def serve(user: Account | None) -> str:

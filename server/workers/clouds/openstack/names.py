@@ -1,0 +1,249 @@
+"""What the settings name in the cloud, by name or by id. Each must be exactly one thing: then its id is what Terraform gets.
+
+Owns how a kind of thing is looked for, and what is said where nothing, or more than one, has the name. Looks only.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from server.settings import OpenstackBoot, Settings
+from server.states import Reason
+from server.workers.clouds.base import CloudError
+from server.workers.clouds.openstack.access import Access, look_up
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3._proxy import Proxy
+    from openstack.connection import Connection
+
+ID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+REMEMBERED_S = 60.0  # what an administrator makes anew under the same name is seen after that time
+SHOWN = 5  # candidates that a message names
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something in the cloud that has a name and an id."""
+
+    identifier: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """What one installation's settings name. Empty: the settings leave it to the cloud."""
+
+    network: str
+    subnet: str
+    security_group: str
+    key_pair: str
+    server_group: str
+    volume_type: str
+
+
+class Names:
+    """The names in the settings, and what they are in the cloud. ``clock``: seconds that never jump."""
+
+    def __init__(self, access: Access, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._access = access
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._found: Named | None = None
+        self._until = 0.0
+
+    def resolved(self) -> Named:
+        """What they are, asked of the cloud once a minute at most. Raises CloudError for the first that is not one thing."""
+        with self._lock:
+            if self._found is None or self._clock() > self._until:
+                self._found = self._look()
+                self._until = self._clock() + REMEMBERED_S
+            return self._found
+
+    def problems(self) -> Iterator[str]:
+        """Each setting that does not name exactly one thing, in one line. Raises CloudError where the cloud cannot be asked."""
+        for look in (self._network, self._subnet, self._group, self._key_pair, self._server_group, self._volume_type):
+            yield from _problem(look)
+        yield from _problem(self._compute_zone)
+        yield from _problem(self._volume_zone)
+
+    def image_problems(self) -> Iterator[str]:
+        """The same for the image that the template is made from, which is needed once."""
+        yield from _problem(self._template_image)
+
+    def image(self) -> str:
+        """The id of the image that the template is made from. Raises CloudError."""
+        return self._template_image()
+
+    def volume(self) -> str:
+        """The id of the volume that the template is to be built on. Raises CloudError."""
+        return self._one("volume", "openstack_template_volume", _volumes)
+
+    def _look(self) -> Named:
+        network = self._network()
+        self._compute_zone()
+        self._volume_zone()
+        return Named(network, self._subnet(network), self._group(), self._key_pair(), self._server_group(), self._volume_type())
+
+    def _network(self) -> str:
+        return self._one("network", "openstack_network", _networks, Reason.NETWORK_MISSING)
+
+    def _subnet(self, network: str = "") -> str:
+        if not self._settings.openstack_subnet:
+            return ""
+        where = network or self._network()
+        listed = partial(_subnets, network=where)
+        return self._one(
+            f"subnet of the network {self._settings.openstack_network}", "openstack_subnet", listed, Reason.NETWORK_MISSING
+        )
+
+    def _group(self) -> str:
+        return self._one("security group", "openstack_security_group", _groups, Reason.SECURITY_GROUP_MISSING)
+
+    def _server_group(self) -> str:
+        return self._one("server group", "openstack_server_group", lambda cloud, _: cloud.compute.server_groups())
+
+    def _key_pair(self) -> str:
+        """A key pair has no id: its name is one, for each user."""
+        return self._one("key pair", "openstack_key_pair", _key_pairs)
+
+    def _volume_type(self) -> str:
+        """Cinder writes a type's name into its volumes, so that is what Terraform gets."""
+        if self._settings.openstack_boot is OpenstackBoot.IMAGE:
+            return ""
+        found = self._thing("volume type", "openstack_volume_type", lambda cloud, _: cloud.block_storage.types())
+        return found.name if found else ""
+
+    def _template_image(self) -> str:
+        return self._one("image", "openstack_template_image", _images, Reason.SNAPSHOT_MISSING)
+
+    def _compute_zone(self) -> str:
+        return self._zone("compute", "openstack_availability_zone", lambda cloud: cloud.compute.availability_zones())
+
+    def _volume_zone(self) -> str:
+        if self._settings.openstack_boot is OpenstackBoot.IMAGE:
+            return ""
+        return self._zone("volumes", "openstack_volume_availability_zone", lambda cloud: _storage(cloud).availability_zones())
+
+    def _zone(self, use: str, setting: str, listed: "Callable[[Connection], Iterable[Any]]") -> str:
+        """An availability zone, which may name a host behind a colon where the cloud allows that."""
+        wanted = str(getattr(self._settings, setting))
+        if not wanted:
+            return ""
+        with self._access.use() as cloud:
+            zones = {str(one.name): (one.state or {}).get("available", True) for one in listed(cloud)}
+        name = wanted.partition(":")[0]
+        if name not in zones:
+            there = ", ".join(sorted(zones)) or "none"
+            text = f"the cloud has no availability zone {name} for {use} (it has {there}): correct the setting {setting}"
+            raise CloudError(text, Reason.ZONE_UNUSABLE)
+        if not zones[name]:
+            text = f"the availability zone {name} for {use} is not available: ask who runs the cloud, or change {setting}"
+            raise CloudError(text, Reason.ZONE_UNUSABLE)
+        return wanted
+
+    def _one(self, noun: str, setting: str, listed: "Listed", missing: Reason = Reason.NAME_UNKNOWN_TO_CLOUD) -> str:
+        found = self._thing(noun, setting, listed, missing)
+        return found.identifier if found else ""
+
+    def _thing(self, noun: str, setting: str, listed: "Listed", missing: Reason = Reason.NAME_UNKNOWN_TO_CLOUD) -> Thing | None:
+        """What has that id, or else that name; None where the setting is empty."""
+        wanted = str(getattr(self._settings, setting))
+        if not wanted:
+            return None
+        with self._access.use() as cloud:
+            found = {str(one.id): Thing(str(one.id), str(one.name or "")) for one in listed(cloud, wanted)}
+        if wanted in found:
+            return found[wanted]
+        named = [one for one in found.values() if one.name == wanted]
+        if len(named) > 1:
+            raise CloudError(_ambiguous(noun, setting, wanted, named), Reason.NAME_AMBIGUOUS)
+        if not named:
+            raise CloudError(f"the cloud has no {noun} {wanted}: make it, or correct the setting {setting}", missing)
+        return named[0]
+
+
+def named_variables(names: Names, settings: Settings) -> dict[str, object]:
+    """What both modules of Terraform get of it. Raises CloudError."""
+    found = names.resolved()
+    return {
+        "boot": str(settings.openstack_boot),
+        "network_id": found.network,
+        "subnet_id": found.subnet,
+        "security_group_id": found.security_group,
+        "key_pair": found.key_pair,
+        "availability_zone": settings.openstack_availability_zone,
+        "volume_availability_zone": settings.openstack_volume_availability_zone,
+        "volume_type": found.volume_type,
+    }
+
+
+Listed = Callable[["Connection", str], Iterable[Any]]
+"""Things that may have the name or the id."""
+
+
+def _problem(look: Callable[[], str]) -> Iterator[str]:
+    """One line where the cloud was asked and had no, or no single, answer."""
+    try:
+        look()
+    except CloudError as problem:
+        if problem.reason not in WRONG:
+            raise
+        yield problem.message
+
+
+WRONG = frozenset(
+    {
+        *(Reason.NETWORK_MISSING, Reason.SECURITY_GROUP_MISSING, Reason.NAME_AMBIGUOUS, Reason.NAME_UNKNOWN_TO_CLOUD),
+        *(Reason.ZONE_UNUSABLE, Reason.SNAPSHOT_MISSING),
+    }
+)
+
+
+def _ambiguous(noun: str, setting: str, wanted: str, named: list[Thing]) -> str:
+    shown = ", ".join(sorted(one.identifier for one in named)[:SHOWN])
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return f"the name {wanted} is that of more than one {noun} ({shown}{more}): give the id of one in the setting {setting}"
+
+
+def _by(wanted: str) -> Iterator[Mapping[str, str]]:
+    """How a service is asked: for the id where it could be one, and for the name."""
+    if ID.fullmatch(wanted):
+        yield {"id": wanted}
+    yield {"name": wanted}
+
+
+def _storage(cloud: "Connection") -> "Proxy":
+    return cast("Proxy", cloud.block_storage)
+
+
+def _networks(cloud: "Connection", wanted: str) -> Iterator[Any]:
+    return (one for query in _by(wanted) for one in cloud.network.networks(**query))
+
+
+def _subnets(cloud: "Connection", wanted: str, network: str) -> Iterator[Any]:
+    return (one for query in _by(wanted) for one in cloud.network.subnets(network_id=network, **query))
+
+
+def _groups(cloud: "Connection", wanted: str) -> Iterator[Any]:
+    return (one for query in _by(wanted) for one in cloud.network.security_groups(**query))
+
+
+def _key_pairs(cloud: "Connection", wanted: str) -> list[Any]:
+    found = look_up(partial(cloud.compute.find_keypair, ignore_missing=False), wanted)
+    return [found] if found else []
+
+
+def _images(cloud: "Connection", wanted: str) -> list[Any]:
+    """Those that are whole; one that is hidden is found by its id only."""
+    by_id = look_up(cloud.image.get_image, wanted) if ID.fullmatch(wanted) else None
+    return [by_id] if by_id else list(cloud.image.images(name=wanted, status="active"))
+
+
+def _volumes(cloud: "Connection", wanted: str) -> list[Any]:
+    by_id = look_up(cloud.block_storage.get_volume, wanted) if ID.fullmatch(wanted) else None
+    return [by_id] if by_id else list(cloud.block_storage.volumes(details=False, name=wanted))
