@@ -7,12 +7,24 @@ import re
 
 _BLANKS = re.compile(r"[\s│╷╵]+")
 _SETTINGS = (
-    (r"waiting for openstack_blockstorage_volume_v3 \S{1,80} to become ready: timeout", "openstack_volume_create_s"),
-    (r"waiting for openstack_blockstorage_volume_v3 \S{1,80} to delete: timeout", "openstack_volume_delete_s"),
-    (r"waiting for openstack_networking_port_v2 \S{1,80} to become available: timeout", "openstack_port_create_s"),
-    (r"waiting for openstack_networking_port_v2 \S{1,80} to delete: timeout", "openstack_port_delete_s"),
-    (r"waiting for instance \(\S{1,80}\) to become ready: timeout", "openstack_server_create_s"),
-    (r"waiting for instance \(\S{1,80}\) to delete: timeout", "openstack_server_delete_s"),
+    (
+        r"waiting for openstack_blockstorage_volume_v3 \S{1,80} to become ready: (?:timeout|context deadline exceeded)",
+        "openstack_volume_create_s",
+    ),
+    (
+        r"waiting for openstack_blockstorage_volume_v3 \S{1,80} to delete: (?:timeout|context deadline exceeded)",
+        "openstack_volume_delete_s",
+    ),
+    (
+        r"waiting for openstack_networking_port_v2 \S{1,80} to become available: (?:timeout|context deadline exceeded)",
+        "openstack_port_create_s",
+    ),
+    (
+        r"waiting for openstack_networking_port_v2 \S{1,80} to delete: (?:timeout|context deadline exceeded)",
+        "openstack_port_delete_s",
+    ),
+    (r"waiting for instance \(\S{1,80}\) to become ready: (?:timeout|context deadline exceeded)", "openstack_server_create_s"),
+    (r"waiting for instance \(\S{1,80}\) to delete: (?:timeout|context deadline exceeded)", "openstack_server_delete_s"),
     (r"terraform apply took longer than", "create_timeout_s"),
     (r"terraform destroy took longer than", "delete_timeout_s"),
 )

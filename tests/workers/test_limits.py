@@ -18,6 +18,10 @@ TIMEOUT = "timeout while waiting for state to become 'available' (last state: 'c
         (f"Error waiting for openstack_networking_port_v2 3f-1 to Delete:  {TIMEOUT}", "openstack_port_delete_s"),
         (f"Error waiting for instance (3f-1) to become ready: {TIMEOUT}", "openstack_server_create_s"),
         (f"Error waiting for instance (3f-1) to Delete:  {TIMEOUT}", "openstack_server_delete_s"),
+        (
+            "Error waiting for openstack_blockstorage_volume_v3 3f-1 to become ready: context deadline exceeded",
+            "openstack_volume_create_s",
+        ),
         ("terraform apply took longer than 300 s", "create_timeout_s"),
         ("terraform destroy took longer than 120 s", "delete_timeout_s"),
     ],

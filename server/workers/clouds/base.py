@@ -263,7 +263,7 @@ class Cloud(Protocol):
         """
 
     def is_copying(self, worker: str) -> bool:
-        """Whether the cloud still copies the worker's disk. Raises CloudError."""
+        """Whether the cloud copies the worker's disk, or has just ended, and nothing came of it yet. Raises CloudError."""
 
     def memory_use(self, worker: str) -> MemoryUse | None:
         """What the worker's machine takes of this computer; None where it does not run here."""

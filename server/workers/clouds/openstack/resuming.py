@@ -11,7 +11,7 @@ from server.states import Reason
 from server.workers.causes import cause, classify
 from server.workers.clouds.base import CloudError, StillCopying
 from server.workers.clouds.openstack.holdings import Holdings, Thing
-from server.workers.clouds.openstack.volumes import MAKING
+from server.workers.clouds.openstack.volumes import FREE, MAKING
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.terraform import Module, TerraformError
 from server.workers.transient import passing
@@ -79,8 +79,10 @@ class Resumption:
         return self.waiting.patience_s if reason and reason.is_transient else -1.0
 
     def is_copying(self, worker: str) -> bool:
-        """Whether Cinder is still at its volume. Raises CloudError."""
-        return any(one.kind == "volume" and one.status in MAKING for one in self.holdings.things(worker))
+        """Whether Cinder is still at its volume, or has just ended, and no server came of it yet. Raises CloudError."""
+        there = self.holdings.things(worker)
+        copied = any(one.kind == "volume" and one.status in (*MAKING, FREE) for one in there)
+        return copied and not any(one.kind == "machine" for one in there)
 
     def _settled(self, worker: str) -> list[Thing]:
         """All that there is, once no server is being built any more."""

@@ -56,9 +56,11 @@ def test_a_volume_whose_poll_failed_is_gone_on_with_when_it_is_copied(
     assert caught.value.reason is Reason.CREATION_TIMEOUT
     assert module.adopted == {}
     api.volumes[volume]["status"] = "available"
-    assert not cloud.is_copying(JOB)
+    assert cloud.is_copying(JOB)  # it ended after Terraform had given it up
     cloud.take_up(JOB, module)
     assert module.adopted == {ADDRESSES["volume"]: volume}
+    api.add_server(JOB, volume)
+    assert not cloud.is_copying(JOB)
 
 
 def test_a_volume_that_terraform_never_heard_of_is_taken_and_one_of_two_only(
