@@ -13,4 +13,6 @@ terraform {
 }
 
 # Where the cloud is and who we are there: clouds.yaml (OS_CLOUD) or the OS_* variables, nothing else.
-provider "openstack" {}
+provider "openstack" {
+  endpoint_overrides = var.endpoints
+}

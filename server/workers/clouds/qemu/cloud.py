@@ -79,6 +79,10 @@ class QemuCloud:
         """The promoted one's name. Raises TemplateMissing."""
         return read_image(self._home.current).folder.name
 
+    def starts_jobs_at_boot(self) -> bool:
+        """A clone goes on where its template was: it is told over its virtio port."""
+        return False
+
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
         return read_image(self._home.current).has_program(name)

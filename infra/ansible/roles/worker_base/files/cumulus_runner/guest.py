@@ -2,8 +2,9 @@
 
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
 lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends):
-``<nonce> start <server> <port> <job folder>``, ``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``.
-A job is a forked child.
+``<nonce> start <server> <port> <job folder>``, ``<nonce> boot`` (start the job that the machine was made for, if there is one),
+``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``. A job is a forked child. Until it has claimed its attempt, or
+cannot, other orders to start wait: only then is it certain what there is to say.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
+from typing import Callable
 
 from cumulus_runner import mounts, network
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 from cumulus_runner.family import own_group
-from cumulus_runner.job import take_up
+from cumulus_runner.folder import JobFolder
+from cumulus_runner.given import JOB, PORT, SERVER, Given, await_server, read_given
+from cumulus_runner.job import Job, take_up
 from cumulus_runner.orders import Places
 from cumulus_runner.programs import Account, limit_files
 
@@ -33,7 +37,9 @@ KINDS = ("fasta", "mgf", "mzml", "mzxml")
 NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
-START = re.compile(r"(?P<nonce>\d+) start (?P<server>[A-Za-z0-9.-]+) (?P<port>\d{1,5}) (?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+BOOT = re.compile(r"(?P<nonce>\d+) boot")
+START = re.compile(rf"(?P<nonce>\d+) start (?P<server>{SERVER}) (?P<port>{PORT}) (?P<job>{JOB})")
+STARTED = "started"  # how the child's word begins that it has claimed the attempt
 
 
 def serve(user: Account | None) -> str:
@@ -57,8 +63,13 @@ class Service:
         self._job = ""
         self._child = 0
         self._child_handle = -1
-        self._refusal = -1
+        self._nonce = ""  # of the order that the child was made for
+        self._outcome = -1  # a pipe: what became of that
+        self._said = ("", "")  # and what it was
+        self._begun = False
+        self._barred = False  # after an order to stop, the job that the machine was made for is not started any more
         self._ending = False
+        self._starts: list[re.Match[str]] = []  # orders that wait for it
         self._stops: list[str] = []  # who waits for the job's end
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders, selectors.EVENT_READ, self._read_orders)
@@ -92,54 +103,97 @@ class Service:
 
     def _take(self, line: str) -> None:
         if stop := STOP.fullmatch(line):
-            self._stops.append(stop["nonce"])
-            self._end_job()
-            self._answer_stops()
+            self._take_stop(stop["nonce"])
         elif status := STATUS.fullmatch(line):
-            self._answer(status["nonce"], "ok", f"running {self._job}" if self._child else "idle")
+            self._answer(status["nonce"], "ok", self._status())
+        elif boot := BOOT.fullmatch(line):
+            self._take_boot(boot["nonce"])
         elif start := START.fullmatch(line):
             self._take_start(start)
         else:
             nonce = line.split(" ")[0]
             self._answer(nonce if nonce.isdigit() else "0", "failed", f"this is no order: {line[:100]!r}")
 
+    def _status(self) -> str:
+        if not self._child:
+            return "idle"
+        return f"running {self._job}" if self._begun else "starting"
+
+    def _take_stop(self, nonce: str) -> None:
+        self._barred = True
+        for start in self._starts:
+            self._answer(start["nonce"], "failed", "the job was stopped")
+        self._starts.clear()
+        self._stops.append(nonce)
+        self._end_job()
+        self._answer_stops()
+
+    def _take_boot(self, nonce: str) -> None:
+        if self._child:
+            self._answer(nonce, "ok", f"{self._status()} already")
+        elif self._barred:
+            self._answer(nonce, "failed", "this machine was told to stop")
+        else:
+            self._start(nonce, "", _given)
+
     def _take_start(self, order: re.Match[str]) -> None:
         if not self._child:
-            self._start(order)
+            ordered = Given(order["server"], int(order["port"]), order["job"], "")
+            self._start(order["nonce"], order["job"], lambda: ordered)
+        elif not self._begun:
+            self._starts.append(order)
         elif order["job"] == self._job:
             self._answer(order["nonce"], "ok", f"already started: {self._job}")
         else:
             self._answer(order["nonce"], "failed", f"this machine is at work for {self._job}")
 
-    def _start(self, order: re.Match[str]) -> None:
-        self._refusal, refusal = os.pipe()
+    def _start(self, nonce: str, job: str, find: Callable[[], Given | None]) -> None:
+        self._outcome, outcome = os.pipe()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                code = self._work(order, refusal)
+                code = self._work(find, outcome)
             finally:
                 os._exit(code)
-        os.close(refusal)
-        self._job, self._child = order["job"], child
+        os.close(outcome)
+        self._nonce, self._job, self._child, self._begun = nonce, job, child, False
         self._child_handle = os.pidfd_open(child)
         self._selector.register(self._child_handle, selectors.EVENT_READ, self._child_ended)
+        self._selector.register(self._outcome, selectors.EVENT_READ, self._hear_outcome)
+
+    def _hear_outcome(self) -> None:
+        """That the job has begun is told at once; that it cannot, only when the child is gone: whoever orders again is not fooled."""
+        if self._outcome < 0:
+            return
+        self._selector.unregister(self._outcome)
+        said = os.read(self._outcome, MAX_ANSWER).decode("utf-8", "replace")
+        os.close(self._outcome)
+        self._outcome = -1
+        state, _, text = said.partition(" ")
+        self._said = (state, text) if said else ("failed", "the start was ended")
+        word, _, job = text.partition(" ")
+        if word == STARTED:
+            self._job, self._begun = job, True
+            self._conclude_start()
+
+    def _conclude_start(self) -> None:
+        self._answer(self._nonce, *self._said)
+        self._nonce = ""
+        waiting, self._starts = self._starts, []
+        for order in waiting:
+            self._take_start(order)
 
     def _child_ended(self) -> None:
+        self._hear_outcome()
         self._selector.unregister(self._child_handle)
         os.close(self._child_handle)
         os.waitpid(self._child, 0)
         self._child = 0
         _kill_rest()
-        self._pass_on_refusal()
         self._answer_stops()
-
-    def _pass_on_refusal(self) -> None:
-        """Why the child could not start the job; told only when the child is gone, so that whoever orders again is not fooled."""
-        refusal = os.read(self._refusal, MAX_ANSWER)
-        os.close(self._refusal)
-        if refusal:
-            self._write(refusal)
+        if self._nonce:
+            self._conclude_start()
 
     def _answer_stops(self) -> None:
         if self._child or not self._stops:
@@ -153,32 +207,39 @@ class Service:
             self._answer(nonce, *outcome)
         self._stops.clear()
 
-    def _work(self, order: re.Match[str], refusal: int) -> int:
-        """In the child: mount, claim the attempt, say so, run the job; or leave in the pipe ``refusal`` why that cannot be."""
+    def _work(self, find: Callable[[], Given | None], outcome: int) -> int:
+        """In the child: mount, claim the attempt, say so in the pipe ``outcome``, run the job; or say why that cannot be."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.close()
         try:
-            mounts.mount_storage(order["server"], int(order["port"]))
-            folder, server = mounts.show_job(order["job"]), mounts.address(order["server"])
-            shown = {"shown_job": mounts.JOB, "data": mounts.DATA, "work": WORK}
-            places = Places(folder, **shown, lease=LEASE, group=own_group(), server=server)
-            mounts.hide_writable_job()
-            job = take_up(places, self._user)
-            limit_files(WORK)
+            given = find()
+            job = self._claim(given) if given else None
+            text = f"ok {STARTED} {given.job}" if given else "ok this machine waits for orders"
         except AlreadyStarted as known:
-            self._answer(order["nonce"], "ok", f"already started: {known}")
-            return 0
+            job, text = None, f"ok already started: {known}"
         except RunnerError as problem:
-            os.write(refusal, _line(order["nonce"], "failed", str(problem)))
-            return 1
+            job, text = None, f"failed {problem}"
         except Exception as problem:  # noqa: BLE001 - who ordered waits for an answer
-            os.write(refusal, _line(order["nonce"], "failed", f"fault in the runner: {type(problem).__name__}: {problem}"))
-            return 1
-        os.close(refusal)
-        self._answer(order["nonce"], "ok", f"started {order['job']}")
-        job.run()
+            job, text = None, f"failed fault in the runner: {type(problem).__name__}: {problem}"
+        os.write(outcome, text.encode("utf-8", "replace")[:MAX_ANSWER])
+        os.close(outcome)
+        if job:
+            job.run()
         return 0
+
+    def _claim(self, given: Given) -> Job:
+        """Raises AlreadyStarted, RunnerError."""
+        mounts.mount_storage(given.server, given.port)
+        folder, server = mounts.show_job(given.job), mounts.address(given.server)
+        shown = {"shown_job": mounts.JOB, "data": mounts.DATA, "work": WORK}
+        places = Places(folder, **shown, lease=LEASE, group=own_group(), server=server)
+        mounts.hide_writable_job()
+        if given.worker and JobFolder(folder).must_stop():  # nobody waits beside the machine who knows better
+            raise RunnerError(f"{given.job} is not wanted any more")
+        job = take_up(places, self._user, given.worker)
+        limit_files(WORK)
+        return job
 
     def _answer(self, nonce: str, state: str, text: str) -> None:
         self._write(_line(nonce, state, text))
@@ -190,6 +251,14 @@ class Service:
 
 def _line(nonce: str, state: str, text: str) -> bytes:
     return f"{nonce} {state} {' '.join(text.split())}".encode("utf-8", "replace")[: MAX_ANSWER - 1] + b"\n"
+
+
+def _given() -> Given | None:
+    """What the machine was made for, once its storage answers. Raises RunnerError."""
+    given = read_given()
+    if given:
+        await_server(given.server, given.port)
+    return given
 
 
 def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:
