@@ -1,8 +1,8 @@
 """What a job costs on a real OpenStack cloud, beside the cloud's own time: `python -m tests.bench openstack`.
 
-On the cloud of ``OS_CLOUD``, with a template that has a promoted snapshot, as ``tests/openstack/conftest.py`` lists it. Lives of an
-app that begins and ends at once, in turns: the raw SDK (openstack_floor.py), Cumulus, and again. What Cumulus adds is counted in
-seconds, since the cloud's own time is not Cumulus's to make shorter.
+On the cloud of ``OS_CLOUD``, with a template that has a promoted snapshot, as ``tests/openstack/conftest.py`` lists it. Lives of
+an app that begins and ends at once, in turns: the raw SDK (openstack_floor.py), Cumulus, and again. What Cumulus adds is counted
+in seconds, since the cloud's own time is not Cumulus's to make shorter.
 """
 
 import os

@@ -1,13 +1,13 @@
-"""A process between Terraform's provider and the cloud, by which the provider hears at once what it would see at its next look.
+"""A process between Terraform's provider and the cloud: the provider hears at once what it would see at its next look only.
 
-The provider looks at a volume or server that is made or removed at once, and again after 3, 9 and 19 s: what takes 4 s costs it 9.
-Here the answer to a question after something that is on its way is held back until that has changed, and all else is passed on as
-it is. A question that the cloud could not answer for the moment is asked again; what changes something never is, unless the cloud
-says that it did not look at it (429).
+It looks at a volume or server that is made or removed at once, and again after 3, 9 and 19 s: what takes 4 s costs it 9. Here the
+answer to a question after something that is on its way is held back until that has changed, and all else is passed on as it is.
+A question that the cloud could not answer for the moment is asked again; what changes something never is, unless the cloud says
+that it did not look at it (429).
 
-It is a process of its own because a terraform outlives its controller: it ends when the controller is gone and nobody has asked for
-a while. It holds no credentials: each request brings its token, and the cloud judges it. On standard input it gets one line of JSON
-(:class:`Upstream`), on standard output it says its port.
+It is a process of its own because a terraform outlives its controller: it ends when the controller is gone and nobody has asked
+for a while. It holds no credentials: each request brings its token, and the cloud judges it. On standard input it gets one line
+of JSON (:class:`Upstream`), on standard output it says its port.
 """
 
 import json

@@ -24,9 +24,12 @@ METADATA = "openstack/latest/meta_data.json"
 SERVER = r"[A-Za-z0-9.:-]{1,253}"
 PORT = r"\d{1,5}"
 JOB = r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}"
+WORKER = r"[a-z0-9][a-z0-9-]{0,62}"
 STORAGE = re.compile(rf"(?P<server>{SERVER}) (?P<port>{PORT})")
 MAX_METADATA = 1 << 20  # bytes
-REACH_LIMIT_S = 300.0
+CLOUD_INIT = "/run/cloud-init"
+DISK_LIMIT_S = 300.0
+REACH_LIMIT_S = 60.0  # then whoever logs in here gives the order, or is told that the storage is away
 TRY_LIMIT_S = 3.0
 PAUSE_S = 0.1
 
@@ -68,23 +71,41 @@ def given_in(metadata: str) -> Given | None:
     if not job:
         return None
     place = STORAGE.fullmatch(storage)
-    if not (place and worker and re.fullmatch(JOB, job)):
+    if not (place and re.fullmatch(WORKER, worker) and re.fullmatch(JOB, job)):
         raise RunnerError(f"these are no orders: job {job[:100]!r}, storage {storage[:100]!r}, worker {worker[:100]!r}")
     return Given(place["server"], int(place["port"]), job, worker)
+
+
+def await_disk(place: str = CLOUD_INIT, limit_s: float = DISK_LIMIT_S) -> None:
+    """Where cloud-init is at work, return once its second stage is over, in which the disk gets its size; late is no error."""
+    deadline = time.monotonic() + limit_s
+    while os.path.exists(os.path.join(place, "enabled")) and not _is_set_up(place) and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+
+
+def _is_set_up(place: str) -> bool:
+    try:
+        with open(os.path.join(place, "status.json"), encoding="utf-8") as file:
+            return bool(json.load(file)["v1"]["init"]["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def await_server(server: str, port: int, limit_s: float = REACH_LIMIT_S) -> None:
     """Return once it takes a connection: the network may still be coming up. Raises RunnerError after ``limit_s`` seconds."""
     deadline = time.monotonic() + limit_s
-    while True:
-        try:
-            socket.create_connection((server, port), TRY_LIMIT_S).close()
-        except OSError as problem:
-            if time.monotonic() > deadline:
-                raise RunnerError(f"the storage at {server}:{port} does not answer: {problem.strerror or problem}") from None
-            time.sleep(PAUSE_S)
-        else:
-            return
+    while problem := _unreachable(server, port):
+        if time.monotonic() > deadline:
+            raise RunnerError(f"the storage at {server}:{port} does not answer: {problem.strerror or problem}")
+        time.sleep(PAUSE_S)
+
+
+def _unreachable(server: str, port: int) -> OSError | None:
+    try:
+        socket.create_connection((server, port), TRY_LIMIT_S).close()
+    except OSError as problem:
+        return problem
+    return None
 
 
 def _mount(device: str) -> None:

@@ -2,9 +2,10 @@
 
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
 lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends):
-``<nonce> start <server> <port> <job folder>``, ``<nonce> boot`` (start the job that the machine was made for, if there is one),
-``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``. A job is a forked child. Until it has claimed its attempt, or
-cannot, other orders to start wait: only then is it certain what there is to say.
+``<nonce> start <server> <port> <job folder>``, ``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``.
+A machine that was made for a job needs no order: a scout (scout.py) finds out what for, and when it can begin; an order ends it.
+A job is a forked child. Until it has claimed its attempt, or cannot, other orders to start wait: only then is it certain what
+there is to say.
 """
 
 from __future__ import annotations
@@ -17,39 +18,45 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
-from typing import Callable
 
 from cumulus_runner import mounts, network
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 from cumulus_runner.family import own_group
 from cumulus_runner.folder import JobFolder
-from cumulus_runner.given import JOB, PORT, SERVER, Given, await_server, read_given
+from cumulus_runner.given import JOB, PORT, SERVER, Given
 from cumulus_runner.job import Job, take_up
 from cumulus_runner.orders import Places
 from cumulus_runner.programs import Account, limit_files
+from cumulus_runner.scout import Scout, forked
 
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
 LEASE = "/run/cumulus-lease"
+BARRED = "/run/cumulus-stopped"  # after an order to stop, the job that the machine was made for is not started any more
 MAX_ANSWER = 4000  # bytes
 # What a job imports for a file of that kind: here it is imported before there is a job, and so part of a memory snapshot.
 KINDS = ("fasta", "mgf", "mzml", "mzxml")
 NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
-BOOT = re.compile(r"(?P<nonce>\d+) boot")
 START = re.compile(rf"(?P<nonce>\d+) start (?P<server>{SERVER}) (?P<port>{PORT}) (?P<job>{JOB})")
 STARTED = "started"  # how the child's word begins that it has claimed the attempt
 
 
-def serve(user: Account | None) -> str:
-    """Wait for orders until SIGTERM, which also ends a running job. Raises RunnerError where apps cannot be shut in."""
-    for module in NEEDED_LATER:
-        import_module(module)
+def serve(user: Account | None, *, boot: bool = False) -> str:
+    """Wait for orders until SIGTERM, which also ends a running job. ``boot``: start the job that this machine was made for.
+
+    Raises RunnerError where apps cannot be shut in.
+    """
     if user:  # this machine is the service's alone
         network.forbid_user_namespaces()
         user = replace(user, network=network.closed_network())
-    return Service(user, _pipe("orders"), _pipe("answers")).run()
+    service = Service(user, _pipe("orders"), _pipe("answers"))
+    if boot:
+        service.boot()
+    else:
+        service.prepare()
+    return service.run()
 
 
 class Service:
@@ -63,16 +70,33 @@ class Service:
         self._job = ""
         self._child = 0
         self._child_handle = -1
-        self._nonce = ""  # of the order that the child was made for
+        self._nonce = ""  # of the order that the child was made for; "" where it was none
         self._outcome = -1  # a pipe: what became of that
         self._said = ("", "")  # and what it was
         self._begun = False
-        self._barred = False  # after an order to stop, the job that the machine was made for is not started any more
+        self._is_concluded = True  # whoever ordered it has an answer
         self._ending = False
         self._starts: list[re.Match[str]] = []  # orders that wait for it
         self._stops: list[str] = []  # who waits for the job's end
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders, selectors.EVENT_READ, self._read_orders)
+        self._scout = Scout(self._selector, lambda given: self._start("", given), self._wait)
+
+    def boot(self) -> None:
+        """Start the job that the machine was made for; what becomes of that is told on the machine's console."""
+        if os.path.exists(BARRED):
+            _tell("this machine was told to stop")
+            return
+        self._scout.send()
+
+    def _wait(self, why: str) -> None:
+        _tell(why)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Import what a job will need; while the machine boots, that would only hold it up."""
+        for module in NEEDED_LATER:
+            import_module(module)
 
     def run(self) -> str:
         """Serve until SIGTERM."""
@@ -88,6 +112,7 @@ class Service:
 
     def _end(self) -> None:
         self._ending = True
+        self._scout.end()
         self._end_job()
 
     def _end_job(self) -> None:
@@ -106,8 +131,6 @@ class Service:
             self._take_stop(stop["nonce"])
         elif status := STATUS.fullmatch(line):
             self._answer(status["nonce"], "ok", self._status())
-        elif boot := BOOT.fullmatch(line):
-            self._take_boot(boot["nonce"])
         elif start := START.fullmatch(line):
             self._take_start(start)
         else:
@@ -116,11 +139,13 @@ class Service:
 
     def _status(self) -> str:
         if not self._child:
-            return "idle"
+            return "starting" if self._scout.is_out else "idle"
         return f"running {self._job}" if self._begun else "starting"
 
     def _take_stop(self, nonce: str) -> None:
-        self._barred = True
+        with suppress(OSError):
+            os.close(os.open(BARRED, os.O_WRONLY | os.O_CREAT, 0o644))
+        self._scout.end()
         for start in self._starts:
             self._answer(start["nonce"], "failed", "the job was stopped")
         self._starts.clear()
@@ -128,18 +153,10 @@ class Service:
         self._end_job()
         self._answer_stops()
 
-    def _take_boot(self, nonce: str) -> None:
-        if self._child:
-            self._answer(nonce, "ok", f"{self._status()} already")
-        elif self._barred:
-            self._answer(nonce, "failed", "this machine was told to stop")
-        else:
-            self._start(nonce, "", _given)
-
     def _take_start(self, order: re.Match[str]) -> None:
         if not self._child:
-            ordered = Given(order["server"], int(order["port"]), order["job"], "")
-            self._start(order["nonce"], order["job"], lambda: ordered)
+            self._scout.end()
+            self._start(order["nonce"], Given(order["server"], int(order["port"]), order["job"], ""))
         elif not self._begun:
             self._starts.append(order)
         elif order["job"] == self._job:
@@ -147,23 +164,17 @@ class Service:
         else:
             self._answer(order["nonce"], "failed", f"this machine is at work for {self._job}")
 
-    def _start(self, nonce: str, job: str, find: Callable[[], Given | None]) -> None:
+    def _start(self, nonce: str, given: Given) -> None:
         self._outcome, outcome = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = self._work(find, outcome)
-            finally:
-                os._exit(code)
+        self._nonce, self._job, self._begun, self._is_concluded = nonce, given.job, False, False
+        self._child = forked(self._selector, lambda: self._work(given, outcome))
         os.close(outcome)
-        self._nonce, self._job, self._child, self._begun = nonce, job, child, False
-        self._child_handle = os.pidfd_open(child)
+        self._child_handle = os.pidfd_open(self._child)
         self._selector.register(self._child_handle, selectors.EVENT_READ, self._child_ended)
         self._selector.register(self._outcome, selectors.EVENT_READ, self._hear_outcome)
 
     def _hear_outcome(self) -> None:
-        """That the job has begun is told at once; that it cannot, only when the child is gone: whoever orders again is not fooled."""
+        """That the job has begun is told at once; that it cannot, when the child is gone: whoever orders again is not fooled."""
         if self._outcome < 0:
             return
         self._selector.unregister(self._outcome)
@@ -172,14 +183,16 @@ class Service:
         self._outcome = -1
         state, _, text = said.partition(" ")
         self._said = (state, text) if said else ("failed", "the start was ended")
-        word, _, job = text.partition(" ")
-        if word == STARTED:
-            self._job, self._begun = job, True
+        if text.startswith(f"{STARTED} "):
+            self._begun = True
             self._conclude_start()
 
     def _conclude_start(self) -> None:
-        self._answer(self._nonce, *self._said)
-        self._nonce = ""
+        if self._nonce:
+            self._answer(self._nonce, *self._said)
+        else:
+            _tell(self._said[1])
+        self._is_concluded = True
         waiting, self._starts = self._starts, []
         for order in waiting:
             self._take_start(order)
@@ -192,8 +205,10 @@ class Service:
         self._child = 0
         _kill_rest()
         self._answer_stops()
-        if self._nonce:
+        if not self._is_concluded:
             self._conclude_start()
+        if not self._child:
+            self.prepare()
 
     def _answer_stops(self) -> None:
         if self._child or not self._stops:
@@ -207,21 +222,18 @@ class Service:
             self._answer(nonce, *outcome)
         self._stops.clear()
 
-    def _work(self, find: Callable[[], Given | None], outcome: int) -> int:
+    def _work(self, given: Given, outcome: int) -> int:
         """In the child: mount, claim the attempt, say so in the pipe ``outcome``, run the job; or say why that cannot be."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._selector.close()
+        job = None
         try:
-            given = find()
-            job = self._claim(given) if given else None
-            text = f"ok {STARTED} {given.job}" if given else "ok this machine waits for orders"
+            job = self._claim(given)
+            text = f"ok {STARTED} {given.job}"
         except AlreadyStarted as known:
-            job, text = None, f"ok already started: {known}"
+            text = f"ok already started: {known}"
         except RunnerError as problem:
-            job, text = None, f"failed {problem}"
+            text = f"failed {problem}"
         except Exception as problem:  # noqa: BLE001 - who ordered waits for an answer
-            job, text = None, f"failed fault in the runner: {type(problem).__name__}: {problem}"
+            text = f"failed fault in the runner: {type(problem).__name__}: {problem}"
         os.write(outcome, text.encode("utf-8", "replace")[:MAX_ANSWER])
         os.close(outcome)
         if job:
@@ -253,12 +265,8 @@ def _line(nonce: str, state: str, text: str) -> bytes:
     return f"{nonce} {state} {' '.join(text.split())}".encode("utf-8", "replace")[: MAX_ANSWER - 1] + b"\n"
 
 
-def _given() -> Given | None:
-    """What the machine was made for, once its storage answers. Raises RunnerError."""
-    given = read_given()
-    if given:
-        await_server(given.server, given.port)
-    return given
+def _tell(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
 
 
 def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:
