@@ -213,8 +213,7 @@ class Fleet:
         else:
             self._delete_unknown_machine(worker)
             self._module.destroy(worker, self._settings.delete_timeout_s)
-        self._delete_all(worker)
-        if self._cloud.resources(worker):
+        if self._delete_all(worker) and self._cloud.resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
 
     def runs(self, worker: str, job_dir: Path) -> bool | None:
@@ -299,9 +298,12 @@ class Fleet:
                 if resource.kind == "machine":
                     self._cloud.delete(resource)
 
-    def _delete_all(self, worker: str) -> None:
-        for resource in self._cloud.resources(worker):
+    def _delete_all(self, worker: str) -> bool:
+        """Whether there was anything."""
+        found = self._cloud.resources(worker)
+        for resource in found:
             self._cloud.delete(resource)
+        return bool(found)
 
     @property
     def _plays(self) -> Path:

@@ -7,7 +7,7 @@ that it did not look at it (429).
 
 It is a process of its own because a terraform outlives its controller: it ends when the controller is gone and nobody has asked
 for a while. It holds no credentials: each request brings its token, and the cloud judges it. On standard input it gets one line
-of JSON (:class:`Upstream`), on standard output it says its port.
+of JSON (:class:`Upstream`, and ``linger_s``), on standard output it says its port.
 """
 
 import json
@@ -27,7 +27,6 @@ LOOKS_S = (0.25, 1.0)  # between two looks at the same thing: at first, at last
 LOOKS_PER_S = 10.0  # at all things together
 TRIES = 6
 RETRY_S = (0.5, 8.0)
-LINGER_S = 15.0  # a provider that waits asks every 10 s
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 10.0, 120.0
 PASSING = frozenset({429, 500, 502, 503, 504})
 THING = re.compile(r"(?:.*/)?(?:servers|volumes)/[0-9a-fA-F-]{32,36}")
@@ -207,10 +206,10 @@ class Door(ThreadingHTTPServer):
         self.at_work = 0
         self.lock = threading.Lock()
 
-    def await_rest(self) -> None:
-        """Return when nobody has asked for a while."""
-        while self.at_work or time.monotonic() - self.asked < LINGER_S:
-            time.sleep(1.0)
+    def await_rest(self, linger_s: float) -> None:
+        """Return when nobody has asked for so long."""
+        while self.at_work or time.monotonic() - self.asked < linger_s:
+            time.sleep(min(1.0, linger_s))
 
     def begin(self, change: int) -> None:
         """A request has begun (1), or ended (-1)."""
@@ -268,7 +267,7 @@ def main() -> None:
     print(door.server_port, flush=True)  # noqa: T201
     sys.stdin.read()
     door.asked = time.monotonic()
-    door.await_rest()
+    door.await_rest(float(told["linger_s"]))
 
 
 if __name__ == "__main__":

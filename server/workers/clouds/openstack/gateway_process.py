@@ -13,15 +13,16 @@ from server.workers.clouds.openstack.access import Access
 
 SERVICES = {"compute": "compute", "volumev3": "block_storage"}  # by the provider's names, and the SDK's
 VARIABLE = "TF_VAR_endpoints"
-END_LIMIT_S = 2.0
+LINGER_S = 15.0  # a provider that waits asks every 10 s
 log = structlog.get_logger()
 
 
 class GatewayProcess:
     """One installation's. Where it cannot be had, Terraform asks the cloud itself, which takes longer and no more."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, linger_s: float = LINGER_S) -> None:
         self._access = access
+        self._linger_s = linger_s
         self._lock = threading.Lock()
         self._is_wanted = False
         self._process: subprocess.Popen[str] | None = None
@@ -84,4 +85,5 @@ class GatewayProcess:
             }
             if not all(services.values()):
                 raise ValueError("the cloud's catalogue lacks a service")
-            return {"services": services, "verify": cloud.session.verify, "cert": cloud.session.cert}
+            session = cloud.session
+            return {"services": services, "verify": session.verify, "cert": session.cert, "linger_s": self._linger_s}
