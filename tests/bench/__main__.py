@@ -43,8 +43,9 @@ def main() -> None:
         seconds = timed(lambda part=part: (PARTS | ELSEWHERE)[part](options))  # type: ignore[misc]
         keep_results("taken_s", read_results().get("taken_s", {}) | {part: seconds})
         say(f"The part {part} took {seconds:.0f} s")
-    write("parts", taken(read_results()["taken_s"]))
-    plot.main()
+    if any(part in PARTS for part in given.parts or PARTS):
+        write("parts", taken(read_results()["taken_s"]))
+        plot.main()
 
 
 def taken(seconds: Mapping[str, float]) -> list[str]:
