@@ -274,7 +274,14 @@ class Steps:
             self._fleet.start(worker.name, layout, on_machine=on_machine, unwanted=unwanted)
         else:
             move(Worker, worker.id, WorkerState.REQUESTED, WorkerState.CREATING, Change(self._clock()))
-            self._fleet.launch(worker.name, flavor, layout, on_machine=on_machine, unwanted=unwanted)
+            self._fleet.launch(
+                worker.name,
+                flavor,
+                layout,
+                on_machine=on_machine,
+                unwanted=unwanted,
+                has_started=lambda: folder.has_started(worker.attempt),
+            )
         self._has_started(job, worker)
 
     def _write_orders(self, job: Job, worker: Worker, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned | None:

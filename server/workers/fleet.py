@@ -20,6 +20,7 @@ from server.progress import Advance, unheard
 from server.settings import Settings
 from server.workers.clouds.base import Cloud, CloudError, Layout
 from server.workers.former import Former
+from server.workers.ownstart import OwnStart
 from server.workers.playbooks import Playbooks, PlayOutcome
 from server.workers.reach import Host
 from server.workers.terraform import Module
@@ -72,8 +73,16 @@ class Address:
 class Fleet:
     """Makes and removes workers on one cloud; each is a workspace of the cloud's worker module."""
 
-    def __init__(self, cloud: Cloud, module: Module, playbooks: Playbooks, settings: Settings) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        module: Module,
+        playbooks: Playbooks,
+        settings: Settings,
+        own_start: OwnStart = OwnStart(),  # noqa: B008  # it holds no state
+    ) -> None:
         self._cloud = cloud
+        self._own_start = own_start
         self._module = module
         self._playbooks = playbooks
         self._settings = settings
@@ -119,26 +128,42 @@ class Fleet:
         *,
         on_machine: Callable[[Address], None],
         unwanted: Callable[[], bool],
+        has_started: Callable[[], bool],
     ) -> None:
-        """Make the machine, start the app on it; ``on_machine`` hears where it is as soon as it exists.
+        """Make the machine, have the app started on it; ``on_machine`` hears where it is as soon as it exists.
 
-        The start play runs from the beginning and waits for the address, so that Ansible's own start costs no extra time.
-        May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
+        A machine that knows its job starts it by itself when it has booted, which ``has_started`` tells; only where that does not
+        happen the start play gives the order. Elsewhere the play runs from the beginning and waits for the address, so that
+        Ansible's own start costs no extra time. May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
         """
-        variables = self._variables(worker, flavor)
+        variables = {**self._variables(worker, flavor), **layout.orders}
+        if layout.orders and self._cloud.starts_jobs_at_boot():
+            address = self._made(worker, variables, on_machine)
+            if not self._own_start.awaited(address.host, address.port, has_started, unwanted, self._settings.create_timeout_s):
+                self._order(worker, address, layout, unwanted)
+            return
         failed = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix="play") as pool:
             directory = self._directory(worker, "start")
             play = pool.submit(self._play, "start", directory, layout, lambda: failed.is_set() or unwanted())
             try:
-                address = Address.of(self._module.apply(worker, variables, self._settings.making_limit_s))
-                on_machine(address)
+                address = self._made(worker, variables, on_machine)
                 self._await_boot(worker, address, layout, unwanted)
                 self._playbooks.announce(directory, self._host(worker, address, layout))
             except BaseException:
                 failed.set()  # or the play would wait for its machine as long as it is wanted
                 raise
             _require_success(play.result())
+
+    def _made(self, worker: str, variables: dict[str, object], on_machine: Callable[[Address], None]) -> Address:
+        address = Address.of(self._module.apply(worker, variables, self._settings.making_limit_s))
+        on_machine(address)
+        return address
+
+    def _order(self, worker: str, address: Address, layout: Layout, unwanted: Callable[[], bool]) -> None:
+        directory = self._directory(worker, "start")
+        self._playbooks.announce(directory, self._host(worker, address, layout))
+        _require_success(self._play("start", directory, layout, unwanted))
 
     def prepare(
         self,
@@ -154,9 +179,7 @@ class Fleet:
         The connection to it is kept for ``persist_s`` seconds: the first login is what costs most. May be repeated. Raises
         CloudError, TerraformError, MachineSilent.
         """
-        variables = self._variables(worker, flavor)
-        address = Address.of(self._module.apply(worker, variables, self._settings.making_limit_s))
-        on_machine(address)
+        address = self._made(worker, self._variables(worker, flavor), on_machine)
         layout = self._cloud.layout(worker, Path(worker))
         directory = self._directory(worker, "ready")
         self._playbooks.announce(directory, self._host(worker, address, layout), persist_s)
@@ -174,9 +197,7 @@ class Fleet:
             raise MachineSilent(f"{worker} is not in its state any more: nobody knows where it answers")
         address = Address.of(outputs)
         on_machine(address)
-        directory = self._directory(worker, "start")
-        self._playbooks.announce(directory, self._host(worker, address, layout))
-        _require_success(self._play("start", directory, layout, unwanted))
+        self._order(worker, address, layout, unwanted)
 
     def is_of_current_snapshot(self, worker: str) -> bool:
         """Whether a machine made now would be made of the same snapshot, or none could be made now."""
@@ -207,8 +228,7 @@ class Fleet:
         else:
             self._delete_unknown_machine(worker)
             self._module.destroy(worker, self._settings.removal_limit_s)
-        self._delete_all(worker)
-        if self._cloud.resources(worker):
+        if self._delete_all(worker) and self._cloud.resources(worker):
             raise MachineRemains(f"the cloud still has something of {worker}")
 
     def runs(self, worker: str, job_dir: Path) -> bool | None:
@@ -298,9 +318,12 @@ class Fleet:
                 if resource.kind == "machine":
                     self._cloud.delete(resource)
 
-    def _delete_all(self, worker: str) -> None:
-        for resource in self._cloud.resources(worker):
+    def _delete_all(self, worker: str) -> bool:
+        """Whether there was anything."""
+        found = self._cloud.resources(worker)
+        for resource in found:
             self._cloud.delete(resource)
+        return bool(found)
 
     @property
     def _plays(self) -> Path:

@@ -92,6 +92,7 @@ class ToyFleet:
         *,
         on_machine: Callable[[Address], None],
         unwanted: Callable[[], bool],
+        has_started: Callable[[], bool],
     ) -> None:
         """Make the machine, start the app, with all that can go wrong between."""
         self._make(worker, on_machine)

@@ -3,16 +3,20 @@
 import json
 import os
 import time
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from server.app import make_fleet, make_module
+from server.app import INFRA, make_fleet, make_module
 from server.catalog.flavors import Flavor
 from server.settings import Settings
-from server.workers.clouds.base import Resource
+from server.workers.clouds.base import Layout, Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.fleet import Address, Fleet, MachineRemains
+from server.workers.fleet import Address, Fleet, MachineRemains, PlayFailed
+from server.workers.ownstart import OwnStart
+from server.workers.playbooks import Playbooks
 from server.workers.terraform import TerraformError
 
 NOW = 1_800_000_000.0
@@ -79,9 +83,9 @@ def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
     def refuse(address: Address) -> None:
         raise RuntimeError(f"nobody may write down {address.host}")
 
-    begin = time.monotonic()
+    begin, layout = time.monotonic(), fleet.layout("job-1", tmp_path)
     with pytest.raises(RuntimeError, match="nobody may write down"):
-        fleet.launch("job-1", FLAVOR, fleet.layout("job-1", tmp_path), on_machine=refuse, unwanted=lambda: False)
+        fleet.launch("job-1", FLAVOR, layout, on_machine=refuse, unwanted=lambda: False, has_started=lambda: False)
     assert time.monotonic() - begin < settings.play_timeout_s / 2
     fleet.remove("job-1", tmp_path)
     assert fleet.workspaces() == []
@@ -112,3 +116,65 @@ def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings:
     else:
         with pytest.raises(TerraformError):
             fleet.remove("job-1", tmp_path, at_rest=True)
+
+
+class BootingCloud(LocalCloud):
+    """Its machines know their jobs from the beginning."""
+
+    def starts_jobs_at_boot(self) -> bool:
+        return True
+
+    def layout(self, worker: str, job_dir: Path) -> Layout:
+        return replace(super().layout(worker, job_dir), orders={"job": job_dir.name})
+
+
+@dataclass
+class Launching:
+    """What a launch hears of a machine that starts by itself, without a machine. ``begins``: whether it does."""
+
+    begins: bool = True
+    heard: list[Address] = field(default_factory=list)
+
+    @property
+    def start(self) -> OwnStart:
+        clock = count()
+        return OwnStart(lambda: float(next(clock)), lambda _: None, lambda *_: True)
+
+    def launch(self, fleet: Fleet, job: Path) -> None:
+        layout = fleet.layout("job-1", job)
+        began = lambda: self.begins and bool(self.heard)  # noqa: E731
+        fleet.launch("job-1", FLAVOR, layout, on_machine=self.heard.append, unwanted=lambda: False, has_started=began)
+
+
+@pytest.fixture
+def booting(settings: Settings) -> tuple[Fleet, Launching]:
+    cloud, own = BootingCloud(settings, "c0123456789ab"), Launching()
+    cloud.start()
+    fleet = Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible"), settings, own.start)
+    return fleet, own
+
+
+def test_a_machine_that_starts_its_job_by_itself_is_told_nothing(
+    booting: tuple[Fleet, Launching], settings: Settings, tmp_path: Path
+) -> None:
+    fleet, own = booting
+    own.launch(fleet, tmp_path / "Job_1")
+    assert len(own.heard) == 1
+    assert not (settings.home / "plays").exists()
+    assert make_module(settings, fleet._cloud).variables("job-1")["job"] == "Job_1"
+
+
+def test_a_machine_that_does_not_begin_is_given_the_order(
+    booting: tuple[Fleet, Launching], settings: Settings, tmp_path: Path
+) -> None:
+    fleet, own = booting
+    own.begins = False
+    with pytest.raises(PlayFailed, match="no plan"):  # what the order found there
+        own.launch(fleet, tmp_path / "Job_1")
+    assert (settings.home / "plays" / "job-1.start" / "artifacts").is_dir()
+
+
+def test_a_machine_that_waits_for_a_job_is_made_for_none(booting: tuple[Fleet, Launching], settings: Settings) -> None:
+    fleet, _ = booting
+    fleet.prepare("pool-1", FLAVOR, persist_s=60, on_machine=lambda _: None, unwanted=lambda: False)
+    assert "job" not in make_module(settings, fleet._cloud).variables("pool-1")

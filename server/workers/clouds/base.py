@@ -51,9 +51,10 @@ class Layout:
     """How a job is reached on a worker: its folders there (absolute), and the commands that start it, stop it, and ask for it.
 
     ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
-    storage. What ``status_command`` prints begins with "running" or is "idle". ``shell``: what takes ``-c COMMAND`` and runs the
-    command on the worker, where ``connection`` says that no ssh does. ``proxy``: a program that hands ssh a connection to the
-    worker, where its address cannot be reached from here.
+    storage. What ``status_command`` prints begins with "running", or is "starting" or "idle". ``shell``: what takes
+    ``-c COMMAND`` and runs the command on the worker, where ``connection`` says that no ssh does. ``proxy``: a program that hands
+    ssh a connection to the worker, where its address cannot be reached from here. ``orders``: variables of the worker's module
+    by which a machine that is made for the job knows it from its boot on; empty where none can.
     """
 
     connection: Connection
@@ -64,6 +65,7 @@ class Layout:
     status_command: tuple[str, ...]
     shell: tuple[str, ...] = ("/bin/sh",)
     proxy: tuple[str, ...] = ()
+    orders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,9 @@ class Cloud(Protocol):
 
     def current_snapshot(self) -> str:
         """The name of the snapshot that workers are made from now. Raises TemplateMissing where there is none."""
+
+    def starts_jobs_at_boot(self) -> bool:
+        """Whether a machine made now starts the job that it is made for by itself, as ``Layout.orders`` say."""
 
     def has_program(self, name: str) -> bool:
         """Whether workers made now have the program; True where that is not known."""

@@ -98,6 +98,10 @@ class LocalCloud:
         """There is one for ever."""
         return SNAPSHOT
 
+    def starts_jobs_at_boot(self) -> bool:
+        """Nothing boots."""
+        return False
+
     def has_program(self, name: str) -> bool:
         """Whether this computer has it."""
         return shutil.which(name) is not None

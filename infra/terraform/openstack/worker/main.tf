@@ -7,6 +7,9 @@
 locals {
   tags = { cumulus_server = var.server_id, cumulus_worker = var.worker }
 
+  # On the config drive from the first moment: the machine starts its job when it has booted, and need not be asked.
+  orders = var.job == "" ? {} : { cumulus_job = var.job, cumulus_storage = var.storage }
+
   # The host key is there before sshd answers for the first time, so that the controller knows the machine at its first word. A
   # machine whose template has no timer for its lease gets one that nobody can renew.
   host_key = [
@@ -91,7 +94,7 @@ resource "openstack_compute_instance_v2" "worker" {
   image_id          = var.boot == "image" ? var.snapshot_id : null
   key_pair          = var.key_pair == "" ? null : var.key_pair
   availability_zone = var.availability_zone == "" ? null : var.availability_zone
-  metadata          = merge(local.tags, { cumulus_host_key = var.host_key })
+  metadata          = merge(local.tags, local.orders, { cumulus_host_key = var.host_key })
   tags              = [for name, value in local.tags : "${name}=${value}"]
   config_drive      = true
   user_data         = "#cloud-config\n${jsonencode(local.user_data)}\n"

@@ -238,3 +238,33 @@ variable "max_retries" {
     error_message = "max_retries must be a whole number, 0 or more."
   }
 }
+
+variable "job" {
+  type        = string
+  description = "Name of the job's folder in the storage, which the machine starts by itself; empty: it waits for an order."
+  default     = ""
+  validation {
+    condition     = can(regex("^([A-Za-z0-9][A-Za-z0-9._-]{0,200})?$", var.job))
+    error_message = "job must be the name of a folder."
+  }
+}
+
+variable "storage" {
+  type        = string
+  description = "Host and port of the NFS server that shows that folder, with a blank between them; empty where job is."
+  default     = ""
+  validation {
+    condition     = can(regex("^([A-Za-z0-9.:-]{1,240} [0-9]{1,5})?$", var.storage))
+    error_message = "storage must be a host and a port, with a blank between them."
+  }
+}
+
+variable "endpoints" {
+  type        = map(string)
+  description = "Where services are asked instead of where the catalogue says, by the provider's names: the controller's gateway, in TF_VAR_endpoints."
+  default     = {}
+  validation {
+    condition     = alltrue([for url in values(var.endpoints) : can(regex("^https?://[^ \n]+/$", url))])
+    error_message = "endpoints must be URLs that end with /."
+  }
+}

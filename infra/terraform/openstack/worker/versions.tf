@@ -14,5 +14,6 @@ terraform {
 
 # Where the cloud is and who we are there: clouds.yaml (OS_CLOUD) or the OS_* variables, nothing else.
 provider "openstack" {
-  max_retries = var.max_retries
+  max_retries        = var.max_retries
+  endpoint_overrides = var.endpoints
 }

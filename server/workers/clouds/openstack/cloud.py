@@ -20,6 +20,7 @@ from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Res
 from server.workers.clouds.keys import ensure_key, make_key
 from server.workers.clouds.openstack.access import Access, terraform_environment, told_to_terraform
 from server.workers.clouds.openstack.canary import CANARY, Canaries
+from server.workers.clouds.openstack.gateway_process import GatewayProcess
 from server.workers.clouds.openstack.guest import Guests
 from server.workers.clouds.openstack.holdings import Holdings, Limits
 from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
@@ -71,6 +72,7 @@ class OpenstackCloud:
         copies = Snapshots if self._has_volumes else Images
         self._snapshots = copies(self._access, settings.openstack_template, self._waiting, *limits)
         self._names = Names(self._access, settings)
+        self._gateway = GatewayProcess(self._access)
 
     @property
     def ssh_key(self) -> Path:
@@ -94,6 +96,13 @@ class OpenstackCloud:
     def current_snapshot(self) -> str:
         """The promoted one's name at the last look, which the sweeper takes each minute. Raises TemplateMissing, CloudError."""
         return self._snapshots.current(remembered=True).name
+
+    def starts_jobs_at_boot(self) -> bool:
+        """Whether the promoted one was made from this version's playbook; one of an earlier version waits for an order."""
+        try:
+            return self._snapshots.current(remembered=True).recipe == recipe_of()
+        except (TemplateMissing, CloudError):
+            return False
 
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it, as its trial found; True while the cloud does not say."""
@@ -126,21 +135,23 @@ class OpenstackCloud:
         return [*told, *self._nfs_problems()]
 
     def start(self) -> None:
-        """Make the login key; nothing of this cloud runs here. May be repeated. Raises SetupMissing."""
+        """Make the login key; the gateway is started when it is needed. May be repeated. Raises SetupMissing."""
         if problems := self.problems():
             raise SetupMissing("\n".join(problems))
         ensure_key(self.ssh_key)
+        self._gateway.allow()
 
     def stop(self) -> None:
-        """Nothing was started."""
+        """The gateway ends with the last terraform."""
+        self._gateway.stop()
 
     def terraform_env(self) -> dict[str, str]:
         """The same cloud that the controller asks."""
-        return terraform_environment(self._settings)
+        return {**terraform_environment(self._settings), **self._gateway.environment()}
 
     def plain_terraform_env(self) -> dict[str, str]:
-        """No more and no less."""
-        return self.terraform_env()
+        """The same, without the gateway."""
+        return terraform_environment(self._settings)
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""
@@ -195,11 +206,12 @@ class OpenstackCloud:
         """Nothing is kept for later machines."""
 
     def layout(self, worker: str, job_dir: Path) -> Layout:  # noqa: ARG002  # each machine has one job
-        """The job's folder is mounted on the worker by its start command, which runs as root."""
+        """The worker mounts the job's folder itself: from its boot on, or by its start command, which runs as root."""
         command = (WORKER_PROGRAM,) if self._settings.openstack_user == "root" else (*AS_ROOT, WORKER_PROGRAM)
-        mounts = ("--nfs", self._settings.openstack_nfs_host, "--port", str(self._settings.openstack_nfs_port))
-        start = (*command, "start", *mounts, "--job", job_dir.name)
-        return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"))
+        host, port = self._settings.openstack_nfs_host, str(self._settings.openstack_nfs_port)
+        start = (*command, "start", "--nfs", host, "--port", port, "--job", job_dir.name)
+        orders = {"job": job_dir.name, "storage": f"{host} {port}"}
+        return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"), orders=orders)
 
     def admit(self, job_dir: Path) -> None:
         """The storage's server makes all users the controller's own."""

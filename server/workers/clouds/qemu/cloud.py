@@ -84,6 +84,10 @@ class QemuCloud:
         """The promoted one's name. Raises TemplateMissing."""
         return self._promoted().folder.name
 
+    def starts_jobs_at_boot(self) -> bool:
+        """A clone goes on where its template was: it is told over its virtio port."""
+        return False
+
     def has_program(self, name: str) -> bool:
         """Whether a machine of the promoted snapshot has it. Raises TemplateMissing."""
         return self._promoted().has_program(name)

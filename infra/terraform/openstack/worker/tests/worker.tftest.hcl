@@ -261,3 +261,47 @@ run "refuses_a_user_that_is_none" {
   }
   expect_failures = [var.user]
 }
+
+run "is_told_its_job_on_its_config_drive" {
+  variables {
+    job     = "Job_7_ada_probe_20261130"
+    storage = "10.61.0.4 2049"
+  }
+
+  assert {
+    condition = (
+      openstack_compute_instance_v2.worker.metadata["cumulus_job"] == "Job_7_ada_probe_20261130" &&
+      openstack_compute_instance_v2.worker.metadata["cumulus_storage"] == "10.61.0.4 2049" &&
+      openstack_compute_instance_v2.worker.metadata["cumulus_worker"] == "job-7"
+    )
+    error_message = "The machine would wait for an order."
+  }
+}
+
+run "is_told_of_no_job_where_it_waits_for_one" {
+  assert {
+    condition     = !contains(keys(openstack_compute_instance_v2.worker.metadata), "cumulus_job")
+    error_message = "A machine that waits ready would start a job."
+  }
+}
+
+run "takes_no_job_that_is_no_folder" {
+  command = plan
+
+  variables {
+    job     = "../data"
+    storage = "10.61.0.4"
+  }
+
+  expect_failures = [var.job, var.storage]
+}
+
+run "asks_no_gateway_that_is_no_address" {
+  command = plan
+
+  variables {
+    endpoints = { compute = "somewhere" }
+  }
+
+  expect_failures = [var.endpoints]
+}

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="wait on this machine for the job to run (systemd starts this)")
     serve.set_defaults(command=_serve)
     serve.add_argument("--user", required=True, help="run the app as this user")
+    serve.add_argument("--boot", action="store_true", help="first of all start the job that this machine was made for, if it was")
     return parser
 
 
@@ -91,7 +92,7 @@ def _inspect(arguments: argparse.Namespace) -> str:
 def _serve(arguments: argparse.Namespace) -> str:
     from cumulus_runner import guest
 
-    return guest.serve(_account(arguments.user))
+    return guest.serve(_account(arguments.user), boot=arguments.boot)
 
 
 def _account(name: str | None) -> Account | None:

@@ -3,7 +3,9 @@
 A job then costs neither a Python start nor a systemd unit, which on an emulated processor take a second together. Orders come as
 lines through a named pipe, each is answered by a line through another (``cumulus-worker`` is at their other ends):
 ``<nonce> start <server> <port> <job folder>``, ``<nonce> stop`` or ``<nonce> status``, and ``<nonce> <ok|failed> <text>``.
-A job is a forked child.
+A machine that was made for a job needs no order: a scout (scout.py) finds out what for, and when it can begin; an order ends it.
+A job is a forked child. Until it has claimed its attempt, or cannot, other orders to start wait: only then is it certain what
+there is to say.
 """
 
 from __future__ import annotations
@@ -20,31 +22,41 @@ from importlib import import_module
 from cumulus_runner import mounts, network
 from cumulus_runner.errors import AlreadyStarted, RunnerError
 from cumulus_runner.family import own_group
-from cumulus_runner.job import take_up
+from cumulus_runner.folder import JobFolder
+from cumulus_runner.given import JOB, PORT, SERVER, Given
+from cumulus_runner.job import Job, take_up
 from cumulus_runner.orders import Places
 from cumulus_runner.programs import Account, limit_files
+from cumulus_runner.scout import Scout, forked
 
 PIPES = "/run/cumulus-job"
 WORK = "/var/lib/cumulus/job"
 LEASE = "/run/cumulus-lease"
+BARRED = "/run/cumulus-stopped"  # after an order to stop, the job that the machine was made for is not started any more
 MAX_ANSWER = 4000  # bytes
 # What a job imports for a file of that kind: here it is imported before there is a job, and so part of a memory snapshot.
 KINDS = ("fasta", "mgf", "mzml", "mzxml")
 NEEDED_LATER = ("hashlib", "cumulus_runner.rewriting", *(f"cumulus_runner.inspection_{kind}" for kind in KINDS))
 STOP = re.compile(r"(?P<nonce>\d+) stop")
 STATUS = re.compile(r"(?P<nonce>\d+) status")
-SERVER, JOB = r"(?P<server>[A-Za-z0-9.:-]+)", r"(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,200})"
-START = re.compile(rf"(?P<nonce>\d+) start {SERVER} (?P<port>\d{{1,5}}) {JOB}")
+START = re.compile(rf"(?P<nonce>\d+) start (?P<server>{SERVER}) (?P<port>{PORT}) (?P<job>{JOB})")
+STARTED = "started"  # how the child's word begins that it has claimed the attempt
 
 
-def serve(user: Account | None) -> str:
-    """Wait for orders until SIGTERM, which also ends a running job. Raises RunnerError where apps cannot be shut in."""
-    for module in NEEDED_LATER:
-        import_module(module)
+def serve(user: Account | None, *, boot: bool = False) -> str:
+    """Wait for orders until SIGTERM, which also ends a running job. ``boot``: start the job that this machine was made for.
+
+    Raises RunnerError where apps cannot be shut in.
+    """
     if user:  # this machine is the service's alone
         network.forbid_user_namespaces()
         user = replace(user, network=network.closed_network())
-    return Service(user, _pipe("orders"), _pipe("answers")).run()
+    service = Service(user, _pipe("orders"), _pipe("answers"))
+    if boot:
+        service.boot()
+    else:
+        service.prepare()
+    return service.run()
 
 
 class Service:
@@ -58,11 +70,33 @@ class Service:
         self._job = ""
         self._child = 0
         self._child_handle = -1
-        self._refusal = -1
+        self._nonce = ""  # of the order that the child was made for; "" where it was none
+        self._outcome = -1  # a pipe: what became of that
+        self._said = ("", "")  # and what it was
+        self._begun = False
+        self._is_concluded = True  # whoever ordered it has an answer
         self._ending = False
+        self._starts: list[re.Match[str]] = []  # orders that wait for it
         self._stops: list[str] = []  # who waits for the job's end
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders, selectors.EVENT_READ, self._read_orders)
+        self._scout = Scout(self._selector, lambda given: self._start("", given), self._wait)
+
+    def boot(self) -> None:
+        """Start the job that the machine was made for; what becomes of that is told on the machine's console."""
+        if os.path.exists(BARRED):
+            _tell("this machine was told to stop")
+            return
+        self._scout.send()
+
+    def _wait(self, why: str) -> None:
+        _tell(why)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Import what a job will need; while the machine boots, that would only hold it up."""
+        for module in NEEDED_LATER:
+            import_module(module)
 
     def run(self) -> str:
         """Serve until SIGTERM."""
@@ -78,6 +112,7 @@ class Service:
 
     def _end(self) -> None:
         self._ending = True
+        self._scout.end()
         self._end_job()
 
     def _end_job(self) -> None:
@@ -93,54 +128,87 @@ class Service:
 
     def _take(self, line: str) -> None:
         if stop := STOP.fullmatch(line):
-            self._stops.append(stop["nonce"])
-            self._end_job()
-            self._answer_stops()
+            self._take_stop(stop["nonce"])
         elif status := STATUS.fullmatch(line):
-            self._answer(status["nonce"], "ok", f"running {self._job}" if self._child else "idle")
+            self._answer(status["nonce"], "ok", self._status())
         elif start := START.fullmatch(line):
             self._take_start(start)
         else:
             nonce = line.split(" ")[0]
             self._answer(nonce if nonce.isdigit() else "0", "failed", f"this is no order: {line[:100]!r}")
 
+    def _status(self) -> str:
+        if not self._child:
+            return "starting" if self._scout.is_out else "idle"
+        return f"running {self._job}" if self._begun else "starting"
+
+    def _take_stop(self, nonce: str) -> None:
+        with suppress(OSError):
+            os.close(os.open(BARRED, os.O_WRONLY | os.O_CREAT, 0o644))
+        self._scout.end()
+        for start in self._starts:
+            self._answer(start["nonce"], "failed", "the job was stopped")
+        self._starts.clear()
+        self._stops.append(nonce)
+        self._end_job()
+        self._answer_stops()
+
     def _take_start(self, order: re.Match[str]) -> None:
         if not self._child:
-            self._start(order)
+            self._scout.end()
+            self._start(order["nonce"], Given(order["server"], int(order["port"]), order["job"], ""))
+        elif not self._begun:
+            self._starts.append(order)
         elif order["job"] == self._job:
             self._answer(order["nonce"], "ok", f"already started: {self._job}")
         else:
             self._answer(order["nonce"], "failed", f"this machine is at work for {self._job}")
 
-    def _start(self, order: re.Match[str]) -> None:
-        self._refusal, refusal = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = self._work(order, refusal)
-            finally:
-                os._exit(code)
-        os.close(refusal)
-        self._job, self._child = order["job"], child
-        self._child_handle = os.pidfd_open(child)
+    def _start(self, nonce: str, given: Given) -> None:
+        self._outcome, outcome = os.pipe()
+        self._nonce, self._job, self._begun, self._is_concluded = nonce, given.job, False, False
+        self._child = forked(self._selector, lambda: self._work(given, outcome))
+        os.close(outcome)
+        self._child_handle = os.pidfd_open(self._child)
         self._selector.register(self._child_handle, selectors.EVENT_READ, self._child_ended)
+        self._selector.register(self._outcome, selectors.EVENT_READ, self._hear_outcome)
+
+    def _hear_outcome(self) -> None:
+        """That the job has begun is told at once; that it cannot, when the child is gone: whoever orders again is not fooled."""
+        if self._outcome < 0:
+            return
+        self._selector.unregister(self._outcome)
+        said = os.read(self._outcome, MAX_ANSWER).decode("utf-8", "replace")
+        os.close(self._outcome)
+        self._outcome = -1
+        state, _, text = said.partition(" ")
+        self._said = (state, text) if said else ("failed", "the start was ended")
+        if text.startswith(f"{STARTED} "):
+            self._begun = True
+            self._conclude_start()
+
+    def _conclude_start(self) -> None:
+        if self._nonce:
+            self._answer(self._nonce, *self._said)
+        else:
+            _tell(self._said[1])
+        self._is_concluded = True
+        waiting, self._starts = self._starts, []
+        for order in waiting:
+            self._take_start(order)
 
     def _child_ended(self) -> None:
+        self._hear_outcome()
         self._selector.unregister(self._child_handle)
         os.close(self._child_handle)
         os.waitpid(self._child, 0)
         self._child = 0
         _kill_rest()
-        self._pass_on_refusal()
         self._answer_stops()
-
-    def _pass_on_refusal(self) -> None:
-        """Why the child could not start the job; told only when the child is gone, so that whoever orders again is not fooled."""
-        refusal = os.read(self._refusal, MAX_ANSWER)
-        os.close(self._refusal)
-        if refusal:
-            self._write(refusal)
+        if not self._is_concluded:
+            self._conclude_start()
+        if not self._child:
+            self.prepare()
 
     def _answer_stops(self) -> None:
         if self._child or not self._stops:
@@ -154,32 +222,36 @@ class Service:
             self._answer(nonce, *outcome)
         self._stops.clear()
 
-    def _work(self, order: re.Match[str], refusal: int) -> int:
-        """In the child: mount, claim the attempt, say so, run the job; or leave in the pipe ``refusal`` why that cannot be."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._selector.close()
+    def _work(self, given: Given, outcome: int) -> int:
+        """In the child: mount, claim the attempt, say so in the pipe ``outcome``, run the job; or say why that cannot be."""
+        job = None
         try:
-            mounts.mount_storage(order["server"], int(order["port"]))
-            folder, server = mounts.show_job(order["job"]), mounts.address(order["server"])
-            shown = {"shown_job": mounts.JOB, "data": mounts.DATA, "work": WORK}
-            places = Places(folder, **shown, lease=LEASE, group=own_group(), server=server)
-            mounts.hide_writable_job()
-            job = take_up(places, self._user)
-            limit_files(WORK)
+            job = self._claim(given)
+            text = f"ok {STARTED} {given.job}"
         except AlreadyStarted as known:
-            self._answer(order["nonce"], "ok", f"already started: {known}")
-            return 0
+            text = f"ok already started: {known}"
         except RunnerError as problem:
-            os.write(refusal, _line(order["nonce"], "failed", str(problem)))
-            return 1
+            text = f"failed {problem}"
         except Exception as problem:  # noqa: BLE001 - who ordered waits for an answer
-            os.write(refusal, _line(order["nonce"], "failed", f"fault in the runner: {type(problem).__name__}: {problem}"))
-            return 1
-        os.close(refusal)
-        self._answer(order["nonce"], "ok", f"started {order['job']}")
-        job.run()
+            text = f"failed fault in the runner: {type(problem).__name__}: {problem}"
+        os.write(outcome, text.encode("utf-8", "replace")[:MAX_ANSWER])
+        os.close(outcome)
+        if job:
+            job.run()
         return 0
+
+    def _claim(self, given: Given) -> Job:
+        """Raises AlreadyStarted, RunnerError."""
+        mounts.mount_storage(given.server, given.port)
+        folder, server = mounts.show_job(given.job), mounts.address(given.server)
+        shown = {"shown_job": mounts.JOB, "data": mounts.DATA, "work": WORK}
+        places = Places(folder, **shown, lease=LEASE, group=own_group(), server=server)
+        mounts.hide_writable_job()
+        if given.worker and JobFolder(folder).must_stop():  # nobody waits beside the machine who knows better
+            raise RunnerError(f"{given.job} is not wanted any more")
+        job = take_up(places, self._user, given.worker)
+        limit_files(WORK)
+        return job
 
     def _answer(self, nonce: str, state: str, text: str) -> None:
         self._write(_line(nonce, state, text))
@@ -191,6 +263,10 @@ class Service:
 
 def _line(nonce: str, state: str, text: str) -> bytes:
     return f"{nonce} {state} {' '.join(text.split())}".encode("utf-8", "replace")[: MAX_ANSWER - 1] + b"\n"
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
 
 
 def _kill_rest(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> None:

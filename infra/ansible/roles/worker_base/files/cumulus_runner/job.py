@@ -29,9 +29,14 @@ from cumulus_runner.watch import Watches
 STOPPED = "stopped"  # the stage of a run that had to end: the controller may try it again, and knows whether it wanted that
 
 
-def take_up(places: Places, user: Account | None) -> Job:
-    """Claim the attempt and make its work folder. Raises AlreadyStarted, RunnerError."""
+def take_up(places: Places, user: Account | None, worker: str = "") -> Job:
+    """Claim the attempt and make its work folder. ``worker``: only if the plan is for that machine; "": for any.
+
+    Raises AlreadyStarted, RunnerError.
+    """
     plan = read_plan(places)
+    if worker and plan.worker != worker:
+        raise RunnerError(f"the job's plan is for {plan.worker or 'no machine'}, and this is {worker}")
     folder = JobFolder(places.job)
     folder.take_up(plan.attempt, plan.worker)
     try:
