@@ -150,13 +150,12 @@ def site(tmp_path: Path, forked: Forks) -> Site:
 SSH = {"CUMULUS_AGENT_TARGET": "ada@localhost:", "CUMULUS_AGENT_RSYNC": "/bin/true"}
 DAEMON = {"CUMULUS_AGENT_TARGET": "rsync://localhost/x", "CUMULUS_AGENT_RSYNC": "/bin/true"}
 HERE = {"CUMULUS_AGENT_TARGET": "/tmp"}
-# The file, the commands that must name it and fail, and their settings.
+# The file, the commands that must name it and fail, and their settings. What a start heals is in tests/faults/test_home.py.
 FILES: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("cumulus.toml", ("cumulus jobs", "cumulus serve", "cumulus doctor", "cumulus apps list", "cumulus stop"), {}),
     ("flavors.tsv", ("cumulus serve", "cumulus queue", "cumulus flavors", "cumulus flavors sync", "cumulus doctor"), {}),
     ("apps/x.xml", ("cumulus apps check", "cumulus doctor"), {}),
-    ("home/installation-id", ("cumulus serve", "cumulus jobs", "cumulus state", "cumulus drain", "cumulus snapshot list"), {}),
-    ("home/controller.lock", ("cumulus serve", "cumulus db rebuild"), {}),
+    ("home/installation-id", ("cumulus jobs", "cumulus state", "cumulus drain", "cumulus snapshot list"), {}),
     ("home/cumulus.sqlite", ("cumulus serve", "cumulus jobs", "cumulus drain", "cumulus storage clean", "cumulus db backup"), {}),
     ("cumulus-agent.toml", ("cumulus-agent serve", "cumulus-agent queue", "cumulus-agent doctor", "cumulus-agent status"), {}),
     ("agent/agent.lock", ("cumulus-agent serve",), HERE),
@@ -167,7 +166,7 @@ FILES: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("agent/known_hosts", ("cumulus-agent serve", "cumulus-agent doctor"), SSH),
     ("agent/password", ("cumulus-agent serve",), {**DAEMON, "CUMULUS_AGENT_PASSWORD_FILE": "agent/password"}),
 )
-UNREAD = ("controller.lock", "agent.lock", "agent.log", "id_ed25519", "known_hosts", "password")  # how long they are is no matter
+UNREAD = ("agent.lock", "agent.log", "id_ed25519", "known_hosts", "password")  # how long they are is no matter
 
 
 CASES = [

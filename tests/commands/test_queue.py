@@ -10,7 +10,7 @@ from server.app import Controller
 from server.cli import main
 from server.jobs.breaker import Breaker
 from server.jobs.switches import write_switch
-from server.models import Change, Conversion, Event, Job, Worker, insert
+from server.models import Change, Conversion, Event, Job, Worker, insert, open_database
 from server.states import JobState, Reason, WorkerState
 from tests.conftest import submission
 
@@ -74,8 +74,10 @@ def open_breaker(trying: int = 0, in_s: float = 60.0) -> None:
     write_switch("breaker", json.dumps(vars(breaker)), Change(1.0))
 
 
-def whys() -> list[str]:
-    return [one["why"] for one in json.loads(run("queue", "--json").output)["waiting"]]
+def whys(controller: Controller) -> list[str]:
+    found = [one["why"] for one in json.loads(run("queue", "--json").output)["waiting"]]
+    open_database(controller.settings.database)  # the command has opened it to read only
+    return found
 
 
 def test_an_open_breaker_is_told_with_its_next_try_and_whose_matter_it_is(controller: Controller) -> None:
@@ -87,7 +89,7 @@ def test_an_open_breaker_is_told_with_its_next_try_and_whose_matter_it_is(contro
     assert "whose matter: infrastructure. Raise the project's quota" in told
     found = json.loads(run("queue", "--json").output)["breaker"]
     assert (found["open"], found["failures"], found["blame"]) == (True, 8, "infrastructure")
-    first, second = whys()
+    first, second = whys(controller)
     assert first.startswith("it is the try, at ")
     assert second == "no machines are made since 8 failed in a row: it waits until the next try succeeds"
 
@@ -96,17 +98,19 @@ def test_what_waits_for_a_try_says_for_which(controller: Controller) -> None:
     trying, other = waiting(controller, 2)
     Job.update(state=JobState.PROVISIONING).where(Job.id == trying).execute()
     open_breaker(trying)
-    assert whys() == [f"no machines are made since 8 failed in a row: it waits until job {trying}, which is tried now, succeeds"]
+    assert whys(controller) == [
+        f"no machines are made since 8 failed in a row: it waits until job {trying}, which is tried now, succeeds"
+    ]
     Job.update(state=JobState.CANCELLED).where(Job.id == trying).execute()  # a try that came to no end is none
     open_breaker(trying, in_s=-1)
-    assert whys() == ["it is next, as the try whether machines can be made again"]
+    assert whys(controller) == ["it is next, as the try whether machines can be made again"]
     assert other
 
 
 def test_a_drained_queue_is_why_everything_waits(controller: Controller) -> None:
     waiting(controller, 2)
     run("drain", "--reason", "new disks")
-    assert whys() == ["the queue is drained: new disks"] * 2
+    assert whys(controller) == ["the queue is drained: new disks"] * 2
 
 
 def test_a_job_that_waits_for_another_ones_conversion_says_for_whose(controller: Controller) -> None:
@@ -114,7 +118,7 @@ def test_a_job_that_waits_for_another_ones_conversion_says_for_whose(controller:
     Job.update(state=JobState.RUNNING, state_since=time.time()).where(Job.id == maker).execute()
     for number in (maker, needs):
         Conversion.create(job_id=number, number=0, name="a.dat", key="k" * 64)
-    assert whys() == [f"job {maker} converts a file that it needs, too", "it is next"]
+    assert whys(controller) == [f"job {maker} converts a file that it needs, too", "it is next"]
     assert other
 
 
@@ -124,9 +128,9 @@ def test_a_job_behind_one_that_room_is_kept_for_says_which(controller: Controlle
     machine = {"name": "job-9", "flavor": "m1.4xlarge", "weight": 3, "state": WorkerState.BUSY}
     insert(Worker, Change(1.0), **machine)
     kept = "the weight limit is reached: it weighs 2, 3 of 4 are taken; what comes free is kept for it"
-    assert whys() == [kept, f"what comes free is kept for job {heavy}, which has waited for long"]
+    assert whys(controller) == [kept, f"what comes free is kept for job {heavy}, which has waited for long"]
     Job.update(not_before=time.time() + 900, message="No address is left.").where(Job.id == heavy).execute()
-    later, begins = whys()
+    later, begins = whys(controller)
     assert later.startswith("it is tried again at ")
     assert later.endswith("No address is left.")
     assert (begins, light > heavy) == ("it is next", True)
@@ -137,7 +141,7 @@ def test_a_job_whose_former_machine_exists_or_that_is_too_heavy_says_so(controll
     Job.update(weight=9).where(Job.id == heavy).execute()
     machine = {"name": "job-1", "job_id": former, "flavor": "m1", "weight": 1, "state": WorkerState.DELETING}
     insert(Worker, Change(1.0), **machine)
-    assert whys() == ["its former machine is not gone yet", "it weighs 9, more than the limit of 4: it never begins"]
+    assert whys(controller) == ["its former machine is not gone yet", "it weighs 9, more than the limit of 4: it never begins"]
 
 
 @pytest.mark.parametrize("arguments", [("4711", "1"), ("1", "101"), ("1", "high")])

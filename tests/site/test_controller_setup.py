@@ -231,7 +231,7 @@ def test_a_backup_that_fails_leaves_the_others_alone_and_nothing_half_done(envir
     (kept / "20200101-023000").mkdir(parents=True)
     done = backup(kept, "1", environment)
     assert done.returncode == 1
-    assert "there is no database" in done.stderr
+    assert "there is no installation" in done.stderr
     assert [path.name for path in kept.iterdir()] == ["20200101-023000"]
 
 

@@ -71,10 +71,7 @@ def test_the_memory_of_a_machine_is_that_of_its_process(cloud: QemuCloud) -> Non
     mark = GuestName(SERVER, "job-1").mark
     machine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
     try:
-        eventually(lambda: cloud.memory_use("job-1") is not None)
-        use = cloud.memory_use("job-1")
-        assert use is not None
-        assert 1 << 20 < use.proportional < use.resident
+        eventually(lambda: (use := cloud.memory_use("job-1")) is not None and 1 << 20 < use.proportional < use.resident)
     finally:
         machine.kill()
         machine.wait()
