@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from server.installation import running_controller
+from server.installation import installation_id, running_controller
 from server.models import open_database
+from server.storage.identity import write_identity
 from tests.bench.measuring import CUMULUS, Options, computer, until, write
 from tests.bench.siege import SLOW_POST, close, connect, polling, send_malformed, trickle
 from tests.bench.worst import Installation, Worst, fill, sent, worst_requests
@@ -90,6 +91,7 @@ def besieged(folder: Path, size: Installation) -> Iterator[Besieged]:
     home = folder / "home"
     database = open_database(home / "cumulus.sqlite")
     shown = fill(home / "storage", size)
+    write_identity(home / "storage", installation_id(home))
     database.close()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([CUMULUS, "serve"], env=environment(home), stderr=log)

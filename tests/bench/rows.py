@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from server.installation import installation_id
 from server.models import Change, Job, move, note, open_database
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage, folder_name
+from server.storage.identity import write_identity
 
 OWNERS = [
     f"{first}{last}" for first in ("a", "j", "m", "p") for last in ("bernard", "durand", "keller", "lefevre", "martin", "weiss")
@@ -33,6 +35,7 @@ def fill(settings: Settings, count: int) -> list[int]:
     database = open_database(settings.database)
     storage = Storage(settings.storage)
     storage.prepare()
+    write_identity(settings.storage, installation_id(settings.home))
     rows = _rows(count, random.Random(1), time.time())
     with database.atomic():
         while chunk := [row for _, row in zip(range(CHUNK), rows, strict=False)]:
