@@ -7,16 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
+from programs.sqlite import connect, reading_mode
 from server.errors import CumulusError
 from server.installation import adopt_id, installation_id
+from server.models import require_file
 from server.settings import Settings
 from server.storage.folders import Storage
 from server.storage.identity import (
     IdentityUnreadable,
     are_formers,
-    job_folder_names,
     read_identity,
     set_identity_aside,
     storage_lock,
@@ -36,7 +36,9 @@ class StorageNotOurs(CumulusError):
 
 
 def require_own_storage(settings: Settings) -> None:
-    """Give a new storage this installation's id. Raises StorageNotOurs, IdentityUnreadable, StorageUnusable."""
+    """Give a new storage this installation's id. Raises StorageNotOurs, IdentityUnreadable, StorageUnusable,
+    DatabaseUnusable.
+    """
     own, root = installation_id(settings.home), settings.storage
     found = read_identity(root)
     if found is None:
@@ -96,7 +98,7 @@ def _next(settings: Settings) -> str:
 def _require_new(settings: Settings) -> None:
     """Raises StorageNotOurs where the storage without an id is not empty, unless the own database knows what is in it."""
     storage = Storage(settings.storage)
-    names = job_folder_names(storage)
+    names = storage.job_folders()
     known = _known_folders(settings.database)
     if not names and known:
         raise StorageNotOurs(
@@ -114,7 +116,7 @@ def _require_new(settings: Settings) -> None:
 
 def _require_no_formers(settings: Settings) -> None:
     storage = Storage(settings.storage)
-    if read_identity_or_none(storage.root) is None and are_formers(storage, job_folder_names(storage)):
+    if read_identity_or_none(storage.root) is None and are_formers(storage, storage.job_folders()):
         raise StorageNotOurs(
             f"the storage {storage.root} holds jobs of the former Cumulus server (2.x): {IMPORT}. Nothing in it was touched"
         )
@@ -138,10 +140,11 @@ def _has_rows(database: Path) -> bool:
 
 
 def _asked(database: Path, question: str) -> list[tuple[str]]:
-    if not database.exists():
+    """Raises DatabaseUnusable where something else than a file lies there."""
+    if not require_file(database):
         return []
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=10)) as connection:
+        with closing(connect(database, *reading_mode(database))) as connection:
             return connection.execute(question).fetchall()
     except sqlite3.Error:  # whoever opens it next says what is wrong with it
         return []

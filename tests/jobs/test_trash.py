@@ -9,9 +9,9 @@ import pytest
 from server.app import Controller
 from server.errors import NotFound
 from server.jobs.manifests import read_manifest
-from server.jobs.rebuild import recover
+from server.jobs.recovery import recover
 from server.jobs.retention import DAY_S, Retention
-from server.jobs.service import StorageFull
+from server.jobs.storing import StorageFull
 from server.jobs.trashcan import NotRestorable, Trashcan
 from server.models import Change, Event, Job
 from server.states import JobState
@@ -127,7 +127,7 @@ def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_its
     with pytest.raises(NotRestorable, match=str(entry.content)):
         trashcan.restore(str(job.id), CHANGE)
     assert (entry.content / job.folder / "output" / "deep" / "result.txt").read_text() == "12345"
-    assert state_of(job.id) is JobState.ARCHIVED
+    assert state_of(job.id) is JobState.DELETED
 
 
 def test_nobody_but_the_controllers_user_may_look_into_it_and_no_worker_is_shown_it(
@@ -230,10 +230,10 @@ def test_the_trash_counts_against_no_new_job(
 ) -> None:
     folders = large(controller, rules, elapsed, 3)
     Disk(controller.storage, monkeypatch, 1_000_000_000)
-    controller.jobs._min_free_gb = 0.85
+    controller.jobs._store._min_free = 850_000_000
     controller.jobs.submit(submission())
     assert in_the_trash(trashcan) == sorted(folders[2:])
-    controller.jobs._min_free_gb = 1.5
+    controller.jobs._store._min_free = 1_500_000_000
     with pytest.raises(StorageFull):
         controller.jobs.submit(submission())
 
