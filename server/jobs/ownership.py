@@ -3,6 +3,7 @@
 A storage that is taken by mistake loses results: jobs of somebody else run again, or are cleaned away.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,13 +11,14 @@ from pathlib import Path
 
 from programs.sqlite import connect, reading_mode
 from server.errors import CumulusError
-from server.installation import adopt_id, installation_id
+from server.installation import IdLost, adopt_id, installation_id
 from server.models import require_file
 from server.settings import Settings
 from server.storage.folders import Storage
 from server.storage.identity import (
     IdentityUnreadable,
     are_formers,
+    identity_path,
     read_identity,
     set_identity_aside,
     storage_lock,
@@ -64,17 +66,16 @@ def own_storage(settings: Settings) -> Iterator[None]:
 def adopt_storage(settings: Settings) -> str:
     """Take the storage, as an administrator wishes; returns in a sentence what that meant. No controller may run.
 
-    One that carries the id of a lost home gives it back to this one, so that its machines are found as well.
-    Raises StorageNotOurs where that would mix two installations, StorageInUse.
+    One that carries the id of a lost home, or that the home has lost, gives it back, so that its machines are found as well.
+    Raises StorageNotOurs where that would mix two installations, StorageInUse, IdLost where nobody knows the id any more.
     """
-    own, root = installation_id(settings.home), settings.storage
+    root = settings.storage
     _require_no_formers(settings)
-    try:
-        found = read_identity(root)
-    except IdentityUnreadable:
-        set_identity_aside(root)
-        found = None
+    found = read_identity_or_none(root)
+    own = _own_id(settings.home, found)
     if found is None:
+        if os.path.lexists(identity_path(root)):
+            set_identity_aside(root)
         write_identity(root, own)
         return f"the storage {root} belongs to this installation ({own}) from now on; {_next(settings)}"
     if found == own:
@@ -87,6 +88,17 @@ def adopt_storage(settings: Settings) -> str:
     with storage_lock(root):
         adopt_id(settings.home, found)
     return f"{settings.home} takes the place of the lost home of the installation {found}; {_next(settings)}"
+
+
+def _own_id(home: Path, of_the_storage: str | None) -> str:
+    """The home's own; the storage's where all of the home that told it is lost."""
+    try:
+        return installation_id(home)
+    except IdLost:
+        if of_the_storage is None:
+            raise
+        adopt_id(home, of_the_storage)
+        return of_the_storage
 
 
 def _next(settings: Settings) -> str:

@@ -221,9 +221,7 @@ def test_once_more_changes_nothing_and_brings_nothing_back(site: FormerSite, mov
     assert Event.select().where(Event.subject_id == kept).count() == 1
 
 
-def test_what_its_owner_has_deleted_here_is_not_brought_back_nor_are_numbers_given_again(
-    site: FormerSite, moved: Settings
-) -> None:
+def test_what_was_deleted_here_is_not_brought_back_nor_are_numbers_given_again(site: FormerSite, moved: Settings) -> None:
     kept, gone, last = site.add(), site.add(), site.add()
     with site.connected() as database:  # as the former deletes a job
         database.execute("DELETE FROM jobs WHERE id = ?", (last,))

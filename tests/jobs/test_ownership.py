@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller, rebuild_database
 from server.cli import main
-from server.installation import installation_id
+from server.installation import IdLost, installation_id
 from server.jobs.belonging import take_as_own, why_lost
 from server.jobs.manifests import Manifests
 from server.jobs.ownership import StorageNotOurs, adopt_storage, own_storage, require_own_storage
@@ -218,6 +218,29 @@ def test_a_pipe_in_the_databases_place_is_named_and_holds_nobody_up(
     else:
         assert f"{settings.database}" in told.stderr
         assert "a pipe (FIFO)" in told.stderr
+
+
+def test_an_id_that_the_home_has_lost_is_had_back_from_the_storage(settings: Settings) -> None:
+    own = installation_id(settings.home)
+    require_own_storage(settings)
+    (settings.home / "terraform" / "local-worker" / "state").mkdir(parents=True)
+    (settings.home / "installation-id").unlink()
+    with pytest.raises(IdLost, match="cumulus storage adopt"):
+        installation_id(settings.home)
+    assert f"({own}) already" in adopt_storage(settings)
+    assert installation_id(settings.home) == own
+    (settings.home / "installation-id").write_text("garbage\0")  # the copy beside Terraform's files knows it from now on
+    assert installation_id(settings.home) == own
+
+
+def test_an_id_that_home_and_storage_have_lost_is_not_made_up(settings: Settings) -> None:
+    require_own_storage(settings)
+    (settings.home / "terraform" / "local-worker" / "state").mkdir(parents=True)
+    (settings.home / "installation-id").unlink()
+    identity_path(settings.storage).write_text("garbage")
+    with pytest.raises(IdLost):
+        adopt_storage(settings)
+    assert identity_path(settings.storage).read_text() == "garbage"
 
 
 def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for_its_own(
