@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.jobs.record import recorded_state, write_record
 from server.jobs.recording import Learned, assembled
+from server.jobs.timekeeping import MARK
 from server.models import Conversion, Event, Job, Row, Switch, Worker
+from server.opening import OWNER
 from server.statements import rows
 from server.states import JobState, WorkerState
 from server.storage.folders import JobFolder, Storage
@@ -261,8 +263,9 @@ def manifest_text(job: Job) -> str:
 
 
 def switches_text() -> str:
-    """The installation's switches as JSON."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, "1 ORDER BY name")], indent=1) + "\n"
+    """The installation's switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
+    kept = rows(Switch, "name NOT IN (?, ?) ORDER BY name", OWNER, MARK)
+    return json.dumps([_fields(KeptSwitch, one) for one in kept], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:

@@ -18,7 +18,6 @@ from server.jobs.manifests import KeptWorker, Manifest, forget_unwritten, parse_
 from server.jobs.recovery import OF_A_JOB, Recovered
 from server.jobs.storing import FORGOTTEN
 from server.models import Change, Conversion, Event, Job, Row, Switch, Worker, insert, never_again, open_database
-from server.opening import OWNER
 from server.statements import add, rows
 from server.states import JobState, Reason, WorkerState
 from server.storage.folders import Storage
@@ -57,8 +56,7 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
         for name in machines:
             _has_machine(name, at_work.get(name), now)
         for switch in parse_switches(storage.ledger.switches_text()):
-            if switch.name != OWNER:  # another installation may have adopted the storage
-                Switch.insert(switch.model_dump()).on_conflict_ignore().execute()
+            Switch.insert(switch.model_dump()).on_conflict_ignore().execute()
         never_again(storage.ledger.last_number())
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

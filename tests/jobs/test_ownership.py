@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from server.app import Controller, rebuild_database
 from server.cli import main
@@ -262,6 +263,21 @@ def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for
     take_as_own(database, other, own)
     assert (why_drained(), read_switch(OWNER), Job.get().id) == ("the roof leaks", own, job.id)
     database.close()
+
+
+def test_a_submission_that_was_broken_off_does_not_make_the_database_an_old_one(
+    controller: Controller, settings: Settings
+) -> None:
+    job = controller.jobs.submit(submission())
+    name = f"Job_{job.id + 1}_ada_probe_1.0_1700000000"
+    controller.storage.ledger.begin(job.id + 1, name)
+    controller.storage.folder(name).create("{}")
+    with capture_logs() as said:
+        take_as_own(controller.database, settings, installation_id(settings.home))
+        controller.jobs.finish_interrupted()
+    assert [one["event"] for one in said] == ["a submission was broken off and is forgotten"]
+    assert not controller.storage.folder(name).path.exists()
+    assert controller.jobs.submit(submission()).id == job.id + 2
 
 
 def test_a_former_folder_that_was_not_taken_over_is_no_job_of_a_rebuild(settings: Settings, tmp_path: Path) -> None:
