@@ -173,7 +173,7 @@ class Manifests:
 
     def _due(self) -> list[tuple[int, int]]:
         """Whose manifest is behind, and how many changes; the newest first, since people look at those."""
-        found = _unwritten(AT_ONCE + len(self._left_alone))
+        found = Job._meta.database.execute_sql(_UNWRITTEN, (AT_ONCE + len(self._left_alone),))
         return [one for one in found if self._may_try(one[0])][:AT_ONCE]
 
     def _may_try(self, job_id: int) -> bool:
@@ -230,12 +230,9 @@ class Manifests:
 
 
 _SWITCHES = 0  # no job's number
+_KEPT = "name NOT IN (?, ?) ORDER BY name"
+_UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
 _WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
-
-
-def _unwritten(limit: int) -> list[tuple[int, int]]:
-    found = Job._meta.database.execute_sql("SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?", (limit,))
-    return list(found)
 
 
 def forget_unwritten(job_id: int) -> None:
@@ -263,9 +260,8 @@ def manifest_text(job: Job) -> str:
 
 
 def switches_text() -> str:
-    """The installation's switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
-    kept = rows(Switch, "name NOT IN (?, ?) ORDER BY name", OWNER, MARK)
-    return json.dumps([_fields(KeptSwitch, one) for one in kept], indent=1) + "\n"
+    """The switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
+    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, OWNER, MARK)], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:
