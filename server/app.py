@@ -115,6 +115,7 @@ def make_module(settings: Settings, cloud: Cloud) -> Module:
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
+        cloud.said_by_terraform,
     )
 
 

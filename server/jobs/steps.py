@@ -42,6 +42,7 @@ from server.workers.transient import passing
 
 GB = 1e9
 DIRECT_AFTER = 3  # failed removals, before what remains is removed without Terraform
+UNKNOWN = Address("", 0)  # of a machine whose terraform failed after it was made
 log = structlog.get_logger()
 
 
@@ -325,6 +326,7 @@ class Steps:
         reason = self._launch_failure(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
+            self._has_machine(job, worker, UNKNOWN)  # or terraform did, and the machine has begun by itself
             return self._has_started(job, worker)
         text = limit_named(fault or error.message)
         # Where only machines of this size cannot be made, or none has this app, others are made on.

@@ -61,13 +61,22 @@ class Module:
 
     A module without a lock file takes its provider from where this computer gets one, so its checksum is not ours to fix:
     terraform works on a copy below ``home`` then, and notes there which provider it took first. ``path`` is where it works.
+    ``env``: its further variables, ``in_words``: what it says, as people are to read it.
     """
 
-    def __init__(self, path: Path, home: Path, binary: str, env: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        home: Path,
+        binary: str,
+        env: Callable[[], dict[str, str]],
+        in_words: Callable[[str], str] = str,
+    ) -> None:
         self.path = path if (path / LOCK_FILE).is_file() or not _wants_provider(path) else home / "module"
         self.home = home
         self._binary = binary
         self._env = env
+        self._in_words = in_words
         self._ready = Readiness(path, self.path, home, binary, self._run_init)
 
     def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
@@ -318,6 +327,7 @@ class Module:
         code, out, err = answer
         if code:
             self._ready.doubt(out + err)
+            out, err = self._in_words(out), self._in_words(err)
             raise TerraformError(f"terraform {what}: {first_error(err or out)}", out + err)
 
     def _variables_file(self, workspace: str) -> Path:

@@ -29,7 +29,7 @@ from tests.bench.openstack_floor import OpenstackFloor
 HOME = HOMES / "openstack"
 ROUNDS = 7
 TARGET_S = 3.0
-PATIENT = {"CREATE_TIMEOUT_S": "900", "STARTING_TIMEOUT_S": "1200", "PROVISIONING_TIMEOUT_S": "1200", "MIN_FREE_GB": "0"}
+PATIENT = {"CREATE_TIMEOUT_S": "900", "STARTING_TIMEOUT_S": "1200", "MIN_FREE_GB": "0"}
 # Where a life of Cumulus goes: each step from the one before.
 PATH = (
     ("submission (REST, row, folder)", "submitted"),

@@ -9,6 +9,7 @@ import pytest
 
 from server.app import Controller
 from server.installation import installation_id
+from server.models import Job, Worker
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.base import Layout
@@ -23,6 +24,7 @@ class BootingCloud(LocalCloud):
     """What a machine does when it has booted is done while it is made: ``begins``."""
 
     begins = True
+    fails = False  # the apply, after that
 
     def __init__(self, settings: Settings, server_id: str) -> None:
         super().__init__(settings, server_id)
@@ -38,7 +40,8 @@ class BootingCloud(LocalCloud):
 
     @property
     def faults(self) -> dict[str, str]:
-        return self._commands if self.begins else {}
+        end = "; echo 'the state cannot be written'; exit 1" if self.fails else ""
+        return {worker: command + end for worker, command in self._commands.items()} if self.begins else {}
 
 
 @pytest.fixture
@@ -60,6 +63,18 @@ def test_a_job_that_its_machine_starts_runs_once_and_nobody_orders_it(running: C
     folder = folder_of(running, job_id)
     assert (folder / ".cumulus.log").read_text().count("probe started") == 1
     assert not list((running.settings.home / "plays").glob("*.start"))
+    eventually(lambda: nothing_left(running))
+
+
+def test_a_job_that_has_begun_goes_on_whatever_became_of_the_terraform_that_made_its_machine(
+    running: Controller, cloud: BootingCloud
+) -> None:
+    cloud.fails = True
+    job_id = begin(running, submission())
+    eventually(is_final(job_id))
+    assert moves(job_id) == ["uploading", "queued", "provisioning", "starting", "running", "finishing", "done"]
+    assert [Worker.select().where(Worker.job_id == job_id).count(), Job.get_by_id(job_id).attempt] == [1, 1]
+    assert (folder_of(running, job_id) / ".cumulus.log").read_text().count("probe started") == 1
     eventually(lambda: nothing_left(running))
 
 

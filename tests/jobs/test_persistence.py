@@ -169,7 +169,9 @@ def test_what_was_begun_stays_what_it_was_made_of(controller: Controller, tmp_pa
     flavor = controller.flavors["m1.4xlarge"]
     layout = controller.fleet.layout("job-1", tmp_path)
     with pytest.raises(TerraformError, match="but got 500"):
-        controller.fleet.launch("job-1", flavor, layout, on_machine=lambda _: None, unwanted=lambda: False)
+        controller.fleet.launch(
+            "job-1", flavor, layout, on_machine=lambda _: None, unwanted=lambda: False, has_started=lambda: False
+        )
     module = controller.fleet._module
     file = module._variables_file("job-1")
     file.write_text(file.read_text().replace('"local"', '"former"'))

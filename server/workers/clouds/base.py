@@ -222,6 +222,9 @@ class Cloud(Protocol):
     def plain_terraform_env(self) -> dict[str, str]:
         """The same for an administrator's own terraform; nothing is started or made for it."""
 
+    def said_by_terraform(self, text: str) -> str:
+        """Terraform's words with the addresses that people know, where :meth:`terraform_env` told it others."""
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.
 

@@ -72,7 +72,7 @@ class OpenstackCloud:
         copies = Snapshots if self._has_volumes else Images
         self._snapshots = copies(self._access, settings.openstack_template, self._waiting, *limits)
         self._names = Names(self._access, settings)
-        self._gateway = GatewayProcess(self._access)
+        self._gateway = GatewayProcess(self._access, settings)
 
     @property
     def ssh_key(self) -> Path:
@@ -152,6 +152,10 @@ class OpenstackCloud:
     def plain_terraform_env(self) -> dict[str, str]:
         """The same, without the gateway."""
         return terraform_environment(self._settings)
+
+    def said_by_terraform(self, text: str) -> str:
+        """The provider was told the gateway's addresses."""
+        return self._gateway.in_the_clouds_words(text)
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""
@@ -265,7 +269,7 @@ class OpenstackCloud:
     def _module(self, name: str) -> Module:
         folder = f"{CloudName.OPENSTACK}-{name}"
         path, home = CHECKOUT / "infra" / "terraform" / CloudName.OPENSTACK / name, self._settings.home / "terraform" / folder
-        return Module(path, home, terraform_binary(), self.terraform_env)
+        return Module(path, home, terraform_binary(), self.terraform_env, self.said_by_terraform)
 
     def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
         """A worker that has a disk keeps it, whatever is promoted. Raises CloudError."""

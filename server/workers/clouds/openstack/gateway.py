@@ -2,12 +2,12 @@
 
 It looks at a volume or server that is made or removed at once, and again after 3, 9 and 19 s: what takes 4 s costs it 9. Here the
 answer to a question after something that is on its way is held back until that has changed, and all else is passed on as it is.
-A question that the cloud could not answer for the moment is asked again; what changes something never is, unless the cloud says
-that it did not look at it (429).
+It is as patient as the controller itself (``wire.py``), within a rate of its own; what was repeated here is not repeated by the
+provider once more.
 
 It is a process of its own because a terraform outlives its controller: it ends when the controller is gone and nobody has asked
 for a while. It holds no credentials: each request brings its token, and the cloud judges it. On standard input it gets one line
-of JSON (:class:`Upstream`, and ``linger_s``), on standard output it says its port.
+of JSON (:class:`Upstream`, ``retries``, ``requests_per_s`` and ``linger_s``), on standard output it says its port.
 """
 
 import json
@@ -16,17 +16,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import requests
 
+from server.workers.clouds.openstack.wire import Pace, Patience, patient_session
+
 HOLD_S = 60.0
 LOOKS_S = (0.25, 1.0)  # between two looks at the same thing: at first, at last
-LOOKS_PER_S = 10.0  # at all things together
-TRIES = 6
-RETRY_S = (0.5, 8.0)
+LOOKS_PER_S = 10.0  # at all things together, and no more than half of what the cloud is asked
+BODY_LIMIT = 1 << 20  # bytes of a request; user data has 64 KB at most
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 10.0, 120.0
 PASSING = frozenset({429, 500, 502, 503, 504})
 THING = re.compile(r"(?:.*/)?(?:servers|volumes)/[0-9a-fA-F-]{32,36}")
@@ -75,19 +76,18 @@ class Question:
     headers: Mapping[str, str]
     body: bytes
 
-    @property
-    def is_harmless(self) -> bool:
-        """Whether asking twice changes nothing."""
-        return self.method in ("GET", "HEAD")
-
 
 @dataclass
 class Gateway:
-    """Asks the cloud for others. ``send``: one request there and its answer, OSError where there is none."""
+    """Asks the cloud for others.
+
+    ``send``: a request there and its answer, OSError where there is none; ``looks_per_s``: at most, at all that is on its way.
+    """
 
     send: Callable[[Question], Answer]
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    looks_per_s: float = LOOKS_PER_S
     held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -107,7 +107,7 @@ class Gateway:
     def _changed(self, question: Question, answer: Answer) -> Answer:
         deadline, (pause_s, longest_s) = self.clock() + HOLD_S, LOOKS_S
         while is_on_its_way(answer) and self.clock() < deadline:
-            self.pause(max(pause_s, self.held / LOOKS_PER_S))
+            self.pause(max(pause_s, self.held / self.looks_per_s))
             pause_s = min(pause_s * 1.2, longest_s)
             try:
                 later = self.send(question)
@@ -119,20 +119,13 @@ class Gateway:
         return answer
 
     def _asked(self, question: Question) -> Answer:
-        (pause_s, longest_s), answer = RETRY_S, Answer(503, (), b"")
-        for number in range(TRIES):
-            if number:
-                self.pause(max(pause_s, _retry_after_s(answer, longest_s)))
-                pause_s = min(pause_s * 2, longest_s)
-            try:
-                answer = self.send(question)
-            except OSError as problem:
-                answer = _unanswered(problem)
-                if not question.is_harmless:
-                    break
-            if answer.status not in PASSING or not (question.is_harmless or answer.status == 429):
-                break
-        return answer
+        try:
+            answer = self.send(question)
+        except OSError as problem:
+            return _unanswered(problem)
+        # The provider repeats what is told to come later, as often as it was repeated here.
+        kept = tuple(one for one in answer.headers if one[0].lower() != "retry-after")
+        return replace(answer, headers=kept) if answer.status in PASSING else answer
 
 
 def is_on_its_way(answer: Answer) -> bool:
@@ -149,21 +142,20 @@ def is_on_its_way(answer: Answer) -> bool:
     return isinstance(server, dict) and (server.get("status") == "BUILD" or server.get("OS-EXT-STS:task_state") == "deleting")
 
 
-def _retry_after_s(answer: Answer, longest_s: float) -> float:
-    told = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
-    return min(float(told), 4 * longest_s) if told.isdigit() else 0.0
-
-
 def _unanswered(problem: OSError) -> Answer:
     text = json.dumps({"error": {"code": 503, "message": f"the cloud does not answer: {problem}"}})
     return Answer(503, (("Content-Type", "application/json"),), text.encode())
 
 
 class Sender:
-    """Sends by requests, with a session for each thread. Calling it raises OSError (requests' errors are some)."""
+    """Sends by requests, with a session for each thread. Calling it raises OSError (requests' errors are some).
 
-    def __init__(self, upstream: Upstream) -> None:
+    ``patience``: how what gets no good answer is repeated, for all threads; default: it is not.
+    """
+
+    def __init__(self, upstream: Upstream, patience: Patience | None = None) -> None:
         self._upstream = upstream
+        self._patience = patience or Patience(retries=0)
         self._local = threading.local()
 
     def __call__(self, question: Question) -> Answer:
@@ -183,7 +175,7 @@ class Sender:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
+            self._local.session = patient_session(self._patience)
             self._local.session.headers.clear()
         session: requests.Session = self._local.session
         return session
@@ -231,9 +223,10 @@ class _Handler(BaseHTTPRequestHandler):
             _, service, *rest = self.path.split("/", 2)
             base = self.server.services.get(service)
             length = self.headers.get("Content-Length") or "0"
-            if base is None or not length.isdigit() or self.headers.get("Transfer-Encoding"):
+            is_body = length.isdigit() and int(length) <= BODY_LIMIT and not self.headers.get("Transfer-Encoding")
+            if base is None or not is_body:
                 self.close_connection = True
-                return self._say(Answer(400, (), b"no such service, or a body without a length"))
+                return self._say(Answer(400, (), b"no such service, or a body that has no length or is too long"))
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
             url, body = f"{base}/{''.join(rest)}", self.rfile.read(int(length))
             self._say(self.server.gateway.answer(Question(self.command, url, headers, body)))
@@ -262,7 +255,9 @@ def main() -> None:
     told = json.loads(sys.stdin.readline())
     cert = tuple(told["cert"]) if isinstance(told["cert"], list) else told["cert"]
     upstream = Upstream(told["services"], told["verify"], cert)
-    door = Door(upstream, Gateway(Sender(upstream)))
+    per_s = float(told["requests_per_s"])
+    sender = Sender(upstream, Patience(int(told["retries"]), Pace(per_s)))
+    door = Door(upstream, Gateway(sender, looks_per_s=min(LOOKS_PER_S, per_s / 2) if per_s else LOOKS_PER_S))
     threading.Thread(target=door.serve_forever, name="door", daemon=True).start()
     print(door.server_port, flush=True)  # noqa: T201
     sys.stdin.read()

@@ -1,6 +1,7 @@
 """The gateway's process: started by a controller when its first terraform needs it, and again where it has ended."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -8,10 +9,11 @@ import threading
 import structlog
 
 from server.errors import CumulusError
-from server.settings import CHECKOUT
+from server.settings import CHECKOUT, Settings
 from server.workers.clouds.openstack.access import Access
 
 SERVICES = {"compute": "compute", "volumev3": "block_storage"}  # by the provider's names, and the SDK's
+PLACE = re.compile(rf"http://127\.0\.0\.1:\d+/({'|'.join(SERVICES)})/")
 VARIABLE = "TF_VAR_endpoints"
 LINGER_S = 15.0  # a provider that waits asks every 10 s
 log = structlog.get_logger()
@@ -20,13 +22,15 @@ log = structlog.get_logger()
 class GatewayProcess:
     """One installation's. Where it cannot be had, Terraform asks the cloud itself, which takes longer and no more."""
 
-    def __init__(self, access: Access, linger_s: float = LINGER_S) -> None:
+    def __init__(self, access: Access, settings: Settings, linger_s: float = LINGER_S) -> None:
         self._access = access
+        self._settings = settings
         self._linger_s = linger_s
         self._lock = threading.Lock()
         self._is_wanted = False
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
+        self._services: dict[str, str] = {}
 
     def allow(self) -> None:
         """From now on it is started when it is needed: a command that calls Terraform once does without."""
@@ -42,6 +46,10 @@ class GatewayProcess:
             if self._process is None:
                 return {}
         return {VARIABLE: json.dumps({name: f"http://127.0.0.1:{self._port}/{name}/" for name in SERVICES})}
+
+    def in_the_clouds_words(self, text: str) -> str:
+        """The same with the cloud's own addresses: nobody is helped by the port of a gateway that may have ended since."""
+        return PLACE.sub(lambda found: f"{self._services.get(found[1], found[0]).rstrip('/')}/", text)
 
     def stop(self) -> None:
         """Let it end, which it does when the last terraform has ended."""
@@ -85,5 +93,12 @@ class GatewayProcess:
             }
             if not all(services.values()):
                 raise ValueError("the cloud's catalogue lacks a service")
-            session = cloud.session
-            return {"services": services, "verify": session.verify, "cert": session.cert, "linger_s": self._linger_s}
+            self._services, session = services, cloud.session
+            return {
+                "services": services,
+                "verify": session.verify,
+                "cert": session.cert,
+                "retries": self._settings.openstack_retries,
+                "requests_per_s": self._settings.openstack_requests_per_s,
+                "linger_s": self._linger_s,
+            }

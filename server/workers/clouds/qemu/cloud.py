@@ -135,6 +135,10 @@ class QemuCloud:
         """The mirror's configuration, and what a provider of its own needs."""
         return {"TF_CLI_CONFIG_FILE": str(self._home.terraform_rc), VARIABLE: str(self._settings.accelerator)}
 
+    def said_by_terraform(self, text: str) -> str:
+        """It knows the same addresses."""
+        return text
+
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing where there is no snapshot.
 

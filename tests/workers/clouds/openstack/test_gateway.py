@@ -2,8 +2,10 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -11,14 +13,20 @@ import psutil
 import pytest
 
 from server.settings import Settings
+from server.states import Reason
+from server.workers.causes import cause
 from server.workers.clouds.openstack.access import Access
-from server.workers.clouds.openstack.gateway import HOLD_S, TRIES, Answer, Door, Gateway, Question, Sender, Upstream
+from server.workers.clouds.openstack.cloud import OpenstackCloud
+from server.workers.clouds.openstack.gateway import HOLD_S, Answer, Door, Gateway, Question, Sender, Upstream
 from server.workers.clouds.openstack.gateway_process import VARIABLE, GatewayProcess
+from server.workers.clouds.openstack.wire import Pace, Patience
+from server.workers.terraform import Module, TerraformError
 from tests.workers.clouds.openstack.conftest import give_password
-from tests.workers.clouds.openstack.double import Double
+from tests.workers.clouds.openstack.double import OURS, Double
 
 BASE = "http://cloud/v3/f7f6eb690f6541099528310ebb39d8fa"
 ID = "11111111-1111-1111-1111-111111111111"
+Failing = Callable[..., tuple[str, list[str]]]
 VOLUME, SERVER = f"{BASE}/volumes/{ID}", f"http://cloud/v2.1/servers/{ID}"
 
 
@@ -102,31 +110,81 @@ def test_a_cloud_that_fails_meanwhile_ends_the_wait_with_what_was_true(trouble: 
     assert Cloud([CREATING, trouble]).answer("GET", VOLUME) == CREATING
 
 
-@pytest.mark.parametrize("trouble", [BUSY, OSError("reset"), Answer(429, (("Retry-After", "3"),), b""), Answer(500, (), b"")])
-def test_a_question_that_the_cloud_could_not_answer_is_asked_again(trouble: Answer | OSError) -> None:
-    cloud = Cloud([trouble, trouble, AVAILABLE])
-    assert cloud.answer("GET", VOLUME) == AVAILABLE
-    assert cloud.now >= (6 if isinstance(trouble, Answer) and trouble.status == 429 else 1.5)
-
-
 def test_a_cloud_that_goes_on_failing_is_told_as_it_is() -> None:
     cloud = Cloud([BUSY])
     assert cloud.answer("GET", VOLUME) == BUSY
-    assert len(cloud.asked) == TRIES
     unheard = Cloud([OSError("Connection refused")]).answer("GET", VOLUME)
     assert (unheard.status, b"Connection refused" in unheard.body) == (503, True)
 
 
-@pytest.mark.parametrize("trouble", [BUSY, OSError("reset"), Answer(500, (), b"")])
-def test_what_may_have_changed_something_is_never_sent_twice(trouble: Answer | OSError) -> None:
-    cloud = Cloud([trouble, Answer(202, (), b"")])
-    assert cloud.answer("POST", f"{BASE}/volumes").status in (500, 503)
-    assert len(cloud.asked) == 1
+@pytest.fixture
+def failing() -> Iterator[Failing]:
+    """Makes a cloud that gives these answers one after the other, the last one for ever: its URL, and what it is asked."""
+    with ExitStack() as servers:
+
+        def make(*answers: Answer) -> tuple[str, list[str]]:
+            left, asked = list(answers), []
+
+            class Handler(BaseHTTPRequestHandler):
+                def answer(self) -> None:
+                    self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                    asked.append(self.command)
+                    answer = left.pop(0) if len(left) > 1 else left[0]
+                    self.send_response_only(answer.status)
+                    for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(answer.body)
+
+                do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+                def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+                    pass
+
+            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+            thread.start()
+            servers.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}", asked
+
+        yield make
 
 
-def test_what_the_cloud_did_not_look_at_is_sent_again() -> None:
-    cloud = Cloud([Answer(429, (), b""), Answer(202, (), b"")])
-    assert cloud.answer("POST", f"{BASE}/volumes").status == 202
+def patient(url: str) -> tuple[Gateway, list[float]]:
+    """A gateway that repeats twice, and what it has waited."""
+    waited: list[float] = []
+    patience = Patience(2, Pace(0, pause=waited.append), pause=waited.append)
+    return Gateway(Sender(Upstream({"compute": url}), patience), waited.append), waited
+
+
+TOLD_LATER = Answer(429, (("Retry-After", "3"),), b"")
+
+
+@pytest.mark.parametrize("trouble", [Answer(500, (), b""), Answer(503, (), b""), TOLD_LATER, Answer(429, (), b"")])
+def test_a_question_that_the_cloud_could_not_answer_is_asked_again(failing: Failing, trouble: Answer) -> None:
+    url, asked = failing(trouble, trouble, Answer(200, (), b"{}"))
+    gateway, waited = patient(url)
+    assert gateway.answer(Question("GET", f"{url}/servers/{ID}", {}, b"")).status == 200
+    assert len(asked) == 3
+    assert sum(waited) > (5.5 if trouble is TOLD_LATER else 0.5)
+
+
+@pytest.mark.parametrize(("trouble", "times"), [(Answer(500, (), b""), 1), (Answer(502, (), b""), 1), (TOLD_LATER, 2)])
+def test_what_may_have_ordered_something_is_never_sent_twice(failing: Failing, trouble: Answer, times: int) -> None:
+    url, asked = failing(trouble, Answer(202, (), b"{}"))
+    answer = patient(url)[0].answer(Question("POST", f"{url}/servers", {}, b"{}"))
+    assert asked == ["POST"] * times
+    assert answer.status == (202 if times == 2 else trouble.status)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_what_was_repeated_here_is_not_repeated_by_the_provider(failing: Failing, method: str) -> None:
+    """The provider comes again after 429 where it is told when, and where a connection is refused or breaks."""
+    url, asked = failing(TOLD_LATER)
+    answer = patient(url)[0].answer(Question(method, f"{url}/servers/{ID}", {}, b""))
+    assert len(asked) == 3
+    assert (answer.status, [name for name, _ in answer.headers if name.lower() == "retry-after"]) == (429, [])
+    assert patient("")[0].answer(Question(method, f"http://127.0.0.1:1/servers/{ID}", {}, b"")).status == 503
 
 
 @pytest.fixture
@@ -156,7 +214,7 @@ def test_the_cloud_judges_each_request_by_its_own_token(door: str, double: Doubl
 
 
 def test_a_controller_s_gateway_speaks_to_the_cloud_of_its_catalogue_and_ends_after_it(settings: Settings) -> None:
-    gateway = GatewayProcess(Access(settings), linger_s=0.1)
+    gateway = GatewayProcess(Access(settings), settings, linger_s=0.1)
     assert gateway.environment() == {}  # no controller runs: Terraform asks the cloud itself
     gateway.allow()
     first = gateway.environment()[VARIABLE]
@@ -178,12 +236,36 @@ def test_where_the_catalogue_cannot_be_read_terraform_asks_the_cloud_itself(
     settings: Settings, api: Double, tmp_path: Path
 ) -> None:
     give_password(tmp_path, api, "wrong")
-    gateway = GatewayProcess(Access(settings), linger_s=0.1)
+    gateway = GatewayProcess(Access(settings), settings, linger_s=0.1)
     gateway.allow()
     assert gateway.environment() == {}
     give_password(tmp_path, api, "right")
     assert VARIABLE in gateway.environment()
     gateway.stop()
+
+
+def test_what_terraform_says_of_the_gateway_is_told_of_the_cloud(settings: Settings, api: Double, tmp_path: Path) -> None:
+    cloud = OpenstackCloud(settings, OURS)
+    cloud.start()
+    program = tmp_path / "terraform"
+    program.write_text(
+        "#!/usr/bin/env python3\n"
+        "import json, os, sys\n"
+        "url = json.loads(os.environ['TF_VAR_endpoints'])['compute'] + 'servers'\n"
+        "print(f'Error: Expected HTTP response code [200] when accessing [POST {url}], but got 500 instead: x')\n"
+        "sys.exit(1)\n"
+    )
+    program.chmod(0o755)
+    source = tmp_path / "source"
+    source.mkdir()
+    module = Module(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.said_by_terraform)
+    module.variable_files.mkdir(parents=True)
+    with pytest.raises(TerraformError) as caught:
+        module._check("apply", module._command("job-1", 20).cmd("apply"))
+    cloud.stop()
+    for text in (caught.value.message, caught.value.output):
+        assert f"[POST {api.url}/compute/v2.1/servers]" in text
+    assert cause(caught.value) is Reason.CLOUD_FAILED
 
 
 def asked(told: str) -> int:

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from server.cli import main
+from server.installation import installation_id
+from server.models import open_database
 from server.settings import Settings
 from server.states import Reason
 from server.workers.clouds.base import CloudError
@@ -37,6 +39,8 @@ def test_whatever_is_asked_the_region_is_named(wrong: Settings, ask: str) -> Non
     [["quota"], ["flavors", "sync"], ["orphans"], ["snapshot", "list"], ["snapshot", "prune"], ["template", "stop"], ["doctor"]],
 )
 def test_every_command_says_it_in_a_line(wrong: Settings, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    installation_id(wrong.home)
+    open_database(wrong.database).close()
     for name in [name for name in os.environ if name.startswith("CUMULUS_")]:
         monkeypatch.delenv(name)
     given = {"home": wrong.home, "cloud": "openstack", "flavors": wrong.flavors, "openstack_cloud": "lab"}

@@ -28,11 +28,12 @@ class Recorded(Module):
         """The state: kind -> id, and whether it is tainted."""
         listed: list[dict[str, Any]] = [{"mode": "data", "type": "openstack_networking_network_v2", "name": "x", "instances": []}]
         for kind, (identifier, tainted) in things.items():
-            type_, _, name = ADDRESSES[kind].partition(".")
-            instance = {"attributes": {"id": identifier}, **({"status": "tainted"} if tainted else {})}
+            type_, _, name = ADDRESSES[kind].removesuffix("[0]").partition(".")
+            number = {"index_key": 0} if ADDRESSES[kind].endswith("[0]") else {}
+            instance = {"attributes": {"id": identifier}, **number, **({"status": "tainted"} if tainted else {})}
             listed.append({"mode": "managed", "type": type_, "name": name, "instances": [instance]})
         self.state_file(JOB).parent.mkdir(parents=True, exist_ok=True)
-        self.state_file(JOB).write_text(json.dumps({"serial": 1, "resources": listed}))
+        self.state_file(JOB).write_text(json.dumps({"version": 4, "serial": 1, "resources": listed}))
 
     def adopt(self, workspace: str, address: str, identifier: str, timeout_s: float) -> None:
         """Write it down."""
