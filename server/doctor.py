@@ -11,13 +11,16 @@ from programs.errors import explained, why_not_listening
 from server.app import cloud_to_look_at
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
+from server.client import Client
 from server.computer import THIS, Computer
 from server.errors import CumulusError
 from server.installation import known_id, running_controller
 from server.jobs.installed import Installed
+from server.jobs.recovery import has_jobs
 from server.jobs.timekeeping import why_doubted
 from server.opening import open_to_read
 from server.settings import CloudName, Settings, where_given
+from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.clouds.qemu.accel import described
 from server.workers.clouds.qemu.places import QemuHome
@@ -44,6 +47,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         ("terraform", terraform_binary),
         ("flavors", lambda: _flavors(settings)),
         ("storage", lambda: _storage(settings)),
+        ("database", lambda: _database(settings)),
         ("ages", lambda: _ages(settings)),
         ("port", lambda: _port(settings)),
     )
@@ -150,11 +154,24 @@ def _storage(settings: Settings) -> str:
     return f"{free_gb:.0f} GB free below {folder}"
 
 
+def _database(settings: Settings) -> str:
+    """Whether it is there and of this installation, also by the word of the controller that has it open. Raises CumulusError."""
+    if running := running_controller(settings.home):
+        Client(running.url).health()
+    if settings.database.exists():
+        open_to_read(settings).close()
+        return f"{settings.database}"
+    if has_jobs(Storage(settings.storage)):
+        raise CumulusError(f"{settings.database} is not there, and the storage has jobs: `cumulus serve` makes it anew from them")
+    return f"there is none yet; `cumulus serve` makes {settings.database}"
+
+
 def _ages(settings: Settings) -> str:
     """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
-    if not settings.database.is_file():
-        return "nothing was recorded yet that it could contradict"
-    database = open_to_read(settings)
+    try:
+        database = open_to_read(settings)
+    except CumulusError:
+        return "nothing can be read that it could contradict"
     try:
         doubted = why_doubted(time.time())
     finally:

@@ -30,6 +30,11 @@ ID_COPY = Path("terraform") / ID_FILE  # beside the states of the machines that 
 FOR_OTHERS = (ADDRESS_FILE, ID_FILE)
 ID_FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MADE_HERE = re.compile(r"c[0-9a-f]{12}")
+# What Cumulus makes directly in the home, with what is set aside or beside it; and hidden names, as a user's own folder has.
+OWN = re.compile(
+    r"\..*|(cumulus\.sqlite|controller|installation-id|demo|backups|log|plays|terraform|qemu|openstack|local|agent|storage|ready)"
+    r"([.-].*)?"
+)
 SMALL = 10_000  # bytes; none of these files is longer
 log = structlog.get_logger()
 LOST_ID = (
@@ -215,11 +220,18 @@ def make_home(home: Path) -> None:
 def close_home(home: Path, storage: Path) -> None:
     """Leave other users of this computer nothing of the home but where its controller answers, and the storage with its rights.
 
-    A lock that they could read they could also hold. What is another user's stays as it is.
+    A lock that they could read they could also hold. What is another user's stays as it is, and what is not Cumulus's: the
+    setting may name a folder of other things, such as /etc.
     """
-    home.chmod(stat.S_IMODE(home.stat().st_mode) & ~0o066)
-    for path in home.iterdir():
-        if path.name not in FOR_OTHERS and path not in (storage, *storage.parents) and not path.is_symlink():
+    found = [path for path in home.iterdir() if path.name not in FOR_OTHERS and path not in (storage, *storage.parents)]
+    own = [path for path in found if OWN.fullmatch(path.name)]
+    if len(own) == len(found):
+        home.chmod(stat.S_IMODE(home.stat().st_mode) & ~0o066)
+    else:
+        others = sorted(path.name for path in found if path not in own)[:3]
+        log.warning("the home folder has other things, so other users may still list it", home=str(home), others=others)
+    for path in own:
+        if not path.is_symlink():
             with suppress(FileNotFoundError, PermissionError):
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 

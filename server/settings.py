@@ -242,6 +242,14 @@ class Settings(CloudSettings):
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, InitSettingsSource(settings_cls, read_settings_file(FILE))
 
+    @field_validator("home", "apps", "flavors", mode="before")
+    @classmethod
+    def _require_a_path(cls, given: object) -> object:
+        """An empty one would be the working directory."""
+        if given == "":
+            raise ValueError("a path must not be empty")
+        return given
+
     @field_validator("template_variables")
     @classmethod
     def _require_roles_variables(cls, given: dict[str, Any]) -> dict[str, Any]:

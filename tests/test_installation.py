@@ -103,6 +103,20 @@ def test_other_users_get_nothing_of_the_home_but_where_its_controller_answers(tm
     assert tmp_path.stat().st_mode == before[0]
 
 
+def test_a_folder_of_other_things_that_is_taken_for_the_home_keeps_its_rights(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    (home / "passwd").touch(mode=0o644)
+    (home / "passwd").chmod(0o644)
+    for path in (home, home / "bin"):
+        path.chmod(0o755)
+    installation_id(home)
+    (home / "cumulus.sqlite").touch(mode=0o644)
+    close_home(home, home / "storage")
+    told = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home, *home.iterdir())}
+    assert told == {"home": 0o755, "bin": 0o755, "passwd": 0o644, "installation-id": 0o644, "cumulus.sqlite": 0o600}
+
+
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller that looks often."""

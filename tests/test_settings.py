@@ -18,6 +18,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["home", "apps", "flavors"])
+def test_an_empty_path_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CUMULUS_{name.upper()}", "")
+    with pytest.raises(InvalidInput, match="must not be empty"):
+        load_settings()
+
+
 def test_a_converter_is_read_from_the_file() -> None:
     Path("cumulus.toml").write_text(GOOD)
     (found,) = load_settings().converters

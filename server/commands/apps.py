@@ -25,7 +25,7 @@ from server.commands.console import FORM, TEXT, asking_the_cloud, printable, rea
 from server.commands.inputs import labelled, read_typed, require_counting
 from server.errors import InvalidInput, NotFound
 from server.jobs.installed import Installed
-from server.settings import Settings, load_settings
+from server.settings import Settings, load_settings, where_given
 
 APP_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,97})_([A-Za-z0-9.+-]+)")
 MAX_ID = 100
@@ -62,6 +62,8 @@ def apps() -> None:
 def list_apps(as_json: bool) -> None:
     """List the apps and the files that each accepts; those that the desktop client hides or the machines lack are marked."""
     settings = load_settings()
+    if not settings.apps.is_dir():
+        raise NotFound(f"there is no folder of apps {settings.apps} ({where_given('apps')})", field="setting apps")
     catalog = Catalog(settings.apps)
     found, missing = list(catalog.apps().values()), _missing(settings, catalog)
     if as_json:

@@ -36,6 +36,7 @@ from server.states import AT_WORK, JobState
 from server.storage.folders import Storage
 
 LOOK_S = 0.5
+SHOWN = 10  # numbers of jobs
 
 
 @click.command()
@@ -82,11 +83,12 @@ def queue(as_json: bool) -> None:
     settings = open_rows()
     found = _situation(settings, time.time())
     used, breaker = sum(worker.weight for worker in found.workers), found.breaker
+    uploading = sorted(job.id for job in found.jobs if job.state == JobState.UPLOADING)
     is_run = running_controller(settings.home) is not None
     if as_json:
         told = {"drained": found.drained, "breaker": _breaker(breaker), "used": used, "limit": found.rules.limit}
         waiting = [asdict(place) for place in places(found)]
-        click.echo(json.dumps({**told, "controller": is_run, "waiting": waiting}, indent=1))
+        click.echo(json.dumps({**told, "controller": is_run, "waiting": waiting, "uploading": uploading}, indent=1))
         return
     click.echo(f"weight {used} of {found.rules.limit} is at work")
     if not is_run:
@@ -97,6 +99,9 @@ def queue(as_json: bool) -> None:
         click.echo(_told(breaker))
     if waits := places(found):
         show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, waits))
+    if uploading:
+        shown = ", ".join(map(str, uploading[:SHOWN])) + ", …" * (len(uploading) > SHOWN)
+        click.echo(f"{len(uploading)} wait for their input files, or for the job before: {shown}")
 
 
 def _situation(settings: Settings, now: float) -> Situation:

@@ -92,6 +92,7 @@ def adopt() -> None:
     start makes the database from the job folders. The storage of a former server (2.x) is not adopted: see import-former.
     """
     settings = load_settings()
+    require_storage(settings)
     with only_controller(settings.home):
         click.echo(adopt_storage(settings))
 

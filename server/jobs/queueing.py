@@ -86,7 +86,8 @@ def _apart(job: Job, given: Situation, *, occupied: bool) -> str:
     if occupied:
         return "its former machine is not gone yet"
     if job.not_before > given.now:
-        return f"it is tried again at {given.at(job.not_before)}: {job.message}"
+        at = max(job.not_before, given.breaker.try_at) if given.breaker.is_open else job.not_before
+        return f"it is tried again at {given.at(at)} at the earliest: {job.message}"
     return ""
 
 

@@ -31,6 +31,13 @@ def run(*arguments: str, text: str | None = None) -> Result:
     return CliRunner().invoke(main, ["apps", *arguments], input=text, catch_exceptions=False)
 
 
+def test_a_folder_of_apps_that_is_not_there_is_named(installation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUMULUS_APPS", str(installation / "mistyped"))
+    told = run("list")
+    assert told.exit_code != 0
+    assert "there is no folder of apps" in str(told.output) + str(told.exception)
+
+
 def test_usable_files_are_listed(installation: Path) -> None:
     told = run("check")
     assert (told.exit_code, told.output) == (0, "ok       probe_1.0\n")

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller
 from server.cli import main
+from server.commands.console import local_time
 from server.jobs.breaker import Breaker
 from server.jobs.switches import write_switch
 from server.models import Change, Conversion, Event, Job, Worker, insert, open_database
@@ -43,6 +44,19 @@ def test_the_queue_is_shown_in_the_order_in_which_it_begins(controller: Controll
     assert found["controller"] is False
     assert Event.select().where(Event.subject_id == first[4], Event.text == "priority 7").count() == 1
     assert "weight 0 of 4" in run("queue").output
+
+
+def test_jobs_that_wait_for_their_files_are_counted(controller: Controller) -> None:
+    jobs = [int(controller.jobs.submit(submission()).id) for _ in range(2)]
+    assert f"2 wait for their input files, or for the job before: {jobs[0]}, {jobs[1]}" in run("queue").output
+    assert json.loads(run("queue", "--json").output)["uploading"] == jobs
+
+
+def test_the_last_try_is_told_by_the_breakers_time(controller: Controller) -> None:
+    (job,) = waiting(controller, 1)
+    Job.update(not_before=time.time() + 5, message="No machine.").where(Job.id == job).execute()
+    open_breaker(in_s=3600)
+    assert whys(controller)[0].startswith(f"it is tried again at {local_time(time.time() + 3600)[:13]}")
 
 
 def test_draining_and_resuming_can_be_repeated(controller: Controller) -> None:
