@@ -230,6 +230,7 @@ class Manifests:
 
 
 _SWITCHES = 0  # no job's number
+OF_ONE_DATABASE = (OWNER, MARK)  # switches: whose it is, and where its time stands
 _KEPT = "name NOT IN (?, ?) ORDER BY name"
 _UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
 _WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
@@ -261,7 +262,7 @@ def manifest_text(job: Job) -> str:
 
 def switches_text() -> str:
     """The switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, OWNER, MARK)], indent=1) + "\n"
+    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, *OF_ONE_DATABASE)], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:
