@@ -17,10 +17,10 @@ from peewee import OperationalError, SqliteDatabase, chunked
 
 from programs.errors import explained
 from server.errors import CumulusError
-from server.jobs.manifests import forget_unwritten, manifest_text, write_manifest
+from server.jobs.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
 from server.jobs.recording import Learned
 from server.jobs.retention import Retention
-from server.models import Change, Job, insert, move, never_again
+from server.models import Change, Job, insert, last_number, move, never_again
 from server.states import JOB_TRANSITIONS, JobState
 from server.storage.folders import JobFolder, Storage, StorageUnusable, folder_name
 
@@ -140,7 +140,19 @@ class JobStore:
         for names in chunked(ledger.deleted(), _LOOKED_UP):
             for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
                 self._finish_deletion(job)
+        self._tell_again()
         self._retention.take_stock(self._clock())
+
+    def _tell_again(self) -> None:
+        """What the ledger has lost of numbers and deleted jobs, and the rows know."""
+        ledger = self._storage.ledger
+        try:
+            ledger.know_number(last_number())
+        except OSError as problem:  # the next submission is refused with it
+            log.warning("the storage's ledger cannot be written", detail=explained(problem))
+        known = set(ledger.deleted())
+        deleted = Job.select(Job.id, Job.folder).where(Job.state == JobState.DELETED).order_by(Job.id)
+        keep_again([job.id for job in deleted if job.folder not in known])
 
     def _require_storage(self) -> None:
         """What is not mounted must not get a ledger of its own on the disk below. Raises StorageUnusable."""

@@ -466,11 +466,12 @@ class Storage:
         return {}
 
     def is_there(self) -> bool:
-        """Whether the job folders can be listed: where not, no single job is at fault."""
+        """Whether the job folders can be listed, and are ours: where not, no single job is at fault."""
         try:
+            self.require_own()
             with os.scandir(self.jobs):
                 return True
-        except OSError:
+        except (OSError, CumulusError):
             return False
 
     def free_bytes(self) -> int:
