@@ -34,7 +34,7 @@ class Apart(Site):
     def listed(self) -> dict[int, str]:
         told = self.command("jobs", "--json")
         assert told.returncode == 0, told.stderr
-        return {one["id"]: one["status"] for one in json.loads(told.stdout)}
+        return {one["id"]: one["state"].upper() for one in json.loads(told.stdout)}
 
 
 @pytest.fixture
