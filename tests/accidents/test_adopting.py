@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.storage.identity import identity_path
-from tests.accidents.test_restarts import Site, made
+from tests.accidents.test_restarts import CUMULUS, Site, made
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.system
@@ -96,3 +97,24 @@ def test_it_goes_on_after_each_loss_and_each_start_after_it(site: Apart, lose: C
         assert site.listed() == {job: "DONE"}
         site.stop()
         assert site.listed() == {job: "DONE"}
+
+
+def test_a_running_controller_keeps_its_storage(site: Apart) -> None:
+    site.start()
+    own = identity_path(site.storage).read_text()
+    other = Apart(site.top / "other")
+    environment = {**site.environment, "CUMULUS_HOME": str(other.home)}
+    identity_path(site.storage).unlink()
+    command = [CUMULUS, "storage", "adopt"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert told.returncode == 1
+    assert "works on the storage" in told.stderr or "belongs to the installation" in told.stderr
+    eventually(lambda: identity_path(site.storage).is_file())
+    assert json.loads(identity_path(site.storage).read_text())["installation"] == json.loads(own)["installation"]
+    identity_path(site.storage).write_text(own.replace(json.loads(own)["installation"], "c0123456789ab"))
+    eventually(lambda: site.ask("/healthz").status_code == 503)
+    assert site.ask("/healthz").json()["error"]["code"] == "storage_taken"
+    identity_path(site.storage).unlink()
+    eventually(lambda: site.ask("/healthz").status_code == 200)
+    job = site.submit("a")
+    eventually(lambda: site.state(job) == "DONE")
