@@ -18,7 +18,7 @@ from programs.visitors import visitors
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign
+from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign, storage_taken
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.database import Database
@@ -47,6 +47,7 @@ from server.progress import Progress, counted
 from server.settings import CHECKOUT, CloudName, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
+from server.storage.holding import StorageTaken
 from server.workers.clouds.base import Cloud, Trial
 from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.openstack.cloud import OpenstackCloud
@@ -151,17 +152,19 @@ def make_controller(
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = elapsed,
     boot: str | None = None,
+    require_storage: Callable[[], None] = lambda: None,
 ) -> Controller:
     """Join the parts; starts nothing. ``clock``: Unix seconds, ``steady``: seconds that never jump.
 
-    ``boot``: which start of the computer ``steady`` counts from; default: this one.
+    ``boot``: which start of the computer ``steady`` counts from; default: this one. ``require_storage``: raises where the storage
+    was found to be another installation's.
 
     Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing.
     """
     flavors = read_flavors(settings.flavors)
     boot = this_boot() if boot is None else boot
     cloud = cloud or make_cloud(settings)
-    storage = Storage(settings.storage)
+    storage = Storage(settings.storage, require_storage)
     storage.prepare()
     catalog = Catalog(settings.apps, report=_report)
     fleet = make_fleet(settings, cloud, Preloaded())
@@ -243,6 +246,7 @@ def create_app(controller: Controller) -> Flask:
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
     app.register_error_handler(CumulusError, _refused)
+    app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
         app.register_error_handler(kind, database_failed)
@@ -250,7 +254,8 @@ def create_app(controller: Controller) -> Flask:
 
 
 def _health(controller: Controller) -> Response:
-    """200 while requests are served and the database, which must be the one that was opened, answers."""
+    """200 while requests are served and the database, which must be the one that was opened, answers, and the storage is ours."""
+    controller.storage.require_own()
     controller.database.require_file()
     controller.database.execute_sql("SELECT count(*) FROM switch")
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})

@@ -45,6 +45,8 @@ LOST_ID = (
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
 LOOK_S = 0.02
+DYING_S = 10.0  # a killed process of some GB takes a moment to go
+PF_EXITING = 0x4  # of a process, as the kernel counts
 
 
 class AlreadyRunning(CumulusError):
@@ -252,11 +254,14 @@ def only_controller(home: Path) -> Iterator[IO[bytes]]:
     """
     with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
+        is_dying = False
         while not try_lock(lock):
+            if not is_dying and _is_dying(_holder_pid(home)):
+                is_dying, until = True, time.monotonic() + DYING_S
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
             time.sleep(LOOK_S)
-        if (other := running_controller(home)) and other.pid != os.getpid():
+        if (other := running_controller(home)) and other.pid != os.getpid() and not _is_dying(other.pid):
             raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
         sign(lock)
         yield lock
@@ -298,9 +303,26 @@ def _holder(home: Path) -> str:
     """Who has the installation, as far as it is known, in brackets."""
     if other := running_controller(home):
         return f" (process {other.pid}, {other.url})"
-    with suppress(OSError, ValueError):
-        return f" (process {int(read_own_text(home / LOCK_FILE, SMALL))}, which is starting or ending)"
+    if pid := _holder_pid(home):
+        return f" (process {pid}, which is starting or ending)"
     return ""
+
+
+def _holder_pid(home: Path) -> int:
+    """As the lock's file says; 0 where it says nothing."""
+    with suppress(OSError, ValueError):
+        return int(read_own_text(home / LOCK_FILE, SMALL))
+    return 0
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether the process was killed, and the kernel still gives back what it has: its files, and its locks, go last."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        pending = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+        killed = any(int(line.split()[1], 16) & 1 << (signal.SIGKILL - 1) for line in pending)
+        return killed or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+    return False
 
 
 def announce(home: Path, url: str) -> None:

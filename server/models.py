@@ -330,6 +330,12 @@ def move(
         return moved
 
 
+def last_number() -> int:
+    """The highest number that a job ever got, as the database knows; 0: none."""
+    row = Job._meta.database.execute_sql("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def never_again(number: int) -> None:
     """Give no job a number up to this one: they were given, whatever the rows say."""
     database = _database(Job)

@@ -222,7 +222,7 @@ def set_aside(path: Path, why: str, now: Callable[[], float] = time.time) -> Pat
         return None
     except OSError as problem:
         raise in_the_way(problem) from problem
-    log.warning("a file of the home folder cannot be used; it is set aside", file=str(path), detail=why, kept=str(kept))
+    log.warning("what lies in a file's place cannot be used; it is set aside", file=str(path), detail=why, kept=str(kept))
     _forget_older(path)
     return kept
 

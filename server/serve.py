@@ -29,6 +29,7 @@ from server.ownfiles import require_writable
 from server.presence import announced
 from server.progress import Lines
 from server.settings import Settings
+from server.storage.holding import Hold
 from server.supervisor import Supervisor, take_supervisor
 from server.workers.clouds.base import Cloud, CloudError
 from server.workers.terraform import terraform_binary
@@ -63,18 +64,18 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             for suffix in ("", "-wal", "-shm"):
                 require_writable(settings.database.with_name(settings.database.name + suffix))
-            with own_storage(settings):
-                finished = _serve(settings, cloud, supervisor, connections, lock)
+            with own_storage(settings) as hold:
+                finished = _serve(settings, cloud, supervisor, connections, lock, hold)
     if not finished:
         sys.stderr.flush()
         os._exit(0)  # Python would wait for the steps' threads; their children go on without it
 
 
-def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections: int, lock: IO[bytes]) -> bool:
+def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections: int, lock: IO[bytes], hold: Hold) -> bool:
     """All of it, once home and storage are held; True if no step was left at work."""
     server_id = installation_id(settings.home)
     _rebuild_if_lost(settings, server_id)
-    controller = make_controller(settings, cloud)
+    controller = make_controller(settings, cloud, require_storage=hold.require_own)
     take_as_own(controller.database, settings, server_id)
     controller.jobs.finish_interrupted()
     server = _listen(settings, create_app(controller), connections)
@@ -83,7 +84,7 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     controller.cloud.start()
     _say_what_is_missing(controller)
     try:
-        with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS):
+        with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS), hold.kept(server_id):
             close_home(settings.home, settings.storage)
             return _run(controller, server, url, supervisor)
     finally:

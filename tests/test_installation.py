@@ -4,6 +4,8 @@ import json
 import os
 import stat
 import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +78,34 @@ def test_an_installation_is_held_by_one(tmp_path: Path) -> None:
         pass
     with only_controller(tmp_path):
         pass
+
+
+def test_who_starts_right_after_a_kill_waits_until_the_killed_one_is_gone(tmp_path: Path) -> None:
+    """The lock outlasts its holder here as where the kernel still gives back the memory of a large one."""
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "from server.installation import only_controller\n"
+        "with only_controller(pathlib.Path(sys.argv[1])) as lock:\n"
+        "    subprocess.Popen(['cat'], stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()])\n"
+        "    print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin
+    assert holder.stdout
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunning, match=f"process {holder.pid}"), only_controller(tmp_path):
+            pass
+        holder.kill()
+        gone = threading.Timer(1.0, holder.stdin.close)  # ends the last who has the lock open
+        gone.start()
+        with only_controller(tmp_path):
+            gone.join()
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
 
 
 def test_other_users_get_nothing_of_the_home_but_where_its_controller_answers(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from programs.visitors import Foreign
 from server.api.answers import answer, encoded, harmless
 from server.client import REFUSED
 from server.models import unusable
+from server.storage.holding import StorageTaken
 
 UNAVAILABLE = 503
 START = "/start"
@@ -69,6 +70,11 @@ def database_failed(problem: Exception) -> Response:
         return failed(FAILED, "internal")
     error = unusable(problem)
     log.error("a request failed", route=request.path[:200], code=error.code, detail=error.message)
+    return failed(error.message, error.code, UNAVAILABLE)
+
+
+def storage_taken(error: StorageTaken) -> Response:
+    """The answer where another installation has the storage by now."""
     return failed(error.message, error.code, UNAVAILABLE)
 
 

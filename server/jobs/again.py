@@ -49,6 +49,9 @@ def form_of_today(app: App, recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def again(app: App, record: JobRecord, folder: JobFolder, data: Path, folder_of: FolderOf, checksum: Checksum) -> Again:
     """The same job for today. Raises InvalidInput naming a file that is not to be had any more as it was."""
+    if not record.settings and known_names(app):  # as of a former server's job whose form was garbage
+        text = f"the form of job {record.id} cannot be read, so that nobody knows what it has run with: submit a new job"
+        raise InvalidInput(text, field="job_id")
     form = form_of_today(app, record.settings)
     read = {one.name: one for one in record.inputs}
     shared: list[Path] = []

@@ -16,7 +16,7 @@ from peewee import SqliteDatabase
 
 from programs.sqlite import connect, reading_mode
 from server.jobs.recovery import has_jobs
-from server.models import Switch, never_again, require_file, unusable
+from server.models import Switch, last_number, never_again, require_file, unusable
 from server.opening import OWNER, ForeignDatabase, foreign
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
@@ -49,7 +49,7 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
     with database.atomic("IMMEDIATE"):
         Switch.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
         given, newest = (
-            _numbers_given(database),
+            last_number(),
             max((number for name, number in storage.job_folders().items() if name not in submitting), default=0),
         )
         if newest <= given:
@@ -87,8 +87,3 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, sto
 
 def _knows_one_of(found: sqlite3.Connection, folders: Iterable[str]) -> bool:
     return any(found.execute("SELECT 1 FROM job WHERE folder = ?", (name,)).fetchone() for name in folders)
-
-
-def _numbers_given(database: SqliteDatabase) -> int:
-    row = database.execute_sql("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
-    return int(row[0]) if row else 0

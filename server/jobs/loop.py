@@ -26,6 +26,7 @@ from server.models import Job, Queued, Worker, jobs_in_motion, jobs_of, living_w
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import ARRIVED, RESULT, Storage
+from server.storage.holding import StorageTaken
 from server.storage.notices import Notices
 from server.supervisor import NOBODY, Supervisor
 from server.workers.sweeper import Sweeper
@@ -97,6 +98,9 @@ class Loop:
             except OperationalError as problem:  # busy, or the disk is full: it may pass
                 log.warning("the database cannot be used", detail=str(problem))
                 delay = DATABASE_PAUSE_S
+            except StorageTaken as problem:
+                log.warning("nothing is done", detail=problem.message)
+                delay = DATABASE_PAUSE_S
             except Exception:
                 log.exception("a turn of the loop failed")
                 delay = self._settings.poll_interval_s
@@ -125,6 +129,7 @@ class Loop:
 
     def turn(self) -> float:
         """One look at everything unfinished; returns the seconds until the next is due."""
+        self._storage.require_own()
         now = self._clock()
         self._straighten()
         if not self._has_adopted:

@@ -7,7 +7,7 @@ those; :meth:`Manifests.keep_up` writes them. Of a deleted job the storage's led
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -230,14 +230,23 @@ class Manifests:
 
 
 _SWITCHES = 0  # no job's number
+OF_ONE_DATABASE = (OWNER, MARK)  # switches: whose it is, and where its time stands
 _KEPT = "name NOT IN (?, ?) ORDER BY name"
 _UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
+_AGAIN = "INSERT INTO unwritten VALUES (?, 1) ON CONFLICT (job_id) DO UPDATE SET changes = changes + 1"
 _WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
 
 
 def forget_unwritten(job_id: int) -> None:
     """What the job's manifest says is what its rows say; within the transaction that made it so."""
     Job._meta.database.execute_sql("DELETE FROM unwritten WHERE job_id = ?", (job_id,))
+
+
+def keep_again(numbers: Sequence[int]) -> None:
+    """Have the storage told of these jobs once more: it has lost what it knew of them."""
+    with Job._meta.database.atomic("IMMEDIATE"):
+        for number in numbers:
+            Job._meta.database.execute_sql(_AGAIN, (number,))
 
 
 def write_manifest(job: Job, folder: JobFolder, learned: Learned | None = None) -> None:
@@ -261,7 +270,7 @@ def manifest_text(job: Job) -> str:
 
 def switches_text() -> str:
     """The switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, OWNER, MARK)], indent=1) + "\n"
+    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, *OF_ONE_DATABASE)], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:

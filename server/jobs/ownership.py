@@ -15,13 +15,13 @@ from server.installation import IdLost, adopt_id, installation_id
 from server.models import require_file
 from server.settings import Settings
 from server.storage.folders import Storage
+from server.storage.holding import Hold
 from server.storage.identity import (
     IdentityUnreadable,
     are_formers,
     identity_path,
     read_identity,
     set_identity_aside,
-    storage_lock,
     write_identity,
 )
 
@@ -56,11 +56,17 @@ def require_own_storage(settings: Settings) -> None:
 
 
 @contextmanager
-def own_storage(settings: Settings) -> Iterator[None]:
+def own_storage(settings: Settings) -> Iterator[Hold]:
     """Hold this installation's storage alone within the block. Raises as :func:`require_own_storage`, and StorageInUse."""
-    require_own_storage(settings)
-    with storage_lock(settings.storage):
-        yield
+    hold = Hold(settings.storage)
+    try:
+        if read_identity_or_none(settings.storage) is None:
+            hold.take(make=False)  # a controller that runs there writes the id again in a moment
+        require_own_storage(settings)
+        hold.take()
+        yield hold
+    finally:
+        hold.close()
 
 
 def adopt_storage(settings: Settings) -> str:
@@ -71,6 +77,16 @@ def adopt_storage(settings: Settings) -> str:
     """
     root = settings.storage
     _require_no_formers(settings)
+    hold = Hold(root)
+    try:
+        hold.take(make=False)
+        return _adopt(settings)
+    finally:
+        hold.close()
+
+
+def _adopt(settings: Settings) -> str:
+    root = settings.storage
     found = read_identity_or_none(root)
     own = _own_id(settings.home, found)
     if found is None:
@@ -85,8 +101,7 @@ def adopt_storage(settings: Settings) -> str:
             f"the storage {root} belongs to the installation {found}, and {settings.home} has jobs or machines of its own: "
             "take an empty home for it (CUMULUS_HOME)"
         )
-    with storage_lock(root):
-        adopt_id(settings.home, found)
+    adopt_id(settings.home, found)
     return f"{settings.home} takes the place of the lost home of the installation {found}; {_next(settings)}"
 
 

@@ -14,7 +14,15 @@ from typing import Any
 import structlog
 from peewee import DatabaseError
 
-from server.jobs.manifests import KeptWorker, Manifest, forget_unwritten, parse_manifest, parse_switches, read_manifest
+from server.jobs.manifests import (
+    OF_ONE_DATABASE,
+    KeptWorker,
+    Manifest,
+    forget_unwritten,
+    parse_manifest,
+    parse_switches,
+    read_manifest,
+)
 from server.jobs.recovery import OF_A_JOB, Recovered
 from server.jobs.storing import FORGOTTEN
 from server.models import Change, Conversion, Event, Job, Row, Switch, Worker, insert, never_again, open_database
@@ -56,7 +64,8 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
         for name in machines:
             _has_machine(name, at_work.get(name), now)
         for switch in parse_switches(storage.ledger.switches_text()):
-            Switch.insert(switch.model_dump()).on_conflict_ignore().execute()
+            if switch.name not in OF_ONE_DATABASE:
+                Switch.insert(switch.model_dump()).on_conflict_ignore().execute()
         never_again(storage.ledger.last_number())
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

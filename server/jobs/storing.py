@@ -15,11 +15,12 @@ from uuid import uuid4
 import structlog
 from peewee import OperationalError, SqliteDatabase, chunked
 
+from programs.errors import explained
 from server.errors import CumulusError
-from server.jobs.manifests import forget_unwritten, manifest_text, write_manifest
+from server.jobs.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
 from server.jobs.recording import Learned
 from server.jobs.retention import Retention
-from server.models import Change, Job, insert, move, never_again
+from server.models import Change, Job, insert, last_number, move, never_again
 from server.states import JOB_TRANSITIONS, JobState
 from server.storage.folders import JobFolder, Storage, StorageUnusable, folder_name
 
@@ -79,6 +80,7 @@ class JobStore:
         self._require_storage()
         now = self._clock()
         folder: JobFolder | None = None
+        is_made = False
         try:
             with _full_disks(), self._database.atomic("IMMEDIATE"):
                 change = Change(now, who=fields["owner"])
@@ -86,10 +88,14 @@ class JobStore:
                 job.folder = folder_name(job.id, job.owner, job.app, now)
                 job.save(only=[Job.folder])
                 folder = self._storage.folder(job.folder)
-                self._make_folder(job, folder, learned, whole=whole)
+                self._make_folder(job, folder)
+                is_made = True
+                write_manifest(job, folder, learned)
+                if whole:
+                    folder.mark_arrived()
                 forget_unwritten(job.id)
         except BaseException:
-            if folder is not None:
+            if folder is not None and is_made:
                 self._leave_nothing(folder)
             raise
         self._storage.ledger.settle(job.folder)
@@ -134,22 +140,41 @@ class JobStore:
         for names in chunked(ledger.deleted(), _LOOKED_UP):
             for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
                 self._finish_deletion(job)
+        self._tell_again()
         self._retention.take_stock(self._clock())
+
+    def _tell_again(self) -> None:
+        """What the ledger has lost of numbers and deleted jobs, and the rows know."""
+        ledger = self._storage.ledger
+        try:
+            ledger.know_number(last_number())
+        except OSError as problem:  # the next submission is refused with it
+            log.warning("the storage's ledger cannot be written", detail=explained(problem))
+        known = set(ledger.deleted())
+        deleted = Job.select(Job.id, Job.folder).where(Job.state == JobState.DELETED).order_by(Job.id)
+        keep_again([job.id for job in deleted if job.folder not in known])
 
     def _require_storage(self) -> None:
         """What is not mounted must not get a ledger of its own on the disk below. Raises StorageUnusable."""
+        self._storage.require_own()
         if not self._storage.is_there():
             raise StorageUnusable(f"the storage {self._storage.root} is away: try again when it is there")
 
-    def _make_folder(self, job: Job, folder: JobFolder, learned: Learned, *, whole: bool) -> None:
-        """Raises OSError."""
-        self._storage.ledger.begin(job.id, folder.name)
-        if folder.is_untouched():  # one whose submission failed, and that could not be removed then
+    def _make_folder(self, job: Job, folder: JobFolder) -> None:
+        """Raises OSError; FileExistsError where another's lies there, which stays as it is."""
+        ledger = self._storage.ledger
+        has_failed = folder.name in ledger.submitting()
+        ledger.begin(job.id, folder.name)
+        if has_failed and folder.is_untouched():  # one whose submission failed, and that could not be removed then
             folder.remove()
-        folder.create(job.settings)
-        write_manifest(job, folder, learned)
-        if whole:
-            folder.mark_arrived()
+        try:
+            folder.create(job.settings)
+        except FileExistsError:
+            ledger.settle(folder.name)
+            raise
+        except BaseException:
+            self._leave_nothing(folder)
+            raise
 
     def _leave_nothing(self, folder: JobFolder) -> None:
         folder.remove()
@@ -179,7 +204,7 @@ def _full_disks() -> Iterator[None]:
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(STORAGE_FULL) from None
-        raise
+        raise StorageUnusable(f"the storage cannot be used: {explained(problem)}") from problem
     except OperationalError as problem:
         if "disk is full" in str(problem):
             raise HomeFull(HOME_FULL) from None

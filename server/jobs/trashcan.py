@@ -112,12 +112,18 @@ class Trashcan:
                 return self._restore_job(job.id, job.folder, change)
             raise NotFound(f"the trash has no {name!r}; `cumulus storage trash` lists it", field="name")
         entry, told = found
-        if told.kind == "deleted":
-            text = f"job {told.job_id} was deleted by its owner and stays deleted: take what is wanted of it from {entry.content}"
+        if told.kind == "deleted" or (told.kind == "job" and self._is_deleted(told)):
+            places = " and ".join(
+                str(one.content) for one, of_it in self._told() if of_it.name == told.name and of_it.kind != "data"
+            )
+            text = f"job {told.job_id} was deleted by its owner and stays deleted: take what is wanted of it from {places}"
             raise NotRestorable(text)
         if told.kind == "data":
             return self._restore_data(entry, told, change)
         return self._restore_job(told.job_id or 0, told.name, change)
+
+    def _is_deleted(self, told: Told) -> bool:
+        return Job.select().where(Job.folder == told.name, Job.state == JobState.DELETED).exists()
 
     def _restore_data(self, entry: Entry, told: Told, change: Change) -> str:
         note_look(RESTORED, _place(told), change.at, self._elapsed())

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -158,8 +158,9 @@ class JobFolder:
             raise FolderGone(f"{self.name} is not in the storage")
 
     def create(self, settings: str) -> None:
-        """Make the folder with the form's settings (JSON text) in it."""
-        self.input.mkdir(parents=True)
+        """Make the folder with the form's settings (JSON text) in it. Raises OSError, FileExistsError where there is one."""
+        self.path.mkdir(parents=True)
+        self.input.mkdir()
         self.output.mkdir()
         self._private("settings").write_text(settings)
 
@@ -423,10 +424,11 @@ class JobFolder:
 
 
 class Storage:
-    """The shared directory."""
+    """The shared directory. ``require_own``: raises where it was found to be another installation's by now."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, require_own: Callable[[], None] = lambda: None) -> None:
         self.root = root
+        self.require_own = require_own
 
     @property
     def data(self) -> Path:
@@ -464,11 +466,12 @@ class Storage:
         return {}
 
     def is_there(self) -> bool:
-        """Whether the job folders can be listed: where not, no single job is at fault."""
+        """Whether the job folders can be listed, and are ours: where not, no single job is at fault."""
         try:
+            self.require_own()
             with os.scandir(self.jobs):
                 return True
-        except OSError:
+        except (OSError, CumulusError):
             return False
 
     def free_bytes(self) -> int:

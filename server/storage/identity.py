@@ -1,17 +1,15 @@
-"""Whose storage this is: the file ``.cumulus-installation`` at its top, and the lock on it of the controller that runs.
+"""Whose storage this is: the file ``.cumulus-installation`` at its top. Who holds it is :mod:`server.storage.holding`'s matter.
 
 Owns the file, and what job folders without one look like. Which installation may take which storage is decided in
 :mod:`server.jobs.ownership`.
 """
 
-import errno
-import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +24,6 @@ NAME = ".cumulus-installation"
 ABOUT = "The id of the Cumulus installation that this storage belongs to; see `cumulus storage adopt --help`."
 LOOKED_AT = 200  # job folders
 MAX_BYTES = 10_000
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES)
 
 
 class StorageInUse(CumulusError):
@@ -102,24 +99,6 @@ def set_identity_aside(root: Path) -> None:
         raise StorageUnusable(f"the storage {root} cannot be used: {explained(problem)}") from None
 
 
-@contextmanager
-def storage_lock(root: Path) -> Iterator[None]:
-    """Hold the storage alone within the block; where its file system knows no locks, the id alone has to do.
-
-    Raises StorageInUse. A killed holder holds nothing.
-    """
-    try:
-        handle = os.open(identity_path(root), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # a storage that cannot be written says so elsewhere
-        yield
-        return
-    try:
-        _lock(handle, root)
-        yield
-    finally:
-        os.close(handle)
-
-
 def are_formers(storage: Storage, names: Iterable[str]) -> bool:
     """Whether these folders are of the former Cumulus server (2.x); looks at some of them."""
     return any(is_formers(storage.folder(name)) for name in islice(names, LOOKED_AT))
@@ -155,19 +134,6 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, root: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StorageInUse(
-            f"another controller, or a command that must be alone, works on the storage {root}: "
-            "two would destroy each other's jobs. End the other one first; if it runs from a copy of this home, remove it"
-        ) from None
-    except OSError as problem:
-        if problem.errno not in NO_LOCKS:
-            raise
 
 
 def _unreadable(path: Path, why: str) -> IdentityUnreadable:

@@ -2,15 +2,18 @@
 
 Owns ``<storage>/.cumulus.ledger/``: ``last-number`` (the highest number that a job ever got), ``submitting/FOLDER`` (an empty
 file while that folder belongs to a submission that nobody was told of), ``deleted/FOLDER`` (what is kept of a deleted job, as
-JSON) and ``switches`` (those of the installation, as JSON). Knows nothing of rows.
+JSON) and ``switches`` (those of the installation, as JSON). Whatever else lies in their places is set aside beside it. Knows
+nothing of rows.
 """
 
 import errno
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 
+from server.ownfiles import InTheWay, is_set_aside, own_folder, set_aside
 from server.storage.paths import PRIVATE_PREFIX
 from server.storage.regular import read_regular
 
@@ -19,6 +22,11 @@ MAX_BYTES = 1024 * 1024
 _WIDTH = len(str(MAX_NUMBER))
 _NUMBER = re.compile(rf"[0-9]{{{_WIDTH}}}\n")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def lock_path(root: Path) -> Path:
+    """The file that the controller of a storage holds locked."""
+    return root / f"{PRIVATE_PREFIX}ledger" / "lock"
 
 
 class Ledger:
@@ -32,7 +40,10 @@ class Ledger:
     def prepare(self) -> None:
         """Make the folders, the controller's own. Raises OSError."""
         for folder in (self._folder, self._submitting, self._deleted):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            try:
+                own_folder(folder, 0o700)
+            except InTheWay as problem:
+                raise problem.__cause__ if isinstance(problem.__cause__, OSError) else OSError(problem.message) from None
 
     def last_number(self) -> int:
         """The highest number that a job ever got here; 0 where that is not known."""
@@ -45,7 +56,9 @@ class Ledger:
     def begin(self, number: int, folder: str) -> None:
         """A submission begins to make its job's folder. Raises OSError."""
         self.know_number(number)
-        (self._submitting / folder).touch()
+        path = self._submitting / folder
+        _make_way(path)
+        path.touch()
 
     def know_number(self, number: int) -> None:
         """Remember that a number was given. Raises OSError."""
@@ -73,6 +86,7 @@ class Ledger:
         except OSError as problem:
             if problem.errno not in _FULL:
                 raise
+            _make_way(self._deleted / folder)
             manifest.rename(self._deleted / folder)
             return False
         return True
@@ -106,6 +120,7 @@ class Ledger:
 
     def _note_number(self, number: int) -> None:
         """Always as long, and written at once over what was there: that needs no room, and is never half of it."""
+        _make_way(self._folder / "last-number")
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(self._folder / "last-number", flags, 0o600)
         try:
@@ -116,6 +131,8 @@ class Ledger:
 
     def _replace(self, path: Path, text: str) -> None:
         beside = self._folder / f"new-{path.name}"
+        _make_way(path)
+        _make_way(beside)
         beside.unlink(missing_ok=True)
         try:
             with beside.open("x", errors="replace") as file:
@@ -129,6 +146,18 @@ class Ledger:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder))
+        return sorted(entry.name for entry in os.scandir(folder) if not is_set_aside(Path(entry.path)))
     except OSError:
         return []
+
+
+def _make_way(path: Path) -> None:
+    """Set aside what is no regular file of one's own. Raises OSError, which names it."""
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and os.access(path, os.W_OK):
+            return
+        try:
+            set_aside(path, "a file of the ledger cannot be that")
+        except InTheWay as problem:
+            raise OSError(problem.message) from None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from server.storage.data import Freeing, remove
 from server.storage.paths import PRIVATE_PREFIX
@@ -43,6 +43,14 @@ class Told(BaseModel):
     at: float
     reason: str
     bytes: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        """A record may be forged, and its name says where files go: never out of the folder that they were in."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ValueError("it is no file's name")
+        return name
 
 
 @dataclass(frozen=True)

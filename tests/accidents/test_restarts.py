@@ -58,6 +58,10 @@ class Site:
         return self.top / "home" / "cumulus.sqlite"
 
     @property
+    def storage(self) -> Path:
+        return self.top / "home" / "storage"
+
+    @property
     def environment(self) -> dict[str, str]:
         own = {
             "CUMULUS_HOME": str(self.top / "home"),
@@ -100,7 +104,7 @@ class Site:
         data = {"username": "ada", "app_name": "count_1.0", "strategy": "m1.4xlarge", "settings": form}
         said = httpx.post(f"{self.url()}/start", data=data, trust_env=False, timeout=30).json()
         assert said[1], said
-        (self.top / "home" / "storage" / "jobs" / said[1] / ".cumulus.rsync").touch()
+        (self.storage / "jobs" / said[1] / ".cumulus.rsync").touch()
         return int(said[0])
 
     def state(self, job: int) -> str:
@@ -116,11 +120,11 @@ class Site:
 
 
 @contextmanager
-def made(top: Path) -> Iterator[Site]:
+def made(top: Path, kind: type[Site] = Site) -> Iterator[Site]:
     (top / "apps").mkdir()
     (top / "apps" / "count.xml").write_text(APP.format(ledger=top / "ledger"))
     (top / "flavors.tsv").write_text(FLAVORS)
-    site = Site(top)
+    site = kind(top)
     try:
         yield site
     finally:

@@ -68,6 +68,13 @@ def place(tmp_path: Path) -> Place:
 KNOWN = RecordedInput(name="a.raw", sha256=SHA256, size=len(GOOD))
 
 
+def test_a_form_that_cannot_be_read_is_not_replaced_by_defaults(place: Place) -> None:
+    record = JobRecord(id=7, owner="ada", app=RecordedApp(id="x"), flavor=RecordedFlavor(name="m"), created=1)
+    without_files = app(NUMBER)
+    with pytest.raises(InvalidInput, match="the form of job 7 cannot be read"):
+        again(without_files, record, place.folder, place.data, {}.get, content_sha256)
+
+
 def test_the_job_s_own_file_comes_first(place: Place) -> None:
     for folder in (place.folder.input, place.data):
         (folder / "a.raw").write_bytes(GOOD)

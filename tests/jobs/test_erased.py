@@ -1,6 +1,7 @@
 """A database that is erased comes back as it was: every column of every row, every answer of the REST API."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -342,6 +343,36 @@ def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(control
     manifests.keep_up()
     assert "something new" in controller.storage.folder(job.folder).manifest_path.read_text()
     assert "the roof leaks" in controller.storage.ledger.switches_text()
+
+
+@pytest.mark.parametrize("kind", ["gone", "fifo", "file", "folder", "link"])
+@pytest.mark.parametrize("name", ["", "last-number", "deleted", "submitting", "switches"])
+def test_what_the_ledger_has_lost_is_written_again(
+    controller: Controller, settings: Settings, name: str, kind: str, tmp_path: Path
+) -> None:
+    deleted, last = controller.jobs.submit(submission()), controller.jobs.submit(submission())
+    move(Job, deleted.id, J.UPLOADING, J.FAILED, Change(NOW), {"reason": "other", "message": "x", "outcome": "failed"})
+    controller.jobs.delete(deleted.id, "ada")
+    drain("the roof leaks", Change(NOW))
+    Manifests(controller.storage).keep_up()
+    path = controller.storage.root / ".cumulus.ledger" / name
+    path.rename(tmp_path / "former")
+    make = {"fifo": os.mkfifo, "file": Path.touch, "folder": Path.mkdir, "link": lambda one: one.symlink_to(tmp_path / "former")}
+    if kind != "gone":
+        make[kind](path)
+    controller.storage.prepare()
+    controller.jobs.finish_interrupted()
+    Manifests(controller.storage).keep_up()
+    ledger = controller.storage.ledger
+    assert (ledger.last_number(), ledger.deleted(), "the roof leaks" in ledger.switches_text()) == (
+        last.id,
+        [deleted.folder],
+        True,
+    )
+    again = controller.jobs.submit(submission())
+    move(Job, again.id, J.UPLOADING, J.FAILED, Change(NOW), {"reason": "other", "message": "x", "outcome": "failed"})
+    controller.jobs.delete(again.id, "ada")
+    assert (ledger.last_number(), ledger.deleted()) == (again.id, [deleted.folder, again.folder])
 
 
 @pytest.mark.parametrize(

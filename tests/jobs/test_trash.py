@@ -145,6 +145,34 @@ def test_what_was_had_back_counts_as_used_then(controller: Controller, rules: Re
     assert {one.kind for one in rules.plan(later.at + (AGE + 1) * DAY_S).removals} == {"job", "data"}
 
 
+def test_of_a_job_that_was_archived_and_then_deleted_all_places_are_named(
+    controller: Controller, rules: Retention, trashcan: Trashcan
+) -> None:
+    job = ended(controller)
+    clean(rules, job)
+    controller.jobs.delete(job.id, "ada")
+    contents = [str(entry.content) for entry, _ in trashcan.listed()]
+    assert len(contents) == 2
+    for name in (str(job.id), job.folder, *(entry.name for entry, _ in trashcan.listed())):
+        with pytest.raises(NotRestorable) as refused:
+            trashcan.restore(name, CHANGE)
+        assert all(content in refused.value.message for content in contents)
+
+
+@pytest.mark.parametrize("name", ["../data", "/etc", "a/b", "..", ".", ""])
+def test_a_record_that_names_another_place_counts_for_none(
+    controller: Controller, rules: Retention, trashcan: Trashcan, name: str
+) -> None:
+    job = ended(controller)
+    clean(rules, job)
+    ((entry, _),) = trashcan.listed()
+    record = entry.path / "entry.json"
+    record.write_text(record.read_text().replace(job.folder, name))
+    assert trashcan.listed() == []
+    with pytest.raises(NotFound):
+        trashcan.restore(entry.name, CHANGE)
+
+
 def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_itself(controller: Controller) -> None:
     job = ended(controller)
     controller.jobs.delete(job.id, "ada")

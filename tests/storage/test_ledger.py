@@ -49,8 +49,12 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(ledger: Ledger, tmp_path
     assert (ledger.last_number(), ledger.switches_text()) == (0, "")
     with pytest.raises(OSError):  # noqa: PT011  # which one depends on what lies there
         ledger.deleted_text("Job_1")
-    with pytest.raises(OSError):  # noqa: PT011
-        ledger.begin(8, "Job_8")
+    ledger.begin(8, "Job_8")
+    ledger.keep_switches("[]")
+    assert ledger.bury("Job_1", "kept", tmp_path / "manifest")
+    assert (ledger.last_number(), ledger.switches_text(), ledger.deleted_text("Job_1")) == (8, "[]", "kept")
+    assert (ledger.submitting(), ledger.deleted()) == (["Job_8"], ["Job_1"])
+    assert len(list(place(tmp_path).rglob("*.broken-*"))) == 3
     assert (tmp_path / "elsewhere").read_text() == "000000000000007\n"
 
 
@@ -75,3 +79,33 @@ def test_a_job_that_is_not_deleted_after_all_has_its_manifest(ledger: Ledger, tm
 
 def test_nobody_else_reads_it(ledger: Ledger, tmp_path: Path) -> None:
     assert place(tmp_path).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["", "submitting", "deleted", "submitting/Job_3", "deleted/Job_3", "new-Job_3"])
+@pytest.mark.parametrize("kind", ["fifo", "file", "folder", "link"])
+def test_garbage_in_any_place_of_it_is_set_aside(tmp_path: Path, name: str, kind: str) -> None:
+    path = place(tmp_path) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "file":
+        path.write_text("garbage")
+    elif kind == "folder":
+        (path / "garbage").mkdir(parents=True)
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        path.symlink_to(tmp_path / "elsewhere")
+    ledger = Ledger(tmp_path)
+    ledger.begin(3, "Job_3")
+    assert "Job_3" in ledger.submitting()
+    ledger.settle("Job_3")
+    assert ledger.bury("Job_3", "kept", tmp_path / "manifest")
+    assert (ledger.last_number(), ledger.deleted_text("Job_3")) == (3, "kept")
+    assert "Job_3" not in ledger.submitting()
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    """The disk that it leads to may not be mounted, with all that the ledger has."""
+    place(tmp_path).symlink_to(tmp_path / "unmounted")
+    with pytest.raises(OSError, match=r"\.cumulus\.ledger leads to .*: mount what it should be, or remove the link"):
+        Ledger(tmp_path).begin(3, "Job_3")
