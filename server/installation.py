@@ -34,7 +34,8 @@ SMALL = 10_000  # bytes; none of these files is longer
 log = structlog.get_logger()
 LOST_ID = (
     "{path} {why}, and nothing else tells the id that this installation's machines carry (as cumulus_server): restore the file"
-    " from a backup; or, where none of them exists any more, give it a new one: echo c$(openssl rand -hex 6) > {path}"
+    " from a backup; or have `cumulus storage adopt` take it from the storage; or, where none of them exists any more, give it a"
+    " new one: echo c$(openssl rand -hex 6) > {path}"
 )
 NUDGE = signal.SIGUSR1
 LOOKED_AT_S = 0.3  # for a moment the lock is held by who only looks, see is_held
@@ -59,6 +60,12 @@ class HomeUnusable(CumulusError):
     code = "home_unusable"
 
 
+class IdLost(HomeUnusable):
+    """There may be machines of this installation, and nothing in its home tells the id that they carry."""
+
+    code = "id_lost"
+
+
 @dataclass(frozen=True)
 class Running:
     """A controller that answers. ``began``: when its process did (Unix seconds); another process may get its number."""
@@ -72,7 +79,7 @@ def installation_id(home: Path) -> str:
     """The id of this installation; made at the first call, the same ever after.
 
     Where its file is lost, the id is taken from what else tells of it: with another one all machines would be nobody's. Raises
-    HomeUnusable, also where there may be machines and nothing tells.
+    HomeUnusable; IdLost where there may be machines and nothing tells.
     """
     make_home(home)
     try:
@@ -127,13 +134,13 @@ def _read_id(home: Path) -> str:
 
 
 def _recovered_id(home: Path) -> str:
-    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises HomeUnusable."""
+    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises IdLost."""
     path = home / ID_FILE
     if remembered := _remembered_id(home):
         restore_id(home, remembered)
         return remembered
     if any(home.glob("terraform/*/state")):
-        raise HomeUnusable(LOST_ID.format(path=path, why=_trouble_with_id(path)))
+        raise IdLost(LOST_ID.format(path=path, why=_trouble_with_id(path)))
     if os.path.lexists(path):
         set_aside(path, f"it {_trouble_with_id(path)}")
     return _write_id(path, f"c{secrets.token_hex(6)}")

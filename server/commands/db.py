@@ -17,8 +17,8 @@ from server import app as parts
 from server.commands.console import PATIENCE_S, progress_on_stderr
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
-from server.jobs.belonging import job_folders
 from server.jobs.ownership import own_storage
+from server.jobs.recovery import has_jobs
 from server.models import require_file
 from server.opening import require_installation
 from server.progress import growing, megabytes
@@ -75,7 +75,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     The controller must not run; it does this by itself where it finds no database.
     """
     settings = load_settings()
-    if dry_run or not job_folders(Storage(settings.storage)):  # else an erased home is made anew
+    if dry_run or not has_jobs(Storage(settings.storage)):  # else an erased home is made anew
         require_installation(settings)
     with ExitStack() as held:
         if not dry_run:

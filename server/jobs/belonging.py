@@ -15,7 +15,7 @@ import structlog
 from peewee import SqliteDatabase
 
 from programs.sqlite import connect, reading_mode
-from server.jobs.recovery import FOLDER, has_jobs
+from server.jobs.recovery import has_jobs
 from server.models import Switch, never_again, require_file, unusable
 from server.opening import OWNER, ForeignDatabase, foreign
 from server.settings import Settings, where_given
@@ -39,20 +39,19 @@ def why_lost(settings: Settings, server_id: str) -> str:
         raise unusable(problem, path) from None
 
 
-def job_folders(storage: Storage) -> dict[str, int]:
-    """The names of job folders in the storage, with the jobs' numbers."""
-    try:
-        names = [path.name for path in storage.jobs.iterdir()]
-    except OSError:
-        return {}
-    return {name: int(found["id"]) for name in names if (found := FOLDER.fullmatch(name))}
-
-
 def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
-    """Write down whose database it is, and give no number again that a job folder has."""
+    """Write down whose database it is, and give no number again that a job folder has.
+
+    A submission that was broken off has a folder, too, and lacks no row.
+    """
+    storage = Storage(settings.storage)
+    submitting = set(storage.ledger.submitting())
     with database.atomic("IMMEDIATE"):
         Switch.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
-        given, newest = _numbers_given(database), max(job_folders(Storage(settings.storage)).values(), default=0)
+        given, newest = (
+            _numbers_given(database),
+            max((number for name, number in storage.job_folders().items() if name not in submitting), default=0),
+        )
         if newest <= given:
             return
         never_again(newest)
@@ -80,7 +79,7 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, sto
         return ""
     if not found.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'job'").fetchone():
         return "it never had a job"
-    folders = job_folders(storage)
+    folders = storage.job_folders()
     if not owner and folders and not _knows_one_of(found, folders):
         raise foreign(settings, "of an earlier version, which has no id")
     return ""

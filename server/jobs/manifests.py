@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.jobs.record import recorded_state, write_record
 from server.jobs.recording import Learned, assembled
+from server.jobs.timekeeping import MARK
 from server.models import Conversion, Event, Job, Row, Switch, Worker
+from server.opening import OWNER
 from server.statements import rows
 from server.states import JobState, WorkerState
 from server.storage.folders import JobFolder, Storage
@@ -171,7 +173,7 @@ class Manifests:
 
     def _due(self) -> list[tuple[int, int]]:
         """Whose manifest is behind, and how many changes; the newest first, since people look at those."""
-        found = _unwritten(AT_ONCE + len(self._left_alone))
+        found = Job._meta.database.execute_sql(_UNWRITTEN, (AT_ONCE + len(self._left_alone),))
         return [one for one in found if self._may_try(one[0])][:AT_ONCE]
 
     def _may_try(self, job_id: int) -> bool:
@@ -228,12 +230,9 @@ class Manifests:
 
 
 _SWITCHES = 0  # no job's number
+_KEPT = "name NOT IN (?, ?) ORDER BY name"
+_UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
 _WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
-
-
-def _unwritten(limit: int) -> list[tuple[int, int]]:
-    found = Job._meta.database.execute_sql("SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?", (limit,))
-    return list(found)
 
 
 def forget_unwritten(job_id: int) -> None:
@@ -261,8 +260,8 @@ def manifest_text(job: Job) -> str:
 
 
 def switches_text() -> str:
-    """The installation's switches as JSON."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, "1 ORDER BY name")], indent=1) + "\n"
+    """The switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
+    return json.dumps([_fields(KeptSwitch, one) for one in rows(Switch, _KEPT, OWNER, MARK)], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:

@@ -3,20 +3,22 @@
 A storage that is taken by mistake loses results: jobs of somebody else run again, or are cleaned away.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
+from programs.sqlite import connect, reading_mode
 from server.errors import CumulusError
-from server.installation import adopt_id, installation_id
+from server.installation import IdLost, adopt_id, installation_id
+from server.models import require_file
 from server.settings import Settings
 from server.storage.folders import Storage
 from server.storage.identity import (
     IdentityUnreadable,
     are_formers,
-    job_folder_names,
+    identity_path,
     read_identity,
     set_identity_aside,
     storage_lock,
@@ -36,7 +38,9 @@ class StorageNotOurs(CumulusError):
 
 
 def require_own_storage(settings: Settings) -> None:
-    """Give a new storage this installation's id. Raises StorageNotOurs, IdentityUnreadable, StorageUnusable."""
+    """Give a new storage this installation's id. Raises StorageNotOurs, IdentityUnreadable, StorageUnusable,
+    DatabaseUnusable.
+    """
     own, root = installation_id(settings.home), settings.storage
     found = read_identity(root)
     if found is None:
@@ -62,17 +66,16 @@ def own_storage(settings: Settings) -> Iterator[None]:
 def adopt_storage(settings: Settings) -> str:
     """Take the storage, as an administrator wishes; returns in a sentence what that meant. No controller may run.
 
-    One that carries the id of a lost home gives it back to this one, so that its machines are found as well.
-    Raises StorageNotOurs where that would mix two installations, StorageInUse.
+    One that carries the id of a lost home, or that the home has lost, gives it back, so that its machines are found as well.
+    Raises StorageNotOurs where that would mix two installations, StorageInUse, IdLost where nobody knows the id any more.
     """
-    own, root = installation_id(settings.home), settings.storage
+    root = settings.storage
     _require_no_formers(settings)
-    try:
-        found = read_identity(root)
-    except IdentityUnreadable:
-        set_identity_aside(root)
-        found = None
+    found = read_identity_or_none(root)
+    own = _own_id(settings.home, found)
     if found is None:
+        if os.path.lexists(identity_path(root)):
+            set_identity_aside(root)
         write_identity(root, own)
         return f"the storage {root} belongs to this installation ({own}) from now on; {_next(settings)}"
     if found == own:
@@ -87,6 +90,17 @@ def adopt_storage(settings: Settings) -> str:
     return f"{settings.home} takes the place of the lost home of the installation {found}; {_next(settings)}"
 
 
+def _own_id(home: Path, of_the_storage: str | None) -> str:
+    """The home's own; the storage's where all of the home that told it is lost."""
+    try:
+        return installation_id(home)
+    except IdLost:
+        if of_the_storage is None:
+            raise
+        adopt_id(home, of_the_storage)
+        return of_the_storage
+
+
 def _next(settings: Settings) -> str:
     if settings.database.exists():
         return "where its jobs are not in the list, `cumulus db rebuild` makes the database from their folders"
@@ -96,7 +110,7 @@ def _next(settings: Settings) -> str:
 def _require_new(settings: Settings) -> None:
     """Raises StorageNotOurs where the storage without an id is not empty, unless the own database knows what is in it."""
     storage = Storage(settings.storage)
-    names = job_folder_names(storage)
+    names = storage.job_folders()
     known = _known_folders(settings.database)
     if not names and known:
         raise StorageNotOurs(
@@ -114,7 +128,7 @@ def _require_new(settings: Settings) -> None:
 
 def _require_no_formers(settings: Settings) -> None:
     storage = Storage(settings.storage)
-    if read_identity_or_none(storage.root) is None and are_formers(storage, job_folder_names(storage)):
+    if read_identity_or_none(storage.root) is None and are_formers(storage, storage.job_folders()):
         raise StorageNotOurs(
             f"the storage {storage.root} holds jobs of the former Cumulus server (2.x): {IMPORT}. Nothing in it was touched"
         )
@@ -138,10 +152,11 @@ def _has_rows(database: Path) -> bool:
 
 
 def _asked(database: Path, question: str) -> list[tuple[str]]:
-    if not database.exists():
+    """Raises DatabaseUnusable where something else than a file lies there."""
+    if not require_file(database):
         return []
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=10)) as connection:
+        with closing(connect(database, *reading_mode(database))) as connection:
             return connection.execute(question).fetchall()
     except sqlite3.Error:  # whoever opens it next says what is wrong with it
         return []

@@ -44,7 +44,7 @@ class Recovered:
 
 def has_jobs(storage: Storage) -> bool:
     """Whether the storage holds folders of jobs, or knows of any."""
-    return bool(storage.ledger.last_number()) or any(FOLDER.fullmatch(name) for name in _names(storage))
+    return bool(storage.ledger.last_number()) or bool(storage.job_folders())
 
 
 def recover(

@@ -106,6 +106,13 @@ class Retention:
                 discard(left)
         return done
 
+    def take_stock(self, now: float) -> None:
+        """Know of all that lies in the trash, also where the database was made anew. ``now``: Unix seconds."""
+        try:
+            self._trashcan.take_stock(now)
+        except OSError as error:
+            log.warning("the trash cannot be looked at", detail=str(error))
+
     def relieve(self, floor: float) -> None:
         """Where less than ``floor`` bytes are free, the trash gives way. Raises OSError."""
         self._trashcan.relieve(floor)

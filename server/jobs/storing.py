@@ -134,6 +134,7 @@ class JobStore:
         for names in chunked(ledger.deleted(), _LOOKED_UP):
             for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
                 self._finish_deletion(job)
+        self._retention.take_stock(self._clock())
 
     def _require_storage(self) -> None:
         """What is not mounted must not get a ledger of its own on the disk below. Raises StorageUnusable."""

@@ -73,16 +73,27 @@ class Trashcan:
 
     def expire(self, now: float) -> None:
         """Remove for good what has been there for long enough. ``now``: Unix seconds. Raises OSError."""
+        there = self.take_stock(now)
+        elapsed, noted = self._elapsed(), looks_of(TRASH)
+        for name, entry in there.items():
+            row = noted.get(name)
+            if row and elapsed - row.elapsed >= self._keep_s and self._remove(entry):
+                log.info("something left the trash for good", entry=name, what=entry.told.name if entry.told else "")
+
+    def take_stock(self, now: float) -> dict[str, Entry]:
+        """Note what is there and was not noted, since the database was made anew; returns it. ``now``: Unix seconds.
+
+        Raises OSError.
+        """
         elapsed, noted = self._elapsed(), looks_of(TRASH)
         there = {entry.name: entry for entry in self._trash.entries()}
         for name in noted.keys() - there.keys():
             forget_look(TRASH, name)
         for name, entry in there.items():
             row = noted.get(name)
-            if row is None or row.elapsed > elapsed:  # the database was made anew
+            if row is None or row.elapsed > elapsed:
                 note_look(TRASH, name, now, elapsed, entry.told.bytes if entry.told else 0)
-            elif elapsed - row.elapsed >= self._keep_s and self._remove(entry):
-                log.info("something left the trash for good", entry=name, what=entry.told.name if entry.told else "")
+        return there
 
     def listed(self) -> list[tuple[Entry, float]]:
         """What can be had back, with the seconds that it stays while controllers run; what went last first. Raises OSError."""

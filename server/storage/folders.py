@@ -34,6 +34,7 @@ ARCHIVE = re.compile(
     RECORD.replace(".", r"\.") + "|" + re.escape(PRIVATE_PREFIX) + r"(job|settings|form|log|result|report|failure\.[0-9]{1,9})"
 )
 _HALF_WRITTEN = re.compile(re.escape(PRIVATE_PREFIX) + r"(job|record)\.[0-9a-f]{32}\.new")
+_OF_A_JOB = re.compile(r"Job_(?P<id>[1-9][0-9]{0,14})_.*", re.DOTALL)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -455,6 +456,12 @@ class Storage:
     def folder(self, name: str) -> JobFolder:
         """The job folder called ``name``."""
         return JobFolder(self.jobs / name)
+
+    def job_folders(self) -> dict[str, int]:
+        """The names of what looks as a job's folder, also if it is a link or a file, with the jobs' numbers."""
+        with suppress(OSError), os.scandir(self.jobs) as entries:
+            return {entry.name: int(told["id"]) for entry in entries if (told := _OF_A_JOB.fullmatch(entry.name))}
+        return {}
 
     def is_there(self) -> bool:
         """Whether the job folders can be listed: where not, no single job is at fault."""

@@ -8,10 +8,9 @@ import errno
 import fcntl
 import json
 import os
-import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -28,7 +27,6 @@ ABOUT = "The id of the Cumulus installation that this storage belongs to; see `c
 LOOKED_AT = 200  # job folders
 MAX_BYTES = 10_000
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES)
-_OF_A_JOB = re.compile(r"Job_[0-9]+_.*", re.DOTALL)
 
 
 class StorageInUse(CumulusError):
@@ -122,16 +120,7 @@ def storage_lock(root: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def job_folder_names(storage: Storage) -> list[str]:
-    """The names of what looks as a job's folder, also if it is a link or a file."""
-    try:
-        with os.scandir(storage.jobs) as entries:
-            return [entry.name for entry in entries if _OF_A_JOB.fullmatch(entry.name)]
-    except OSError:
-        return []
-
-
-def are_formers(storage: Storage, names: list[str]) -> bool:
+def are_formers(storage: Storage, names: Iterable[str]) -> bool:
     """Whether these folders are of the former Cumulus server (2.x); looks at some of them."""
     return any(is_formers(storage.folder(name)) for name in islice(names, LOOKED_AT))
 

@@ -44,10 +44,14 @@ class Ledger:
 
     def begin(self, number: int, folder: str) -> None:
         """A submission begins to make its job's folder. Raises OSError."""
+        self.know_number(number)
+        (self._submitting / folder).touch()
+
+    def know_number(self, number: int) -> None:
+        """Remember that a number was given. Raises OSError."""
         self.prepare()
         if number > self.last_number():
             self._note_number(number)
-        (self._submitting / folder).touch()
 
     def settle(self, folder: str) -> None:
         """The submission is over: the job counts, or nothing of it is left. Where that fails, the next start does it."""

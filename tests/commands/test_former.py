@@ -221,6 +221,22 @@ def test_once_more_changes_nothing_and_brings_nothing_back(site: FormerSite, mov
     assert Event.select().where(Event.subject_id == kept).count() == 1
 
 
+def test_what_was_deleted_here_is_not_brought_back_nor_are_numbers_given_again(site: FormerSite, moved: Settings) -> None:
+    kept, gone, last = site.add(), site.add(), site.add()
+    with site.connected() as database:  # as the former deletes a job
+        database.execute("DELETE FROM jobs WHERE id = ?", (last,))
+    shutil.rmtree(site.folder(last))
+    plan(site)
+    with controller_on(moved) as controller:
+        controller.jobs.delete(gone, "ada")
+    assert plan(site)["deleted_since"] == [gone]
+    moved.database.unlink()
+    rebuild_database(moved, time.time(), Lines(lambda _: None))
+    with controller_on(moved) as controller:
+        assert {job.id: job.state for job in Job.select()} == {kept: JobState.DONE, gone: JobState.DELETED}
+        assert controller.jobs.submit(submission()).id == last + 1
+
+
 def test_after_a_kill_it_is_done_again_to_the_end(site: FormerSite, moved: Settings) -> None:
     numbers = [site.add(form={"text": str(number)}) for number in range(1200)]
     code = "from server.jobs.former import takeover; takeover.BATCH = 100; from server.entry import main; main()"
@@ -249,9 +265,11 @@ def test_a_lost_database_is_made_again_from_what_was_written_beside(site: Former
     with site.connected() as database:
         database.execute("DELETE FROM jobs WHERE id = ?", (left,))
     plan(site)
-    columns = [name for name in Job._meta.fields if name != "state_since"]
+    columns = list(Job._meta.fields)
     open_database(moved.database)
     before = list(Job.select(*(getattr(Job, name) for name in columns)).order_by(Job.id).tuples())
+    events = list(Event.select().order_by(Event.id).tuples())
+    assert Job._meta.database.execute_sql("SELECT count(*) FROM unwritten").fetchone() == (0,)
     Job._meta.database.close()
     moved.database.unlink()
     made = rebuild_database(moved, time.time(), Lines(lambda _: None))
@@ -259,6 +277,7 @@ def test_a_lost_database_is_made_again_from_what_was_written_beside(site: Former
     open_database(moved.database)
     after = list(Job.select(*(getattr(Job, name) for name in columns)).order_by(Job.id).tuples())
     assert after == before
+    assert list(Event.select().order_by(Event.id).tuples()) == events
     assert json.loads(Job.get_by_id(done).settings) == {"text": "mine", "seconds": "1"}
     assert Job.get_by_id(gone).state == JobState.ARCHIVED
 

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from server.app import Controller, rebuild_database
 from server.cli import main
-from server.installation import installation_id
+from server.installation import IdLost, installation_id
+from server.jobs.belonging import take_as_own, why_lost
+from server.jobs.manifests import Manifests
 from server.jobs.ownership import StorageNotOurs, adopt_storage, own_storage, require_own_storage
-from server.models import Job, open_database
+from server.jobs.switches import drain, read_switch, why_drained
+from server.models import Change, Job, open_database
+from server.opening import OWNER
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.identity import IdentityUnreadable, StorageInUse, identity_path, read_identity, write_identity
@@ -182,18 +187,97 @@ def test_a_killed_holder_holds_nothing(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("serve", "--port", "0"), ("db", "rebuild"), ("storage", "clean")], ids=["serve", "rebuild", "clean"]
+    "command",
+    [("serve", "--port", "0"), ("db", "rebuild"), ("storage", "clean"), ("storage", "restore", "1")],
+    ids=["serve", "rebuild", "clean", "restore"],
 )
 def test_what_writes_is_refused_on_a_storage_of_another(
     upgraded: Settings, other: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     require_own_storage(upgraded)
+    if is_for_who_has_one := command[0] == "storage":
+        installation_id(other.home)
+        open_database(other.database).close()
     before = sorted(str(path) for path in upgraded.storage.rglob("*"))
     told = run(other, monkeypatch, *command)
     assert told.exit_code == 1
     assert "belongs to the installation" in told.stderr
     assert sorted(str(path) for path in upgraded.storage.rglob("*")) == before
-    assert not other.database.exists()
+    assert other.database.exists() is is_for_who_has_one
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("db", "rebuild"), ("storage", "adopt")], ids=lambda one: one[0])
+def test_a_pipe_in_the_databases_place_is_named_and_holds_nobody_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    (settings.storage / "jobs" / "Job_1_ada_probe_1.0_1700000000").mkdir(parents=True)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(settings.database)
+    told = run(settings, monkeypatch, *command)
+    if told.exit_code == 0:
+        assert command == ("storage", "adopt")  # asks no database of this installation
+    else:
+        assert f"{settings.database}" in told.stderr
+        assert "a pipe (FIFO)" in told.stderr
+
+
+def test_an_id_that_the_home_has_lost_is_had_back_from_the_storage(settings: Settings) -> None:
+    own = installation_id(settings.home)
+    require_own_storage(settings)
+    (settings.home / "terraform" / "local-worker" / "state").mkdir(parents=True)
+    (settings.home / "installation-id").unlink()
+    with pytest.raises(IdLost, match="cumulus storage adopt"):
+        installation_id(settings.home)
+    assert f"({own}) already" in adopt_storage(settings)
+    assert installation_id(settings.home) == own
+    (settings.home / "installation-id").write_text("garbage\0")  # the copy beside Terraform's files knows it from now on
+    assert installation_id(settings.home) == own
+
+
+def test_an_id_that_home_and_storage_have_lost_is_not_made_up(settings: Settings) -> None:
+    require_own_storage(settings)
+    (settings.home / "terraform" / "local-worker" / "state").mkdir(parents=True)
+    (settings.home / "installation-id").unlink()
+    identity_path(settings.storage).write_text("garbage")
+    with pytest.raises(IdLost):
+        adopt_storage(settings)
+    assert identity_path(settings.storage).read_text() == "garbage"
+
+
+def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for_its_own(
+    controller: Controller, settings: Settings, other: Settings
+) -> None:
+    """The storage remembers whose its database was, beside the other switches."""
+    job = controller.jobs.submit(submission())
+    take_as_own(controller.database, settings, installation_id(settings.home))
+    drain("the roof leaks", Change(1.0, who="root"))
+    Manifests(controller.storage).keep_up()
+    controller.database.close()
+    identity_path(settings.storage).write_text("garbage")
+    adopt_storage(other)
+    own = installation_id(other.home)
+    assert why_lost(other, own) == "it is not there"
+    rebuild_database(other, time.time(), Lines(lambda _: None))
+    assert why_lost(other, own) == ""
+    database = open_database(other.database)
+    take_as_own(database, other, own)
+    assert (why_drained(), read_switch(OWNER), Job.get().id) == ("the roof leaks", own, job.id)
+    database.close()
+
+
+def test_a_submission_that_was_broken_off_does_not_make_the_database_an_old_one(
+    controller: Controller, settings: Settings
+) -> None:
+    job = controller.jobs.submit(submission())
+    name = f"Job_{job.id + 1}_ada_probe_1.0_1700000000"
+    controller.storage.ledger.begin(job.id + 1, name)
+    controller.storage.folder(name).create("{}")
+    with capture_logs() as said:
+        take_as_own(controller.database, settings, installation_id(settings.home))
+        controller.jobs.finish_interrupted()
+    assert [one["event"] for one in said] == ["a submission was broken off and is forgotten"]
+    assert not controller.storage.folder(name).path.exists()
+    assert controller.jobs.submit(submission()).id == job.id + 2
 
 
 def test_a_former_folder_that_was_not_taken_over_is_no_job_of_a_rebuild(settings: Settings, tmp_path: Path) -> None:

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from server.app import Controller
+from server.app import Controller, make_controller, rebuild_database
 from server.errors import NotFound
-from server.jobs.manifests import read_manifest
+from server.installation import installation_id
+from server.jobs.looks import TRASH, noted_bytes
+from server.jobs.manifests import Manifests, read_manifest
 from server.jobs.recovery import recover
 from server.jobs.retention import DAY_S, Retention
 from server.jobs.storing import StorageFull
 from server.jobs.trashcan import NotRestorable, Trashcan
 from server.models import Change, Event, Job
+from server.progress import Lines
+from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage
+from server.workers.clouds.local import LocalCloud
 from tests.conftest import state_of, submission
 from tests.jobs.test_two_looks import Elapsed
 
@@ -79,6 +84,31 @@ def test_an_archived_job_comes_back_as_it_was(
     assert trashcan.listed() == []
     with pytest.raises(NotFound):
         trashcan.restore(str(job.id), CHANGE)
+
+
+def test_an_archived_job_comes_back_also_after_its_database_was_lost(
+    controller: Controller, settings: Settings, rules: Retention
+) -> None:
+    job, gone = ended(controller), ended(controller)
+    controller.jobs.delete(gone.id, "ada")
+    clean(rules, job)
+    Manifests(controller.storage).keep_up()
+    size = noted_bytes(TRASH)
+    controller.database.close()
+    for path in settings.home.glob("cumulus.sqlite*"):
+        path.unlink()
+    rebuild_database(settings, 4e9, Lines(lambda _: None))
+    again = make_controller(settings, LocalCloud(settings, installation_id(settings.home)))
+    again.jobs.finish_interrupted()
+    assert noted_bytes(TRASH) == size > 0
+    again_there = Trashcan(again.storage, 7)
+    assert "again, with what it had" in again_there.restore(str(job.id), CHANGE)
+    assert (again.storage.folder(job.folder).output / "deep" / "result.txt").read_text() == "12345"
+    with pytest.raises(NotRestorable, match="deleted by its owner"):
+        again_there.restore(str(gone.id), CHANGE)
+    assert {row.id: row.state for row in Job.select()} == {job.id: JobState.DONE, gone.id: JobState.DELETED}
+    again.loop.stop(1)
+    again.database.close()
 
 
 def test_shared_data_comes_back_and_replaces_nothing(controller: Controller, rules: Retention, trashcan: Trashcan) -> None:
@@ -230,10 +260,10 @@ def test_the_trash_counts_against_no_new_job(
 ) -> None:
     folders = large(controller, rules, elapsed, 3)
     Disk(controller.storage, monkeypatch, 1_000_000_000)
-    controller.jobs._store._min_free = 0.85e9
+    controller.jobs._store._min_free = 850_000_000
     controller.jobs.submit(submission())
     assert in_the_trash(trashcan) == sorted(folders[2:])
-    controller.jobs._store._min_free = 1.5e9
+    controller.jobs._store._min_free = 1_500_000_000
     with pytest.raises(StorageFull):
         controller.jobs.submit(submission())
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
+from programs.sqlite import connect, reading_mode
 from server.catalog.apps import Catalog
 from server.catalog.files import one_form
 from server.catalog.flavors import Flavors
@@ -18,6 +18,7 @@ from server.errors import CumulusError
 from server.jobs.former.database import FormerDatabase, FormerUnusable
 from server.jobs.former.folders import STANDS_FOR
 from server.jobs.former.taken import Surroundings, TakenJob, Unfit
+from server.models import require_file
 from server.progress import Advance
 from server.states import JobState
 from server.storage.folders import Storage
@@ -209,12 +210,15 @@ def surroundings(storage: Storage, catalog: Catalog, flavors: Flavors, former: F
 
 
 def read_here(database: Path) -> Here:
-    """What the own database has; nothing where there is none. Raises FormerUnusable, since nothing can be added to it then."""
-    if not database.exists():
+    """What the own database has; nothing where there is none.
+
+    Raises FormerUnusable, DatabaseUnusable, since nothing can be added to it then.
+    """
+    if not require_file(database):
         return Here({}, frozenset())
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", uri=True, timeout=10)) as connection:
-            folders = dict(connection.execute("SELECT id, folder FROM job"))
+        with closing(connect(database, *reading_mode(database))) as connection:
+            folders = dict(connection.execute("SELECT id, folder FROM job WHERE state <> 'deleted'"))
             told = connection.execute("SELECT DISTINCT subject_id FROM event WHERE subject = 'job'")
             return Here(folders, frozenset(number for (number,) in told if number not in folders))
     except sqlite3.Error as problem:

@@ -1,29 +1,25 @@
-"""Taking over a former installation: first files beside those of each job, then the rows, at last the storage's id.
+"""Taking over a former installation: rows, and two files beside those of each job, at last the storage's id.
 
-Each batch is one transaction, and a job that is here already is left as it is: after a kill it is done once more from the
-beginning. Until the storage has its id, no controller starts on it.
+Each batch is one transaction, which ends when its files are there; a job that is here already is left as it is: after a kill it
+is done once more from the beginning. Until the storage has its id, no controller starts on it.
 """
 
 import errno
-import json
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 from server.jobs.former.database import FormerDatabase
 from server.jobs.former.folders import keeping_its_time, write_beside
 from server.jobs.former.taken import TakenJob, description_of
-from server.jobs.manifests import Manifest
-from server.models import Event, Job, open_database
+from server.jobs.manifests import forget_unwritten, manifest_text
+from server.models import Event, Job, never_again, open_database
 from server.progress import Advance
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage
 
 WHO = "import-former"
 BATCH = 500  # rows
-# What a row has that its file in the folder has not.
-_OF_THE_ROW = ("folder", "settings", "state_since", "not_before", "spared")
 
 
 def take_over(settings: Settings, former: FormerDatabase, jobs: Iterable[TakenJob], now: float, advance: Advance) -> int:
@@ -33,29 +29,32 @@ def take_over(settings: Settings, former: FormerDatabase, jobs: Iterable[TakenJo
     storage.prepare()
     try:
         for batch in _batches(jobs):
-            for taken in batch:
-                _write_folder(storage.folder(taken.folder.name), taken, now)
             with database.atomic("IMMEDIATE"):
                 Job.insert_many([_row(taken, now) for taken in batch]).execute()
                 Event.insert_many([_event(taken, now) for taken in batch]).execute()
+                for taken in batch:
+                    _write_folder(storage.folder(taken.folder.name), taken)
             done += len(batch)
             advance(done, None)
         former.require_unchanged()
-        _keep_numbers(former.last)
+        # No job gets a number that the former server has ever given, also not one of a job that was deleted there.
+        never_again(former.last)
+        storage.ledger.know_number(former.last)
         return done
     finally:
         database.close()
 
 
-def _write_folder(folder: JobFolder, taken: TakenJob, now: float) -> None:
+def _write_folder(folder: JobFolder, taken: TakenJob) -> None:
+    """The job's form, and all that its rows have: so nothing has to be written there later, and the folder keeps its time."""
     if taken.folder.problem and not os.path.lexists(folder.path):
         folder.path.mkdir()
     if folder.path.is_symlink():
         raise OSError(errno.ELOOP, "is a link since", str(folder.path))
-    row: dict[str, Any] = {name: value for name, value in _row(taken, now).items() if name not in _OF_THE_ROW}
     with keeping_its_time(folder.path):
         write_beside(folder, taken.form, taken.former)
-        folder.keep("job", json.dumps(Manifest(**row).model_dump(), indent=1) + "\n")
+        folder.keep("job", manifest_text(Job.get_by_id(taken.former.id)))
+    forget_unwritten(taken.former.id)
 
 
 def _row(taken: TakenJob, now: float) -> dict[str, object]:
@@ -102,14 +101,6 @@ def _event(taken: TakenJob, now: float) -> dict[str, object]:
         "reason": taken.reason,
         "text": text,
     }
-
-
-def _keep_numbers(last: int) -> None:
-    """No job gets a number that the former server has ever given, also not one of a job that was deleted there."""
-    database = Job._meta.database
-    with database.atomic("IMMEDIATE"):
-        if not database.execute_sql("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'job'", (last,)).rowcount:
-            database.execute_sql("INSERT INTO sqlite_sequence VALUES ('job', ?)", (last,))
 
 
 def _batches(jobs: Iterable[TakenJob]) -> Iterator[list[TakenJob]]:
