@@ -18,7 +18,7 @@ from programs.visitors import visitors
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign
+from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, UNAVAILABLE, database_failed, failed, refused_foreign
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.database import Database
@@ -249,9 +249,11 @@ def create_app(controller: Controller) -> Flask:
 
 
 def _health(controller: Controller) -> Response:
-    """200 while requests are served and the database, which must be the one that was opened, answers."""
+    """200 while requests are served and the database, which must be the one that was opened, answers and is sound."""
     controller.database.require_file()
     controller.database.execute_sql("SELECT count(*) FROM switch")
+    if damage := controller.loop.damage:
+        return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
 
 
