@@ -42,7 +42,7 @@ class Commands(click.Group):
     def _translated(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DatabaseError, sqlite3.OperationalError) as problem:
-            if type(problem) not in (DatabaseError, OperationalError, sqlite3.OperationalError):
+        except (DatabaseError, sqlite3.DatabaseError) as problem:  # rows that are read late go past Peewee
+            if type(problem) not in (DatabaseError, OperationalError, sqlite3.DatabaseError, sqlite3.OperationalError):
                 raise  # a rule of the schema is broken: our fault, not the disk's
             raise self._unusable(problem) from None

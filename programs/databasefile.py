@@ -44,6 +44,11 @@ def mark_of(application_id: object) -> int:
     return int(str(application_id)) & 0xFFFFFFFF
 
 
+def mark_in(header: bytes) -> int:
+    """The number in the first bytes of a main file."""
+    return int(_MARK.unpack_from(header, _MARK_AT)[0])
+
+
 class DatabaseFile:
     """The files of one open database. Safe to be used from several threads."""
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from peewee import OperationalError
+from peewee import DatabaseError, OperationalError
 
 from programs.errors import explained
 
@@ -73,6 +73,13 @@ def is_damaged(problem: Exception) -> bool:
 def is_known(problem: Exception) -> bool:
     """Whether this says something of the file and not of a statement."""
     return is_lost(problem) or any(words in str(problem) for words in (*_BROKEN, *_SYSTEM, "locked"))
+
+
+def is_of_the_file(problem: Exception) -> bool:
+    """Whether an error says something of the file, its disk or other writers: nobody's fault in the program."""
+    if isinstance(problem, OperationalError | sqlite3.OperationalError):
+        return True
+    return isinstance(problem, DatabaseError | sqlite3.DatabaseError) and is_known(problem)
 
 
 def is_lost(problem: Exception) -> bool:

@@ -18,7 +18,16 @@ from programs.visitors import visitors
 from server.api.answers import answer, error_answer
 from server.api.legacy import Legacy
 from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import CHANGING, DATABASE_ERRORS, FAILED, database_failed, failed, refused_foreign, storage_taken
+from server.api.refusals import (
+    CHANGING,
+    DATABASE_ERRORS,
+    FAILED,
+    UNAVAILABLE,
+    database_failed,
+    failed,
+    refused_foreign,
+    storage_taken,
+)
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.database import Database
@@ -254,10 +263,14 @@ def create_app(controller: Controller) -> Flask:
 
 
 def _health(controller: Controller) -> Response:
-    """200 while requests are served and the database, which must be the one that was opened, answers, and the storage is ours."""
+    """200 while requests are served and the database, which must be the one that was opened, answers and is sound, and the
+    storage is ours.
+    """
     controller.storage.require_own()
     controller.database.require_file()
     controller.database.execute_sql("SELECT count(*) FROM switch")
+    if damage := controller.loop.damage:
+        return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
 
 

@@ -35,7 +35,7 @@ from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerS
 BUSY_TIMEOUT_MS = 10_000
 OPENING_PAUSE_S = 0.02
 # Literal text, as in the indexes: SQLite cannot use a partial index for a condition with bound parameters.
-_UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived', 'deleted')"
+UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived', 'deleted')"
 _LIVING = "state <> 'deleted'"
 _LARGE = "settings"  # of a job: lists are without them
 AFTER_A_LOSS = (
@@ -354,7 +354,7 @@ def note(table: type[Row], row_id: int, change: Change) -> None:
 def shift_times(seconds: float) -> None:
     """Move what limits and pauses are counted from, of all that is unfinished: the computer's clock was set by so much."""
     with _database(Job).atomic("IMMEDIATE"):
-        for table, condition in ((Job, _UNFINISHED), (Worker, _LIVING)):
+        for table, condition in ((Job, UNFINISHED), (Worker, _LIVING)):
             shifted = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
             if table is Worker:
                 shifted["held_until"] = Worker.held_until + seconds
@@ -388,19 +388,19 @@ def known_job(job_id: int) -> Job | None:
 
 def unfinished_jobs() -> list[Job]:
     """The jobs that something may still happen to, oldest first, without their settings. Uses a partial index."""
-    return rows(Job, f"{_UNFINISHED} ORDER BY id", without=_LARGE)
+    return rows(Job, f"{UNFINISHED} ORDER BY id", without=_LARGE)
 
 
 def jobs_in_motion() -> list[Job]:
     """Those of them that do not wait for a machine: their number is bounded by the machines and the uploads, not by the queue."""
-    return rows(Job, f"{_UNFINISHED} AND state <> 'queued' ORDER BY id", without=_LARGE)
+    return rows(Job, f"{UNFINISHED} AND state <> 'queued' ORDER BY id", without=_LARGE)
 
 
 def jobs_of(workers: Sequence[Worker]) -> list[Job]:
     """The jobs that these machines are for and that something may still happen to, without their settings."""
     numbers = [worker.job_id for worker in workers if worker.job_id is not None]
     marks = ", ".join("?" for _ in numbers)
-    return rows(Job, f"id IN ({marks}) AND {_UNFINISHED}", *numbers, without=_LARGE) if numbers else []
+    return rows(Job, f"id IN ({marks}) AND {UNFINISHED}", *numbers, without=_LARGE) if numbers else []
 
 
 class Queued(NamedTuple):
@@ -416,19 +416,19 @@ class Queued(NamedTuple):
 
 def queued_jobs(now: float) -> list[Queued]:
     """The jobs that wait for a machine and may begin, oldest first."""
-    waiting = f"{_UNFINISHED} AND state = 'queued' AND not_before <= ? ORDER BY id"
+    waiting = f"{UNFINISHED} AND state = 'queued' AND not_before <= ? ORDER BY id"
     return list(map(Queued._make, tuples(Job, Queued._fields, waiting, now)))
 
 
 def let_spared_begin(now: float) -> None:
     """Whoever waits for the end of a trouble of the site need not wait longer."""
-    waiting = SQL(_UNFINISHED), Job.state == JobState.QUEUED, Job.spared > 0, Job.not_before > now
+    waiting = SQL(UNFINISHED), Job.state == JobState.QUEUED, Job.spared > 0, Job.not_before > now
     Job.update(not_before=now).where(*waiting).execute()
 
 
 def next_queued_at(now: float) -> float | None:
     """When the next of the waiting jobs may begin that may not yet (Unix seconds)."""
-    later = f"{_UNFINISHED} AND state = 'queued' AND not_before > ? ORDER BY not_before LIMIT 1"
+    later = f"{UNFINISHED} AND state = 'queued' AND not_before > ? ORDER BY not_before LIMIT 1"
     return next((at for (at,) in tuples(Job, ("not_before",), later, now)), None)
 
 

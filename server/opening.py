@@ -8,6 +8,7 @@ from peewee import DatabaseError
 from programs.sqlite import is_known, reading_mode
 from server import migrations
 from server.database import Database
+from server.databaselog import require_own_log
 from server.errors import CumulusError
 from server.installation import ID_FILE, HomeUnusable, known_id, running_controller
 from server.models import BUSY_TIMEOUT_MS, CACHE_KIB, TABLES, DatabaseDamaged, Switch, require_file, unusable
@@ -85,7 +86,7 @@ def foreign(settings: Settings, owner: str) -> ForeignDatabase:
 
 
 def _require(settings: Settings) -> str:
-    """The installation's id. Raises NoInstallation, DatabaseMissing, DatabaseUnusable."""
+    """The installation's id. Raises NoInstallation, DatabaseMissing, DatabaseDamaged, DatabaseUnusable."""
     server_id = require_installation(settings)
     if not require_file(settings.database):
         text = f"there is no database {settings.database} ({where_given('database')}): "
@@ -96,6 +97,7 @@ def _require(settings: Settings) -> str:
         else:
             text += "`cumulus serve` makes one, where there are job folders from them"
         raise DatabaseMissing(text, field="setting database")
+    require_own_log(settings.database)
     return server_id
 
 

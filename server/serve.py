@@ -19,12 +19,13 @@ from programs.memory import give_memory_back
 from server.api.door import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
+from server.databaselog import begin_log, require_sound
 from server.errors import CumulusError, SetupMissing, TemplateMissing
 from server.installation import NUDGE, close_home, installation_id, only_controller
 from server.jobs.belonging import take_as_own, why_lost
 from server.jobs.installed import Installed
 from server.jobs.ownership import own_storage
-from server.models import AFTER_A_LOSS
+from server.models import AFTER_A_LOSS, open_database
 from server.ownfiles import require_writable
 from server.presence import announced
 from server.progress import Lines
@@ -64,6 +65,7 @@ def serve(settings: Settings) -> None:
             require_setup(cloud)
             for suffix in ("", "-wal", "-shm"):
                 require_writable(settings.database.with_name(settings.database.name + suffix))
+            require_sound(settings.database)
             with own_storage(settings) as hold:
                 finished = _serve(settings, cloud, supervisor, connections, lock, hold)
     if not finished:
@@ -75,6 +77,7 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     """All of it, once home and storage are held; True if no step was left at work."""
     server_id = installation_id(settings.home)
     _rebuild_if_lost(settings, server_id)
+    _begin_log(settings)
     controller = make_controller(settings, cloud, require_storage=hold.require_own)
     take_as_own(controller.database, settings, server_id)
     controller.jobs.finish_interrupted()
@@ -92,13 +95,21 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
 
 
 def _rebuild_if_lost(settings: Settings, server_id: str) -> None:
-    """Where there are jobs and no database of theirs, it was lost. Raises ForeignDatabase, DatabaseDamaged."""
+    """Where there are jobs and no database of theirs, or an old one, make it anew. Raises ForeignDatabase, DatabaseDamaged."""
     if why := why_lost(settings, server_id):
-        log.warning("the database was lost; it is made anew from the job folders", why=why)
+        log.warning("the database was lost, or is an old one; it is made anew from the job folders", why=why)
         made = rebuild_database(
             settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)
         )
         log.warning("the database is made anew; what was in its place lies beside it", **made.jobs, machines=len(made.machines))
+
+
+def _begin_log(settings: Settings) -> None:
+    database = open_database(settings.database)
+    try:
+        begin_log(database, settings.database)
+    finally:
+        database.close()
 
 
 def require_setup(cloud: Cloud) -> None:

@@ -15,6 +15,7 @@ from programs.errors import explained
 from programs.sqlite import connect, reading_mode
 from server import app as parts
 from server.commands.console import PATIENCE_S, progress_on_stderr
+from server.databaselog import require_own_log
 from server.errors import CumulusError, InvalidInput
 from server.installation import only_controller
 from server.jobs.ownership import own_storage
@@ -47,6 +48,7 @@ def backup(file: Path | None) -> None:
     require_installation(settings)
     if not require_file(settings.database):
         raise InvalidInput(f"there is no database at {settings.database}", field="database")
+    require_own_log(settings.database)
     if target.exists():
         raise InvalidInput(f"{target} exists already", field="file")
     beside = target.with_name(f".cumulus-{uuid4().hex}")
@@ -100,3 +102,4 @@ def _copy(source: Path, target: Path) -> None:
         read.backup(write)
         if (found := write.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
             raise BackupFailed(f"the copy is not sound: {found}")
+        write.execute("PRAGMA application_id = 0")  # where it is put in another one's place, that one's log is not its own

@@ -2,13 +2,14 @@
 
 Decided here: what holds nothing (no file, an empty one, a database that never had a job) is made anew where the storage has
 jobs. What is somebody's (another installation's, another program's) is refused with instructions: a setting is wrong then, or
-a file was put into a wrong place, and to make a database anew would hide that. An older one of our own is used, and no number is
-given twice. Rebuilding is done by :mod:`server.jobs.rebuild`.
+a file was put into a wrong place, and to make a database anew would hide that. An older one of our own, such as a backup, is made
+anew, too: the storage knows all that it has and what happened since, and jobs at work keep their machines. Rebuilding is done by
+:mod:`server.jobs.rebuild`.
 """
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 import structlog
@@ -16,11 +17,12 @@ from peewee import SqliteDatabase
 
 from programs.sqlite import connect, reading_mode
 from server.jobs.recovery import has_jobs
-from server.models import Switch, last_number, never_again, require_file, unusable
+from server.models import UNFINISHED, Switch, last_number, never_again, require_file, unusable
 from server.opening import OWNER, ForeignDatabase, foreign
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
 
+OLDER = "the database is older than the storage"
 log = structlog.get_logger()
 
 
@@ -56,7 +58,7 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
             return
         never_again(newest)
     log.warning(
-        "the database is older than the storage: it lacks the newest jobs; `cumulus db rebuild` makes it anew from their folders",
+        "the database lacks jobs of the newest folders; `cumulus db rebuild` makes it anew from them",
         newest_job=given,
         newest_folder=newest,
     )
@@ -82,6 +84,22 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, sto
     folders = storage.job_folders()
     if not owner and folders and not _knows_one_of(found, folders):
         raise foreign(settings, "of an earlier version, which has no id")
+    return _why_older(found, storage, folders)
+
+
+def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str, int]) -> str:
+    """How the storage shows that the database is older; "" where it does not. What one has sent in meanwhile would have no row,
+    and its machine be taken for nobody's; what has begun would begin once more.
+    """
+    row = found.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
+    submitting = set(storage.ledger.submitting())
+    newest = storage.ledger.last_number()  # a folder beyond it was made by hand
+    for name, number in folders.items():
+        if int(row[0]) < number <= newest and name not in submitting:
+            return f"{OLDER}: it has no job {number}"
+    for job_id, name, attempt in found.execute(f"SELECT id, folder, attempt FROM job WHERE {UNFINISHED}"):  # noqa: S608  # literal
+        if name in folders and storage.folder(name).last_attempt() > attempt:
+            return f"{OLDER}: job {job_id} has begun since"
     return ""
 
 

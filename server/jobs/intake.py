@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
-from peewee import OperationalError
 
+from programs.sqlite import is_of_the_file
 from server.catalog.apps import Catalog
 from server.catalog.values import InputFile, input_files
 from server.errors import CumulusError, InvalidInput, NotFound
@@ -93,11 +93,11 @@ class Intake:
                 if folder.path.is_dir() and pinned_for(folder) is None:
                     files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
                     self._tell(job, self._pins.pin(folder, files, Allowance(QUICK_FILES, QUICK_BYTES)))
-            except OperationalError:
-                raise
             except (TakesLong, CumulusError, OSError) as problem:
                 log.info("a queued job's files are pinned later", job_id=job.id, detail=f"{type(problem).__name__}: {problem}")
-            except Exception:
+            except Exception as problem:
+                if is_of_the_file(problem):
+                    raise
                 log.exception("a queued job's files cannot be pinned", job_id=job.id)
 
     def prepare(self, job_id: int) -> None:
@@ -106,9 +106,9 @@ class Intake:
         try:
             if job.state == JobState.UPLOADING:
                 self._get_ready(job, self._storage.folder(job.folder), Allowance(unwanted=lambda: self._is_unwanted(job_id)))
-        except OperationalError:
-            raise
-        except Exception as problem:  # noqa: BLE001  # whatever it is: the job must not stay here for ever
+        except Exception as problem:  # whatever it is: the job must not stay here for ever
+            if is_of_the_file(problem):
+                raise
             self._try_later(job, problem, PATIENCE_S)
 
     def _is_unwanted(self, job_id: int) -> bool:

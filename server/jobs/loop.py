@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
-from peewee import OperationalError, PeeweeException
+from peewee import PeeweeException
 
+from programs.sqlite import is_damaged, is_of_the_file
 from server.errors import InfrastructureError
 from server.jobs.breaker import LAUNCHING, Circuit
 from server.jobs.intake import Intake
@@ -22,7 +23,20 @@ from server.jobs.steps import Steps
 from server.jobs.switches import why_drained
 from server.jobs.timekeeping import DAY_S, Timekeeper
 from server.jobs.watch import STARTED, Watch
-from server.models import Job, Queued, Worker, jobs_in_motion, jobs_of, living_workers, next_queued_at, queued_jobs
+from server.models import (
+    DatabaseDamaged,
+    DatabaseLost,
+    DatabaseUnusable,
+    Job,
+    Queued,
+    Worker,
+    jobs_in_motion,
+    jobs_of,
+    living_workers,
+    next_queued_at,
+    queued_jobs,
+    unusable,
+)
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import ARRIVED, RESULT, Storage
@@ -83,6 +97,7 @@ class Loop:
         self._wake = threading.Event()
         self._notices = Notices(storage.jobs, (ARRIVED, RESULT), self.wake)
         self._stopping = threading.Event()
+        self.damage: DatabaseDamaged | DatabaseLost | DatabaseUnusable | None = None  # what the last turn met
 
     def wake(self) -> None:
         """Look again now: something has changed."""
@@ -95,18 +110,32 @@ class Loop:
             begin = self._steady()
             try:
                 delay = self.turn()
-            except OperationalError as problem:  # busy, or the disk is full: it may pass
-                log.warning("the database cannot be used", detail=str(problem))
-                delay = DATABASE_PAUSE_S
             except StorageTaken as problem:
                 log.warning("nothing is done", detail=problem.message)
                 delay = DATABASE_PAUSE_S
-            except Exception:
-                log.exception("a turn of the loop failed")
-                delay = self._settings.poll_interval_s
+            except Exception as problem:  # noqa: BLE001  # whatever it is
+                delay = self._turn_failed(problem)
+            else:
+                self.damage = None
             self._turned(self._steady() - begin)
             supervisor.alive()
             self._wake.wait(min(delay, supervisor.longest_pause_s))
+
+    def _turn_failed(self, problem: Exception) -> float:
+        """Log it; returns the seconds until the turn is tried again."""
+        if not is_of_the_file(problem):
+            log.error("a turn of the loop failed", exc_info=problem)
+            return self._settings.poll_interval_s
+        self._database_failed(problem)
+        return DATABASE_PAUSE_S
+
+    def _database_failed(self, problem: Exception, **fields: object) -> None:
+        """One line: busy, or the disk is full, which may pass; or damaged, which is told until a turn succeeds."""
+        if is_damaged(problem):
+            self.damage = unusable(problem)
+            log.error("the database cannot be used", code=self.damage.code, detail=self.damage.message, **fields)
+        else:
+            log.warning("the database cannot be used", detail=str(problem), **fields)
 
     def stop(self, grace_s: float) -> bool:
         """Begin no more steps and wait for those at work; False if some still are: the next controller adopts what they do."""
@@ -202,10 +231,11 @@ class Loop:
             missing = self._sweeper.sweep().missing
         except InfrastructureError as error:
             log.warning("the cloud could not be looked at", detail=error.message)
-        except OperationalError as problem:  # without the rows nobody knows what is an orphan
-            log.warning("the database cannot be used", step="sweep", detail=str(problem))
-        except Exception:
-            log.exception("a sweep failed unexpectedly")
+        except Exception as problem:
+            if is_of_the_file(problem):  # without the rows nobody knows what is an orphan
+                self._database_failed(problem, step="sweep")
+            else:
+                log.exception("a sweep failed unexpectedly")
         else:
             for worker in living_workers():
                 if worker.name in missing:
@@ -216,9 +246,9 @@ class Loop:
         """One job's look; its failure keeps no other job from being looked at. A failing database is nobody's in particular."""
         try:
             step(*arguments)
-        except PeeweeException:
-            raise
-        except Exception as problem:  # noqa: BLE001  # the step logs it
+        except Exception as problem:
+            if isinstance(problem, PeeweeException) or is_of_the_file(problem):
+                raise
             self._steps.look_failed(job, problem, now)
         else:
             self._steps.look_succeeded(job)
@@ -281,14 +311,16 @@ class Loop:
         try:
             if not done.cancelled() and (problem := done.exception()):
                 self._postpone(key, problem)
-        except OperationalError as error:  # the database is busy; without a pause the step is only tried again sooner
-            log.warning("the database cannot be used", detail=str(error))
+        except Exception as error:
+            if not is_of_the_file(error):
+                raise
+            self._database_failed(error)  # without a pause the step is only tried again sooner
         finally:
             self.wake()
 
     def _postpone(self, key: int | str, problem: BaseException) -> None:
-        if isinstance(problem, OperationalError):
-            log.warning("the database cannot be used", step=key, detail=str(problem))
+        if isinstance(problem, Exception) and is_of_the_file(problem):
+            self._database_failed(problem, step=key)
         else:
             log.error("a step failed unexpectedly", step=key, exc_info=problem)
         later = {"failures": Worker.failures + 1, "not_before": self._clock() + self._settings.retry_delay_s}

@@ -196,7 +196,7 @@ def _insert_worker(name: str, job: Manifest | None, now: float) -> None:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    yield from (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm"))
+    yield from (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm", "-mark"))
 
 
 def _remove(path: Path) -> None:

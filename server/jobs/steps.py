@@ -13,6 +13,7 @@ from datetime import datetime
 import structlog
 from peewee import OperationalError
 
+from programs.sqlite import is_of_the_file
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
@@ -156,9 +157,9 @@ class Steps:
             self._not_launched(job_id, worker, folder, error)
         except _BadFolder as bad:
             self._endings.fail(job, reason_of(bad.problem), _words(bad.problem), self._clock())
-        except OperationalError:  # the database is busy: says nothing about the launch, which is entered again
-            raise
         except Exception as error:  # whatever it is: the job must not stay here for ever
+            if is_of_the_file(error):  # says nothing about the launch, which is entered again
+                raise
             log.exception("a launch failed unexpectedly", job_id=job_id, worker=worker.name)
             self._not_launched(job_id, worker, folder, InfrastructureError(_words(error)))
 

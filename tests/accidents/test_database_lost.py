@@ -250,6 +250,27 @@ def test_the_log_tells_it_within_seconds_and_that_it_is_over(
     assert "restart it" in "".join(heard)
 
 
+def test_a_database_with_a_damaged_page_is_told_in_one_line(
+    own: Controller, door: Door, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own.jobs.submit(submission())
+    own.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = own.database.execute_sql("PRAGMA page_size").fetchone()[0]
+    root = own.database.execute_sql("SELECT rootpage FROM sqlite_master WHERE name = 'job'").fetchone()[0]
+    with settings.database.open("rb+") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xa5" * size)
+    with turning(own):
+        eventually(lambda: own.loop.damage is not None)
+        status, body = door.send("GET", "/healthz")
+        assert (status, body["error"]["code"]) == (503, "database_damaged")
+        assert "cumulus db rebuild" in body["error"]["message"]
+        assert door.send("GET", "/joblist/0/100") == (200, [])
+    said = "".join(capsys.readouterr())
+    assert "database_damaged" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("damage", KEPT)
 def test_a_removed_log_loses_nothing(own: Controller, settings: Settings, damage: Callable[[Path], None]) -> None:
     with watched(own.database, "restart it", look_s=0.05):

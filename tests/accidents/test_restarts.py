@@ -71,6 +71,7 @@ class Site:
             "CUMULUS_MIN_FREE_GB": "0",
             "CUMULUS_PORT": "0",
             "CUMULUS_POLL_INTERVAL_S": "0.1",
+            "CUMULUS_SWEEP_INTERVAL_S": "1",
         }
         return {**{name: value for name, value in os.environ.items() if not name.startswith("CUMULUS_")}, **own}
 
@@ -151,6 +152,11 @@ def test_what_is_lost_while_running_is_told_and_there_again_at_the_next_start(si
     assert (said.returncode, said.stdout) == (ExitCode.FAILED, "") or damage is remove_log
     assert site.command("stop").returncode == 0
     site.start()
+    if site.ended() is not None:  # SQLite has written its log's pages into the emptied file at the end: no sound database
+        assert damage is empty
+        assert "cumulus db rebuild" in site.log().splitlines()[-1]
+        assert site.command("db", "rebuild").returncode == 0
+        site.start()
     assert site.ask("/healthz").status_code == 200
     eventually(lambda: site.state(long) == "DONE")
     assert site.state(done) == "DONE"
@@ -188,6 +194,33 @@ def test_a_restored_backup_gives_no_number_again(site: Site) -> None:
     site.start()
     assert "the database is older than the storage" in site.log()
     assert site.submit("next") == later + 1
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_backup_in_the_place_of_a_database_keeps_later_jobs_and_their_machines(site: Site, is_killed: bool) -> None:
+    first = site.submit("first")
+    eventually(lambda: site.state(first) == "DONE")
+    backup = site.command("db", "backup", str(site.top / "backup")).stdout.strip()
+    later = site.submit("later", 12)
+    eventually(lambda: site.runs("later") == 1 and site.state(later) == "RUNNING")
+    if is_killed:
+        assert site.process
+        site.process.kill()
+        site.process.wait(60)
+        assert site.database.with_name("cumulus.sqlite-wal").stat().st_size > 0
+    else:
+        site.stop()
+    shutil.copy(backup, site.database)
+    assert "is of the database that was in its place before" in site.command("jobs").stderr or not is_killed
+    site.start()
+    assert ("the database's log was another database's" in site.log()) is is_killed
+    assert "the database is older than the storage" in site.log()
+    assert site.ask("/healthz").status_code == 200
+    eventually(lambda: site.state(later) == "DONE")
+    assert (site.state(first), site.runs("first"), site.runs("later")) == ("DONE", 1, 1)
+    assert "orphan was removed" not in site.log()
+    assert "Traceback" not in site.log()
+    assert len(json.loads(site.command("jobs", "--json").stdout)) == 2
 
 
 def test_a_database_of_ours_without_jobs_and_without_a_storage_is_just_used(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_a_machine_without_a_row_is_removed_at_the_second_look(controller: Contr
     assert sweeper.removed == 2
 
 
+def test_a_machine_of_a_job_that_only_the_storage_knows_is_left_alone(controller: Controller, sweeper: Sweeper) -> None:
+    """As where an older database was put in place."""
+    machine = make_machine(controller, "job-7")
+    folder = controller.storage.jobs / "Job_7_ada_probe_1.0_1700000000"
+    folder.mkdir()
+    sweeper.sweep()
+    sweeper.sweep()
+    assert machine.is_dir()
+    assert sweeper.look().orphans == ()
+    folder.rmdir()
+    sweeper.sweep()
+    sweeper.sweep()
+    assert not machine.exists()
+
+
 def test_a_machine_that_terraform_forgot_is_removed_by_its_tag(controller: Controller, sweeper: Sweeper) -> None:
     machine = controller.settings.home / "local" / "job-8"
     machine.mkdir()
