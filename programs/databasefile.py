@@ -8,9 +8,11 @@ has another mark. One look is four calls of the system, some microseconds.
 
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from secrets import randbelow
 from typing import Any
@@ -27,6 +29,7 @@ SHORT_S = 3.0  # while SQLite writes its log into the file, that is shorter than
 _PAGE_SIZE, _PAGES, _MARK = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">I")
 _PAGE_SIZE_AT, _PAGES_AT, _MARK_AT = 16, 28, 68
 _LARGEST_PAGE = 65_536
+_SHARED_AT, _SHARED_BYTES = 0x40000002, 510  # what SQLite locks of a main file
 _Number = tuple[int, int]
 Ask = Callable[[str], Any]
 
@@ -110,6 +113,19 @@ class DatabaseFile:
             return ""
         self._short_since = self._looked_at if self._short_since is None else self._short_since
         return f"{self.path} was cut short {IN_USE}" if self._looked_at - self._short_since >= SHORT_S else ""
+
+    def leave_as_it_is(self) -> None:
+        """Keep SQLite from writing its log into the main file when the last connection is closed, as long as this one is open.
+
+        It would put pages of the lost database into whatever has its place. It does so with all locks for itself, which a lock
+        of an open file's (Linux) refuses to connections of the same process, too.
+        """
+        if sys.platform == "linux":
+            import fcntl
+
+            lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_AT, _SHARED_BYTES, 0)
+            with suppress(OSError):
+                fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, lock)
 
     def close(self) -> None:
         """Give the descriptor back; only where no connection of this process has the database open."""

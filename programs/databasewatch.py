@@ -36,6 +36,7 @@ def _watch(database: GuardedDatabase, cure: str, look_s: float, over: threading.
         if trouble and not known:
             log.error("the database is lost: nothing more is written, new work is refused", detail=trouble, cure=cure)
             _save(database)
+            database.leave_as_it_is()
         elif known and not trouble:
             log.warning("the database is in its place again")
         known = trouble

@@ -71,6 +71,11 @@ class GuardedDatabase(SqliteDatabase):
         busy, frames, written = self.connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()  # type: ignore[no-untyped-call]
         return not busy and frames == written
 
+    def leave_as_it_is(self) -> None:
+        """What lies in the lost file's place gets nothing of this database when that is closed."""
+        if file := self._file:
+            file.leave_as_it_is()
+
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Run a statement. Raises Lost."""
         if file := self._file:
