@@ -3,7 +3,8 @@
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from server import app as parts
 from server import models
-from server.errors import CumulusError
+from server.errors import CumulusError, NotFound
 from server.jobs.service import AlreadyEnded, Submission
 from server.jobs.switches import drain
 from server.models import Change, Event, Job, Worker, living_workers
@@ -86,7 +87,7 @@ class Installation(RuleBasedStateMachine):
         number = self._choose(data)
         self.wanted[number] = "cancelled"
         for _ in range(1 + again):
-            with suppress(AlreadyEnded):
+            with suppress(AlreadyEnded), self._of(number):
                 self._survive(lambda: self.controller.jobs.cancel(number, Job.get_by_id(number).owner))
         self.turn()
 
@@ -109,7 +110,8 @@ class Installation(RuleBasedStateMachine):
         number = self._choose(data)
         if Job.get_by_id(number).state == JobState.UPLOADING:
             self.wanted[number] = "cancelled"
-        self._survive(lambda: self.controller.jobs.fail(number, "no such file"))
+        with self._of(number):
+            self._survive(lambda: self.controller.jobs.fail(number, "no such file"))
 
     # what machines do
 
@@ -234,6 +236,14 @@ class Installation(RuleBasedStateMachine):
         self.crash_at = 0
         self._end()
         self._start()
+
+    @contextmanager
+    def _of(self, number: int) -> Iterator[None]:
+        """What is asked of a job that its owner has deleted: nobody knows it."""
+        try:
+            yield
+        except NotFound:
+            assert Job.get_by_id(number).state == JobState.DELETED
 
     def _survive(self, act: object) -> None:
         """Do it; where the controller crashes meanwhile, the next one starts."""

@@ -191,6 +191,9 @@ class ToyFleet:
     def forget_old_plays(self, now: float) -> None:
         """No plays."""
 
+    def forget_unused(self, now: float) -> None:
+        """Nothing is kept."""
+
     def _fail(self, kind: str) -> None:
         if self.world.trouble(kind):
             raise InfrastructureError(kind)
