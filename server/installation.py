@@ -141,16 +141,36 @@ def _read_id(home: Path) -> str:
 
 
 def _recovered_id(home: Path) -> str:
-    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises IdLost."""
+    """The id where its file does not tell it; a new one only where nothing was ever made with another. Raises IdLost.
+
+    One process, or thread, at a time: another would set aside what the first has just written.
+    """
     path = home / ID_FILE
-    if remembered := _remembered_id(home):
-        restore_id(home, remembered)
-        return remembered
-    if any(home.glob("terraform/*/state")):
-        raise IdLost(LOST_ID.format(path=path, why=_trouble_with_id(path)))
-    if os.path.lexists(path):
-        set_aside(path, f"it {_trouble_with_id(path)}")
-    return _write_id(path, f"c{secrets.token_hex(6)}")
+    with _alone_in(home):
+        if known := _read_id(home):
+            return known
+        if remembered := _remembered_id(home):
+            restore_id(home, remembered)
+            return remembered
+        if any(home.glob("terraform/*/state")):
+            raise IdLost(LOST_ID.format(path=path, why=_trouble_with_id(path)))
+        if os.path.lexists(path):
+            set_aside(path, f"it {_trouble_with_id(path)}")
+        return _write_id(path, f"c{secrets.token_hex(6)}")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock of the folder itself. Raises InTheWay."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as problem:
+        raise in_the_way(problem) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _remembered_id(home: Path) -> str:
