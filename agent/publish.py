@@ -53,13 +53,18 @@ def publish(place: Path, folder: str, names: list[str], *, replace: bool) -> lis
     for name in names:
         require_name(name)
     from shutil import rmtree  # not where cumulus-receive becomes rsync, which would begin later
+    from time import sleep
 
     taken = []
     for name in names:
         plain = os.fsdecode(name.encode())  # UTF-8, whatever the locale is
         if not move(place / folder / plain, place / plain, place / folder, replace=replace):
             taken.append(name)
-    rmtree(place / folder, ignore_errors=True)
+    for _ in range(20):  # an rsync that was ended may be putting away what it had for a moment
+        rmtree(place / folder, ignore_errors=True)
+        if not os.path.lexists(place / folder):
+            break
+        sleep(0.05)
     flush(place)
     return taken
 
