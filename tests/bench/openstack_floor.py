@@ -26,6 +26,7 @@ from server.workers.clouds.openstack.access import Access, look_up, remove_serve
 from server.workers.clouds.openstack.snapshots import Snapshots
 from server.workers.clouds.ssh import Login, ssh_command
 from server.workers.ownstart import takes_connections
+from tests.bench.floor import APP
 from tests.bench.lives import END, FIRST_LINE, GONE, LINE, MACHINE, SSH, Marks
 from tests.bench.measuring import until
 
@@ -42,15 +43,6 @@ mkdir -p /mnt/floor
 mount -t nfs4 -o vers=4.2,sec=sys,lookupcache=positive,port={port} {host}:/ /mnt/floor && [ -d /mnt/floor/data/. ] || exit 1
 job=/mnt/floor/jobs/{job}
 setsid -f setpriv --reuid=cumulus --regid=cumulus --clear-groups sh $job/app $job < /dev/null > $job/log 2>&1
-"""
-APP = """\
-echo 'probe started'
-echo 'a word on stderr' >&2
-echo bench > $1/result.txt
-sleep {seconds}
-echo 'probe done'
-echo 0 > $1/rc.new
-mv $1/rc.new $1/rc
 """
 
 
