@@ -17,9 +17,10 @@ log = structlog.get_logger()
 @contextmanager
 def watched(database: GuardedDatabase, cure: str, look_s: float = LOOK_S) -> Iterator[None]:
     """Look meanwhile. ``cure``: what the log says is to be done about a loss."""
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(database, cure, look_s, over), name="database watch", daemon=True)
+    connected, over = threading.Event(), threading.Event()
+    thread = threading.Thread(target=_watch, args=(database, cure, look_s, connected, over), name="database watch", daemon=True)
     thread.start()
+    connected.wait(JOIN_S)  # a connection older than any loss can save the log
     try:
         yield
     finally:
@@ -27,10 +28,11 @@ def watched(database: GuardedDatabase, cure: str, look_s: float = LOOK_S) -> Ite
         thread.join(JOIN_S)
 
 
-def _watch(database: GuardedDatabase, cure: str, look_s: float, over: threading.Event) -> None:
+def _watch(database: GuardedDatabase, cure: str, look_s: float, connected: threading.Event, over: threading.Event) -> None:
     known = ""
     with suppress(DatabaseError):  # then there is a trouble already
-        database.connect(reuse_if_open=True)  # older than a loss: it saves the log then
+        database.connect(reuse_if_open=True)
+    connected.set()
     while not over.wait(look_s):
         trouble = database.trouble()
         if trouble and not known:

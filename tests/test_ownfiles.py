@@ -25,6 +25,7 @@ from server.ownfiles import (
     write_own,
 )
 from tests.faults.home import KINDS
+from tests.processes import descriptors
 
 LYING = sorted(set(KINDS) - {"foreign"})
 
@@ -39,13 +40,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_what_lies_there_is_never_waited_for_and_holds_no_descriptor(place: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for read in (read_own, lambda path: read_end(path, 3)):
         try:
             read(place)
         except OSError:
             continue
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() - before == set()
 
 
 def test_a_file_is_written_whole_with_its_rights_in_place_of_anything(place: Path) -> None:

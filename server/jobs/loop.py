@@ -132,8 +132,9 @@ class Loop:
     def _database_failed(self, problem: Exception, **fields: object) -> None:
         """One line: busy, or the disk is full, which may pass; or damaged, which is told until a turn succeeds."""
         if is_damaged(problem):
-            self.damage = unusable(problem)
-            log.error("the database cannot be used", code=self.damage.code, detail=self.damage.message, **fields)
+            damage = unusable(problem)
+            log.error("the database cannot be used", code=damage.code, detail=damage.message, **fields)
+            self.damage = damage
         else:
             log.warning("the database cannot be used", detail=str(problem), **fields)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from agent.settings import Settings
 from tests.agent.conftest import Lab
 from tests.agent.hearing import Hearing
 from tests.agent.sshd import Sshd
+from tests.processes import is_alive
 
 pytestmark = pytest.mark.system
 
@@ -106,7 +107,7 @@ def children_of(home: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(MARK) == str(home) and is_alive(process):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -154,7 +155,7 @@ def test_what_a_killed_agent_left_is_ended_before_the_next_one_sends(slow: Setti
     assert left
     assert all(process.is_running() for process in left)
     with running(slow):
-        assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left)
+        assert not any(map(is_alive, left))
         wait(lambda: lab.is_marked(1))
     assert (lab.data / "a.raw").read_bytes() == raw.read_bytes()
 
@@ -164,7 +165,8 @@ def test_a_killed_rsync_is_begun_again_and_sends_the_rest_only(slow: Settings, l
         agent.post(lab, 1, str(raw))
         wait(lambda: partial(lab) > SIZE // 2)
         for process in children_of(slow.home):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # ssh ends with its rsync
+                process.kill()
         begin = time.monotonic()
         wait(lambda: lab.is_marked(1))
         assert (lab.data / "a.raw").read_bytes() == raw.read_bytes()

@@ -14,6 +14,7 @@ import pytest
 
 from server.workers.former import Former
 from server.workers.preloaded import NAME, PR_SET_NAME
+from tests.processes import has_ended
 
 SLEEP = "import time; time.sleep({})"
 
@@ -50,7 +51,7 @@ def forked_play(home: Path, worker: str) -> subprocess.Popen[bytes]:
 
 def is_over(child: subprocess.Popen[bytes]) -> bool:
     """Also for who is not its parent: a zombie is over."""
-    return child.poll() is not None or psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+    return child.poll() is not None or has_ended(child.pid)
 
 
 def former_of(home: Path) -> Former:

@@ -17,6 +17,7 @@ from server.workers.playbooks import Playbooks, PlayOutcome, _works_in
 from server.workers.preloaded import Preloaded
 from server.workers.reach import Host, Reach
 from tests.conftest import eventually
+from tests.processes import descriptors, has_ended, is_alive
 
 pytestmark = pytest.mark.system
 
@@ -128,7 +129,7 @@ def test_a_play_out_of_time_is_ended_with_all_its_processes(playbooks: Playbooks
     playbooks.announce(directory, HERE)
     outcome = start(playbooks, directory, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 61", timeout_s=2.5)
     assert (outcome.ok, outcome.message) == (False, "the machine did not do what it was told within 2 s")
-    assert not psutil.pid_exists(int((tmp_path / "pid").read_text())) or _is_dead(int((tmp_path / "pid").read_text()))
+    assert has_ended(int((tmp_path / "pid").read_text()))
     assert at_work_in(directory) == []
 
 
@@ -168,20 +169,12 @@ def test_a_play_that_nobody_wants_any_more_ends_soon(playbooks: Playbooks, direc
 def test_a_play_leaves_the_caller_as_it_was(playbooks: Playbooks, directory: Path) -> None:
     playbooks.announce(directory, HERE)
     start(playbooks, directory, "true")  # what is imported at first use stays
-    before = (
-        signal.getsignal(signal.SIGTERM),
-        signal.getsignal(signal.SIGINT),
-        threading.active_count(),
-        psutil.Process().num_fds(),
-    )
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    threads, opened = set(threading.enumerate()), descriptors()
     start(playbooks, directory, "true")
-    after = (
-        signal.getsignal(signal.SIGTERM),
-        signal.getsignal(signal.SIGINT),
-        threading.active_count(),
-        psutil.Process().num_fds(),
-    )
-    assert after == before
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert set(threading.enumerate()) - threads == set()
+    assert descriptors() - opened == set()
 
 
 def test_the_record_of_a_play_is_private_and_stays(playbooks: Playbooks, directory: Path) -> None:
@@ -212,9 +205,4 @@ def test_a_second_run_in_one_place_takes_its_own_variables(playbooks: Playbooks,
 
 def at_work_in(directory: Path) -> list[psutil.Process]:
     """Processes that are of the play in that folder, whoever started them."""
-    living = (one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE)
-    return [one for one in living if _works_in(one, directory)]
-
-
-def _is_dead(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return [one for one in psutil.process_iter() if _works_in(one, directory) and is_alive(one)]

@@ -21,6 +21,7 @@ from server.workers.clouds.openstack.gateway import HOLD_S, Answer, Door, Gatewa
 from server.workers.clouds.openstack.gateway_process import VARIABLE, GatewayProcess
 from server.workers.clouds.openstack.wire import Pace, Patience
 from server.workers.terraform import Module, TerraformError
+from tests.processes import command_of
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import OURS, Double
 
@@ -276,5 +277,4 @@ def asked(told: str) -> int:
 
 def children() -> list[psutil.Process]:
     """The gateways of this process that run."""
-    found = psutil.Process().children()
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE and any("gateway" in word for word in one.cmdline())]
+    return [one for one in psutil.Process().children() if any("gateway" in word for word in command_of(one))]

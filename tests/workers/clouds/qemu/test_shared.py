@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from server.workers.clouds.qemu.shared import SharedProvider
 from tests.conftest import eventually
+from tests.processes import has_ended
 
 
 @pytest.fixture
@@ -29,13 +29,6 @@ def told(reattach: str) -> tuple[int, Path]:
     return known["Pid"], Path(known["Addr"]["String"])
 
 
-def ended(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # nobody has asked for its end yet
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_all_terraforms_get_the_same_one_until_it_dies(provider: SharedProvider) -> None:
     first = provider.reattach()
     assert provider.reattach() == first
@@ -49,7 +42,7 @@ def test_it_ends_with_its_owner_and_leaves_no_socket(provider: SharedProvider) -
     pid, socket = told(provider.reattach())
     provider.stop()
     provider.stop()
-    eventually(lambda: ended(pid))
+    eventually(lambda: has_ended(pid))
     eventually(lambda: not socket.parent.exists())
 
 
@@ -61,7 +54,7 @@ def test_one_that_is_at_work_is_not_waited_for_and_not_killed(provider: SharedPr
     assert time.monotonic() - began < 5
     assert socket.exists()
     os.kill(pid, signal.SIGCONT)
-    eventually(lambda: ended(pid))
+    eventually(lambda: has_ended(pid))
     assert not socket.parent.exists()
 
 
