@@ -72,7 +72,6 @@ def main() -> None:
             structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False),
         ],
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: some commands replace it
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 

@@ -1,5 +1,6 @@
 """What many tests share: settings of their own, a controller on the local cloud."""
 
+import logging
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from server.app import Controller, make_controller
 from server.installation import installation_id
@@ -37,6 +39,19 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CUMULUS_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """No test writes where a command of an earlier one has set up its log."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
 
 
 @pytest.fixture

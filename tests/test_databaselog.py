@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from server.cli import main
@@ -23,14 +22,13 @@ JOBS = 300
 
 
 @pytest.fixture
-def home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """For commands."""
     monkeypatch.setenv("CUMULUS_HOME", str(settings.home))
     monkeypatch.setenv("CUMULUS_CLOUD", "local")
     monkeypatch.setenv("CUMULUS_FLAVORS", str(settings.flavors))
     monkeypatch.setenv("CUMULUS_APPS", str(settings.apps))
-    yield settings
-    structlog.reset_defaults()  # the command's own would go on to write where this test ended
+    return settings
 
 
 def run(*words: str) -> Result:
