@@ -15,12 +15,12 @@ from werkzeug.exceptions import HTTPException
 from agent.door import doorkeeper
 from agent.errors import AgentError
 from agent.loop import Loop
-from agent.models import unusable
-from agent.orders import DATA, job_number, read_order
-from agent.queue import Queue
+from agent.queue.models import unusable
+from agent.queue.orders import DATA, job_number, read_order
+from agent.queue.queue import Queue
 from agent.settings import Settings
-from programs.forms import BoundedRequest
-from programs.sqlite import is_damaged, is_known
+from programs.database.sqlite import is_damaged, is_known
+from programs.http.forms import BoundedRequest
 
 RECENT = 50
 FAILED = "The agent could not do this; its log says why"

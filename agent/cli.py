@@ -12,8 +12,8 @@ import structlog
 
 from agent.errors import SetupMissing
 from agent.installation import running_agent
-from agent.models import open_to_read, unusable
-from agent.queue import Queue
+from agent.queue.models import open_to_read, unusable
+from agent.queue.queue import Queue
 from agent.serve import VERSION
 from agent.serve import serve as run_agent
 from agent.settings import CONFIG, Settings, load_settings, where_given

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import httpx
 
-from agent.carrier import Carrier
 from agent.errors import AgentError, InvalidInput, SetupMissing
 from agent.installation import running_agent
-from agent.rsync import CONNECT_S, Children, Command, Rsync, version
+from agent.sending.carrier import Carrier
+from agent.sending.rsync import CONNECT_S, Children, Command, Rsync, version
+from agent.sending.rsync_failures import diagnose
+from agent.sending.staging import Load
+from agent.sending.target import Kind, Target, read_target
 from agent.settings import Settings, where_given
-from agent.staging import Load
-from agent.target import Kind, Target, read_target
-from agent.troubles import diagnose
 from programs.errors import explained, why_not_listening
 from programs.regular import open_regular
 

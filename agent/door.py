@@ -8,9 +8,9 @@ from flask import Flask, Response, request
 
 from agent.settings import Settings
 from programs.descriptors import connections_for
-from programs.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
-from programs.doorkeeper import FORBIDDEN, Doorkeeper, route_of
-from programs.visitors import Foreign, visitors
+from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
+from programs.http.doorkeeper import FORBIDDEN, Doorkeeper, route_of
+from programs.http.visitors import Foreign, visitors
 
 SHORT, LARGE = range(2)  # lanes
 LARGE_BYTES = 256 * 1024

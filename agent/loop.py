@@ -9,15 +9,15 @@ from typing import TypeVar
 import structlog
 from peewee import DatabaseError
 
-from agent.endings import Endings
-from agent.models import Transfer
-from agent.queue import DAY_S, Queue
-from agent.rsync import Children
-from agent.sender import Sender
+from agent.completion import Completion
+from agent.queue.models import Transfer
+from agent.queue.queue import DAY_S, Queue
+from agent.sending.rsync import Children
+from agent.sending.sender import Sender
 from agent.settings import Settings
-from agent.surveyor import Surveyor
+from agent.sources.surveyor import Surveyor
 from agent.watcher import Watcher
-from programs.sqlite import is_known
+from programs.database.sqlite import is_known
 
 IDLE_S = 60.0
 TROUBLE_S = 5.0
@@ -36,7 +36,7 @@ class Loop:
         queue: Queue,
         sender: Sender,
         surveyor: Surveyor,
-        endings: Endings,
+        endings: Completion,
         watcher: Watcher,
         children: Children,
         clock: Callable[[], float],

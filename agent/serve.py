@@ -13,26 +13,26 @@ from pathlib import Path
 import structlog
 from flask import Flask
 
-from agent import staging
 from agent.app import Api, create_app
-from agent.belonging import require_own, take_as_own
-from agent.carrier import Carrier
+from agent.completion import Completion
 from agent.door import connections_beside, open_agent_door
-from agent.endings import Endings
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
 from agent.loop import Loop
-from agent.models import Job, database_of, open_database
-from agent.queue import Queue
-from agent.rsync import Children, Rsync, end_former
-from agent.sender import Sender
+from agent.queue.belonging import require_own, take_as_own
+from agent.queue.models import Job, database_of, open_database
+from agent.queue.queue import Queue
+from agent.sending import staging
+from agent.sending.carrier import Carrier
+from agent.sending.rsync import Children, Rsync, end_former
+from agent.sending.sender import Sender
+from agent.sending.target import Kind, read_target
 from agent.settings import Settings, where_given
-from agent.surveyor import Surveyor
-from agent.target import Kind, read_target
+from agent.sources.surveyor import Surveyor
 from agent.watcher import Watcher
-from programs.databasewatch import watched
-from programs.door import Door, ManyAddresses
+from programs.database.watch import watched
 from programs.errors import explained, why_not_listening
+from programs.http.door import Door, ManyAddresses
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
 from programs.regular import open_regular
@@ -64,7 +64,7 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
     carrier = Carrier(settings, target, rsync, children)
     sender = Sender(settings, roots, queue, carrier, children, clock)
     surveyor = Surveyor(settings, roots, queue, children, clock)
-    endings = Endings(settings, queue, carrier, clock)
+    endings = Completion(settings, queue, carrier, clock)
     watcher = Watcher(settings, queue, children, clock)
     loop = Loop(settings, queue, sender, surveyor, endings, watcher, children, clock)
     return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.errors import InvalidInput
-from agent.paths import Root, parse
-from programs.door_settings import DoorSettings
+from agent.sources.paths import Root, parse
+from programs.http.door_settings import DoorSettings
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read_settings_file
 
 CONFIG = "CUMULUS_AGENT_CONFIG"
@@ -44,7 +44,7 @@ class RootSetting(BaseModel):
         return self
 
     def root(self) -> Root:
-        """The root for :func:`agent.paths.locate`. Raises InvalidInput."""
+        """The root for :func:`agent.sources.paths.locate`. Raises InvalidInput."""
         parse(self.path, field="path")
         return Root(self.path, tuple(parse(name, field="seen_as") for name in self.seen_as or (self.path,)))
 

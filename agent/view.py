@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agent.lines import Line
+from agent.queue.lines import Line
 from programs.tables import table_text
 
 BAR = 20

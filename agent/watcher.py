@@ -9,9 +9,9 @@ from collections.abc import Callable
 import httpx
 import structlog
 
-from agent.models import Job
-from agent.queue import Queue
-from agent.rsync import Children
+from agent.queue.models import Job
+from agent.queue.queue import Queue
+from agent.sending.rsync import Children
 from agent.settings import Settings
 
 FIRST = 10  # jobs that are asked for each time: those for which something is sent now are among them

@@ -13,7 +13,7 @@ from scripts.children import Child, words
 from scripts.lifetime import Life, Say
 from server.client import Client
 from server.errors import CumulusError
-from server.installation import Running, is_held, running_controller
+from server.home.installation import Running, is_held, running_controller
 from server.settings import Settings
 
 START_LIMIT_S = 60.0

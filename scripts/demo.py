@@ -21,14 +21,14 @@ from scripts.lifetime import Life, OpenJob, one_demo
 from scripts.psms import best_by_score, parse_psms
 from scripts.showing import FINAL, Following, machine_message, next_steps, show_psms
 from scripts.upload import Uploads, uploads
+from server.cli.shared.terminal import progress_on
 from server.client import Client, Refused, Submitted
 from server.entry import guarded
 from server.errors import CumulusError
-from server.installation import running_controller
+from server.home.installation import running_controller
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage
-from server.terminal import progress_on
 
 APP = "comet_2019.015"
 EXAMPLE = CHECKOUT / "examples" / "bsa"

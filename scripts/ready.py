@@ -5,15 +5,16 @@ import sys
 from programs.encoding import begin_in_utf8
 from programs.interruption import GIVEN_UP, interruption_means
 from scripts.lifetime import wait_for_demo
-from server.app import make_cloud, make_trial
+from server.app import make_trial
 from server.catalog.apps import Catalog
+from server.cli.shared.terminal import progress_on
+from server.engine.installed_apps import InstalledApps
 from server.entry import guarded
 from server.errors import SetupMissing, TemplateMissing
-from server.jobs.installed import Installed
 from server.progress import Progress
 from server.settings import Settings, load_settings
-from server.terminal import progress_on
 from server.workers.clouds.base import Cloud
+from server.workers.clouds.registry import make_cloud
 
 
 def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
@@ -23,7 +24,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     try:
         if hint := cloud.check_snapshot():
             progress.say(f"Note: {hint}")
-        installed, optional = Installed(catalog, cloud), catalog.optional_programs()
+        installed, optional = InstalledApps(catalog, cloud), catalog.optional_programs()
         for hint in filter(None, (installed.hint(), *(why for app, why in installed.missing().items() if app not in optional))):
             progress.say(f"Note: {hint}")
     except TemplateMissing:

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.psms import Psm
+from server.cli.shared.terminal import Terminal, plain_console, print_table
 from server.progress import ESCAPES, Progress, last_line
 from server.settings import CloudName, Settings
-from server.terminal import Terminal, plain_console, print_table
 from server.workers.clouds.qemu.machine import Machines
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.paths import QemuHome
 
 PHASES = {
     "PENDING": "waiting for its files and a machine",

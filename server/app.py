@@ -12,11 +12,10 @@ from flask import Flask, Response, request
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
-from programs.doorkeeper import Doorkeeper
-from programs.forms import BoundedRequest
-from programs.visitors import visitors
-from server.api.answers import answer, error_answer
-from server.api.legacy import Legacy
+from programs.http.doorkeeper import Doorkeeper
+from programs.http.forms import BoundedRequest
+from programs.http.visitors import visitors
+from server.api.desktop.routes import DesktopRoutes
 from server.api.metrics import Metrics, turn_histogram
 from server.api.refusals import (
     CHANGING,
@@ -28,51 +27,47 @@ from server.api.refusals import (
     refused_foreign,
     storage_taken,
 )
+from server.api.responses import answer, error_answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
-from server.database import Database
+from server.db.database import Database
+from server.db.models import ChangeCounter, open_database
+from server.engine.breaker import Circuit
+from server.engine.completion import Completion
+from server.engine.duties.image_prewarmer import ImagePrewarmer
+from server.engine.duties.retention import Retention
+from server.engine.duties.sweeper import OWN_NAME, Sweeper
+from server.engine.duties.timekeeping import Timekeeper
+from server.engine.duties.trashcan import Trashcan
+from server.engine.installed_apps import InstalledApps
+from server.engine.intake import Intake
+from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.launching.steps import Steps
+from server.engine.loop import Loop
+from server.engine.monitor import Monitor
+from server.engine.ready_pool import ReadyPool
+from server.engine.records.job_store import JobStore
+from server.engine.records.manifests import Manifests
+from server.engine.records.rebuild import Rebuilt, rebuild
+from server.engine.records.recovery import recover
 from server.errors import CumulusError, InvalidInput, NotFound
-from server.installation import installation_id, known_id
-from server.jobs.breaker import Circuit
-from server.jobs.endings import Endings
-from server.jobs.installed import Installed
-from server.jobs.intake import Intake
-from server.jobs.loop import Loop
-from server.jobs.manifests import Manifests
-from server.jobs.pool import Pool
-from server.jobs.rebuild import Rebuilt, rebuild
-from server.jobs.recovery import recover
-from server.jobs.retention import Retention
-from server.jobs.reuse import Reuse
-from server.jobs.service import Jobs
-from server.jobs.steps import Steps
-from server.jobs.storing import JobStore
-from server.jobs.timekeeping import Timekeeper
-from server.jobs.trashcan import Trashcan
-from server.jobs.watch import Watch
-from server.models import Commits, open_database
-from server.opening import require_installation
 from server.progress import Progress, counted
-from server.settings import CHECKOUT, CloudName, Settings
+from server.services.jobs import JobService
+from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
+from server.workers.ansible.fork_server import AnsibleForkServer
+from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Cloud, Trial
-from server.workers.clouds.local import LocalCloud
-from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.qemu.cloud import QemuCloud
+from server.workers.clouds.registry import known_cloud, make_cloud
 from server.workers.fleet import Fleet
-from server.workers.playbooks import Playbooks
-from server.workers.preloaded import Preloaded
-from server.workers.sweeper import OWN_NAME, Sweeper
-from server.workers.terraform import Module, terraform_binary
-from server.workers.warmer import Warmer
+from server.workers.terraform.module import TerraformModule, terraform_binary
 from server.workers.workspaces import Workspaces
 
 INFRA = CHECKOUT / "infra"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VERSION = version("cumulus")
-NOBODY = "none"  # no installation has this id
 log = structlog.get_logger()
 
 
@@ -87,40 +82,16 @@ class Controller:
     storage: Storage
     cloud: Cloud
     fleet: Fleet
-    jobs: Jobs
+    jobs: JobService
     steps: Steps
     loop: Loop
     sweeper: Sweeper
     turns: Histogram
 
 
-def make_cloud(settings: Settings) -> Cloud:
-    """The driver of the cloud that the settings name, for who makes things in it: there is an installation from here on."""
-    return _driver(settings, installation_id(settings.home))
-
-
-def known_cloud(settings: Settings) -> Cloud:
-    """The same for the installation that there is. Raises NoInstallation."""
-    require_installation(settings)
-    return make_cloud(settings)
-
-
-def cloud_to_look_at(settings: Settings) -> Cloud:
-    """The same for who only looks, also before there is an installation; nothing is made."""
-    return make_cloud(settings) if known_id(settings.home) else _driver(settings, NOBODY)
-
-
-def _driver(settings: Settings, server_id: str) -> Cloud:
-    if settings.cloud is CloudName.QEMU:
-        return QemuCloud(settings, server_id)
-    if settings.cloud is CloudName.OPENSTACK:
-        return OpenstackCloud(settings, server_id)
-    return LocalCloud(settings, server_id)
-
-
-def make_module(settings: Settings, cloud: Cloud) -> Module:
+def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
     """The cloud's worker module; its terraform state lies in the home folder."""
-    return Module(
+    return TerraformModule(
         INFRA / "terraform" / cloud.name / "worker",
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
@@ -129,7 +100,7 @@ def make_module(settings: Settings, cloud: Cloud) -> Module:
     )
 
 
-def make_fleet(settings: Settings, cloud: Cloud, preloaded: Preloaded | None = None) -> Fleet:
+def make_fleet(settings: Settings, cloud: Cloud, preloaded: AnsibleForkServer | None = None) -> Fleet:
     """The fleet on a cloud. ``preloaded``: for who plays more than once."""
     return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
 
@@ -176,27 +147,27 @@ def make_controller(
     storage = Storage(settings.storage, require_storage)
     storage.prepare()
     catalog = Catalog(settings.apps, report=_report)
-    fleet = make_fleet(settings, cloud, Preloaded())
+    fleet = make_fleet(settings, cloud, AnsibleForkServer())
     database = open_database(settings.database)
     database.guard()
     manifests = Manifests(storage, steady)
-    endings = Endings(settings, manifests)
-    reuse = Reuse(storage, settings.conversion_wait_s)
+    endings = Completion(settings, manifests)
+    reuse = ConversionCache(storage, settings.conversion_wait_s)
     circuit = Circuit(settings, clock)
-    pool = Pool(settings, flavors, fleet, circuit, clock)
-    installed = Installed(catalog, cloud)
+    pool = ReadyPool(settings, flavors, fleet, circuit, clock)
+    installed = InstalledApps(catalog, cloud)
     retention = Retention(storage, settings.data_max_age_days, Trashcan(storage, settings.trash_days))
     rules = manifests, installed, retention
     steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, *rules, clock)
     intake = Intake(settings, catalog, storage, endings, reuse, clock)
-    watch = Watch(settings, storage, fleet, endings, reuse, clock, steady)
+    watch = Monitor(settings, storage, fleet, endings, reuse, clock, steady)
     sweeper = Sweeper(cloud, fleet, storage.jobs)
-    warmer = Warmer(cloud, flavors, settings.warm_images, steady)
+    warmer = ImagePrewarmer(cloud, flavors, settings.warm_images, steady)
     turns = turn_histogram()
     times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
     parts = storage, manifests, intake, steps, watch, pool, sweeper, warmer, circuit
     loop = Loop(settings, *parts, flavors.max_weight, *times)
-    jobs = Jobs(
+    jobs = JobService(
         database,
         catalog,
         flavors,
@@ -246,8 +217,8 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
     app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
-    commits = Commits(controller.settings.database, controller.database.require_file)
-    legacy = Legacy(
+    commits = ChangeCounter(controller.settings.database, controller.database.require_file)
+    legacy = DesktopRoutes(
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())

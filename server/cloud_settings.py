@@ -5,7 +5,7 @@ Owns those names, units and defaults, and that the limits fit into each other; n
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from programs.door_settings import DoorSettings
+from programs.http.door_settings import DoorSettings
 
 OWN_TIME_S = 120.0  # of a terraform beside what it waits for: its start, its look at what is there, its requests
 

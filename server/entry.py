@@ -27,7 +27,7 @@ def guarded(command: "Callable[[], object]") -> int:
 
 
 def _commands() -> object:
-    from server.cli import main as commands  # here, so that Ctrl-C and a missing library end in order, too
+    from server.cli.main import main as commands  # here, so that Ctrl-C and a missing library end in order, too
 
     return commands.main(prog_name="cumulus", standalone_mode=False)
 

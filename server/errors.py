@@ -1,6 +1,7 @@
 """Errors that a person can act on. Owns the code vocabulary, not the wire formats."""
 
 from programs.errors import Expected
+from server.reasons import Reason
 
 
 class CumulusError(Expected):
@@ -40,3 +41,22 @@ class InfrastructureError(CumulusError):
     """Terraform, Ansible or the cloud failed: never the user's fault, so worth another attempt."""
 
     code = "infrastructure"
+
+
+class CloudError(InfrastructureError):
+    """The cloud refuses, fails or does not answer; ``reason`` is what that means for a job, None where it is not known."""
+
+    code = "cloud"
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StillCopying(CloudError):
+    """The machine's disk is still being copied: it is gone on with later."""
+
+    code = "still_copying"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.CREATION_TIMEOUT)

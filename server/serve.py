@@ -11,29 +11,30 @@ from typing import IO
 
 import structlog
 
-from programs.databasewatch import watched
-from programs.door import Door, ManyAddresses
+from programs.database.watch import watched
 from programs.errors import why_not_listening
+from programs.http.door import Door, ManyAddresses
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
-from server.api.door import connections_beside, open_controller_door
-from server.app import Controller, create_app, make_cloud, make_controller, rebuild_database
+from server.api.http import connections_beside, open_controller_door
+from server.app import Controller, create_app, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
-from server.databaselog import begin_log, require_sound
-from server.errors import CumulusError, SetupMissing, TemplateMissing
-from server.installation import NUDGE, close_home, installation_id, only_controller
-from server.jobs.belonging import take_as_own, why_lost
-from server.jobs.installed import Installed
-from server.jobs.ownership import own_storage
-from server.models import AFTER_A_LOSS, open_database
-from server.ownfiles import require_writable
-from server.presence import announced
+from server.db.models import AFTER_A_LOSS, open_database
+from server.db.own_log import begin_log, require_sound
+from server.engine.installed_apps import InstalledApps
+from server.engine.records.database_owner import take_as_own, why_lost
+from server.engine.records.storage_owner import own_storage
+from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
+from server.home.files import require_writable
+from server.home.installation import NUDGE, close_home, installation_id, only_controller
+from server.home.presence import announced
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.holding import Hold
 from server.supervisor import Supervisor, take_supervisor
-from server.workers.clouds.base import Cloud, CloudError
-from server.workers.terraform import terraform_binary
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.registry import make_cloud
+from server.workers.terraform.module import terraform_binary
 
 PATIENCE_S = 3.0
 STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
@@ -130,7 +131,7 @@ def require_setup(cloud: Cloud) -> None:
 
 def _say_what_is_missing(controller: Controller) -> None:
     """Which apps jobs cannot use that wait for no licence; it changes with the next snapshot, and keeps nobody from starting."""
-    installed, optional = Installed(controller.catalog, controller.cloud), controller.catalog.optional_programs()
+    installed, optional = InstalledApps(controller.catalog, controller.cloud), controller.catalog.optional_programs()
     for app, why in installed.missing().items():
         if app not in optional:
             log.warning("an app cannot be used yet", app=app, reason=why)

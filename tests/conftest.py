@@ -14,9 +14,9 @@ import pytest
 import structlog
 
 from server.app import Controller, make_controller
-from server.installation import installation_id
-from server.jobs.service import Submission
-from server.models import Job
+from server.db.models import Job
+from server.home.installation import installation_id
+from server.services.jobs import Submission
 from server.settings import CloudName, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud

@@ -24,7 +24,7 @@ GROUPS = {
     "tests/e2e/test_qemu_workers.py": "machines",
     "tests/e2e/test_warm_images.py": "machines",
     "tests/test_own_file.py": "own file",
-    "tests/jobs/test_search.py": "search",
+    "tests/db/test_search.py": "search",
     "tests/workers/clouds/test_modules.py": "modules",
 }
 # Minutes together, most of them waiting: machines, storms, then lives of whole programs.

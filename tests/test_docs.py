@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from server.cli import main
-from server.commands.apps import apps
+from server.cli.apps import apps
+from server.cli.main import main
+from server.reasons import Reason
 from server.settings import CHECKOUT, Settings
-from server.states import Reason
 
 OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text()
 APPS = (CHECKOUT / "docs" / "apps.md").read_text()

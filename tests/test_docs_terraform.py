@@ -13,10 +13,10 @@ import pytest
 
 from server.app import Controller, make_module
 from server.catalog.flavors import Flavor
-from server.models import Change, Worker, insert
+from server.db.models import Change, Worker, create
 from server.settings import CHECKOUT
 from server.states import WorkerState
-from server.workers.terraform import Module, terraform_binary
+from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.workers.test_terraform import hold
 
 pytestmark = pytest.mark.system
@@ -36,7 +36,7 @@ class Site:
     """An installation with the machine ``job-7``, and where its things are."""
 
     controller: Controller
-    module: Module
+    module: TerraformModule
 
     @property
     def state(self) -> Path:
@@ -47,7 +47,7 @@ class Site:
         return self.controller.settings.home / "local" / NAME
 
     def row(self) -> None:
-        insert(Worker, Change(1.0), name=NAME, flavor="m1.4xlarge", weight=1, state=WorkerState.BUSY)
+        create(Worker, Change(1.0), name=NAME, flavor="m1.4xlarge", weight=1, state=WorkerState.BUSY)
 
     def terraform(self, *arguments: str) -> None:
         environment = {**os.environ, **self.module.environment(NAME)}

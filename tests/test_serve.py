@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.doctor import examine
 from server.errors import SetupMissing
-from server.installation import AlreadyRunning, only_controller, running_controller
+from server.home.installation import AlreadyRunning, only_controller, running_controller
 from server.serve import require_setup
+from server.services.doctor import examine
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import FLAVORS, TEST_APPS, eventually

@@ -11,20 +11,20 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from agent.models import Job as AgentJob
-from agent.models import database_of
+from agent.queue.models import Job as AgentJob
+from agent.queue.models import database_of
 from agent.serve import Agent, make_agent
 from agent.settings import RootSetting
 from agent.settings import Settings as AgentSettings
 from server.app import Controller
-from server.cli import main
+from server.cli import submit
+from server.cli.main import main
 from server.client import Client
-from server.commands import submit
-from server.jobs.switches import drain, resume
-from server.models import Change, Event, Job
+from server.db.models import Change, Event, Job
+from server.db.settings_store import drain, resume
 from server.settings import Settings
 from server.states import JobState
-from server.storage.pins import APART
+from server.storage.inputs.pins import APART
 from tests.agent.conftest import settle
 from tests.api.serving import listening
 from tests.conftest import eventually, state_of, turning

@@ -12,11 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.jobs.looks import TRASH, noted_bytes
-from server.jobs.timekeeping import why_doubted
-from server.models import Job, Stateful, Worker, living_workers
+from server.db.models import Job, Stateful, Worker, living_workers
+from server.engine.duties.sightings import TRASH, noted_bytes
+from server.engine.duties.sweeper import Sweeper
+from server.engine.duties.timekeeping import why_doubted
 from server.states import JobState, WorkerState
-from server.workers.sweeper import Sweeper
 
 TURN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5)
 

@@ -12,12 +12,12 @@ import structlog
 from flask import Response, request
 from peewee import DatabaseError
 
-from programs.doorkeeper import FORBIDDEN, route_of
-from programs.sqlite import is_damaged, is_known
-from programs.visitors import Foreign
-from server.api.answers import answer, encoded, harmless
+from programs.database.sqlite import is_damaged, is_known
+from programs.http.doorkeeper import FORBIDDEN, route_of
+from programs.http.visitors import Foreign
+from server.api.responses import answer, encoded, harmless
 from server.client import REFUSED
-from server.models import unusable
+from server.db.models import unusable
 from server.storage.holding import StorageTaken
 
 UNAVAILABLE = 503

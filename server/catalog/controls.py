@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
-from server.catalog.quoting import NOTHING, ShellText
-from server.catalog.variables import Variables
+from server.catalog.rendering.quoting import NOTHING, ShellText
+from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput
 
 MAX_VALUE_BYTES = 100_000  # Linux takes 131,071 bytes for one argument

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from server.catalog.controls import Control, Texts, shown, unfit
-from server.catalog.quoting import NOTHING, ShellText
-from server.catalog.variables import Variables
+from server.catalog.rendering.quoting import NOTHING, ShellText
+from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput
 
 MZML = ".mzML"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from server.catalog.controls import Control
 from server.catalog.files import FileList
 from server.catalog.patterns import Pattern
-from server.catalog.quoting import NOTHING, ShellText
+from server.catalog.rendering.quoting import NOTHING, ShellText
 
 ConfigFormat = Literal["json", "yaml"]
 IN_PROGRESS = "__work_in_progress__"  # a category that the desktop client hides, as it does what has the attribute `hidden`

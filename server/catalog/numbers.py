@@ -10,8 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from server.catalog.controls import Control, Texts, V, shown
-from server.catalog.quoting import NOTHING, ShellText
-from server.catalog.variables import Variables
+from server.catalog.rendering.quoting import NOTHING, ShellText
+from server.catalog.rendering.variables import Variables
 
 MAX_DIGITS = 40
 MAX_EXPONENT = 300  # what a float can hold

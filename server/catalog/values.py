@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from server.catalog.config import build_config
 from server.catalog.controls import shown
 from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
-from server.catalog.variables import Variables
+from server.catalog.rendering.config import build_config
+from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput
 
 __all__ = ["Answer", "InputFile", "answers", "check_settings", "counting", "input_files", "taken"]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from programs.errors import explained
 from server.errors import CumulusError, NotFound
 from server.storage.ledger import Ledger
-from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
+from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, shortened
 from server.storage.paths import PRIVATE_PREFIX, inside
 from server.storage.regular import is_regular, open_regular, read_listing, read_regular
 from server.storage.report import RunReport
@@ -395,7 +395,7 @@ class JobFolder:
         return self._private("stop").exists()
 
     def is_taken_over(self) -> bool:
-        """Whether the job was the former server's (server/jobs/former)."""
+        """Whether the job was the former server's (server/services/former_server)."""
         return os.path.lexists(self._private(FORM))
 
     def form_text(self) -> str:

@@ -1,7 +1,7 @@
 """Whose storage this is: the file ``.cumulus-installation`` at its top. Who holds it is :mod:`server.storage.holding`'s matter.
 
 Owns the file, and what job folders without one look like. Which installation may take which storage is decided in
-:mod:`server.jobs.ownership`.
+:mod:`server.engine.records.storage_owner`.
 """
 
 import json

@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from server.ownfiles import InTheWay, is_set_aside, own_folder, set_aside
+from server.home.files import InTheWay, is_set_aside, own_folder, set_aside
 from server.storage.paths import PRIVATE_PREFIX
 from server.storage.regular import read_regular
 

@@ -2,7 +2,7 @@
 
 Each entry is a folder with a record (``entry.json``) and ``content/``, into which what goes is renamed: one step, on the same
 file system, nothing is copied. Only the controller's user may look into it, and no worker is shown it. Owns the format; who
-keeps it for how long is :mod:`server.jobs.retention`.
+keeps it for how long is :mod:`server.engine.duties.retention`.
 """
 
 import errno
@@ -18,8 +18,8 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from server.storage.data import Freeing, remove
+from server.storage.inputs.placing import publish
 from server.storage.paths import PRIVATE_PREFIX
-from server.storage.placing import publish
 from server.storage.regular import read_regular
 
 FOLDER = f"{PRIVATE_PREFIX}trash"

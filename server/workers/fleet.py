@@ -14,16 +14,16 @@ from typing import Any
 import structlog
 
 from server.catalog.flavors import Flavor
-from server.errors import InfrastructureError, TemplateMissing
-from server.ownfiles import clear, own_folder
+from server.errors import CloudError, InfrastructureError, TemplateMissing
+from server.home.files import clear, own_folder
 from server.progress import Advance, unheard
 from server.settings import Settings
-from server.workers.clouds.base import Cloud, CloudError, Layout
-from server.workers.former import Former
-from server.workers.ownstart import OwnStart
-from server.workers.playbooks import Playbooks, PlayOutcome
-from server.workers.reach import Host
-from server.workers.terraform import Module
+from server.workers.ansible.connection import Host
+from server.workers.ansible.playbooks import Playbooks, PlayOutcome
+from server.workers.clouds.base import Cloud, Layout
+from server.workers.orphaned_processes import OrphanReaper
+from server.workers.own_start import OwnStart
+from server.workers.terraform.module import TerraformModule
 
 STATUS_LIMIT_S = 15.0
 BOOT_LOOK_S = 1.0
@@ -76,7 +76,7 @@ class Fleet:
     def __init__(
         self,
         cloud: Cloud,
-        module: Module,
+        module: TerraformModule,
         playbooks: Playbooks,
         settings: Settings,
         own_start: OwnStart = OwnStart(),  # noqa: B008  # it holds no state
@@ -86,7 +86,7 @@ class Fleet:
         self._module = module
         self._playbooks = playbooks
         self._settings = settings
-        self._former = Former(module.data, self._plays)
+        self._former = OrphanReaper(module.data, self._plays)
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """Where a job's things are on that worker."""

@@ -19,11 +19,11 @@ import psutil
 
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.states import WorkerState
-from server.workers import statelock
 from server.workers.clouds.base import Cloud, MemoryUse, Resource
-from server.workers.drift import differences
-from server.workers.statelock import Lock, StillLocked
-from server.workers.terraform import WORKSPACE, Module
+from server.workers.terraform import state_lock
+from server.workers.terraform.drift import differences
+from server.workers.terraform.module import WORKSPACE, TerraformModule
+from server.workers.terraform.state_lock import Lock, StillLocked
 
 PLANS_AT_ONCE = 4
 CHANGING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.DELETING})
@@ -62,7 +62,7 @@ class Drift:
 class Workspaces:
     """The workspaces of one cloud's worker module."""
 
-    def __init__(self, cloud: Cloud, module: Module) -> None:
+    def __init__(self, cloud: Cloud, module: TerraformModule) -> None:
         self._cloud = cloud
         self._module = module
 
@@ -115,8 +115,8 @@ class Workspaces:
         if lock is not None and lock.is_held:
             if not force:
                 raise StillLocked(f"{name} is locked by {told(lock, time.time())}: wait for its end, or --force ends it")
-            statelock.end_holder(state)
-        statelock.clear(state)
+            state_lock.end_holder(state)
+        state_lock.clear(state)
         return lock
 
     def set_aside(self, name: str) -> tuple[Path | None, list[Resource] | None]:

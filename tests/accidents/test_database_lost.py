@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from peewee import OperationalError
 
-from programs.databasefile import SHORT_S, DatabaseFile
-from programs.databasewatch import watched
-from programs.sqlite import Lost
+from programs.database.file import SHORT_S, DatabaseFile
+from programs.database.sqlite import Lost
+from programs.database.watch import watched
 from server.app import Controller
-from server.installation import installation_id
-from server.jobs.belonging import take_as_own, why_lost
-from server.models import Change, Job, Worker, insert, open_database
-from server.opening import ForeignDatabase
+from server.db.models import Change, Job, Worker, create, open_database
+from server.db.opening import ForeignDatabase
+from server.engine.records.database_owner import take_as_own, why_lost
+from server.home.installation import installation_id
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
 from tests.api.serving import listening
-from tests.api.test_door import Door
-from tests.api.test_legacy import START
+from tests.api.test_desktop import START
+from tests.api.test_http import Door
 from tests.conftest import eventually, state_of, submission, turning
 
 
@@ -181,7 +181,7 @@ def test_it_is_told_at_once_and_nothing_is_written(
 def a_job() -> int:
     """The number of a row that is made past the service."""
     fields = {"owner": "ada", "app": "a", "flavor": "f", "weight": 1, "settings": "{}", "folder": f"x{time.monotonic_ns()}"}
-    return int(insert(Job, Change(0.0), state=JobState.UPLOADING, **fields).id)
+    return int(create(Job, Change(0.0), state=JobState.UPLOADING, **fields).id)
 
 
 def test_a_transaction_that_was_begun_before_is_not_ended_after_it(own: Controller, settings: Settings) -> None:

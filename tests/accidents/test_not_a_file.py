@@ -15,11 +15,11 @@ import pytest
 from programs.errors import explained
 from programs.exits import ExitCode
 from programs.regular import is_regular, new_file, open_regular, open_to_append, read_regular
-from server import models
 from server.catalog.apps import SCHEMAS, Catalog
 from server.catalog.flavors import read_flavors
+from server.db import models
 from server.errors import InvalidInput
-from server.installation import installation_id
+from server.home.installation import installation_id
 from tests.conftest import FLAVORS, TEST_APPS
 from tests.forked import Done, Forks, forks
 

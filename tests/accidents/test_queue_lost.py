@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from peewee import DatabaseError
 
-from agent.belonging import FILE
-from agent.models import Job, QueueUnusable, database_of, open_database
-from agent.queue import Queue
+from agent.queue.belonging import FILE
+from agent.queue.models import Job, QueueUnusable, database_of, open_database
+from agent.queue.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
 from tests.accidents.test_database_lost import (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.models import Job, Transfer, database_of, open_database
-from agent.queue import Queue
+from agent.queue.models import Job, Transfer, database_of, open_database
+from agent.queue.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import RootSetting, Settings
 from tests.agent.sshd import SSHD, Sshd, running_sshd

@@ -7,9 +7,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agent.models import Job, Transfer
+from agent.queue.models import Job, Transfer
+from agent.queue.states import JobState, TransferState
 from agent.serve import VERSION, Agent
-from agent.states import JobState, TransferState
 from tests.agent.conftest import Lab, order
 
 HOSTILE = "<script>alert(1)\"'&.raw"

@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from agent.cli import main
 from agent.doctor import Finding, examine
 from agent.errors import InvalidInput
-from agent.models import Job, Transfer, database_of, open_database
+from agent.queue.models import Job, Transfer, database_of, open_database
+from agent.sending.target import Kind, read_target
 from agent.serve import Agent
 from agent.settings import Settings, load_settings
-from agent.target import Kind, read_target
 from tests.agent.conftest import Lab, order, settle
 from tests.agent.sshd import Sshd
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from agent.installation import running_agent
-from agent.rsync import MARK, PARTIAL
+from agent.sending.rsync import MARK, PARTIAL
 from agent.settings import Settings
 from tests.agent.conftest import Lab
 from tests.agent.hearing import Hearing

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from agent.queue.states import Trouble
 from agent.settings import DEFAULT_FILE, Settings, load_settings
-from agent.states import Trouble
 from server.settings import CHECKOUT
 
 PAGE = (CHECKOUT / "docs" / "agent.md").read_text()

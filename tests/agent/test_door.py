@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from agent.door import open_agent_door
-from agent.queue import Queue
+from agent.queue.queue import Queue
 from agent.serve import Agent
 from tests.agent.conftest import Lab
 from tests.bench.siege import MALFORMED, SLOW_POST

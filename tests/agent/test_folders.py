@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.models import Job, Transfer
-from agent.rsync import Children
+from agent.queue.models import Job, Transfer
+from agent.queue.states import JobState, TransferState
+from agent.sending.rsync import Children
+from agent.sending.staging import Source
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
-from agent.spelling import spelled
-from agent.staging import Source
-from agent.states import JobState, TransferState
-from agent.survey import judge, take
-from agent.surveyor import Surveyor
+from agent.sources.spelling import spelled
+from agent.sources.survey import judge, take
+from agent.sources.surveyor import Surveyor
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.test_sending import bruker, names_in, sending, sent_paths  # noqa: F401  # a fixture
 from tests.agent.test_survey import roots
@@ -82,7 +82,7 @@ def test_where_nothing_can_be_held_open_rsync_leaves_out_the_same(
     agent: Agent, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows: rsync walks the folder itself."""
-    monkeypatch.setattr("agent.sender.hold", lambda path, name, roots: Source(path, name, take(path, roots)))
+    monkeypatch.setattr("agent.sending.sender.hold", lambda path, name, roots: Source(path, name, take(path, roots)))
     folder = Path(bruker(lab))
     kept = names_in(folder)
     for name in ("analysis.tdf-wal", "42.m/x.sqlite-SHM", ".cumulus.partial/half", "42.m/.cumulus.x"):
@@ -181,7 +181,7 @@ def test_two_mixed_forms_are_not_guessed_between(tmp_path: Path) -> None:
 def test_a_folder_of_more_files_than_may_be_open_fails_its_job_with_the_reason(
     agent: Agent, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.opening.resource.getrlimit", lambda _: (1_000, 1_000))
+    monkeypatch.setattr("agent.sources.opening.resource.getrlimit", lambda _: (1_000, 1_000))
     for number in range(600):
         lab.write(f"many.d/{number}")
     order(agent, lab, 1, str(lab.source / "many.d"))

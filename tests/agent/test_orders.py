@@ -5,8 +5,8 @@ import json
 import pytest
 
 from agent.errors import InvalidInput
-from agent.orders import DATA, Wanted, read_order
-from agent.paths import Root, parse
+from agent.queue.orders import DATA, Wanted, read_order
+from agent.sources.paths import Root, parse
 
 ROOTS = (Root("/srv/raw", (parse("/srv/raw"), parse("Z:/"))),)
 FORM = {

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.output import Item, Progress, Reader, unescape
-from agent.states import Trouble
-from agent.troubles import diagnose
+from agent.queue.states import Trouble
+from agent.sending.rsync_failures import diagnose
+from agent.sending.rsync_output import Item, Progress, Reader, unescape
 
 # As rsync 3.5 printed it.
 PRINTED = (

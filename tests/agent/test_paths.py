@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import InvalidInput
-from agent.paths import Named, Root, base_name, for_rsync, job_folder, locate, parent, parse
+from agent.sources.paths import Named, Root, base_name, for_rsync, job_folder, locate, parent, parse
 
 PARSED = [
     ("/srv/data/a.raw", Named("/", ("srv", "data", "a.raw"))),

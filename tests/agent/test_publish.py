@@ -9,13 +9,13 @@ from threading import Barrier
 
 import pytest
 
-from agent import publish
-from agent.models import open_database
-from agent.queue import Queue
+from agent.queue.models import open_database
+from agent.queue.queue import Queue
+from agent.queue.states import JobState
+from agent.sending import publish
 from agent.serve import make_agent
 from agent.settings import RootSetting, Settings
-from agent.states import JobState
-from server.storage.arrivals import left_over
+from server.storage.inputs.arrivals import left_over
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.sshd import Sshd
 from tests.agent.test_crashes import running, wait
@@ -143,7 +143,7 @@ def test_a_login_that_may_do_more_runs_the_same_by_its_python(ssh_settings: Sett
 def test_a_queue_of_a_former_version_goes_on(tmp_path: Path, version: int) -> None:
     from peewee import SqliteDatabase
 
-    from agent.models import STEPS, Transfer
+    from agent.queue.models import STEPS, Transfer
 
     path = tmp_path / "queue.sqlite"
     former = SqliteDatabase(str(path))

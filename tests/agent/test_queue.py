@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from peewee import SqliteDatabase
 
-from agent.models import STEPS, Change, DatabaseTooNew, Event, ForbiddenTransition, Job, Transfer, Want, move, open_database
-from agent.orders import DATA, Order, Wanted, own_place
-from agent.queue import BATCH_BYTES, Queue
+from agent.queue.models import STEPS, Change, DatabaseTooNew, Event, ForbiddenTransition, Job, Transfer, Want, move, open_database
+from agent.queue.orders import DATA, Order, Wanted, own_place
+from agent.queue.queue import BATCH_BYTES, Queue
+from agent.queue.states import JobState, TransferState
 from agent.serve import Agent
-from agent.states import JobState, TransferState
 
 NOW = 1_000_000.0
 BIG = BATCH_BYTES + 1

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import publish
-from agent.rsync import Rsync
+from agent.sending import publish
+from agent.sending.rsync import Rsync
+from agent.sending.staging import Load
+from agent.sending.target import read_target
 from agent.settings import RootSetting, Settings
-from agent.staging import Load
-from agent.target import read_target
 from tests.agent.conftest import Lab
 from tests.agent.sshd import RECEIVE
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.carrier import Carrier
-from agent.models import Job, Transfer
-from agent.rsync import Children, Rsync
-from agent.sender import Sender
+from agent.queue.models import Job, Transfer
+from agent.queue.states import JobState, TransferState
+from agent.sending.carrier import Carrier
+from agent.sending.rsync import Children, Rsync
+from agent.sending.sender import Sender
+from agent.sending.target import read_target
 from agent.serve import Agent, make_agent
 from agent.settings import Settings, Verify
-from agent.states import JobState, TransferState
-from agent.surveyor import Surveyor
-from agent.target import read_target
+from agent.sources.surveyor import Surveyor
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.hearing import Hearing
 from tests.agent.sshd import Sshd, free_port, make_key

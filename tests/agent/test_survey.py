@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.models import Job, Transfer
-from agent.paths import Root, parse
-from agent.queue import Queue
-from agent.rsync import Children
+from agent.queue.models import Job, Transfer
+from agent.queue.queue import Queue
+from agent.queue.states import JobState, TransferState
+from agent.sending.rsync import Children
 from agent.serve import Agent
 from agent.settings import Settings
-from agent.states import JobState, TransferState
-from agent.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, Writers, judge, take
-from agent.surveyor import Surveyor
+from agent.sources.paths import Root, parse
+from agent.sources.survey import Snapshot, SourceAway, SourceFile, SourceUnusable, Writers, judge, take
+from agent.sources.surveyor import Surveyor
 from tests.agent.conftest import Clock, Lab, order
 
 NOW = 1_000_000.0

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.models import Event
+from agent.queue.models import Event
+from agent.queue.states import TransferState
+from agent.sending.staging import hold, staged
 from agent.serve import make_agent
 from agent.settings import Settings
-from agent.staging import hold, staged
-from agent.states import TransferState
-from agent.survey import SourceAway, SourceUnusable
+from agent.sources.survey import SourceAway, SourceUnusable
 from tests.agent.conftest import Lab, order, settle
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(sys.platform != "linux", reason="needs openat() and /proc")]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.models import Job, Transfer
-from agent.queue import Queue
+from agent.queue.models import Job, Transfer
+from agent.queue.queue import Queue
+from agent.queue.states import JobState, TransferState
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
-from agent.states import JobState, TransferState
 from agent.watcher import FIRST, OTHERS
 from tests.agent.conftest import Lab, job_state, order, settle
 from tests.agent.hearing import Hearing

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from server.api.door import open_controller_door
+from server.api.http import open_controller_door
 from server.app import Controller, create_app
 from tests.programs.doors import running
 

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 
 from server.app import Controller
 from server.catalog.apps import Catalog
-from server.cli import main
-from server.commands.inputs import prepare
-from server.commands.workflow import prepare_steps
+from server.cli.main import main
+from server.cli.shared.inputs import prepare
+from server.cli.workflow import prepare_steps
+from server.db.models import Job
 from server.errors import CumulusError
-from server.models import Job
 from server.settings import Settings
-from tests.api.test_legacy import START, Wire, wire
+from tests.api.test_desktop import START, Wire, wire
 from tests.catalog.building import tool
 
 __all__ = ["wire"]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.models import Change, Job, move, note
+from server.db.models import Change, Job, record_event, transition
 from server.states import JobState
-from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES
-from tests.api.test_legacy import Wire, wire
+from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from tests.api.test_desktop import Wire, wire
 from tests.conftest import submission
 
 __all__ = ["wire"]
@@ -23,7 +23,7 @@ def log(controller: Controller) -> Path:
     job = controller.jobs.submit(submission())
     assert job.id == 1
     for at, (old, new) in enumerate([("uploading", "queued"), ("queued", "provisioning"), ("provisioning", "starting")]):
-        assert move(Job, 1, JobState(old), JobState(new), Change(job.created + at, text=f"attempt 1: {new}"))
+        assert transition(Job, 1, JobState(old), JobState(new), Change(job.created + at, text=f"attempt 1: {new}"))
     Job.update(attempt=1).where(Job.id == 1).execute()
     return controller.storage.folder(job.folder).log_path
 
@@ -43,7 +43,7 @@ def test_a_job_that_is_preparing_tells_its_phases(wire: Wire, log: Path) -> None
 
 
 def test_a_note_is_markup_no_more_than_the_rest(wire: Wire, log: Path) -> None:
-    note(Job, 1, Change(2_000_000_100.0, text="your <b>a.raw</b> is another\n[INFO] than x"))
+    record_event(Job, 1, Change(2_000_000_100.0, text="your <b>a.raw</b> is another\n[INFO] than x"))
     assert shown(wire)[-2:] == ["[SERVER] 2033-05-18 03:35:00 UTC - your &lt;b&gt;a.raw&lt;/b&gt; is another", " [INFO] than x"]
 
 

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 
 from server.app import Controller
-from server.models import Event, Job
-from tests.api.test_legacy import BOUNDARY, START, Wire, wire
+from server.db.models import Event, Job
+from tests.api.test_desktop import BOUNDARY, START, Wire, wire
 
 __all__ = ["wire"]
 

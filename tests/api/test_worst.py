@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from server.api.door import LARGE, LARGE_BYTES, LONG, SHORT, lane
-from server.api.reuse import ENTRY_BYTES, FACTOR, Reused, Unhurried
+from server.api.http import LARGE, LARGE_BYTES, LONG, SHORT, lane
+from server.api.response_cache import ENTRY_BYTES, FACTOR, Reused, Unhurried
 from server.app import Controller, create_app
-from server.jobs.submission import MAX_VALUES
+from server.catalog.settings_text import MAX_VALUES
 from server.storage import data
-from tests.api.test_legacy import START
+from tests.api.test_desktop import START
 from tests.bench import door
 from tests.bench.worst import Installation, worst_requests
 from tests.conftest import submission
@@ -62,7 +62,7 @@ def test_a_folder_named_many_times_is_walked_once(
 
 
 def test_files_behind_names_end_somewhere(client: FlaskClient, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.api.legacy.MAX_FOUND", 5)
+    monkeypatch.setattr("server.api.desktop.routes.MAX_FOUND", 5)
     for name in ("a.d", "b.d"):
         (controller.storage.data / name).mkdir()
         for number in range(4):

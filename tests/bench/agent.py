@@ -18,13 +18,13 @@ import httpx
 import psutil
 
 from agent.installation import running_agent
-from agent.models import Job, database_of, open_database
-from agent.orders import Order, Wanted, own_place
-from agent.queue import Queue
-from agent.rsync import PARTIAL, Rsync, end_former
+from agent.queue.models import Job, database_of, open_database
+from agent.queue.orders import Order, Wanted, own_place
+from agent.queue.queue import Queue
+from agent.sending.rsync import PARTIAL, Rsync, end_former
+from agent.sending.staging import Load
+from agent.sending.target import read_target
 from agent.settings import RootSetting, Settings
-from agent.staging import Load
-from agent.target import read_target
 from server.settings import CHECKOUT
 from tests.agent.sshd import Sshd, running_sshd
 from tests.bench.measuring import Options, computer, peak_mb, say, until, write

@@ -19,9 +19,9 @@ import httpx
 import psutil
 
 from server.client import Client
-from server.installation import nudge
-from server.jobs.switches import drain, resume
-from server.models import Change, Job, Worker, open_database
+from server.db.models import Change, Job, Worker, open_database
+from server.db.settings_store import drain, resume
+from server.home.installation import nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import JobState
 from server.storage.folders import Storage

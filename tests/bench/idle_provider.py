@@ -4,9 +4,9 @@ Run as a process of its own, like server/workers/clouds/qemu/serve.py, which it 
 """
 
 from server.workers.clouds.qemu import serve
-from server.workers.clouds.qemu.boot import Booter
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.process import GuestName
+from server.workers.clouds.qemu.provider.boot import Booter
 
 PORT = 22
 

@@ -20,16 +20,16 @@ import psutil
 
 from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.installation import installation_id, nudge
-from server.jobs.switches import drain, resume
-from server.models import Change, Worker, open_database
+from server.db.models import Change, Worker, open_database
+from server.db.settings_store import drain, resume
+from server.home.installation import installation_id, nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import WorkerState
 from server.storage.folders import Storage
-from server.workers.clouds.qemu.accel import find_accel
+from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import Shape
-from server.workers.clouds.qemu.images import is_image
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.images.images import is_image
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from tests.bench.floor import Floor
 from tests.bench.lives import APP, END, GONE, LINE, MACHINE, SSH, BaselineLives, CumulusLives, form, has_begun

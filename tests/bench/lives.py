@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from server.client import Client
-from server.models import Event, Job, Worker
+from server.db.models import Event, Job, Worker
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage
 from tests.bench.measuring import until

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import psutil
 
 from server.client import Client
-from server.installation import running_controller
+from server.home.installation import running_controller
 from server.settings import CHECKOUT
-from server.workers import preloaded
+from server.workers.ansible import fork_server
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 REPORT = CHECKOUT / "docs" / "performance.md"
@@ -105,7 +105,7 @@ class Cpu:
     def of(cls, process: psutil.Process) -> "Cpu":
         """As the kernel has counted until now."""
         times = process.cpu_times()
-        players = [one.cpu_times() for one in process.children() if preloaded.__name__ in one.cmdline()]
+        players = [one.cpu_times() for one in process.children() if fork_server.__name__ in one.cmdline()]
         ended = times.children_user + times.children_system
         return cls(times.user + times.system, ended + sum(sum(player[:4]) for player in players))
 

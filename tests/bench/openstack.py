@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from server.client import Client
-from server.installation import nudge
-from server.jobs.switches import drain, resume
-from server.models import Change, open_database
+from server.db.models import Change, open_database
+from server.db.settings_store import drain, resume
+from server.home.installation import nudge
 from server.settings import CHECKOUT, Settings, load_settings
 from server.workers.clouds.keys import ensure_key
-from server.workers.clouds.openstack.access import Access
-from server.workers.clouds.qemu.nfs import NfsServer
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.paths import QemuHome
 from tests.bench.jobs import APP_S, NAMES, until_empty
 from tests.bench.lives import END, GONE, LINE, MACHINE, CumulusLives
 from tests.bench.measuring import HOMES, Figures, Options, computer, controller, keep_results, say, write

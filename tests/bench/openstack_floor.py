@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from server.settings import Settings
 from server.workers.clouds.keys import KeyPair, make_key
-from server.workers.clouds.openstack.access import Access, look_up, remove_server
-from server.workers.clouds.openstack.snapshots import Snapshots
+from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.ssh import Login, ssh_command
-from server.workers.ownstart import takes_connections
+from server.workers.own_start import takes_connections
 from tests.bench.floor import APP
 from tests.bench.lives import END, FIRST_LINE, GONE, LINE, MACHINE, SSH, Marks
 from tests.bench.measuring import until

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from server.app import INFRA
 from server.settings import Settings
+from server.workers.ansible.connection import Host
+from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.keys import ensure_key
-from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.playbooks import Playbooks
-from server.workers.reach import Host
-from server.workers.terraform import Module, terraform_binary
+from server.workers.clouds.qemu.images.mirror import install_mirror
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.bench.floor import Clone, Floor
 from tests.bench.jobs import Measured, prepare, shape_of
 from tests.bench.measuring import HOMES, ROW_HEAD, Figures, Options, computer, keep_results, say, timed, write
@@ -54,7 +54,9 @@ def terraform(figures: Figures) -> None:
     key = ensure_key(home.key)
     with provider() as reattach:
         environment = {"TF_CLI_CONFIG_FILE": str(home.terraform_rc), "TF_REATTACH_PROVIDERS": reattach}
-        module = Module(INFRA / "terraform" / "qemu" / "worker", HOME / "terraform", terraform_binary(), lambda: environment)
+        module = TerraformModule(
+            INFRA / "terraform" / "qemu" / "worker", HOME / "terraform", terraform_binary(), lambda: environment
+        )
         first = ["bench-0"]
         _at_once(first, lambda name: module.apply(name, variables(name, key), LIMIT_S))  # terraform init
         _at_once(first, lambda name: module.destroy(name, LIMIT_S))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from server.settings import CHECKOUT
-from server.storage.logs import Log
+from server.storage.logs.job_log import Log
 from tests.bench.measuring import HOMES, MB, Options, computer, keep_results, say, timed, write
 
 HOME = HOMES / "results"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from server.installation import installation_id
-from server.models import Change, Job, move, note, open_database
+from server.db.models import Change, Job, open_database, record_event, transition
+from server.home.installation import installation_id
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage, folder_name
@@ -91,9 +91,9 @@ def change(path: Path) -> None:
         job = Job.select(Job.id).where(Job.state == JobState.DONE).order_by(Job.id.desc()).first()
         change = Change(time.time(), text="bench")
         if job:
-            move(Job, job.id, JobState.DONE, JobState.ARCHIVED, change)
+            transition(Job, job.id, JobState.DONE, JobState.ARCHIVED, change)
         else:
-            note(Job, 1, change)
+            record_event(Job, 1, change)
         time.sleep(CHANGE_S)
 
 

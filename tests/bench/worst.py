@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.models import Change, Job, insert
+from server.db.models import Change, Job, create
 from server.states import JobState
 
 MB = 1 << 20
@@ -140,7 +140,7 @@ def fill(storage: Path, size: Installation) -> int:
         (folder / f"a-result-of-some-length-{number}.tsv").touch()
     with Job._meta.database.atomic("IMMEDIATE"):
         for number in range(1, size.jobs + 1):
-            insert(
+            create(
                 Job, Change(time.time()), owner=f"owner{number % 50}", app="probe_1.0", flavor="m1.4xlarge", weight=1,
                 description="a" * 900 if number % 20 == 0 else f"run {number}", settings="{}", inputs=f"sample-{number}.raw",
                 folder=f"Job_{number}", state=JobState.DONE, ended=time.time(),

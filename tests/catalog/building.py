@@ -3,9 +3,9 @@
 from xml.sax.saxutils import quoteattr
 
 from server.catalog.apps import SCHEMAS
-from server.catalog.command import Rendered, Variables, render
 from server.catalog.model import App
 from server.catalog.reading import read_app
+from server.catalog.rendering.command import Rendered, Variables, render
 from server.catalog.xml import Schemas, read_document
 
 ALL_SCHEMAS = Schemas(SCHEMAS)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from server.catalog.command import Variables, render, render_each
 from server.catalog.files import mzml_name
+from server.catalog.rendering.command import Variables, render, render_each
 from server.catalog.values import check_settings
 from server.settings import CHECKOUT
 from server.storage.conversions import conversion

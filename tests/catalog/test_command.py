@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.catalog.apps import Catalog
-from server.catalog.command import Variables, render
+from server.catalog.rendering.command import Variables, render
 from server.errors import InvalidInput
 from tests.catalog.building import app, rendered
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.catalog.apps import Catalog
-from server.catalog.command import render, render_each
 from server.catalog.findings import read_input_error, read_summary
 from server.catalog.patterns import UnboundedPattern, read_search
+from server.catalog.rendering.command import render, render_each
 from server.catalog.values import input_files
 from server.catalog.xml import BadXml
 from tests.catalog.building import VARIABLES, app, tool

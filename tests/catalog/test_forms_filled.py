@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.catalog.command import Rendered, render
 from server.catalog.files import FileList
 from server.catalog.forms import BESIDE, UnknownName, completed, control_of
 from server.catalog.model import App, Conditional
 from server.catalog.numbers import Number, Range
+from server.catalog.rendering.command import Rendered, render
 from server.catalog.values import counting
 from server.errors import InvalidInput
 from tests.catalog.building import VARIABLES, app

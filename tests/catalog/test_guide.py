@@ -5,8 +5,8 @@ import re
 import pytest
 from lxml import etree
 
-from server.catalog.command import Variables, render
 from server.catalog.reading import read_app
+from server.catalog.rendering.command import Variables, render
 from server.catalog.xml import read_document
 from server.settings import CHECKOUT
 from tests.catalog.building import ALL_SCHEMAS, tool

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.catalog.command import Variables, render
+from server.catalog.rendering.command import Variables, render
 from server.catalog.values import check_settings, input_files
 from tests.catalog.forms import CATALOG, untouched_form
 

@@ -11,9 +11,9 @@ import pytest
 
 from scripts.psms import best_by_score, parse_psms
 from server.catalog.apps import App, Catalog
-from server.catalog.command import Variables, render
 from server.catalog.files import StepResult
 from server.catalog.model import Conditional, Item
+from server.catalog.rendering.command import Variables, render
 from server.catalog.values import check_settings, input_files
 from server.catalog.workflows import FilledStep, preset_values
 from server.settings import CHECKOUT

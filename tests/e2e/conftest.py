@@ -12,11 +12,11 @@ import pytest
 
 from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.installation import installation_id, running_controller
+from server.home.installation import installation_id, running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of
-from server.workers.terraform import Module, terraform_binary
+from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.e2e.homes import FIRST, home_of
 from tests.e2e.installation import WORKER_MODULE, Installation
 from tests.order import group_of
@@ -45,7 +45,7 @@ def installation(vm_home: Path) -> Iterator[Installation]:
     settings = Settings(home=vm_home)
     server_id = installation_id(vm_home)
     cloud = QemuCloud(settings, server_id)
-    module = Module(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
+    module = TerraformModule(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
     flavor = read_flavors(settings.flavors)[settings.default_flavor]
     cloud.start()
     cloud.warm_up(flavor, lambda: False)  # where an older version made the memory image

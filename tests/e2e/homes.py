@@ -14,9 +14,9 @@ from pathlib import Path
 
 from server.catalog.apps import Catalog
 from server.settings import CHECKOUT, CloudName
-from server.workers.clouds.qemu.build import recipe
-from server.workers.clouds.qemu.images import is_image, read_image
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.images.images import is_image, read_image
+from server.workers.clouds.qemu.paths import QemuHome
 from tests.order import GROUPS
 from tests.trial_apps import trial_apps
 

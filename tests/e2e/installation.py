@@ -10,10 +10,10 @@ from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.dial import dial_command
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from server.workers.clouds.ssh import Login
-from server.workers.terraform import Module
+from server.workers.terraform.module import TerraformModule
 
 WORKER_MODULE = CHECKOUT / "infra" / "terraform" / "qemu" / "worker"
 LIMIT_S = 240.0
@@ -27,7 +27,7 @@ class Installation:
     settings: Settings
     server_id: str
     cloud: QemuCloud
-    module: Module
+    module: TerraformModule
     flavor: Flavor
 
     def apply(self, worker: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from server.workers.clouds.qemu.accel import QEMU, described
+from server.workers.clouds.qemu.accelerator import QEMU, described
 from server.workers.clouds.qemu.cloud import QemuCloud
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.probe import device_problem
 from server.workers.clouds.ssh import run_over_ssh
-from server.workers.terraform import Module, terraform_binary
+from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.e2e.installation import WORKER_MODULE, Installation
 
 pytestmark = [
@@ -42,7 +42,7 @@ def nested(installation: Installation, tmp_path: Path, monkeypatch: pytest.Monke
     cloud = QemuCloud(installation.settings, installation.server_id)
     home = installation.settings.home / "terraform" / "qemu-worker"
     cloud.start()
-    yield replace(installation, cloud=cloud, module=Module(WORKER_MODULE, home, terraform_binary(), cloud.terraform_env))
+    yield replace(installation, cloud=cloud, module=TerraformModule(WORKER_MODULE, home, terraform_binary(), cloud.terraform_env))
     cloud.stop()
 
 

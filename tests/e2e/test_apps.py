@@ -8,8 +8,8 @@ import pytest
 
 from scripts.demo import EXAMPLE
 from server.settings import CloudName, Settings
-from server.storage.delivery import deliver
 from server.storage.folders import Storage
+from server.storage.inputs.delivery import deliver
 from tests.catalog.forms import untouched_form
 from tests.e2e.conftest import served, wait_for
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.settings import Settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
+from server.storage.inputs.delivery import deliver
 from server.workers.clouds.qemu.process import guests_of
 from tests.e2e.conftest import is_clear, served, until, wait_for
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from scripts.psms import best_by_score, parse_psms
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.settings import CHECKOUT
 from tests.conftest import eventually
 

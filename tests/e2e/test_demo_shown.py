@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.installation import running_controller
+from server.home.installation import running_controller
 from tests.conftest import eventually
 from tests.e2e.test_demo import DEMO, left_running
 from tests.screen import on_terminal

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from server.client import Client
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.settings import Settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
-from server.workers.clouds.qemu.places import QemuHome
+from server.storage.inputs.delivery import deliver
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import find_process, guests_of
 from tests.e2e.conftest import is_clear, served, until, wait_for
 

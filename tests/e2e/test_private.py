@@ -12,14 +12,14 @@ import pytest
 
 from server.client import Client
 from server.settings import Settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
+from server.storage.inputs.delivery import deliver
+from server.workers.ansible.connection import Host, Reach
 from server.workers.clouds.qemu.channel import run_in_guest
 from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.machine import read_machine
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.uplink import neighbours, uplink_problems
-from server.workers.reach import Host, Reach
+from server.workers.clouds.qemu.network.uplink import neighbours, uplink_problems
+from server.workers.clouds.qemu.paths import QemuHome
 from tests.e2e.conftest import served, until, wait_for
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.base import Trial
 from server.workers.clouds.qemu.cloud import QemuCloud
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]

@@ -14,9 +14,9 @@ import pytest
 
 from server.errors import InfrastructureError
 from server.workers.clouds.qemu.machine import Machines
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.ssh import CommandFailed, run_over_ssh
-from server.workers.terraform import TerraformError, terraform_binary
+from server.workers.terraform.module import TerraformError, terraform_binary
 from tests.e2e.installation import LIMIT_S, WORKER_MODULE, Installation, eventually
 from tests.faults.home import files, is_known
 

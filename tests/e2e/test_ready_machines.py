@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from server.jobs.pool import is_waiting
-from server.models import Worker, living_workers, open_database
+from server.db.models import Worker, living_workers, open_database
+from server.engine.ready_pool import is_waiting
 from server.settings import Settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
+from server.storage.inputs.delivery import deliver
 from tests.e2e.conftest import is_clear, served, until, wait_for
 
 FORM = {"text": "hello", "seconds": "1", "outcome": "ok"}

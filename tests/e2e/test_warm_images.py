@@ -18,14 +18,14 @@ import pytest
 from server.catalog.flavors import Flavor, read_flavors
 from server.client import Client
 from server.errors import InfrastructureError
-from server.installation import installation_id
-from server.niceness import PATIENT
+from server.home.installation import installation_id
+from server.process_priority import PATIENT
 from server.settings import Settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
-from server.workers.clouds.qemu import memory
-from server.workers.clouds.qemu.intact import Content
-from server.workers.clouds.qemu.places import QemuHome
+from server.storage.inputs.delivery import deliver
+from server.workers.clouds.qemu.images import memory
+from server.workers.clouds.qemu.images.integrity import Content
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from server.workers.clouds.ssh import run_over_ssh
 from tests.e2e.conftest import served, until, wait_for

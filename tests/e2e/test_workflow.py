@@ -10,8 +10,8 @@ from scripts.psms import best_by_score, parse_psms
 from server.catalog.apps import Catalog
 from server.catalog.workflows import FilledStep, preset_values
 from server.settings import CloudName, Settings
-from server.storage.delivery import deliver
 from server.storage.folders import Storage
+from server.storage.inputs.delivery import deliver
 from tests.e2e.conftest import served, wait_for
 
 pytestmark = [pytest.mark.system]

@@ -18,12 +18,12 @@ import httpx
 import psutil
 
 from server.client import Client, Unreachable
-from server.installation import running_controller
-from server.models import Job, open_database
+from server.db.models import Job, open_database
+from server.home.installation import running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import JobState
 from server.storage.folders import Storage
-from server.workers.terraform import terraform_binary
+from server.workers.terraform.module import terraform_binary
 
 HERE = Path(__file__).parent
 START_LIMIT_S = 40.0

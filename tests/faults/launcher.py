@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     if programs:
         _put_before(programs)
     if arguments:
-        from server.cli import main as cumulus
+        from server.cli.main import main as cumulus
 
         return cumulus(arguments)
     from server.serve import serve
@@ -44,7 +44,7 @@ def _set_clock(seconds: float) -> None:
 
 def _arm(point: str) -> None:
     """Every change is recorded through one function, within its transaction."""
-    from server import models
+    from server.db import models
 
     name, _, when = point.rpartition(":")
     record = models._record
@@ -64,7 +64,7 @@ def _die() -> None:
 
 
 def _put_before(programs: str) -> None:
-    from server.workers import playbooks
+    from server.workers.ansible import playbooks
 
     environment: Callable[..., dict[str, Any]] = playbooks._environment
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import psutil
 
-from server.installation import installation_id
-from server.jobs.record import recorded_state
-from server.models import Event, Job, Worker
-from server.ownfiles import is_set_aside
+from server.db.models import Event, Job, Worker
+from server.engine.records.record import recorded_state
+from server.home.files import is_set_aside
+from server.home.installation import installation_id
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
 from tests.faults.lab import Lab, mentions, wait

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from server.models import Job
+from server.db.models import Job
 from server.states import JobState, WorkerState
 from tests.faults.lab import Lab, wait
 from tests.faults.points import Change

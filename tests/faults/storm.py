@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from server.jobs.switches import drain
-from server.models import Change, Event, Job
-from server.states import JobState, Reason
+from server.db.models import Change, Event, Job
+from server.db.settings_store import drain
+from server.reasons import Reason
+from server.states import JobState
 from tests.faults.lab import Lab, mentions
 from tests.faults.promises import check
 

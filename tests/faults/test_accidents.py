@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from server.jobs.breaker import read_breaker
-from server.jobs.switches import drain, resume
-from server.models import Change, Job
+from server.db.models import Change, Job
+from server.db.settings_store import drain, resume
+from server.engine.breaker import read_breaker
 from server.states import JobState
 from tests.faults.figures import record
 from tests.faults.lab import Lab, wait

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from server import app as parts
-from server import models
+from server.db import models
+from server.db.models import Change, Event, Job, Worker, living_workers
+from server.db.settings_store import drain
 from server.errors import CumulusError, NotFound
-from server.jobs.service import AlreadyEnded, Submission
-from server.jobs.switches import drain
-from server.models import Change, Event, Job, Worker, living_workers
+from server.reasons import Reason
+from server.services.jobs import AlreadyEnded, Submission
 from server.settings import CloudName, Settings
-from server.states import JobState, Reason
+from server.states import JobState
 from tests.faults.figures import record
 from tests.faults.toy import TROUBLES, Crash, Inline, Machine, ToyCloud, ToyFleet, World
 

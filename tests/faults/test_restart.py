@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from server import models
 from server.app import Controller, elapsed, make_controller
-from server.installation import installation_id, running_controller
-from server.models import Change, Job, Worker, insert
+from server.db import models
+from server.db.models import Change, Job, Worker, create
+from server.home.installation import installation_id, running_controller
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import JobFolder, Plan, folder_name
@@ -53,9 +53,9 @@ def put_to_work(lab: Lab, number: int) -> JobFolder:
     places = ["--job-dir", str(folder.path), "--data-dir", str(lab.storage.data), "--work-dir", str(machine / "job")]
     subprocess.run([sys.executable, str(RUNNER), "start", *places], check=True, stdout=subprocess.DEVNULL)
     fields = {"owner": "ada", "app": "ledger_1.0", "flavor": "light", "weight": 1, "settings": "{}", "folder": name}
-    insert(Job, Change(now), id=number, state=JobState.RUNNING, attempt=1, description=f"one-{number}", **fields)
+    create(Job, Change(now), id=number, state=JobState.RUNNING, attempt=1, description=f"one-{number}", **fields)
     row = {"name": machine.name, "job_id": number, "flavor": "light", "weight": 1}
-    insert(Worker, Change(now), state=WorkerState.BUSY, **row)
+    create(Worker, Change(now), state=WorkerState.BUSY, **row)
     return folder
 
 

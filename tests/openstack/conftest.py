@@ -25,17 +25,17 @@ from typing import Any
 import pytest
 
 from server.client import Client
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.settings import CHECKOUT, Settings, load_settings
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
+from server.storage.inputs.delivery import deliver
 from server.workers.clouds.base import Resource
 from server.workers.clouds.keys import ensure_key
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.qemu.nfs import NfsServer, nfs_problems
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.terraform import terraform_binary
+from server.workers.clouds.qemu.network.nfs import NfsServer, nfs_problems
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.terraform.module import terraform_binary
 from tests.e2e.conftest import FINAL, until
 from tests.openstack.installation import CUMULUS, Installation
 from tests.openstack.proxy import apt_proxy

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from server.installation import installation_id
+from server.home.installation import installation_id
 from server.progress import Lines
 from server.settings import Settings
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.openstack.snapshots import TEMPLATE
+from server.workers.clouds.openstack.template.snapshots import TEMPLATE
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 COMMAND_LIMIT_S = 3600.0

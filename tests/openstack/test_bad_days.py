@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.workers.clouds.openstack.access import FILE
+from server.workers.clouds.openstack.client.access import FILE
 from tests.e2e.conftest import FINAL, served, until
 from tests.openstack.conftest import Lab, MakeLab, told
 from tests.openstack.faulty import Mood, bad_day

@@ -16,12 +16,12 @@ import pytest
 from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.base import Trial
-from server.workers.clouds.openstack.access import Access
-from server.workers.clouds.openstack.snapshots import Snapshots
-from server.workers.clouds.openstack.template import OpenstackTemplate
-from server.workers.clouds.qemu.nfs import NfsServer
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.openstack.template.build import OpenstackTemplate
+from server.workers.clouds.openstack.template.snapshots import Snapshots
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.paths import QemuHome
 from tests.e2e.conftest import served, until
 from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told
 
@@ -55,7 +55,7 @@ def built(lab: Lab) -> OpenstackTemplate:
     if told("PREPARE"):
         machine.guests.run(login, told("PREPARE"), 60)
     (original,) = template.originals.look()
-    machine.seal(original, login, say, recipe_of())
+    machine.seal(original, login, say, build_hash())
     return template
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.terraform import terraform_binary
+from server.workers.terraform.module import terraform_binary
 
 pytestmark = pytest.mark.openstack
 MODULES = CHECKOUT / "infra" / "terraform" / "openstack"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.app import make_cloud
 from server.settings import CHECKOUT
+from server.workers.clouds.registry import make_cloud
 from tests.openstack.conftest import APP
 from tests.openstack.installation import COMMAND_LIMIT_S, Installation
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from server.settings import Settings
-from server.workers.clouds.openstack.access import FILE, Access
+from server.workers.clouds.openstack.client.access import FILE, Access
 from tests.e2e.conftest import served, until
 from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told, usual_flavor
 from tests.openstack.installation import CUMULUS

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from server.settings import Settings
-from server.workers.clouds.openstack.access import Access
-from server.workers.clouds.openstack.snapshots import PROMOTED, Snapshots
+from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.openstack.template.snapshots import PROMOTED, Snapshots
 from tests.e2e.conftest import served, until
 from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from programs.door import Door, Limits, open_door
+from programs.http.door import Door, Limits, open_door
 
 LOOK_S = 0.02
 LIMITS = Limits(connections=40, header_bytes=4096, body_bytes=100_000, header_s=10, body_s=60, idle_s=30, kept_bytes=200_000)

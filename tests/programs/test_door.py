@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from programs.channels import Phase
-from programs.door import PATIENCE_S, Door
+from programs.http.channels import Phase
+from programs.http.door import PATIENCE_S, Door
 from tests.bench.siege import MALFORMED, SLOW_POST
 from tests.conftest import eventually
 from tests.programs.doors import (

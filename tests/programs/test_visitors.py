@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from programs.visitors import is_host, visitors
+from programs.http.visitors import is_host, visitors
 from server.errors import InvalidInput
 from server.settings import load_settings
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.catalog.command import Variables, render
+from server.catalog.rendering.command import Variables, render
 from server.catalog.values import input_files
-from server.jobs.reuse import planned_input
-from server.storage.inspection import refusals
+from server.engine.launching.conversion_cache import planned_input
+from server.storage.inputs.inspection import refusals
 from tests.catalog.forms import CATALOG, untouched_form
 from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, prefixed, with_wrong_offsets
 from tests.runner.conftest import Worker

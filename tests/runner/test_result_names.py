@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from server.app import Controller
-from server.models import Job
-from tests.api.test_legacy import Wire, finished, wire
+from server.db.models import Job
+from tests.api.test_desktop import Wire, finished, wire
 
 __all__ = ["wire"]
 

@@ -153,7 +153,7 @@ def test_where_sudo_made_the_storage_the_commands_need_it(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_command_and_no_path_is_broken(width: int) -> None:
     text = next_steps(Path(PATH), "comet_2019.015", Path(f"{PATH}/a.mzML"), Path(f"{PATH}/b.fasta"), CloudName.QEMU)
-    script = f"import sys\nfrom server.terminal import progress_on\nprogress_on(sys.stdout).say({text!r})\n"
+    script = f"import sys\nfrom server.cli.shared.terminal import progress_on\nprogress_on(sys.stdout).say({text!r})\n"
     assert run_python(script, width).screen.lines() == [line for line in text.split("\n") if line]
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from agent.manifest import Arrived, manifest, to_text
-from server.storage.arrivals import (
+from agent.queue.manifest import Arrived, manifest, to_text
+from server.storage.folders import JobFolder, Storage
+from server.storage.inputs.arrivals import (
     PARTIAL,
     UNREADABLE,
     Arrival,
@@ -16,7 +17,6 @@ from server.storage.arrivals import (
     read_sent,
     write_sent,
 )
-from server.storage.folders import JobFolder, Storage
 
 NAME = "Job_7_ada_probe_1.0_1700000007"
 

@@ -12,12 +12,12 @@ import pytest
 
 from server.errors import InvalidInput
 from server.progress import MB
-from server.storage import copying, delivery, placing
-from server.storage.arrivals import left_over, read_sent
 from server.storage.data import remove
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Storage
-from server.storage.pins import APART
+from server.storage.inputs import copying, delivery, placing
+from server.storage.inputs.arrivals import left_over, read_sent
+from server.storage.inputs.delivery import deliver
+from server.storage.inputs.pins import APART
 from tests.storage.killing import killed_at
 
 

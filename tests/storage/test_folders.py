@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from server.errors import InvalidInput, NotFound
-from server.storage.delivery import deliver
 from server.storage.folders import JobFolder, Plan, PlannedInput, Storage, folder_name
-from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from server.storage.inputs.delivery import deliver
+from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 
 
 def test_a_folder_s_name_has_only_harmless_characters() -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller, make_controller
-from server.installation import installation_id
-from server.jobs.ownership import adopt_storage, own_storage
-from server.models import Job
+from server.db.models import Job
+from server.engine.records.storage_owner import adopt_storage, own_storage
+from server.home.installation import installation_id
 from server.settings import Settings
 from server.storage.folders import StorageUnusable, folder_name
 from server.storage.holding import Hold, StorageTaken
 from server.storage.identity import StorageInUse, identity_path, read_identity
 from server.workers.clouds.local import LocalCloud
 from tests.api.serving import listening
-from tests.api.test_door import Door
-from tests.api.test_legacy import START
+from tests.api.test_desktop import START
+from tests.api.test_http import Door
 from tests.conftest import eventually, submission
 
 OTHER = '{"installation": "c0123456789ab", "since": 0}'

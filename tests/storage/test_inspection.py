@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.catalog.files import InputFile
-from server.storage.inspection import is_read, problem_of, refusals
+from server.storage.inputs.inspection import is_read, problem_of, refusals
 from tests.runner.cases import FASTA, Form, merged, mgf, mzml, mzxml, prefixed, with_wrong_offsets
 
 OK, PLAIN = mzml(), mzml(Form(index=False))

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.storage import logs
-from server.storage.logindex import LogIndex, Remark
-from server.storage.logs import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, Logs, stamp
-from server.storage.spliced import Spliced
+from server.storage.logs import job_log
+from server.storage.logs.index import LogIndex, Remark
+from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Log, Logs, stamp
+from server.storage.logs.spliced import Spliced
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         count, counts[0] = counts[0], 0
         return count
 
-    monkeypatch.setattr(logs.os, "pread", counted)
+    monkeypatch.setattr(job_log.os, "pread", counted)
     return since
 
 
@@ -287,9 +287,9 @@ def test_a_hole_is_looked_at_again(path: Path) -> None:
 def test_the_text_is_that_of_the_whole_file_however_it_grew(
     path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
 ) -> None:
-    monkeypatch.setattr(logs, "LOG_HEAD_BYTES", 8)
-    monkeypatch.setattr(logs, "LOG_TAIL_BYTES", 16)
-    monkeypatch.setattr(logs, "POINTS_BYTES", 4)
+    monkeypatch.setattr(job_log, "LOG_HEAD_BYTES", 8)
+    monkeypatch.setattr(job_log, "LOG_TAIL_BYTES", 16)
+    monkeypatch.setattr(job_log, "POINTS_BYTES", 4)
     path.write_bytes(b"")
     log = Log(path)
     for part in parts:

@@ -12,13 +12,13 @@ from typing import NoReturn
 import pytest
 
 from server.catalog.files import InputFile, StepResult
-from server.states import Reason
-from server.storage import placing
-from server.storage.arrivals import Arrival, Sent, write_sent
+from server.reasons import Reason
 from server.storage.data import REMOVING
 from server.storage.folders import JobFolder, Storage
-from server.storage.pins import APART, InputProblem, Pins, is_as_pinned, pinned_for
-from server.storage.placing import PART, Allowance, TakesLong, Unwanted
+from server.storage.inputs import placing
+from server.storage.inputs.arrivals import Arrival, Sent, write_sent
+from server.storage.inputs.pins import APART, InputProblem, Pins, is_as_pinned, pinned_for
+from server.storage.inputs.placing import PART, Allowance, TakesLong, Unwanted
 from tests.storage.killing import killed_at
 
 ENDLESS = Allowance()

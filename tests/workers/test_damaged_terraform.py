@@ -12,7 +12,7 @@ from server.catalog.flavors import Flavor
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from server.workers.fleet import Fleet, MachineSilent
-from server.workers.terraform import Module
+from server.workers.terraform.module import TerraformModule
 from tests.faults.home import KINDS
 
 FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)
@@ -41,7 +41,7 @@ def cells() -> list[object]:
 
 
 @pytest.fixture
-def parts(settings: Settings, cloud: LocalCloud) -> tuple[Module, LocalCloud, Fleet]:
+def parts(settings: Settings, cloud: LocalCloud) -> tuple[TerraformModule, LocalCloud, Fleet]:
     """The worker module with one machine."""
     cloud.start()
     module = make_module(settings, cloud)
@@ -51,7 +51,7 @@ def parts(settings: Settings, cloud: LocalCloud) -> tuple[Module, LocalCloud, Fl
 
 @pytest.mark.parametrize(("name", "kind"), cells())
 def test_a_damaged_file_stops_no_other_machine_and_leaks_none(
-    parts: tuple[Module, LocalCloud, Fleet], tmp_path: Path, name: str, kind: str
+    parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path, name: str, kind: str
 ) -> None:
     module, cloud, fleet = parts
     path = module.home / name
@@ -82,7 +82,7 @@ def resources_as_words(text: str) -> str:
 
 @pytest.mark.parametrize("change", [half, without_version, outputs_as_a_list, resources_as_words])
 def test_what_only_looks_like_a_state_is_kept_aside_and_its_machine_made_anew(
-    parts: tuple[Module, LocalCloud, Fleet], change: Callable[[str], str]
+    parts: tuple[TerraformModule, LocalCloud, Fleet], change: Callable[[str], str]
 ) -> None:
     module, cloud, _ = parts
     path = module.state_file("job-1")
@@ -95,7 +95,7 @@ def test_what_only_looks_like_a_state_is_kept_aside_and_its_machine_made_anew(
 
 
 def test_a_machine_that_waited_ready_and_is_in_no_state_any_more_is_not_started(
-    parts: tuple[Module, LocalCloud, Fleet], tmp_path: Path
+    parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path
 ) -> None:
     module, _, fleet = parts
     module.state_file("job-1").write_bytes(b"}{")
@@ -104,7 +104,7 @@ def test_a_machine_that_waited_ready_and_is_in_no_state_any_more_is_not_started(
 
 
 def test_a_file_in_the_place_of_a_workspace_is_no_machine_for_ever(
-    parts: tuple[Module, LocalCloud, Fleet], tmp_path: Path
+    parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path
 ) -> None:
     module, cloud, fleet = parts
     (module.states / "job-7").write_text("not a folder")
@@ -116,7 +116,9 @@ def test_a_file_in_the_place_of_a_workspace_is_no_machine_for_ever(
     assert [one.worker for one in cloud.resources()] == ["job-1"]
 
 
-def test_folders_whose_place_something_else_has_are_made_again(parts: tuple[Module, LocalCloud, Fleet], tmp_path: Path) -> None:
+def test_folders_whose_place_something_else_has_are_made_again(
+    parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path
+) -> None:
     module, cloud, fleet = parts
     fleet.remove("job-1", tmp_path, at_rest=True)
     for name in ("data", "output", "vars", "state"):
@@ -142,7 +144,7 @@ def test_a_provider_that_is_not_as_init_has_left_it_is_installed_again(tmp_path:
     state.write_text(json.dumps({"version": 4, "outputs": {"id": {"value": "x"}}, "resources": []}))
     home = tmp_path / "home"
     own = {"STATES": str(home / "state" / "workspaces"), "STATE": str(state), "PATH": os.environ["PATH"]}
-    module = Module(source, home, str(program), lambda: own)
+    module = TerraformModule(source, home, str(program), lambda: own)
     assert module.apply("job-1", {}, LIMIT_S) == {"id": "x"}
     for text in ("", "garbage"):
         (home / "data" / "providers" / "x" / "plugin").write_text(text)

@@ -1,6 +1,6 @@
 """What a plan says in one line."""
 
-from server.workers.drift import LINE_LIMIT, differences
+from server.workers.terraform.drift import LINE_LIMIT, differences
 
 
 def resource(**change: object) -> dict[str, object]:

@@ -12,12 +12,12 @@ import pytest
 from server.app import INFRA, make_fleet, make_module
 from server.catalog.flavors import Flavor
 from server.settings import Settings
+from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Layout, Resource
 from server.workers.clouds.local import LocalCloud
 from server.workers.fleet import Address, Fleet, MachineRemains, PlayFailed
-from server.workers.ownstart import OwnStart
-from server.workers.playbooks import Playbooks
-from server.workers.terraform import TerraformError
+from server.workers.own_start import OwnStart
+from server.workers.terraform.module import TerraformError
 
 NOW = 1_800_000_000.0
 FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)

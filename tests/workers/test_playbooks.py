@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.playbooks import Playbooks, PlayOutcome, _works_in
-from server.workers.preloaded import Preloaded
-from server.workers.reach import Host, Reach
+from server.workers.ansible.connection import Host, Reach
+from server.workers.ansible.fork_server import AnsibleForkServer
+from server.workers.ansible.playbooks import Playbooks, PlayOutcome, _works_in
 from tests.conftest import eventually
 from tests.processes import descriptors, has_ended, is_alive
 
@@ -28,7 +28,7 @@ START = "cumulus_start_command"
 @pytest.fixture(params=["alone", "preloaded"])
 def playbooks(request: pytest.FixtureRequest) -> Iterator[Playbooks]:
     """As a command line plays, and as a controller does."""
-    preloaded = Preloaded() if request.param == "preloaded" else None
+    preloaded = AnsibleForkServer() if request.param == "preloaded" else None
     yield Playbooks(CHECKOUT / "infra" / "ansible", preloaded=preloaded)
     if preloaded:
         preloaded.stop()

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from server.errors import SetupMissing
-from server.niceness import TOOL
-from server.workers.calls import TerraformTimeout, first_error
-from server.workers.terraform import Module, TerraformError, terraform_binary
+from server.process_priority import TOOL
+from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
+from server.workers.terraform.process import TerraformTimeout, first_error
 
 MODULE = """
 terraform {
@@ -41,14 +41,14 @@ output "size" {
 
 
 @pytest.fixture
-def module(tmp_path: Path) -> Module:
+def module(tmp_path: Path) -> TerraformModule:
     source = tmp_path / "source"
     source.mkdir()
     (source / "main.tf").write_text(MODULE)
-    return Module(source, tmp_path / "home", terraform_binary(), dict)
+    return TerraformModule(source, tmp_path / "home", terraform_binary(), dict)
 
 
-def test_each_workspace_has_its_own_state_until_destroyed(module: Module) -> None:
+def test_each_workspace_has_its_own_state_until_destroyed(module: TerraformModule) -> None:
     assert module.apply("job-1", {"size": 1}, 60)["size"] == 1
     assert module.apply("job-2", {"size": 2}, 60)["size"] == 2
     assert module.outputs("job-1") == {"size": 1}
@@ -58,7 +58,7 @@ def test_each_workspace_has_its_own_state_until_destroyed(module: Module) -> Non
     assert not (module.home / "vars" / "job-1.tfvars.json").exists()
 
 
-def test_applying_again_changes_nothing(module: Module) -> None:
+def test_applying_again_changes_nothing(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     state = module.home / "state" / "workspaces" / "job-1" / "terraform.tfstate"
     before = json.loads(state.read_text())["serial"]
@@ -66,12 +66,12 @@ def test_applying_again_changes_nothing(module: Module) -> None:
     assert json.loads(state.read_text())["serial"] == before
 
 
-def test_nothing_is_written_beside_the_source(module: Module) -> None:
+def test_nothing_is_written_beside_the_source(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     assert sorted(path.name for path in module.path.iterdir()) == ["main.tf"]
 
 
-def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: Module) -> None:
+def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: TerraformModule) -> None:
     for name in ("job-1", "job-2"):
         module.apply(name, {"size": 1}, 60)
     module.destroy("job-1", 60)
@@ -81,39 +81,39 @@ def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: Modul
     assert [name for name in told.split() if name.startswith("job-")] == ["job-2"]
 
 
-def test_a_workspace_that_still_holds_something_is_not_forgotten(module: Module, tmp_path: Path) -> None:
+def test_a_workspace_that_still_holds_something_is_not_forgotten(module: TerraformModule, tmp_path: Path) -> None:
     module.apply("job-1", {"size": 1}, 60)
     idle = tmp_path / "terraform"
     idle.write_text("#!/bin/sh\n")
     idle.chmod(idle.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(TerraformError, match="1 resources are left in the state of job-1"):
-        Module(module.path, module.home, str(idle), dict).destroy("job-1", 60)
+        TerraformModule(module.path, module.home, str(idle), dict).destroy("job-1", 60)
     assert module.outputs("job-1") == {"size": 1}
 
 
-def test_destroying_what_is_not_there_is_no_error(module: Module) -> None:
+def test_destroying_what_is_not_there_is_no_error(module: TerraformModule) -> None:
     module.destroy("job-9", 60)
     assert module.workspaces() == []
 
 
-def test_a_failure_carries_terraform_s_own_words(module: Module) -> None:
+def test_a_failure_carries_terraform_s_own_words(module: TerraformModule) -> None:
     with pytest.raises(TerraformError, match="The size is too large") as caught:
         module.apply("job-1", {"size": 11}, 60)
     assert "validation" in caught.value.output
 
 
 @pytest.mark.parametrize("name", ["../x", "Job 1", "", "a" * 80, "-x"])
-def test_a_workspace_s_name_cannot_be_a_path_or_an_option(module: Module, name: str) -> None:
+def test_a_workspace_s_name_cannot_be_a_path_or_an_option(module: TerraformModule, name: str) -> None:
     with pytest.raises(TerraformError):
         module.apply(name, {"size": 1}, 60)
 
 
-def test_a_terraform_that_hangs_is_ended(module: Module, tmp_path: Path) -> None:
+def test_a_terraform_that_hangs_is_ended(module: TerraformModule, tmp_path: Path) -> None:
     slow = tmp_path / "terraform"
     slow.write_text('#!/bin/sh\ncase "$*" in *init*) exit 0;; esac\necho begun; sleep 0.3; nice; sleep 60\n')
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(TerraformTimeout, match="longer than 1 s") as caught:
-        Module(module.path, tmp_path / "other", str(slow), dict).apply("job-1", {"size": 1}, 1)
+        TerraformModule(module.path, tmp_path / "other", str(slow), dict).apply("job-1", {"size": 1}, 1)
     assert "begun" in caught.value.output
     assert caught.value.output.split()[-1] == str(psutil.Process().nice() + TOOL), "the controller goes first"
 
@@ -130,7 +130,7 @@ def test_the_first_error_is_found_under_terraform_s_decoration() -> None:
     assert first_error("") == "terraform printed nothing"
 
 
-def test_a_module_is_initialised_once_and_again_when_its_text_changes(module: Module) -> None:
+def test_a_module_is_initialised_once_and_again_when_its_text_changes(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     marker = module.home / "initialised"
     first = os.stat(marker).st_mtime_ns
@@ -142,9 +142,9 @@ def test_a_module_is_initialised_once_and_again_when_its_text_changes(module: Mo
 
 
 @pytest.mark.parametrize("way", ["copied", "moved"])
-def test_a_home_in_another_place_keeps_its_states_there(module: Module, tmp_path: Path, way: str) -> None:
+def test_a_home_in_another_place_keeps_its_states_there(module: TerraformModule, tmp_path: Path, way: str) -> None:
     module.apply("job-1", {"size": 1}, 60)
-    other = Module(module.path, tmp_path / "other", terraform_binary(), dict)
+    other = TerraformModule(module.path, tmp_path / "other", terraform_binary(), dict)
     if way == "copied":
         shutil.copytree(module.home, other.home)
     else:
@@ -182,7 +182,7 @@ def hold(state: Path, seconds: float) -> Iterator["subprocess.Popen[str]"]:
         holder.stdout.close()
 
 
-def test_a_state_that_a_living_terraform_has_locked_is_waited_for(module: Module) -> None:
+def test_a_state_that_a_living_terraform_has_locked_is_waited_for(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     with hold(module.home / "state" / "workspaces" / "job-1" / "terraform.tfstate", 3) as holder:
         begin = time.monotonic()
@@ -191,7 +191,7 @@ def test_a_state_that_a_living_terraform_has_locked_is_waited_for(module: Module
         assert holder.wait() == 0
 
 
-def test_a_lock_whose_holder_is_dead_hinders_nobody(module: Module) -> None:
+def test_a_lock_whose_holder_is_dead_hinders_nobody(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     with hold(module.home / "state" / "workspaces" / "job-1" / "terraform.tfstate", 600) as holder:
         holder.kill()
@@ -201,7 +201,7 @@ def test_a_lock_whose_holder_is_dead_hinders_nobody(module: Module) -> None:
     assert time.monotonic() - begin < 9  # shorter than a lock is waited for
 
 
-def test_what_was_left_half_made_or_never_heard_of_is_adopted_and_not_made_again(module: Module) -> None:
+def test_what_was_left_half_made_or_never_heard_of_is_adopted_and_not_made_again(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     state = module.state("job-1")
     identifier = module.made("job-1")["terraform_data.machine"][0]

@@ -13,9 +13,9 @@ from server.errors import InfrastructureError, InvalidInput, NotFound
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.clouds.locks import exclusive
-from server.workers.statelock import StillLocked
-from server.workers.terraform import Module, TerraformError, terraform_binary
+from server.workers.clouds.machine_locks import exclusive
+from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
+from server.workers.terraform.state_lock import StillLocked
 from server.workers.workspaces import Drift, Workspaces, troubles
 from tests.workers.test_terraform import hold
 
@@ -39,21 +39,21 @@ Seen = dict[str, Drift]
 
 
 @pytest.fixture
-def module(tmp_path: Path) -> Module:
+def module(tmp_path: Path) -> TerraformModule:
     source = tmp_path / "source"
     source.mkdir()
     (source / "main.tf").write_text(MODULE)
-    return Module(source, tmp_path / "terraform", terraform_binary(), dict)
+    return TerraformModule(source, tmp_path / "terraform", terraform_binary(), dict)
 
 
 @pytest.fixture
-def workspaces(cloud: LocalCloud, module: Module) -> Workspaces:
+def workspaces(cloud: LocalCloud, module: TerraformModule) -> Workspaces:
     cloud.start()
     return Workspaces(cloud, module)
 
 
 @pytest.fixture
-def make(module: Module, tmp_path: Path) -> Callable[[str], Path]:
+def make(module: TerraformModule, tmp_path: Path) -> Callable[[str], Path]:
     def made(name: str) -> Path:
         marker = tmp_path / f"{name}.marker"
         marker.write_text("as it was")
@@ -68,7 +68,7 @@ def drifts(workspaces: Workspaces, *names: str, limit_s: float = 60) -> Seen:
 
 
 def test_what_changed_behind_terraform_s_back_is_seen_and_the_state_left_as_it_is(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path]
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     marker, _ = make("job-1"), make("job-2")
     files = {name: module.state_file(name).read_bytes() for name in ("job-1", "job-2")}
@@ -83,7 +83,7 @@ def test_what_changed_behind_terraform_s_back_is_seen_and_the_state_left_as_it_i
 
 
 def test_looking_for_drift_hinders_no_terraform_and_is_not_done_beside_one(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path]
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     make("job-1")
     with hold(module.state_file("job-1"), 600) as holder:
@@ -94,7 +94,7 @@ def test_looking_for_drift_hinders_no_terraform_and_is_not_done_beside_one(
 
 
 def test_what_cannot_be_told_is_said_for_each_and_spoils_no_other(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path]
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     for name in ("job-1", "job-2", "job-3"):
         make(name)
@@ -109,19 +109,19 @@ def test_what_cannot_be_told_is_said_for_each_and_spoils_no_other(
 
 
 def test_a_plan_that_hangs_is_ended_in_time(
-    cloud: LocalCloud, module: Module, make: Callable[[str], Path], tmp_path: Path
+    cloud: LocalCloud, module: TerraformModule, make: Callable[[str], Path], tmp_path: Path
 ) -> None:
     make("job-1")
     slow = tmp_path / "slow"
     slow.write_text('#!/bin/sh\ncase "$1" in plan) exec sleep 60;; esac\n')
     slow.chmod(0o755)
     begin = time.monotonic()
-    found = drifts(Workspaces(cloud, Module(module.path, module.home, str(slow), dict)), "job-1", limit_s=1)
+    found = drifts(Workspaces(cloud, TerraformModule(module.path, module.home, str(slow), dict)), "job-1", limit_s=1)
     assert "took longer than" in found["job-1"].text
     assert time.monotonic() - begin < 10
 
 
-def test_only_a_few_plans_run_at_once(workspaces: Workspaces, module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_few_plans_run_at_once(workspaces: Workspaces, module: TerraformModule, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most, lock = [0], [0], threading.Lock()
 
     def plan(*_arguments: object) -> dict[str, object]:
@@ -140,7 +140,7 @@ def test_only_a_few_plans_run_at_once(workspaces: Workspaces, module: Module, mo
 
 
 def test_a_plan_leaves_no_folder_of_a_workspace_that_went_meanwhile(
-    module: Module, make: Callable[[str], Path], tmp_path: Path
+    module: TerraformModule, make: Callable[[str], Path], tmp_path: Path
 ) -> None:
     make("job-1")
     variables = (module.home / "vars" / "job-1.tfvars.json").read_text()
@@ -152,7 +152,7 @@ def test_a_plan_leaves_no_folder_of_a_workspace_that_went_meanwhile(
 
 
 def test_the_list_tells_version_resources_taint_and_lock(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path], cloud: LocalCloud, settings: Settings
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path], cloud: LocalCloud, settings: Settings
 ) -> None:
     make("job-1")
     (settings.home / "local" / "job-1").mkdir()
@@ -176,7 +176,7 @@ def test_the_list_tells_version_resources_taint_and_lock(
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "7", '{"resources": 7}', '{"resources": [7, {}], "serial": "x"}', "\x00"])
-def test_a_state_that_is_garbage_is_listed_all_the_same(workspaces: Workspaces, module: Module, text: str) -> None:
+def test_a_state_that_is_garbage_is_listed_all_the_same(workspaces: Workspaces, module: TerraformModule, text: str) -> None:
     module.state_file("job-1").parent.mkdir(parents=True)
     module.state_file("job-1").write_text(text)
     ((one,), _) = workspaces.listed()
@@ -191,14 +191,16 @@ class SilentCloud(LocalCloud):
         raise InfrastructureError("the cloud does not answer")
 
 
-def test_the_list_is_there_while_the_cloud_is_not(settings: Settings, module: Module, make: Callable[[str], Path]) -> None:
+def test_the_list_is_there_while_the_cloud_is_not(
+    settings: Settings, module: TerraformModule, make: Callable[[str], Path]
+) -> None:
     make("job-1")
     ((one,), why) = Workspaces(SilentCloud(settings, "ctest"), module).listed()
     assert (one.alive, one.resources, why) == (None, ["terraform_data.worker"], "the cloud does not answer")
 
 
 def test_a_lock_is_cleared_where_its_process_is_gone_or_is_ended_on_request(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path]
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     make("job-1")
     assert workspaces.unlock("job-1", force=False) is None
@@ -217,7 +219,7 @@ def test_a_lock_is_cleared_where_its_process_is_gone_or_is_ended_on_request(
 
 
 def test_a_state_is_set_aside_but_not_under_a_terraform_at_work(
-    workspaces: Workspaces, module: Module, make: Callable[[str], Path], settings: Settings
+    workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path], settings: Settings
 ) -> None:
     make("job-1")
     (settings.home / "local" / "job-1").mkdir()
@@ -251,7 +253,7 @@ def test_a_name_that_nobody_has_is_not_found(workspaces: Workspaces, settings: S
     workspaces.require("job-9")
 
 
-def test_no_two_terraforms_are_at_one_workspace(module: Module, make: Callable[[str], Path], tmp_path: Path) -> None:
+def test_no_two_terraforms_are_at_one_workspace(module: TerraformModule, make: Callable[[str], Path], tmp_path: Path) -> None:
     """Each leaves a word when it begins and when it ends; the words of two are never mixed."""
     make("job-1")
     ledger, slow = tmp_path / "ledger", tmp_path / "slow"
@@ -259,7 +261,7 @@ def test_no_two_terraforms_are_at_one_workspace(module: Module, make: Callable[[
         f'#!/bin/sh\necho begin >> {ledger}; {terraform_binary()} "$@"; code=$?; sleep 0.5; echo end >> {ledger}; exit $code\n'
     )
     slow.chmod(0o755)
-    both = [Module(module.path, module.home, str(slow), dict) for _ in range(2)]
+    both = [TerraformModule(module.path, module.home, str(slow), dict) for _ in range(2)]
     for one in both:
         one._init()
     ledger.unlink(missing_ok=True)
@@ -272,7 +274,7 @@ def test_no_two_terraforms_are_at_one_workspace(module: Module, make: Callable[[
     assert module.workspaces() == []
 
 
-def test_a_workspace_that_another_process_is_at_is_said_to_be(module: Module, make: Callable[[str], Path]) -> None:
+def test_a_workspace_that_another_process_is_at_is_said_to_be(module: TerraformModule, make: Callable[[str], Path]) -> None:
     make("job-1")
     with exclusive(module.home / "workspaces.lock", "job-1", 1), pytest.raises(InfrastructureError, match="another process"):
         module.destroy("job-1", 0.1)

@@ -3,37 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from server.catalog.flavors import Flavor
-from server.errors import InfrastructureError
 from server.progress import Progress
 from server.settings import CloudName
-from server.states import Reason
-from server.workers.clouds.tried import TriedApps
-from server.workers.reach import Connection
-
-if TYPE_CHECKING:
-    from server.workers.terraform import Module
-
-
-class CloudError(InfrastructureError):
-    """The cloud refuses, fails or does not answer; ``reason`` is what that means for a job, None where it is not known."""
-
-    code = "cloud"
-
-    def __init__(self, message: str, reason: Reason | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class StillCopying(CloudError):
-    """The machine's disk is still being copied: it is gone on with later."""
-
-    code = "still_copying"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Reason.CREATION_TIMEOUT)
+from server.workers.ansible.connection import Connection
+from server.workers.clouds.smoke_results import TriedApps
+from server.workers.terraform.module import TerraformModule
 
 
 @dataclass(frozen=True)
@@ -264,7 +241,7 @@ class Cloud(Protocol):
     def alive(self, worker: str) -> bool:
         """Whether the worker's machine exists and runs."""
 
-    def take_up(self, worker: str, module: "Module") -> None:
+    def take_up(self, worker: str, module: TerraformModule) -> None:
         """Have Terraform go on with what an apply that broke off has made of the worker, instead of making it anew.
 
         ``module``: the worker's. Raises StillCopying while its disk is being copied, CloudError, TerraformError.

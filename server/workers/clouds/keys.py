@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from server.ownfiles import OWNER_ONLY, own_folder, read_own, require_usable, set_aside, write_own
+from server.home.files import OWNER_ONLY, own_folder, read_own, require_usable, set_aside, write_own
 
 FOR_OTHERS = 0o077
 KEY_LIMIT = 100_000  # bytes

@@ -11,20 +11,17 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from server.catalog.flavors import Flavor
-from server.ownfiles import clear, is_set_aside, own_folder
+from server.home.files import clear, is_set_aside, own_folder
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
-from server.workers.clouds.own_apps import OwnApps
-from server.workers.clouds.tried import TriedApps
-
-if TYPE_CHECKING:
-    from server.workers.terraform import Module
+from server.workers.clouds.installed_apps import OwnApps
+from server.workers.clouds.smoke_results import TriedApps
+from server.workers.terraform.module import TerraformModule
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -183,7 +180,7 @@ class LocalCloud:
         names = sorted(entry.name for entry in folders if worker in ("", entry.name) and not is_set_aside(entry))
         return [Resource("machine", name, str(self._machines / name), self.alive(name)) for name in names]
 
-    def take_up(self, worker: str, module: "Module") -> None:
+    def take_up(self, worker: str, module: TerraformModule) -> None:
         """A machine is made in one step."""
 
     def is_copying(self, worker: str) -> bool:  # noqa: ARG002

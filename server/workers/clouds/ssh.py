@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import InfrastructureError
-from server.workers.reach import proxy_options
+from server.workers.ansible.connection import proxy_options
 
 # The cheapest to compute for an emulated processor.
 CHEAP = ("KexAlgorithms=curve25519-sha256", "Ciphers=aes128-gcm@openssh.com", "GSSAPIAuthentication=no")

@@ -10,7 +10,7 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.settings import CHECKOUT, Settings
 from server.workers.clouds.local import LocalCloud
-from server.workers.terraform import Module, TerraformError, terraform_binary
+from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
 
 SMALL = Flavor("m1.small", 1, 1, 1)
 
@@ -23,9 +23,9 @@ class Faulty(LocalCloud):
         return {"job-2": "echo 'it is full' >&2; exit 3"}
 
 
-def module(settings: Settings, cloud: LocalCloud) -> Module:
+def module(settings: Settings, cloud: LocalCloud) -> TerraformModule:
     path = CHECKOUT / "infra" / "terraform" / "local" / "worker"
-    return Module(path, settings.home / "terraform" / "local-worker", terraform_binary(), cloud.terraform_env)
+    return TerraformModule(path, settings.home / "terraform" / "local-worker", terraform_binary(), cloud.terraform_env)
 
 
 def test_a_machine_is_there_from_its_creation_to_its_end(settings: Settings, cloud: LocalCloud) -> None:

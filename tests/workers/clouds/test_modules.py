@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.terraform import terraform_binary
+from server.workers.clouds.qemu.images.mirror import install_mirror
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.terraform.module import terraform_binary
 
 pytestmark = pytest.mark.system
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.build_hash import build_hash
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def playbooks(tmp_path: Path) -> Path:
 
 
 def recipe(playbooks: Path) -> str:
-    return recipe_of(checkout=playbooks.parent.parent)
+    return build_hash(checkout=playbooks.parent.parent)
 
 
 def test_the_recipe_is_the_same_wherever_the_checkout_lies(playbooks: Path) -> None:
     first = recipe(playbooks)
-    assert first == recipe_of()
+    assert first == build_hash()
     assert len(first) == 64
 
 
@@ -44,6 +44,6 @@ def test_what_is_only_read_by_people_changes_nothing(playbooks: Path) -> None:
 def test_what_is_the_clouds_own_counts_too(playbooks: Path) -> None:
     own = playbooks.parent / "own.py"
     own.write_text("first")
-    first = recipe_of(own, checkout=playbooks.parent.parent)
+    first = build_hash(own, checkout=playbooks.parent.parent)
     own.write_text("other")
-    assert first != recipe_of(own, checkout=playbooks.parent.parent) != recipe(playbooks)
+    assert first != build_hash(own, checkout=playbooks.parent.parent) != recipe(playbooks)

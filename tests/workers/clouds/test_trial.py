@@ -11,9 +11,9 @@ from server.errors import InfrastructureError
 from server.progress import Lines
 from server.settings import CHECKOUT
 from server.workers.clouds.base import Trial
+from server.workers.clouds.smoke_results import MAX_VERSION, from_json, to_json
+from server.workers.clouds.smoke_test import ANSWERS, once_ready, try_apps
 from server.workers.clouds.ssh import CommandFailed
-from server.workers.clouds.trial import ANSWERS, once_ready, try_apps
-from server.workers.clouds.tried import MAX_VERSION, from_json, to_json
 
 
 def ask(script: str) -> str:

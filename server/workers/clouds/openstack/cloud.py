@@ -13,34 +13,34 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
-from server.errors import CumulusError, SetupMissing, TemplateMissing
+from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
+from server.reasons import Reason
 from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError, Layout, MemoryUse, Quota, Resource, Size, worker_variables
+from server.workers.ansible.playbooks import Playbooks
+from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Size, worker_variables
+from server.workers.clouds.build_hash import build_hash
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.access import Access, terraform_environment, told_to_terraform
-from server.workers.clouds.openstack.canary import CANARY, Canaries
-from server.workers.clouds.openstack.gateway_process import GatewayProcess
-from server.workers.clouds.openstack.guest import Guests
-from server.workers.clouds.openstack.holdings import Holdings, Limits
-from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
-from server.workers.clouds.openstack.images import Images
-from server.workers.clouds.openstack.machine import TemplateMachine
+from server.workers.clouds.openstack.client.access import Access, terraform_environment, told_to_terraform
+from server.workers.clouds.openstack.client.gateway_process import GatewayProcess
+from server.workers.clouds.openstack.flavors import disk_gb_of, read_own_disks, read_sizes, require_disk, require_own_disk
 from server.workers.clouds.openstack.names import Names, named_variables
-from server.workers.clouds.openstack.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.quotas import read_quotas, require_room
+from server.workers.clouds.openstack.resources import Limits, Resources
 from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.site import missing_settings, site_problems
-from server.workers.clouds.openstack.sizes import disk_gb_of, read_own_disks, read_sizes, require_disk, require_own_disk
-from server.workers.clouds.openstack.snapshots import Kept, Snapshots
-from server.workers.clouds.openstack.template import Making, OpenstackTemplate, is_at_work
+from server.workers.clouds.openstack.template.build import Making, OpenstackTemplate, is_at_work
+from server.workers.clouds.openstack.template.canary import CANARY, Canaries
+from server.workers.clouds.openstack.template.guest import Guests
+from server.workers.clouds.openstack.template.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.template.images import Images
+from server.workers.clouds.openstack.template.promoted_apps import PromotedApps
+from server.workers.clouds.openstack.template.snapshots import Kept, Snapshots
+from server.workers.clouds.openstack.template.template_machine import TemplateMachine
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Limit, Waiting
-from server.workers.clouds.recipe import recipe_of
-from server.workers.clouds.tried import TriedApps
-from server.workers.playbooks import Playbooks
-from server.workers.terraform import Module, terraform_binary
+from server.workers.clouds.smoke_results import TriedApps
+from server.workers.terraform.module import TerraformModule, terraform_binary
 
 OUTDATED = (
     "the snapshot was made by another version of Cumulus than this one: `cumulus template build` (what was installed on the "
@@ -65,7 +65,7 @@ class OpenstackCloud:
         self._access = access or Access(settings)
         self._has_volumes = settings.openstack_boot is OpenstackBoot.VOLUME
         self._waiting = Waiting(patience_s=settings.cloud_patience_s)
-        self._holdings = Holdings(self._access, server_id, Limits.of(settings), self._waiting, has_volumes=self._has_volumes)
+        self._holdings = Resources(self._access, server_id, Limits.of(settings), self._waiting, has_volumes=self._has_volumes)
         making = Limit.of(settings, "volume_create"), Limit.of(settings, "server_create")
         self._resumption = Resumption(self._holdings, self._waiting, *making)
         limits = Limit.of(settings, "snapshot_create"), Limit.of(settings, "snapshot_delete")
@@ -91,7 +91,7 @@ class OpenstackCloud:
 
     def check_snapshot(self) -> str:
         """What is worth knowing of the promoted one. Raises TemplateMissing, CloudError."""
-        return "" if self._snapshots.current().recipe in ("", recipe_of()) else OUTDATED
+        return "" if self._snapshots.current().recipe in ("", build_hash()) else OUTDATED
 
     def current_snapshot(self) -> str:
         """The promoted one's name at the last look, which the sweeper takes each minute. Raises TemplateMissing, CloudError."""
@@ -100,7 +100,7 @@ class OpenstackCloud:
     def starts_jobs_at_boot(self) -> bool:
         """Whether the promoted one was made from this version's playbook; one of an earlier version waits for an order."""
         try:
-            return self._snapshots.current(remembered=True).recipe == recipe_of()
+            return self._snapshots.current(remembered=True).recipe == build_hash()
         except (TemplateMissing, CloudError):
             return False
 
@@ -231,7 +231,7 @@ class OpenstackCloud:
         """Whether the worker's server runs, or is on its way."""
         return any(machine.alive for machine in self._holdings.machines(worker))
 
-    def take_up(self, worker: str, module: Module) -> None:
+    def take_up(self, worker: str, module: TerraformModule) -> None:
         """The volume's copy goes on, the server that was built counts."""
         self._resumption.take_up(worker, module)
 
@@ -266,10 +266,10 @@ class OpenstackCloud:
         canaries = Canaries(self._module("worker"), self.variables, self._holdings, guests, self._resumption, *limits)
         return Making(machine, canaries, Playbooks(CHECKOUT / "infra" / "ansible"))
 
-    def _module(self, name: str) -> Module:
+    def _module(self, name: str) -> TerraformModule:
         folder = f"{CloudName.OPENSTACK}-{name}"
         path, home = CHECKOUT / "infra" / "terraform" / CloudName.OPENSTACK / name, self._settings.home / "terraform" / folder
-        return Module(path, home, terraform_binary(), self.terraform_env, self.said_by_terraform)
+        return TerraformModule(path, home, terraform_binary(), self.terraform_env, self.said_by_terraform)
 
     def _require_disk(self, worker: str, flavor: Flavor, snapshot: Kept) -> None:
         """A worker that has a disk keeps it, whatever is promoted. Raises CloudError."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from server.errors import CloudError
+from server.reasons import Reason
 from server.settings import OpenstackBoot, Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError
-from server.workers.clouds.openstack.access import Access, look_up
+from server.workers.clouds.openstack.client.access import Access, look_up
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from server.catalog.flavors import Flavor
-from server.states import Reason
-from server.workers.clouds.base import CloudError, Quota
-from server.workers.clouds.openstack.access import Access
+from server.errors import CloudError
+from server.reasons import Reason
+from server.workers.clouds.base import Quota
+from server.workers.clouds.openstack.client.access import Access
 
 if TYPE_CHECKING:
     from openstack.connection import Connection

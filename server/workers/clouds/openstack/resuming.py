@@ -7,14 +7,14 @@ once more what it never heard of. So the state is brought up to what the cloud h
 from dataclasses import dataclass
 from typing import Any
 
-from server.states import Reason
-from server.workers.causes import cause, classify
-from server.workers.clouds.base import CloudError, StillCopying
-from server.workers.clouds.openstack.holdings import Holdings, Thing
+from server.errors import CloudError, StillCopying
+from server.policy.error_classification import cause, classify
+from server.reasons import Reason
+from server.workers.clouds.openstack.resources import Resources, Thing
 from server.workers.clouds.openstack.volumes import FREE, MAKING
 from server.workers.clouds.openstack.waiting import Limit, Waiting
-from server.workers.terraform import Module, TerraformError
-from server.workers.transient import passing
+from server.workers.terraform.module import TerraformError, TerraformModule
+from server.workers.transient_errors import passing
 
 ADDRESSES = {
     "volume": "openstack_blockstorage_volume_v3.worker[0]",
@@ -31,12 +31,12 @@ STATE_LIMIT_S = 120.0  # of the terraform that reads one thing
 class Resumption:
     """That of one installation's workers. ``copy``, ``boot``: how long the volume and the server may take."""
 
-    holdings: Holdings
+    holdings: Resources
     waiting: Waiting
     copy: Limit
     boot: Limit
 
-    def take_up(self, worker: str, module: Module) -> None:
+    def take_up(self, worker: str, module: TerraformModule) -> None:
         """Have the state say what is there. Raises StillCopying, CloudError where the server came to nothing, TerraformError."""
         made = module.made(worker)
         addresses = {kind: address for kind, address in ADDRESSES.items() if kind != "volume" or self.holdings.has_volumes}
@@ -55,7 +55,7 @@ class Resumption:
             if one.status in WHOLE[kind]:
                 module.adopt(worker, address, one.identifier, STATE_LIMIT_S)
 
-    def make(self, module: Module, worker: str, variables: dict[str, object], limit_s: float) -> dict[str, Any]:
+    def make(self, module: TerraformModule, worker: str, variables: dict[str, object], limit_s: float) -> dict[str, Any]:
         """Apply until it is made, over the cloud's bad moments and a slow copy; returns the outputs. Raises what does not pass.
 
         For who makes a machine outside of the loop, which enters a job's launch again by itself.

@@ -5,10 +5,10 @@ Looks only.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from server.errors import CumulusError
+from server.errors import CloudError, CumulusError
 from server.settings import OpenstackBoot, Settings
-from server.workers.clouds.base import CloudError, Quota
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.base import Quota
+from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.names import Names
 from server.workers.clouds.openstack.quotas import read_quotas
 

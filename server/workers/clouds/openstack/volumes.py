@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from server.errors import InvalidInput
-from server.states import Reason
-from server.workers.clouds.base import CloudError
-from server.workers.clouds.openstack.access import Access, look_up
-from server.workers.clouds.openstack.holdings import WORKER
+from server.errors import CloudError, InvalidInput
+from server.reasons import Reason
+from server.workers.clouds.openstack.client.access import Access, look_up
 from server.workers.clouds.openstack.messages import volume_fault
-from server.workers.clouds.openstack.snapshots import RECIPE, SERVER_ID, TEMPLATE
+from server.workers.clouds.openstack.resources import WORKER
+from server.workers.clouds.openstack.template.snapshots import RECIPE, SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from server.errors import CloudError
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError
 
 Found = TypeVar("Found")
 POLL_S = 1.0

@@ -7,40 +7,37 @@ Owns their start and stop, and looking for machines. Workers are made by Terrafo
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, NotFound, SetupMissing
-from server.ownfiles import own_folder
+from server.home.files import own_folder
 from server.settings import CloudName, Settings
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, worker_variables
 from server.workers.clouds.keys import ensure_key
-from server.workers.clouds.locks import is_held
+from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.qemu import guest_shell
-from server.workers.clouds.qemu.accel import VARIABLE, accel_problems
-from server.workers.clouds.qemu.build import recipe
-from server.workers.clouds.qemu.canary import CANARY
+from server.workers.clouds.qemu.accelerator import VARIABLE, accel_problems
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.dial import dial_command
-from server.workers.clouds.qemu.images import Image, read_image
+from server.workers.clouds.qemu.host_setup import setup_problems
+from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.images.canary import CANARY
+from server.workers.clouds.qemu.images.images import Image, read_image
+from server.workers.clouds.qemu.images.mirror import install_mirror
+from server.workers.clouds.qemu.images.prewarming import SNAPSHOT, Prewarming, missing
+from server.workers.clouds.qemu.images.snapshot import half_made, remove_half_made, restore_current
+from server.workers.clouds.qemu.images.template import QemuTemplate
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
-from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.nfs import NfsServer, user_problems
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.network.nfs import NfsServer, user_problems
+from server.workers.clouds.qemu.network.uplink import uplink_problems
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
+from server.workers.clouds.qemu.provider.shared import SharedProvider
 from server.workers.clouds.qemu.rights import admit_worker, wants_internet
-from server.workers.clouds.qemu.setup import setup_problems
-from server.workers.clouds.qemu.shared import SharedProvider
-from server.workers.clouds.qemu.snapshot import half_made, remove_half_made, restore_current
-from server.workers.clouds.qemu.template import QemuTemplate
-from server.workers.clouds.qemu.uplink import uplink_problems
-from server.workers.clouds.qemu.warming import SNAPSHOT, Warming, missing
-from server.workers.clouds.tried import TriedApps
-
-if TYPE_CHECKING:
-    from server.workers.terraform import Module
+from server.workers.clouds.smoke_results import TriedApps
+from server.workers.terraform.module import TerraformModule
 
 OUTDATED = (
     "the snapshot was made by another version of Cumulus than this one: `cumulus template build --fresh` (what was installed on "
@@ -220,7 +217,7 @@ class QemuCloud:
         snapshots = [] if worker else half_made(self._home)
         return found + [Resource("snapshot", "", str(folder), False) for folder in snapshots]
 
-    def take_up(self, worker: str, module: "Module") -> None:
+    def take_up(self, worker: str, module: TerraformModule) -> None:
         """A machine is made in one step."""
 
     def is_copying(self, worker: str) -> bool:  # noqa: ARG002
@@ -254,8 +251,8 @@ class QemuCloud:
         """Terraform tells all."""
         return ""
 
-    def _warming(self) -> Warming:
-        return Warming(self._home, self.template().canaries())
+    def _warming(self) -> Prewarming:
+        return Prewarming(self._home, self.template().canaries())
 
     def _shape(self, flavor: Flavor) -> Shape:
         return Shape(flavor.cpus, flavor.memory_gb * 1024, self._disk_gb(flavor))

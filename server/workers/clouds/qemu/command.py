@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.workers.clouds.qemu.accel import QEMU, Accel
-from server.workers.clouds.qemu.images import Image
+from server.workers.clouds.qemu.accelerator import QEMU, Accel
+from server.workers.clouds.qemu.images.images import Image
 from server.workers.clouds.qemu.process import GuestName
 
 GUEST_ADDRESS = "10.0.2.15"

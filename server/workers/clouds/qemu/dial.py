@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.errors import CumulusError
 from server.workers.clouds.qemu.machine import read_machine
-from server.workers.clouds.qemu.network import connect
+from server.workers.clouds.qemu.network.private_network import connect
 
 LIMIT_S = 20.0
 STDOUT = 1

@@ -33,8 +33,8 @@ from tf.provider import ProviderServicer
 from tf.runner import _self_signed_cert
 
 from server.settings import Accelerator
-from server.workers.clouds.qemu.accel import VARIABLE
-from server.workers.clouds.qemu.provider import Call, QemuProvider, provider_at
+from server.workers.clouds.qemu.accelerator import VARIABLE
+from server.workers.clouds.qemu.provider.provider import Call, QemuProvider, provider_at
 
 THREADS = 64  # machines in the making at once
 DRAIN_S = 600.0

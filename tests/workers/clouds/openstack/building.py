@@ -19,26 +19,26 @@ from requests.adapters import HTTPAdapter
 from server.catalog.flavors import Flavor
 from server.progress import Lines
 from server.settings import CloudName, OpenstackBoot, Settings
+from server.workers.ansible.playbooks import PlayOutcome
 from server.workers.clouds.base import Trial
-from server.workers.clouds.openstack.access import Access
-from server.workers.clouds.openstack.canary import Canaries
-from server.workers.clouds.openstack.guest import HOLD, SEAL, UNMOUNT, Guests
-from server.workers.clouds.openstack.holdings import Holdings, Limits
-from server.workers.clouds.openstack.image_machine import ImageMachine, ServerOriginals
-from server.workers.clouds.openstack.images import Images
-from server.workers.clouds.openstack.machine import SERVER, VOLUME, TemplateMachine
+from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.openstack.flavors import require_disk
 from server.workers.clouds.openstack.names import Names
+from server.workers.clouds.openstack.resources import Limits, Resources
 from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
-from server.workers.clouds.openstack.sizes import require_disk
-from server.workers.clouds.openstack.snapshots import TEMPLATE, Kept, Snapshots
-from server.workers.clouds.openstack.template import Making, OpenstackTemplate
+from server.workers.clouds.openstack.template.build import Making, OpenstackTemplate
+from server.workers.clouds.openstack.template.canary import Canaries
+from server.workers.clouds.openstack.template.guest import HOLD, SEAL, UNMOUNT, Guests
+from server.workers.clouds.openstack.template.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.template.images import Images
+from server.workers.clouds.openstack.template.snapshots import TEMPLATE, Kept, Snapshots
+from server.workers.clouds.openstack.template.template_machine import SERVER, VOLUME, TemplateMachine
 from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Limit, Waiting
+from server.workers.clouds.smoke_test import once_ready
 from server.workers.clouds.ssh import CommandFailed, Login
-from server.workers.clouds.trial import once_ready
-from server.workers.playbooks import PlayOutcome
-from server.workers.terraform import Module, TerraformError
+from server.workers.terraform.module import TerraformError, TerraformModule
 from tests.workers.clouds.openstack.double import Double
 
 NAME = "cumulus-template"
@@ -135,7 +135,7 @@ class Site:
 
         def making() -> Making:
             guests = Guests(settings, settings.home / "openstack" / "key", waiting, self._run)
-            holdings = Holdings(access, self.server_id, LIMITS, waiting, has_volumes=not on_image)
+            holdings = Resources(access, self.server_id, LIMITS, waiting, has_volumes=not on_image)
             machine_module = _TemplateModule(self, "template")
             servers = Servers(access, NAME, waiting)
             kind = ImageMachine if on_image else TemplateMachine
@@ -158,9 +158,9 @@ class Site:
         parts = copies, originals, making, list, require_size
         return OpenstackTemplate(settings, self.server_id, *parts, clock=lambda: self.now)
 
-    def holdings(self) -> Holdings:
+    def holdings(self) -> Resources:
         """What the sweeper sees."""
-        return Holdings(Access(self.settings, lambda _: connection(self.double)), self.server_id, LIMITS)
+        return Resources(Access(self.settings, lambda _: connection(self.double)), self.server_id, LIMITS)
 
     def servers(self) -> Servers:
         """The template's machines in Nova."""
@@ -221,7 +221,7 @@ class Site:
         return PlayOutcome(not self.play_fails, "no package today" if self.play_fails else "", "all of it", False, directory)
 
 
-class _InMemory(Module):
+class _InMemory(TerraformModule):
     """A module whose states are real files, and whose terraform acts on the cloud in memory."""
 
     def __init__(self, site: Site, name: str) -> None:

@@ -9,16 +9,16 @@ import pytest
 from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
-from server.errors import TemplateMissing
+from server.errors import CloudError, TemplateMissing
+from server.policy.error_classification import cause
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.causes import cause
-from server.workers.clouds.base import CloudError, Resource
-from server.workers.clouds.openstack.access import terraform_environment
+from server.workers.clouds.base import Resource
+from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.openstack.client.access import terraform_environment
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.openstack.troubles import is_of_the_cloud
-from server.workers.clouds.recipe import recipe_of
-from server.workers.clouds.tried import short
+from server.workers.clouds.openstack.errors import is_of_the_cloud
+from server.workers.clouds.smoke_results import short
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import CINDER, OURS, Double
 
@@ -364,7 +364,7 @@ def test_an_app_is_refused_only_where_the_cloud_says_so_now(cloud: OpenstackClou
 def test_a_snapshot_of_another_version_is_worth_a_hint(cloud: OpenstackCloud, api: Double) -> None:
     one = api.add_snapshot("first", metadata={**PROMOTED, "cumulus_recipe": "older"})
     assert "`cumulus template build`" in cloud.check_snapshot()
-    api.snapshots[one]["metadata"]["cumulus_recipe"] = recipe_of()
+    api.snapshots[one]["metadata"]["cumulus_recipe"] = build_hash()
     assert cloud.check_snapshot() == ""
 
 

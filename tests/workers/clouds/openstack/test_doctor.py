@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from server.doctor import examine
+from server.services.doctor import examine
 from server.settings import Settings
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import Double

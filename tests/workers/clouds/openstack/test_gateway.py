@@ -12,15 +12,15 @@ import httpx
 import psutil
 import pytest
 
+from server.policy.error_classification import cause
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.causes import cause
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.openstack.client.gateway import HOLD_S, Answer, Door, Gateway, Question, Sender, Upstream
+from server.workers.clouds.openstack.client.gateway_process import VARIABLE, GatewayProcess
+from server.workers.clouds.openstack.client.wire import Pace, Patience
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.openstack.gateway import HOLD_S, Answer, Door, Gateway, Question, Sender, Upstream
-from server.workers.clouds.openstack.gateway_process import VARIABLE, GatewayProcess
-from server.workers.clouds.openstack.wire import Pace, Patience
-from server.workers.terraform import Module, TerraformError
+from server.workers.terraform.module import TerraformError, TerraformModule
 from tests.processes import command_of
 from tests.workers.clouds.openstack.conftest import give_password
 from tests.workers.clouds.openstack.double import OURS, Double
@@ -259,7 +259,7 @@ def test_what_terraform_says_of_the_gateway_is_told_of_the_cloud(settings: Setti
     program.chmod(0o755)
     source = tmp_path / "source"
     source.mkdir()
-    module = Module(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.said_by_terraform)
+    module = TerraformModule(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.said_by_terraform)
     module.variable_files.mkdir(parents=True)
     with pytest.raises(TerraformError) as caught:
         module._check("apply", module._command("job-1", 20).cmd("apply"))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from server.catalog.flavors import read_flavors
-from server.errors import InvalidInput
+from server.errors import CloudError, InvalidInput
 from server.progress import Lines
+from server.reasons import Reason
 from server.settings import OpenstackBoot, Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError, Resource
+from server.workers.clouds.base import Resource
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.workers.clouds.openstack.building import NAME, Killed, Site, Steps, broken_off
 from tests.workers.clouds.openstack.double import OURS, Double, id_of

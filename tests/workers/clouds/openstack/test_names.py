@@ -3,11 +3,11 @@
 import pytest
 
 from server.catalog.flavors import read_flavors
+from server.errors import CloudError
+from server.policy.error_classification import cause
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.causes import cause
-from server.workers.clouds.base import CloudError
-from server.workers.clouds.openstack.access import Access
+from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.openstack.names import REMEMBERED_S, Names
 from tests.workers.clouds.openstack.double import OURS, Double, id_of

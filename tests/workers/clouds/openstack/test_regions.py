@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from server.cli import main
-from server.installation import installation_id
-from server.models import open_database
+from server.cli.main import main
+from server.db.models import open_database
+from server.errors import CloudError
+from server.home.installation import installation_id
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.workers.clouds.openstack.double import OURS
 

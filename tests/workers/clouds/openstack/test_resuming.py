@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
+from server.errors import CloudError, StillCopying
+from server.reasons import Reason
 from server.settings import Settings
-from server.states import Reason
-from server.workers.clouds.base import CloudError, StillCopying
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from server.workers.clouds.openstack.resuming import ADDRESSES
-from server.workers.terraform import Module
+from server.workers.terraform.module import TerraformModule
 from tests.workers.clouds.openstack.double import OURS, Double
 
 JOB = "job-7"
 
 
-class Recorded(Module):
+class Recorded(TerraformModule):
     """The worker's module with a real state; what Terraform would be told about it is written down."""
 
     def __init__(self, home: Path) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from server.states import Reason
-from server.workers.clouds.base import CloudError, Size
+from server.errors import CloudError
+from server.reasons import Reason
+from server.workers.clouds.base import Size
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.workers.clouds.openstack.double import Double
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import InfrastructureError, TemplateMissing
+from server.errors import CloudError, InfrastructureError, TemplateMissing
 from server.progress import Lines
-from server.workers.clouds.base import CloudError
-from server.workers.clouds.recipe import recipe_of
-from server.workers.clouds.trial import Found
-from server.workers.clouds.tried import TriedApp, short
+from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.smoke_results import TriedApp, short
+from server.workers.clouds.smoke_test import Found
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
 from tests.workers.clouds.openstack.double import CINDER, Double
 
@@ -24,7 +23,7 @@ def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(
     assert not built.mounted
     assert "probe_1: Probe 1.0" in built.told
     (one,) = built.template().copies.look()
-    assert (one.recipe, one.has_program("msconvert"), one.has_program("diann")) == (recipe_of(), True, False)
+    assert (one.recipe, one.has_program("msconvert"), one.has_program("diann")) == (build_hash(), True, False)
     assert one.tried_apps.version("probe_1", "probe --version") == "Probe 1.0"
     assert one.tried_apps.version("probe_1", "probe -V") is None
     assert others(built) == []

@@ -6,9 +6,9 @@ import pytest
 
 from server.errors import InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
 from server.progress import Lines
-from server.workers.clouds.locks import exclusive
-from server.workers.clouds.openstack.template import LOCK, is_at_work, lock_of
-from server.workers.clouds.recipe import recipe_of
+from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.machine_locks import exclusive
+from server.workers.clouds.openstack.template.build import LOCK, is_at_work, lock_of
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
 from tests.workers.clouds.openstack.double import Double
 
@@ -18,7 +18,7 @@ def test_a_build_installs_the_roles_on_a_volume_that_stays_without_a_machine(sit
     assert not site.template().exists()
     site.build()
     (volume,) = template_volumes(site)
-    assert volume["metadata"]["cumulus_recipe"] == recipe_of()
+    assert volume["metadata"]["cumulus_recipe"] == build_hash()
     assert volume["metadata"]["cumulus_state"] == "sealed"
     assert site.played == [
         {"apps_packages": ["comet-ms"], "worker_base_cloud": "openstack", "template_become": True, "converters_archives": []}
@@ -35,7 +35,7 @@ def test_one_of_this_version_is_not_built_again_and_one_of_another_is_brought_up
     built.build()
     assert len(built.played) == 2
     assert template_volumes(built) == [volume]
-    assert volume["metadata"]["cumulus_recipe"] == recipe_of()
+    assert volume["metadata"]["cumulus_recipe"] == build_hash()
 
 
 def test_a_template_that_was_switched_off_without_a_word_is_started_and_flushed_before_it_is_copied(built: Site) -> None:

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from server.errors import InvalidInput
+from server.errors import CloudError, InvalidInput
+from server.reasons import Reason
 from server.settings import Settings, load_settings
-from server.states import Reason
-from server.workers.calls import TerraformError
-from server.workers.clouds.base import CloudError
-from server.workers.clouds.openstack.access import Access, told_to_terraform
-from server.workers.clouds.openstack.holdings import Holdings, Limits
+from server.workers.clouds.openstack.client.access import Access, told_to_terraform
+from server.workers.clouds.openstack.resources import Limits, Resources
 from server.workers.clouds.openstack.resuming import ADDRESSES, Resumption
 from server.workers.clouds.openstack.waiting import Limit, Waiting
+from server.workers.terraform.process import TerraformError
 from tests.workers.clouds.openstack.double import OURS, Double
 from tests.workers.clouds.openstack.test_resuming import JOB, Recorded
 
@@ -108,7 +107,7 @@ def made_in(copy_s: float, limit_s: float, api: Double, clock: Clock, settings: 
             api.volumes[module.volume]["status"] = "available"
 
     waiting = Waiting(clock, pause)
-    holdings = Holdings(Access(settings), OURS, Limits.of(settings), waiting)
+    holdings = Resources(Access(settings), OURS, Limits.of(settings), waiting)
     resumption = Resumption(holdings, waiting, Limit(limit_s, "openstack_volume_create_s"), Limit(60))
     resumption.make(module, JOB, {"worker": JOB}, 100)
     return module

@@ -9,12 +9,12 @@ import pytest
 import requests
 
 from server.settings import Settings
-from server.workers.clouds.openstack.access import Access, connected
-from server.workers.clouds.openstack.holdings import Holdings, Limits
+from server.workers.clouds.openstack.client.access import Access, connected
+from server.workers.clouds.openstack.client.wire import LONGEST_RETRY_AFTER_S, Pace, Patience, patient_session
 from server.workers.clouds.openstack.quotas import read_quotas
-from server.workers.clouds.openstack.snapshots import Snapshots
+from server.workers.clouds.openstack.resources import Limits, Resources
+from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.waiting import Waiting
-from server.workers.clouds.openstack.wire import LONGEST_RETRY_AFTER_S, Pace, Patience, patient_session
 from tests.openstack.faulty import Mood, bad_day
 from tests.workers.clouds.openstack.conftest import CLOUDS
 from tests.workers.clouds.openstack.double import OURS, Double
@@ -139,7 +139,7 @@ def test_fifty_machines_come_and_go_where_each_twentieth_request_goes_wrong(
     with bad_day(Mood()) as mood:
         (tmp_path / "clouds.yaml").write_text(CLOUDS.format(url=mood.through(api.url), password="right"))
         access = Access(settings, lambda given: connected(given, quick))
-        holdings = Holdings(access, OURS, Limits.of(settings), waiting)
+        holdings = Resources(access, OURS, Limits.of(settings), waiting)
         for number in range(50):
             worker = f"job-{number}"
             api.add_server(worker, api.add_volume(worker))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.workers.clouds.qemu import memory
-from server.workers.clouds.qemu.accel import TCG, Accel
+from server.workers.clouds.qemu.accelerator import TCG, Accel
 from server.workers.clouds.qemu.command import Shape
-from server.workers.clouds.qemu.images import Image, describe_image
+from server.workers.clouds.qemu.images import memory
+from server.workers.clouds.qemu.images.images import Image, describe_image
 
 ACCEL = Accel("7.2.22", TCG, "max", "")
 SHAPE = Shape(1, 1024, 20)

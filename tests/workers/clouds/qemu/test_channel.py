@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from server.states import Reason
-from server.workers.causes import classify
+from server.policy.error_classification import classify
+from server.reasons import Reason
 from server.workers.clouds.qemu import channel, guest_shell
 from server.workers.clouds.qemu.channel import ChannelError, Identity, give_identity, run_in_guest, shell_in_guest
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError
-from server.workers.clouds.qemu.chroot import run_logged
+from server.workers.clouds.qemu.images.chroot import run_logged
 
 
 class Interrupted(Exception):

@@ -12,9 +12,9 @@ from server.catalog.flavors import Flavor
 from server.errors import TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.base import Resource
-from server.workers.clouds.qemu.build import recipe
 from server.workers.clouds.qemu.cloud import QemuCloud
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import make_image, unique_server

@@ -12,19 +12,21 @@ import pytest
 from server.errors import TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key
-from server.workers.clouds.qemu import accel, memory, nfs
-from server.workers.clouds.qemu.accel import Found
+from server.workers.clouds.qemu import accelerator
+from server.workers.clouds.qemu.accelerator import Found
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.command import Shape
-from server.workers.clouds.qemu.images import Image, describe_image, read_image, require_intact
-from server.workers.clouds.qemu.intact import Content
+from server.workers.clouds.qemu.images import memory
+from server.workers.clouds.qemu.images.images import Image, describe_image, read_image, require_intact
+from server.workers.clouds.qemu.images.integrity import Content
+from server.workers.clouds.qemu.images.memory import MemoryImage, Origin
+from server.workers.clouds.qemu.images.mirror import install_mirror
+from server.workers.clouds.qemu.images.snapshot import Snapshots, restore_current
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
-from server.workers.clouds.qemu.memory import MemoryImage, Origin
-from server.workers.clouds.qemu.mirror import install_mirror
-from server.workers.clouds.qemu.nfs import NfsServer
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.network import nfs
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
-from server.workers.clouds.qemu.snapshot import Snapshots, restore_current
 from tests.faults.home import KINDS
 
 LYING = sorted(set(KINDS) - {"foreign", "read_only"})
@@ -141,12 +143,12 @@ def test_the_template_s_machine_is_no_orphan_where_its_record_is_lost(
 
 
 def test_what_is_known_of_kvm_is_looked_for_again(home: QemuHome, spoil: Callable[[Path], None]) -> None:
-    accel._write(home.accel, "key", Found("7.2", probed=True))
-    assert accel._read(home.accel, "key", 0.0) == Found("7.2", probed=True)
+    accelerator._write(home.accel, "key", Found("7.2", probed=True))
+    assert accelerator._read(home.accel, "key", 0.0) == Found("7.2", probed=True)
     spoil(home.accel)
-    assert accel._read(home.accel, "key", 0.0) is None
-    accel._write(home.accel, "key", Found("7.2", probed=True))
-    assert accel._read(home.accel, "key", 0.0) == Found("7.2", probed=True)
+    assert accelerator._read(home.accel, "key", 0.0) is None
+    accelerator._write(home.accel, "key", Found("7.2", probed=True))
+    assert accelerator._read(home.accel, "key", 0.0) == Found("7.2", probed=True)
 
 
 def test_the_nfs_server_keeps_its_port_where_the_file_is_lost(

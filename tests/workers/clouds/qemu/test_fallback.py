@@ -13,14 +13,16 @@ import pytest
 from server.errors import InfrastructureError
 from server.progress import Counter
 from server.settings import Accelerator
-from server.workers.clouds.qemu import boot, memory, probe
-from server.workers.clouds.qemu.accel import QEMU, TCG, choose, described, prove_kvm
-from server.workers.clouds.qemu.boot import Booter
-from server.workers.clouds.qemu.canary import Canaries
-from server.workers.clouds.qemu.images import Image, describe_image
+from server.workers.clouds.qemu import probe
+from server.workers.clouds.qemu.accelerator import QEMU, TCG, choose, described, prove_kvm
+from server.workers.clouds.qemu.images import memory
+from server.workers.clouds.qemu.images.canary import Canaries
+from server.workers.clouds.qemu.images.images import Image, describe_image
+from server.workers.clouds.qemu.images.prewarming import missing
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.warming import missing
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.clouds.qemu.provider import boot
+from server.workers.clouds.qemu.provider.boot import Booter
 from tests.workers.clouds.qemu import fake_qemu
 
 LIMIT_S = 30.0

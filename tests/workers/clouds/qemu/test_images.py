@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, TemplateMissing
-from server.workers.clouds.qemu.images import describe_image, read_image, virtual_size
-from server.workers.clouds.tried import TriedApp, short
+from server.workers.clouds.qemu.images.images import describe_image, read_image, virtual_size
+from server.workers.clouds.smoke_results import TriedApp, short
 from tests.workers.clouds.qemu.building import make_image
 
 

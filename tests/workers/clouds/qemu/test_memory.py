@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from server.errors import InfrastructureError
-from server.workers.clouds.qemu import memory
 from server.workers.clouds.qemu.command import Shape
-from server.workers.clouds.qemu.images import read_image
+from server.workers.clouds.qemu.images import memory
+from server.workers.clouds.qemu.images.images import read_image
 from tests.workers.clouds.qemu.building import ACCEL, SHAPE, make_image, make_memory
 
 

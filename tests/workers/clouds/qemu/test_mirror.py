@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.clouds.qemu.mirror import PLATFORM, SCRIPT, install_mirror
-from server.workers.clouds.qemu.places import PROVIDER_ADDRESS, PROVIDER_VERSION, QemuHome
+from server.workers.clouds.qemu.images.mirror import PLATFORM, SCRIPT, install_mirror
+from server.workers.clouds.qemu.paths import PROVIDER_ADDRESS, PROVIDER_VERSION, QemuHome
 
 BINARY = f"terraform-provider-qemu_v{PROVIDER_VERSION}"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, SetupMissing
-from server.workers.clouds.qemu import nfs
-from server.workers.clouds.qemu.network import connect
-from server.workers.clouds.qemu.nfs import NfsServer
-from server.workers.clouds.qemu.places import QemuHome
+from server.workers.clouds.qemu.network import nfs
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.network.private_network import connect
+from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.rights import admit_worker
 from tests.workers.clouds.qemu import nfs_client
 from tests.workers.clouds.qemu.building import unique_server

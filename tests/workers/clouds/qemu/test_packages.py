@@ -8,7 +8,7 @@ import yaml
 
 from server.errors import InvalidInput
 from server.settings import CHECKOUT
-from server.workers.clouds.qemu.packages import ARCHIVES, BOOTABLE, KEPT_S, ROLES, PackageCache, template_packages
+from server.workers.clouds.qemu.images.packages import ARCHIVES, BOOTABLE, KEPT_S, ROLES, PackageCache, template_packages
 from tests.workers.clouds.qemu.building import small_disk
 
 SHIPPED = CHECKOUT / "infra" / "ansible" / "roles"

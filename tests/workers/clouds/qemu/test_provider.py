@@ -7,11 +7,11 @@ import pytest
 from tf.iface import CreateContext, ReadContext
 from tf.utils import Diagnostics
 
-from server.workers.clouds.qemu import boot
-from server.workers.clouds.qemu.accel import Choice
+from server.workers.clouds.qemu.accelerator import Choice
 from server.workers.clouds.qemu.machine import Machine, MachineSpec
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.provider import Call, MachineResource, QemuProvider
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.clouds.qemu.provider import boot
+from server.workers.clouds.qemu.provider.provider import Call, MachineResource, QemuProvider
 from tests.workers.clouds.qemu.building import ACCEL, make_image, unique_server
 
 PLANNED: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.workers.clouds.qemu.shared import SharedProvider
+from server.workers.clouds.qemu.provider.shared import SharedProvider
 from tests.conftest import eventually
 from tests.processes import has_ended
 

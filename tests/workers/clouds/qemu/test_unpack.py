@@ -12,8 +12,8 @@ import pytest
 
 from server.errors import InfrastructureError
 from server.progress import Step
-from server.workers.clouds.qemu.packages import ARCHIVES, PackageCache
-from server.workers.clouds.qemu.unpack import Debian, PackagesUnavailable, host_proxies
+from server.workers.clouds.qemu.images.packages import ARCHIVES, PackageCache
+from server.workers.clouds.qemu.images.unpack import Debian, PackagesUnavailable, host_proxies
 
 needs_mmdebstrap = pytest.mark.skipif(
     shutil.which("mmdebstrap") is None or os.geteuid() != 0, reason="a root folder is made by root with mmdebstrap"

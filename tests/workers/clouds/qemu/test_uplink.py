@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from server import doctor
+from server.services import doctor
 from server.settings import CloudName, Settings
-from server.workers.clouds.qemu import uplink
-from server.workers.clouds.qemu.network import PrivateNetwork, UplinkFailed
-from server.workers.clouds.qemu.uplink import Uplink, fence, neighbours
+from server.workers.clouds.qemu.network import uplink
+from server.workers.clouds.qemu.network.private_network import PrivateNetwork, UplinkFailed
+from server.workers.clouds.qemu.network.uplink import Uplink, fence, neighbours
 from tests.workers.clouds.qemu.building import unique_server
 
 SERVER_ID = unique_server()
@@ -22,9 +22,9 @@ SERVER_ID = unique_server()
 COMPUTER = """
 import os, socket, subprocess, sys, threading, time
 from pathlib import Path
-from server.workers.clouds.qemu.network import private_network
-from server.workers.clouds.qemu.places import QemuHome
-from server.workers.clouds.qemu.uplink import Uplink
+from server.workers.clouds.qemu.network.private_network import private_network
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.clouds.qemu.network.uplink import Uplink
 
 def run(line):
     subprocess.run(line.split(), check=True)

@@ -1,0 +1,1 @@
+"""The durable queue: rows, states, and what clients ask of it."""

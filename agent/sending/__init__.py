@@ -1,0 +1,1 @@
+"""From a surveyed source to files in the storage: rsync, its output and errors, publishing."""

@@ -1,0 +1,1 @@
+"""The HTTP door of both servers: connections, limits, threads, who is refused."""

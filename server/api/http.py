@@ -1,0 +1,61 @@
+"""The controller's door: its limits, and which threads answer which requests.
+
+Most answers take milliseconds, and some are long: all jobs, all files. Those have threads of their own, and so have large forms,
+one at a time, since reading one takes several times its size in memory.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from programs.descriptors import connections_for
+from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
+from server.api.refusals import encoded_refusal
+from server.settings import Settings
+
+SHORT, LONG, LARGE = range(3)  # lanes
+LONG_SHARE = 4  # one thread in so many gives the long answers
+LARGE_BYTES = 256 * 1024
+KEPT_FORMS = 8  # of the longest that may wait at a time, at least
+READ_FACTOR = 3  # up to so many times its limit a form is read before it is refused, so that its sender hears why
+OWN_FILES = 64  # of the controller beside its threads and children: the database of the loop, logs, sockets
+FILES_PER_THREAD = 4  # the database, its log, its index, a file that is read
+FILES_PER_STEP = 8  # pipes and logs of a child
+_LONG = re.compile(r"/+(search|storage|getfilecontent|apps|metrics|joblist/[^/]*/(-|[0-9]{4}).*)")
+log = structlog.get_logger()
+
+
+def open_controller_door(settings: Settings, app: Callable[..., object], connections: int, look_s: float = LOOK_S) -> Door:
+    """The door of a controller with these settings, listening. Raises as :func:`open_door`."""
+    limits = Limits(
+        connections,
+        settings.max_header_kib * 1024,
+        READ_FACTOR * settings.max_post_bytes,
+        settings.header_timeout_s,
+        settings.body_timeout_s,
+        settings.idle_timeout_s,
+        max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
+    )
+    long = max(1, settings.threads // LONG_SHARE)
+    threads = (max(1, settings.threads - long - 1), long, 1)
+    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s)
+
+
+def connections_beside(settings: Settings) -> int:
+    """How many connections there can be beside all else that the controller opens. Raises TooFewFiles."""
+    reserve = (
+        OWN_FILES + FILES_PER_THREAD * (settings.threads + settings.parallel_steps) + FILES_PER_STEP * settings.parallel_steps
+    )
+    found = connections_for(settings.max_connections, reserve)
+    if found < settings.max_connections:
+        log.warning("fewer connections than max_connections: too few files may be open (`ulimit -Hn`)", connections=found)
+    return found
+
+
+def lane(request: Any) -> int:
+    """Which threads answer a request."""
+    if request.body_bytes_received > LARGE_BYTES:
+        return LARGE
+    return LONG if _LONG.fullmatch(request.path) else SHORT

@@ -1,0 +1,1 @@
+"""From checked values to a command line and a config file."""

@@ -1,0 +1,1 @@
+"""What the commands share: the connection to a controller, tables, typed inputs."""

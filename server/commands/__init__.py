@@ -1,1 +1,0 @@
-"""Groups of the ``cumulus`` command, one module each."""

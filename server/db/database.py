@@ -1,0 +1,53 @@
+"""SQLite as the controller uses it: the writers of one process take turns, its file is guarded. Owns nothing of the schema."""
+
+import threading
+from typing import Any
+
+from peewee import OperationalError
+
+from programs.database.guarded import GuardedDatabase
+
+
+class Database(GuardedDatabase):
+    """Who begins a transaction that writes waits for the others of this process by a lock, and is woken when it is free.
+
+    SQLite by itself sleeps and looks again, up to a tenth of a second each time, so that a thread would wait far longer than
+    the other one writes. Against other processes that is all there is.
+    """
+
+    def __init__(self, path: str, pragmas: dict[str, object], timeout_s: float, *, mode: str = "rwc", options: str = "") -> None:
+        """As :class:`GuardedDatabase`."""
+        super().__init__(path, pragmas, timeout_s, mode=mode, options=options)
+        self._turn = threading.Lock()
+        self._writer: int | None = None
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin a transaction. Raises OperationalError where others write for too long."""
+        if lock_type != "IMMEDIATE":
+            return super().begin(lock_type)
+        if not self._turn.acquire(timeout=self.timeout):
+            raise OperationalError("database is locked")
+        self._writer = threading.get_ident()
+        try:
+            super().begin(lock_type)
+        except BaseException:
+            self._pass_on()
+            raise
+
+    def commit(self) -> Any:
+        """End the transaction; where that fails it is rolled back next, and goes on until then."""
+        super().commit()
+        self._pass_on()
+
+    def rollback(self) -> Any:
+        """Undo the transaction. Where the disk is full SQLite has done it itself, and what it said is what counts."""
+        try:
+            if self.connection().in_transaction:  # type: ignore[no-untyped-call]
+                super().rollback()
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._writer == threading.get_ident():
+            self._writer = None
+            self._turn.release()

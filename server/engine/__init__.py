@@ -1,0 +1,1 @@
+"""Carries jobs through their lives: the loop, and what it delegates to."""

@@ -1,0 +1,60 @@
+"""What a cleaning remembers from one look to the next: what it saw, and how much time controllers had run by then.
+
+Owns the rows, not what they lead to. In time that really passed, so that no clock that is set makes two looks of one.
+"""
+
+from collections.abc import Collection, Iterable
+
+from peewee import chunked, fn
+
+from server.db.models import Look
+
+TRASH, RESTORED = "trash", "restored"
+AGED = ("job", "data", "converted", "upload")  # what goes by its age, at the second look
+_ROWS_AT_ONCE = 150
+Key = tuple[str, str]
+
+
+def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
+    """Note what is seen for the first time, forget what is seen no more; since when (``elapsed``) each was seen at each look."""
+    wanted = set(seen)
+    with Look._meta.database.atomic("IMMEDIATE"):
+        known = {(row.kind, row.name): row for row in Look.select().where(Look.kind.in_(list(kinds)))}
+        for key, row in known.items():
+            if key not in wanted or _is_of_another_time(row, now, elapsed):
+                Look.delete().where(Look.kind == row.kind, Look.name == row.name).execute()
+        since = {key: row.elapsed for key, row in known.items() if key in wanted and not _is_of_another_time(row, now, elapsed)}
+        new = [{"kind": kind, "name": name, "at": now, "elapsed": elapsed} for kind, name in sorted(wanted - since.keys())]
+        for part in chunked(new, _ROWS_AT_ONCE):
+            Look.insert_many(part).execute()
+    return {**dict.fromkeys(wanted, elapsed), **since}
+
+
+def note_look(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
+    """Note one thing, in place of what was noted of it. ``size``: bytes."""
+    Look.insert(kind=kind, name=name, at=now, elapsed=elapsed, bytes=size).on_conflict_replace().execute()
+
+
+def looks_of(kind: str) -> dict[str, Look]:
+    """All that was noted of a kind, by name."""
+    return {row.name: row for row in Look.select().where(Look.kind == kind)}
+
+
+def noted_bytes(kind: str) -> int:
+    """The bytes of all that was noted of a kind."""
+    return int(Look.select(fn.COALESCE(fn.SUM(Look.bytes), 0)).where(Look.kind == kind).scalar())
+
+
+def forget_look(kind: str, name: str) -> None:
+    """Know nothing of one thing any more."""
+    Look.delete().where(Look.kind == kind, Look.name == name).execute()
+
+
+def forget_looks(kinds: Iterable[str]) -> None:
+    """Know nothing of those kinds any more."""
+    Look.delete().where(Look.kind.in_(list(kinds))).execute()
+
+
+def _is_of_another_time(row: Look, now: float, elapsed: float) -> bool:
+    """Whether less time has passed since by the computer's clock, or by the rows, than really did: one of the looks was wrong."""
+    return bool(elapsed < row.elapsed or now - row.at < elapsed - row.elapsed - 3600.0)

@@ -1,0 +1,126 @@
+"""A job's life beside its run, in plain words, as remarks for its log: submitted, queued, the machine, what is tried again.
+
+Made from the events and the rows whenever somebody looks: the log's file has one writer, the runner.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from server.db.cached_sql import rows
+from server.db.models import Event, Job, Worker, living_workers
+from server.db.settings_store import why_drained
+from server.engine.breaker import read_breaker
+from server.reasons import Reason
+from server.states import JobState
+from server.storage.logs.index import Remark
+
+FIRST, LAST = 40, 160  # remarks that are shown of a job that was tried again for days
+POOL = "pool-"
+DONE_WITH_A_WARNING = "DONE WITH A WARNING"  # the only word for it that the desktop client's user sees
+_ATTEMPT = re.compile(r"attempt (\d{1,9})")
+_COMES = {"warm": "The machine is there", "cold": "The machine has booted", "template": "The machine has booted"}
+
+
+def remarks(job: Job, max_weight: int) -> list[Remark]:
+    """What happened to the job, oldest first.
+
+    ``max_weight``: of all machines together.
+    """
+    events = rows(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job.id)
+    found = list(_remarks(job, events))
+    if job.state == JobState.QUEUED:
+        found.append(Remark(job.state_since, job.attempt + 1, begun=False, text=_why_waiting(job, max_weight)))
+    if len(found) <= FIRST + LAST:
+        return found
+    after = found[-LAST]
+    between = Remark(after.at, after.attempt, begun=after.begun, text=f"… {len(found) - FIRST - LAST} lines are left out here …")
+    return [*found[:FIRST], between, *found[-LAST:]]
+
+
+def last_word(job: Job) -> str:
+    """Why a job has failed or was cancelled, or what one that is done warns of, as a line of its log."""
+    words = job.message or (f"{DONE_WITH_A_WARNING}: {job.warning}" if job.warning else "")
+    if not words or not JobState(job.state).is_final:
+        return ""
+    return Remark(job.ended or job.state_since, job.attempt, begun=True, text=words).line().decode()
+
+
+def _remarks(job: Job, events: Sequence[Event]) -> Iterator[Remark]:
+    attempt, begun = 1, False
+    from_pool = _from_pool(job.id)
+    for event in events:
+        if event.new == JobState.PROVISIONING and (counted := _ATTEMPT.fullmatch(event.text)):
+            attempt = int(counted[1])  # some before may be forgotten, where the database was made anew
+        if event.new == JobState.QUEUED and event.old not in ("", JobState.UPLOADING):
+            yield Remark(event.at, attempt, begun=begun, text=_text(job, event, from_pool))
+            attempt, begun = attempt + 1, False
+            continue
+        if text := _text(job, event, from_pool, attempt):
+            yield Remark(event.at, attempt, begun=begun, text=text)
+        begun = begun or event.new == JobState.RUNNING
+
+
+def _from_pool(job_id: int) -> frozenset[int]:
+    """The attempts whose machine had waited ready."""
+    return frozenset(worker.attempt for worker in rows(Worker, "job_id = ?", job_id) if worker.name.startswith(POOL))
+
+
+def _text(job: Job, event: Event, from_pool: frozenset[int], attempt: int = 0) -> str:
+    """What an event means to the job's owner; "" where its log says it otherwise, or it is nothing to them."""
+    match event.new:
+        case "":
+            return event.text if event.who == "controller" else f"{event.text} ({event.who})"
+        case JobState.UPLOADING:
+            return _submitted(job)
+        case JobState.QUEUED if event.old == JobState.UPLOADING:
+            return "The input files are there; the job waits for a machine" if job.inputs else "The job waits for a machine"
+        case JobState.QUEUED:
+            return _again(event)
+        case JobState.PROVISIONING:
+            counted = f" (attempt {attempt})" if attempt > 1 else ""
+            if attempt in from_pool:
+                return f"A machine of size {job.flavor} stands ready and takes the job{counted}"
+            return f"A machine of size {job.flavor} is being made{counted}"
+        case JobState.STARTING:
+            return f"{_COMES.get(event.text.split(':')[0], 'The machine is there')}; it gets the storage and the job"
+        case JobState.RUNNING if event.old == JobState.LOST:
+            return "The machine is heard of again"
+        case JobState.RUNNING:
+            return "The machine has the storage and begins with the job"
+        case JobState.LOST:
+            return f"The machine is being looked at: {event.text}"
+        case JobState.ARCHIVED:
+            return f"The results are no longer kept: {event.text}"
+    return ""
+
+
+def _submitted(job: Job) -> str:
+    parts = [f"Job {job.id} was submitted: {job.app} on a machine of size {job.flavor}"]
+    if job.inputs:
+        names = job.inputs.split("\n")
+        parts.append(f"its input: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+    if job.start_after is not None:
+        parts.append(f"it starts when job {job.start_after} is done")
+    return "; ".join(parts)
+
+
+def _again(event: Event) -> str:
+    reason = Reason.known(event.reason)
+    what = reason.explain(event.text) if reason else event.text
+    end = "it is tried again when that is over" if reason and reason.waits else "another machine is tried"
+    return f"{what.rstrip('. ')}. The job waits: {end}"
+
+
+def _why_waiting(job: Job, max_weight: int) -> str:
+    """What a queued job waits for now."""
+    if drained := why_drained():
+        return f"No jobs are begun at present: {drained}"
+    breaker = read_breaker()
+    if breaker.is_open and breaker.trying != job.id:
+        when = f"{datetime.fromtimestamp(breaker.try_at, UTC):%H:%M:%S} UTC"
+        return f"No machines can be made at present, the next try is at {when}: {breaker.text}"
+    if sum(worker.weight for worker in living_workers()) + job.weight > max_weight:
+        before = Job.select().where(Job.state == JobState.QUEUED, Job.id < job.id).count()
+        return f"All machines that may run at once are in use; {before} jobs were queued before this one"
+    return "The job begins as soon as it is its turn"

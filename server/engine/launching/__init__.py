@@ -1,0 +1,1 @@
+"""From a queued job to its app's start on a machine, and the machine's end."""

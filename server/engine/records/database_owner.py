@@ -1,0 +1,107 @@
+"""Whose database the one in its place is, at a controller's start: none is taken silently that does not belong to the storage.
+
+Decided here: what holds nothing (no file, an empty one, a database that never had a job) is made anew where the storage has
+jobs. What is somebody's (another installation's, another program's) is refused with instructions: a setting is wrong then, or
+a file was put into a wrong place, and to make a database anew would hide that. An older one of our own, such as a backup, is made
+anew, too: the storage knows all that it has and what happened since, and jobs at work keep their machines. Rebuilding is done by
+:mod:`server.engine.records.rebuild`.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+
+import structlog
+from peewee import SqliteDatabase
+
+from programs.database.sqlite import connect, reading_mode
+from server.db.models import UNFINISHED, StoredSetting, last_number, never_again, require_file, unusable
+from server.db.opening import OWNER, ForeignDatabase, foreign
+from server.engine.records.recovery import has_jobs
+from server.settings import Settings, where_given
+from server.storage.folders import Storage
+
+OLDER = "the database is older than the storage"
+log = structlog.get_logger()
+
+
+def why_lost(settings: Settings, server_id: str) -> str:
+    """Why the database must be made anew from the job folders; "" where it is the right one, or there is none and no job.
+
+    Changes nothing. Raises ForeignDatabase, DatabaseDamaged, DatabaseUnusable.
+    """
+    path, storage = settings.database, Storage(settings.storage)
+    if not require_file(path):
+        return "it is not there" if has_jobs(storage) else ""
+    try:
+        with closing(connect(path, *reading_mode(path))) as found:
+            return _why_lost(found, settings, server_id, storage)
+    except sqlite3.DatabaseError as problem:
+        raise unusable(problem, path) from None
+
+
+def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
+    """Write down whose database it is, and give no number again that a job folder has.
+
+    A submission that was broken off has a folder, too, and lacks no row.
+    """
+    storage = Storage(settings.storage)
+    submitting = set(storage.ledger.submitting())
+    with database.atomic("IMMEDIATE"):
+        StoredSetting.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
+        given, newest = (
+            last_number(),
+            max((number for name, number in storage.job_folders().items() if name not in submitting), default=0),
+        )
+        if newest <= given:
+            return
+        never_again(newest)
+    log.warning(
+        "the database lacks jobs of the newest folders; `cumulus db rebuild` makes it anew from them",
+        newest_job=given,
+        newest_folder=newest,
+    )
+
+
+def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, storage: Storage) -> str:
+    tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return "it was empty" if has_jobs(storage) else ""
+    if "migration" not in tables or not {"job", "switch"} <= tables:
+        raise ForeignDatabase(
+            f"the database {settings.database} is another program's: set the right one ({where_given('database')}), or move it"
+            " away and `cumulus serve` makes one from the job folders",
+            field="setting database",
+        )
+    owner = found.execute("SELECT value FROM switch WHERE name = ?", (OWNER,)).fetchone()
+    if owner and owner[0] != server_id:
+        raise foreign(settings, owner[0])
+    if not has_jobs(storage):
+        return ""
+    if not found.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'job'").fetchone():
+        return "it never had a job"
+    folders = storage.job_folders()
+    if not owner and folders and not _knows_one_of(found, folders):
+        raise foreign(settings, "of an earlier version, which has no id")
+    return _why_older(found, storage, folders)
+
+
+def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str, int]) -> str:
+    """How the storage shows that the database is older; "" where it does not. What one has sent in meanwhile would have no row,
+    and its machine be taken for nobody's; what has begun would begin once more.
+    """
+    row = found.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
+    submitting = set(storage.ledger.submitting())
+    newest = storage.ledger.last_number()  # a folder beyond it was made by hand
+    for name, number in folders.items():
+        if int(row[0]) < number <= newest and name not in submitting:
+            return f"{OLDER}: it has no job {number}"
+    for job_id, name, attempt in found.execute(f"SELECT id, folder, attempt FROM job WHERE {UNFINISHED}"):  # noqa: S608  # literal
+        if name in folders and storage.folder(name).last_attempt() > attempt:
+            return f"{OLDER}: job {job_id} has begun since"
+    return ""
+
+
+def _knows_one_of(found: sqlite3.Connection, folders: Iterable[str]) -> bool:
+    return any(found.execute("SELECT 1 FROM job WHERE folder = ?", (name,)).fetchone() for name in folders)

@@ -1,0 +1,213 @@
+"""A job comes into being, and goes, with all that tells of it: row, folder and the storage's ledger, together or not at all.
+
+Database and storage know nothing of each other's transactions. So the ledger says first what is about to happen, the row's commit
+decides, and what a kill leaves in between is brought to its end by :meth:`JobStore.finish_interrupted` or left out by a rebuild.
+"""
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from peewee import OperationalError, SqliteDatabase, chunked
+
+from programs.errors import explained
+from server.db.models import Change, Job, create, last_number, never_again, transition
+from server.engine.duties.retention import Retention
+from server.engine.records.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
+from server.engine.records.recording import Learned
+from server.errors import CumulusError
+from server.states import JOB_TRANSITIONS, JobState
+from server.storage.folders import JobFolder, Storage, StorageUnusable, folder_name
+
+GB = 1_000_000_000
+STORAGE_FULL = "the storage is full: no new job can be taken until there is room again"
+HOME_FULL = "the disk with the controller's database is full: nothing can be changed until there is room again"
+# What tells of a deleted job's content. Its inputs stay: retention asks who has used shared data.
+FORGOTTEN = {"settings": "{}", "description": "", "message": "", "warning": "", "figures": ""}
+_LOOKED_UP = 500  # folders at once
+log = structlog.get_logger()
+
+
+class StorageFull(CumulusError):
+    """There is too little room in the storage to take on new work."""
+
+    code = "storage_full"
+
+
+class HomeFull(CumulusError):
+    """There is too little room on the disk with the controller's database."""
+
+    code = "home_full"
+
+
+class JobStore:
+    """The jobs of one installation as rows and folders. ``min_free_gb``: room that has to be left on both disks for a new one."""
+
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        storage: Storage,
+        retention: Retention,
+        *,
+        min_free_gb: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._retention = retention
+        self._min_free = min_free_gb * GB
+        self._clock = clock
+
+    def require_room(self) -> None:
+        """What is in the trash gives way. Raises StorageFull, HomeFull."""
+        if self._storage.free_bytes() < self._min_free:
+            self._retention.relieve(self._min_free)
+            if self._storage.free_bytes() < self._min_free:
+                raise StorageFull(STORAGE_FULL)
+        if shutil.disk_usage(Path(self._database.database).parent).free < self._min_free:
+            raise HomeFull(HOME_FULL)
+
+    def add(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
+        """Row and folder of a new job. ``whole``: nobody sends any file of it.
+
+        Raises StorageFull, HomeFull, StorageUnusable, OSError, and leaves nothing then.
+        """
+        self._require_storage()
+        now = self._clock()
+        folder: JobFolder | None = None
+        is_made = False
+        try:
+            with _full_disks(), self._database.atomic("IMMEDIATE"):
+                change = Change(now, who=fields["owner"])
+                job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
+                job.folder = folder_name(job.id, job.owner, job.app, now)
+                job.save(only=[Job.folder])
+                folder = self._storage.folder(job.folder)
+                self._make_folder(job, folder)
+                is_made = True
+                write_manifest(job, folder, learned)
+                if whole:
+                    folder.mark_arrived()
+                forget_unwritten(job.id)
+        except BaseException:
+            if folder is not None and is_made:
+                self._leave_nothing(folder)
+            raise
+        self._storage.ledger.settle(job.folder)
+        return job
+
+    def delete(self, choose: Callable[[], Sequence[Job]], change: Change) -> list[Job]:
+        """Delete those of the chosen jobs that have ended; returns them. Nobody sees them again.
+
+        ``choose`` is asked within the transaction. Raises HomeFull, StorageUnusable, OSError, what ``choose`` raises.
+        """
+        self._require_storage()
+        gone: list[Job] = []
+        try:
+            with _full_disks(), self._database.atomic("IMMEDIATE"):
+                for step in choose():
+                    state = JobState(Job.get_by_id(step.id).state)
+                    if JobState.DELETED in JOB_TRANSITIONS[state]:
+                        gone.append(step)
+                        self._bury(step, state, change)
+        except BaseException:
+            for step in gone:
+                with suppress(OSError):  # the next start does it
+                    self._storage.ledger.exhume(step.folder, self._storage.folder(step.folder).manifest_path)
+            raise
+        for step in gone:
+            self._retention.discard(step, change.at)
+        return gone
+
+    def finish_interrupted(self) -> None:
+        """Bring to its end what a killed controller was at, before anybody asks for anything.
+
+        Submissions that nobody was told of leave nothing, begun deletions are done, and no number is given that ever was.
+        """
+        ledger = self._storage.ledger
+        never_again(ledger.last_number())
+        for name in ledger.submitting():
+            folder = self._storage.folder(name)
+            if not Job.select().where(Job.folder == name).exists() and folder.is_untouched():
+                log.warning("a submission was broken off and is forgotten", folder=name)
+                folder.remove()
+            ledger.settle(name)
+        for names in chunked(ledger.deleted(), _LOOKED_UP):
+            for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
+                self._finish_deletion(job)
+        self._tell_again()
+        self._retention.take_stock(self._clock())
+
+    def _tell_again(self) -> None:
+        """What the ledger has lost of numbers and deleted jobs, and the rows know."""
+        ledger = self._storage.ledger
+        try:
+            ledger.know_number(last_number())
+        except OSError as problem:  # the next submission is refused with it
+            log.warning("the storage's ledger cannot be written", detail=explained(problem))
+        known = set(ledger.deleted())
+        deleted = Job.select(Job.id, Job.folder).where(Job.state == JobState.DELETED).order_by(Job.id)
+        keep_again([job.id for job in deleted if job.folder not in known])
+
+    def _require_storage(self) -> None:
+        """What is not mounted must not get a ledger of its own on the disk below. Raises StorageUnusable."""
+        self._storage.require_own()
+        if not self._storage.is_there():
+            raise StorageUnusable(f"the storage {self._storage.root} is away: try again when it is there")
+
+    def _make_folder(self, job: Job, folder: JobFolder) -> None:
+        """Raises OSError; FileExistsError where another's lies there, which stays as it is."""
+        ledger = self._storage.ledger
+        has_failed = folder.name in ledger.submitting()
+        ledger.begin(job.id, folder.name)
+        if has_failed and folder.is_untouched():  # one whose submission failed, and that could not be removed then
+            folder.remove()
+        try:
+            folder.create(job.settings)
+        except FileExistsError:
+            ledger.settle(folder.name)
+            raise
+        except BaseException:
+            self._leave_nothing(folder)
+            raise
+
+    def _leave_nothing(self, folder: JobFolder) -> None:
+        folder.remove()
+        if not folder.path.exists():  # else the next start removes it
+            self._storage.ledger.settle(folder.name)
+
+    def _bury(self, job: Job, state: JobState, change: Change) -> None:
+        transition(Job, job.id, state, JobState.DELETED, change, FORGOTTEN)
+        if self._storage.ledger.bury(job.folder, manifest_text(job), self._storage.folder(job.folder).manifest_path):
+            forget_unwritten(job.id)
+
+    def _finish_deletion(self, job: Job) -> None:
+        state = JobState(job.state)
+        if JobState.DELETED in JOB_TRANSITIONS[state]:
+            log.warning("a deletion was broken off and is done now", job_id=job.id)
+            transition(
+                Job, job.id, state, JobState.DELETED, Change(self._clock(), text="the deletion had been broken off"), FORGOTTEN
+            )
+        else:  # nobody can have deleted it
+            with suppress(OSError):
+                self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).manifest_path)
+
+
+@contextmanager
+def _full_disks() -> Iterator[None]:
+    """Say which disk is full: files are in the storage, rows in the home."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(STORAGE_FULL) from None
+        raise StorageUnusable(f"the storage cannot be used: {explained(problem)}") from problem
+    except OperationalError as problem:
+        if "disk is full" in str(problem):
+            raise HomeFull(HOME_FULL) from None
+        raise

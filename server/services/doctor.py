@@ -1,0 +1,197 @@
+"""What this computer has and lacks for the settings in use. Looks only; starts and creates nothing that stays."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from programs.errors import explained, why_not_listening
+from server.catalog.apps import Catalog
+from server.catalog.flavors import read_flavors
+from server.client import Client
+from server.db.opening import open_to_read
+from server.engine.duties.timekeeping import why_doubted
+from server.engine.installed_apps import InstalledApps
+from server.engine.records.recovery import has_jobs
+from server.errors import CloudError, CumulusError
+from server.home.installation import known_id, running_controller
+from server.services.host_checks import THIS, Computer
+from server.settings import CloudName, Settings, where_given
+from server.storage.folders import Storage
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.qemu.accelerator import described
+from server.workers.clouds.qemu.network.uplink import uplink_problems
+from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.clouds.registry import cloud_to_look_at
+from server.workers.terraform.module import terraform_binary
+
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``text`` says how it is, or how to get it."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
+    """Everything that a controller with these settings needs, in the order in which to mend it."""
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("home", lambda: _home(settings)),
+        ("python", _python),
+        ("terraform", terraform_binary),
+        ("flavors", lambda: _flavors(settings)),
+        ("storage", lambda: _storage(settings)),
+        ("database", lambda: _database(settings)),
+        ("ages", lambda: _ages(settings)),
+        ("port", lambda: _port(settings)),
+    )
+    if settings.cloud is CloudName.OPENSTACK:
+        checks += computer.checks(settings)
+    findings = [_run(name, check) for name, check in checks]
+    findings += [Finding("app", False, problem) for problem in _apps(settings)]
+    return findings + list(_once(_cloud(settings)))
+
+
+def _installed(settings: Settings, cloud: Cloud) -> Iterator[Finding]:
+    """The apps that the machines lack; one whose licence nobody has agreed to is no trouble."""
+    catalog = Catalog(settings.apps)
+    installed, optional = InstalledApps(catalog, cloud), catalog.optional_programs()
+    found = [Finding("app", app in optional, f"{app}: {why}") for app, why in installed.missing(tries=True).items()]
+    yield from found
+    if not any(not one.ok for one in found):
+        yield _run("apps", lambda: installed.hint() or "the machines have those that were tried on their snapshot")
+
+
+def _run(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except CumulusError as error:
+        return Finding(name, False, error.message)
+    except OSError as error:  # this user may not look, say
+        return Finding(name, False, explained(error))
+
+
+def _apps(settings: Settings) -> Iterator[str]:
+    """What keeps apps from running."""
+    catalog = Catalog(settings.apps)
+    yield from map(str, catalog.problems())
+    if settings.cloud is CloudName.QEMU and (using := [app.id for app in catalog.apps().values() if app.internet]):
+        yield from (f"{', '.join(using)}: {problem}" for problem in uplink_problems())
+
+
+def _cloud(settings: Settings) -> Iterator[Finding]:
+    name = f"cloud {settings.cloud}"
+    try:
+        cloud = cloud_to_look_at(settings)
+        problems = cloud.problems()
+    except (CumulusError, OSError) as error:
+        yield Finding(name, False, error.message if isinstance(error, CumulusError) else explained(error))
+        return
+    if not problems:
+        yield Finding(name, True, "all programs are there")
+        problems = cloud.site_problems()  # a trouble there keeps no controller from starting
+    yield from (Finding(name, False, problem) for problem in problems)
+    if settings.cloud is CloudName.QEMU:
+        yield _run("accelerator", lambda: described(QemuHome(settings.home, settings.accelerator)))
+    yield from _quota(cloud)
+    yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
+    yield from _installed(settings, cloud)
+
+
+def _quota(cloud: Cloud) -> Iterator[Finding]:
+    try:
+        quotas = cloud.quotas()
+    except CloudError as trouble:
+        yield Finding("quota", False, trouble.message)
+        return
+    if quotas:
+        told = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
+        yield Finding("quota", not any(one.lacks(1) for one in quotas), told)
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """One trouble is one line: a cloud that lets nobody in says so to each question, and numbers its answers."""
+    told: set[str] = set()
+    for one in findings:
+        text = one.text.partition(" (Request-ID")[0]
+        if one.ok or text not in told:
+            yield one
+        told.add(text)
+
+
+def _home(settings: Settings) -> str:
+    if not known_id(settings.home):
+        return f"there is no installation in {settings.home} yet ({where_given('home')}); `cumulus serve` makes it"
+    return f"an installation is in {settings.home}"
+
+
+def _python() -> str:
+    return sys.version.split()[0]
+
+
+def _flavors(settings: Settings) -> str:
+    flavors = read_flavors(settings.flavors)
+    if settings.default_flavor not in flavors:
+        missing = f"{settings.flavors} has no {settings.default_flavor}"
+        raise CumulusError(f"{missing}, which the desktop client waits for: add it, or set default_flavor")
+    return f"{len(flavors)} in {settings.flavors}, maximal weight {flavors.max_weight}"
+
+
+def _storage(settings: Settings) -> str:
+    folder = next(path for path in (settings.storage, *settings.storage.parents) if path.exists())
+    room = os.statvfs(folder)
+    free_gb = room.f_bavail * room.f_frsize / GB
+    if room.f_bavail == 0 or (room.f_files > 0 and room.f_favail == 0):
+        raise CumulusError(f"the disk below {folder} takes no more {'files' if room.f_bavail else 'bytes'}: make room")
+    if free_gb < settings.min_free_gb:
+        raise CumulusError(f"only {free_gb:.1f} GB are free below {folder}, {settings.min_free_gb} are wanted: make room")
+    return f"{free_gb:.0f} GB free below {folder}"
+
+
+def _database(settings: Settings) -> str:
+    """Whether it is there and of this installation, also by the word of the controller that has it open. Raises CumulusError."""
+    if running := running_controller(settings.home):
+        Client(running.url).health()
+    if settings.database.exists():
+        open_to_read(settings).close()
+        return f"{settings.database}"
+    if has_jobs(Storage(settings.storage)):
+        raise CumulusError(f"{settings.database} is not there, and the storage has jobs: `cumulus serve` makes it anew from them")
+    return f"there is none yet; `cumulus serve` makes {settings.database}"
+
+
+def _ages(settings: Settings) -> str:
+    """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
+    try:
+        database = open_to_read(settings)
+    except CumulusError:
+        return "nothing can be read that it could contradict"
+    try:
+        doubted = why_doubted(time.time())
+    finally:
+        database.close()
+    if doubted:
+        raise CumulusError(f"nothing is removed by its age: {doubted}")
+    return "it agrees with what was recorded last"
+
+
+def _port(settings: Settings) -> str:
+    running = running_controller(settings.home)
+    if running:
+        return f"a controller answers at {running.url}"
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except (OSError, UnicodeError) as error:
+            text = (
+                f"cannot listen on {settings.host}:{settings.port}: {why_not_listening(error)}; choose another with CUMULUS_PORT"
+            )
+            raise CumulusError(text) from None
+    return f"{settings.host}:{settings.port} is free"

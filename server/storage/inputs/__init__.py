@@ -1,0 +1,1 @@
+"""How input files come into the storage: arrival, delivery, first inspection, pinning."""

@@ -1,0 +1,1 @@
+"""Job logs as people and clients read them."""

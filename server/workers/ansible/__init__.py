@@ -1,0 +1,1 @@
+"""Ansible plays on one machine each, and how a machine is reached."""

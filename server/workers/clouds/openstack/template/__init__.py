@@ -1,0 +1,1 @@
+"""The template machine and the snapshots that workers are made from."""

@@ -1,0 +1,1 @@
+"""Terraform as child processes: modules, workspaces, state files and their locks."""

@@ -1,0 +1,152 @@
+"""A job's life beside its run, as its owner reads it in the log."""
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner
+
+from server.app import Controller
+from server.cli.main import main
+from server.db.models import Change, Job, Worker, create, record_event, transition
+from server.db.settings_store import drain, write_switch
+from server.engine.breaker import NAME
+from server.engine.history import FIRST, LAST, last_word, remarks
+from server.reasons import Reason
+from server.services.jobs import Submission
+from server.states import JobState, WorkerState
+from server.storage.logs.job_log import Log
+from tests.conftest import eventually, state_of, submission, turning
+
+MAX_WEIGHT = 4
+
+
+@pytest.fixture
+def step(controller: Controller) -> Callable[..., None]:
+    """Moves job 1 on; each step is a second later."""
+    clock = iter(range(2_000_000_000, 2_100_000_000))
+    controller.jobs.submit(submission())
+
+    def moved(new: JobState, text: str = "", reason: str = "") -> None:
+        job = Job.get_by_id(1)
+        fields = {"attempt": job.attempt + 1} if new is JobState.PROVISIONING else {}
+        assert transition(Job, 1, JobState(job.state), new, Change(next(clock), reason=reason, text=text), fields)
+
+    return moved
+
+
+def told() -> list[tuple[int, bool, str]]:
+    return [(one.attempt, one.begun, one.text) for one in remarks(Job.get_by_id(1), MAX_WEIGHT)]
+
+
+def test_a_job_that_is_tried_again_tells_why_and_of_each_attempt(step: Callable[..., None]) -> None:
+    for new in (JobState.QUEUED, JobState.PROVISIONING):
+        step(new)
+    step(JobState.QUEUED, "Quota exceeded for cores", Reason.QUOTA_EXCEEDED)
+    step(JobState.PROVISIONING)
+    step(JobState.STARTING, "cold: no memory image")
+    step(JobState.RUNNING)
+    step(JobState.LOST, "no sign of life for 30 s")
+    step(JobState.RUNNING, "a sign of life")
+    step(JobState.LOST, "the cloud does not list its machine")
+    step(JobState.QUEUED, "The cloud has it no longer.", Reason.MACHINE_LOST)
+    create(Worker, Change(1.0), name="pool-3", state=WorkerState.READY, job_id=1, attempt=3, flavor="m1.4xlarge", weight=1)
+    step(JobState.PROVISIONING)
+    step(JobState.STARTING, "warm")
+    assert told() == [
+        (1, False, "Job 1 was submitted: probe_1.0 on a machine of size m1.4xlarge"),
+        (1, False, "The job waits for a machine"),
+        (1, False, "A machine of size m1.4xlarge is being made"),
+        (
+            1,
+            False,
+            "The cloud's quota is used up. Your job is not the cause. Quota exceeded for cores. "
+            "The job waits: it is tried again when that is over",
+        ),
+        (2, False, "A machine of size m1.4xlarge is being made (attempt 2)"),
+        (2, False, "The machine has booted; it gets the storage and the job"),
+        (2, False, "The machine has the storage and begins with the job"),
+        (2, True, "The machine is being looked at: no sign of life for 30 s"),
+        (2, True, "The machine is heard of again"),
+        (2, True, "The machine is being looked at: the cloud does not list its machine"),
+        (
+            2,
+            True,
+            "The machine was lost. Your job is not the cause. The cloud has it no longer. "
+            "The job waits: another machine is tried",
+        ),
+        (3, False, "A machine of size m1.4xlarge stands ready and takes the job (attempt 3)"),
+        (3, False, "The machine is there; it gets the storage and the job"),
+    ]
+
+
+def test_a_note_is_told_with_whoever_made_it(step: Callable[..., None]) -> None:
+    step(JobState.QUEUED)
+    record_event(Job, 1, Change(2_000_000_001.5, text="your a.raw is another than the shared one"))
+    record_event(Job, 1, Change(2_000_000_002.5, who="root", text="priority 5"))
+    assert [text for _, _, text in told()][2:4] == ["your a.raw is another than the shared one", "priority 5 (root)"]
+
+
+def test_a_queued_job_tells_what_it_waits_for(controller: Controller, step: Callable[..., None]) -> None:
+    step(JobState.QUEUED)
+    assert told()[-1][2] == "The job begins as soon as it is its turn"
+    create(Worker, Change(1.0), name="job-9", state=WorkerState.BUSY, flavor="m1.8xlarge", weight=4)
+    assert told()[-1][2] == "All machines that may run at once are in use; 0 jobs were queued before this one"
+    write_switch(NAME, '{"failures": 5, "pause_s": 60, "try_at": 3600, "text": "no quota"}', Change(1.0))
+    assert told()[-1][2] == "No machines can be made at present, the next try is at 01:00:00 UTC: no quota"
+    drain("new disks", Change(1.0))
+    assert told()[-1][2] == "No jobs are begun at present: new disks"
+    controller.jobs.cancel(1, "ada")
+    assert "new disks" not in told()[-1][2]
+
+
+def test_what_a_job_waits_for_before_it_is_queued(controller: Controller) -> None:
+    first = controller.jobs.submit(submission())
+    inputs = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\d\\\\a.raw", "/d/b c.raw"]}'
+    second = controller.jobs.submit(submission(settings=inputs, start_after=str(first.id)))
+    (only,) = remarks(second, MAX_WEIGHT)
+    assert only.text.endswith("; its input: a.raw, b c.raw; it starts when job 1 is done")
+
+
+def test_of_many_attempts_the_first_and_the_last_are_told(step: Callable[..., None]) -> None:
+    step(JobState.QUEUED)
+    for _ in range(300):
+        step(JobState.PROVISIONING)
+        step(JobState.QUEUED, "", Reason.CLOUD_BUSY)
+    assert len(told()) == FIRST + LAST + 1
+    assert "lines are left out here" in told()[FIRST][2]
+
+
+def test_the_last_word_is_that_of_a_job_that_has_ended(controller: Controller, step: Callable[..., None]) -> None:
+    step(JobState.QUEUED)
+    Job.update(message="Waiting: The cloud is overloaded.").where(Job.id == 1).execute()
+    assert last_word(Job.get_by_id(1)) == ""
+    controller.jobs.cancel(1, "ada")
+    assert last_word(Job.get_by_id(1)).endswith(" UTC - The job was cancelled.\n")
+
+
+@pytest.mark.system
+def test_a_whole_life_is_told_in_order_and_alike_everywhere(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = controller.settings
+    for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
+        monkeypatch.setenv(f"CUMULUS_{name}", str(value))
+    with turning(controller):
+        job = begun(controller, submission())
+        eventually(lambda: state_of(job.id).is_final)
+    row = Job.get_by_id(job.id)
+    text = Log(controller.storage.folder(job.folder).log_path).text(remarks(row, MAX_WEIGHT)) + last_word(row)
+    lines = [line.rpartition(" UTC - ")[2] for line in text.splitlines() if not line.startswith("[INFO] ")]
+    order = ["was submitted", "waits for a machine", "is being made", "gets the storage", "begins with the job"]
+    assert [word in line for word, line in zip(order, lines, strict=False)] == [True] * 5
+    assert lines[5] == f"job {job.id}, attempt 1, on job-{job.id}"
+    assert lines[-1] == "done"
+    printed = CliRunner().invoke(main, ["logs", str(job.id)], catch_exceptions=False)
+    assert printed.output == text
+    followed = CliRunner().invoke(main, ["logs", "-f", str(job.id)], catch_exceptions=False)
+    assert sorted(followed.output.splitlines()) == sorted(text.splitlines())
+
+
+def begun(controller: Controller, wish: Submission) -> Job:
+    job = controller.jobs.submit(wish)
+    controller.storage.folder(job.folder).mark_arrived()
+    controller.loop.wake()
+    return job
