@@ -25,6 +25,7 @@ from server.errors import InfrastructureError
 
 LIMIT = 256 << 20  # bytes; a state with thousands of resources has a hundredth of it
 KEPT = 5  # of each file
+ABANDONED_S = 600.0  # what a writer has not given its name by then is nobody's; writing takes milliseconds
 SET_ASIDE = ".broken-"
 LOCKS = Path("/proc/locks")
 OWNER_ONLY = 0o600
@@ -74,6 +75,17 @@ def write_own(path: Path, content: str | bytes, mode: int = OWNER_ONLY) -> None:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+            for left in unfinished(path):
+                if time.time() - left.lstat().st_mtime > ABANDONED_S:
+                    left.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> list[Path]:
+    """What writers that were killed have left of the file; also what one is writing at this moment."""
+    try:
+        return [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.") and entry.suffix == ".new"]
+    except OSError:
+        return []
 
 
 def put_in_place(beside: Path, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a person sees of the demonstration on a narrow terminal, and that what it says to do next works as it is printed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_a_narrow_terminal_shows_each_line_once_and_commands_that_work_as_printe
     shown = on_terminal(DEMO, WIDTH, own)
     lines = shown.screen.lines()
     assert shown.code == 0, lines
-    phases = [line.split(" s  ")[1] for line in lines if line.startswith("   ") and " s  " in line]
+    phases = [phase[1] for line in lines if (phase := re.fullmatch(r" *[0-9]+\.[0-9] s  (.+)", line))]
     assert (phases[0], phases[-1]) == ("waiting for its files and a machine", "done")
     logged = [line for line in lines if line.startswith("[SERVER]")]
     assert len(logged) == len(set(logged)) > 5

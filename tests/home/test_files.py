@@ -57,6 +57,16 @@ def test_a_file_is_written_whole_with_its_rights_in_place_of_anything(place: Pat
     assert [one.name for one in place.parent.iterdir() if one.suffix == ".new"] == []
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_writing(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / name for name in (".file.00000000.new", ".file.11111111.new", ".files.00000000.new"))
+    for path in (old, young, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_own(tmp_path / "file", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, other.name, "file"]
+
+
 @pytest.mark.parametrize(
     "use",
     [

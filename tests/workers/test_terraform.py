@@ -81,6 +81,14 @@ def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: Terra
     assert [name for name in told.split() if name.startswith("job-")] == ["job-2"]
 
 
+def test_nothing_stays_of_the_values_that_a_killed_controller_was_writing(module: TerraformModule) -> None:
+    module.apply("job-1", {"size": 1}, 60)
+    for workspace in ("job-1", "job-10"):
+        (module.variable_files / f".{workspace}.tfvars.json.0a1b2c3d.new").write_text("{")
+    module.destroy("job-1", 60)
+    assert [path.name for path in module.variable_files.iterdir()] == [".job-10.tfvars.json.0a1b2c3d.new"]
+
+
 def test_a_workspace_that_still_holds_something_is_not_forgotten(module: TerraformModule, tmp_path: Path) -> None:
     module.apply("job-1", {"size": 1}, 60)
     idle = tmp_path / "terraform"

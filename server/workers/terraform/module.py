@@ -22,7 +22,7 @@ from python_terraform import IsFlagged
 
 from programs.errors import explained
 from server.errors import SetupMissing
-from server.home.files import clear, open_lock, own_folder, read_own_text, remove_own, write_own
+from server.home.files import clear, open_lock, own_folder, read_own_text, remove_own, unfinished, write_own
 from server.workers.clouds.machine_locks import exclusive, is_held
 from server.workers.terraform.initialisation import LOCK_FILE, Readiness
 from server.workers.terraform.process import Command, first_error, last_object
@@ -88,7 +88,7 @@ class TerraformModule:
         """
         self._init()
         secrets = {name: value.get_secret_value() for name, value in variables.items() if isinstance(value, SecretStr)}
-        var_file = self._write_variables(workspace, {name: value for name, value in variables.items() if name not in secrets})
+        var_file = self._variables_file(workspace)
         options = {
             "var": None,
             "skip_plan": True,
@@ -97,6 +97,8 @@ class TerraformModule:
             "compact_warnings": IsFlagged,
         }
         with self._alone(workspace, LOCK_TIMEOUT_S):
+            plain = {name: value for name, value in variables.items() if name not in secrets}
+            write_own(var_file, json.dumps(plain, indent=1) + "\n", 0o644)
             self._clear_way(workspace)
             self._check("apply", self._command(workspace, timeout_s, secrets=secrets).apply(**options))
         if not (outputs := self.outputs(workspace)):
@@ -109,7 +111,7 @@ class TerraformModule:
         with self._alone(workspace, timeout_s):
             if workspace in self.workspaces():
                 self._destroy(workspace, var_file, timeout_s)
-            for path in (var_file, self._words(workspace)):
+            for path in (var_file, self._words(workspace), *unfinished(var_file)):
                 remove_own(path)
 
     def _destroy(self, workspace: str, var_file: Path, timeout_s: float) -> None:
@@ -136,7 +138,8 @@ class TerraformModule:
         var_file = self._variables_file(workspace)
         with self._alone(workspace, LOCK_TIMEOUT_S):
             aside = self._set_state_aside(workspace)
-            remove_own(var_file)
+            for path in (var_file, *unfinished(var_file)):
+                remove_own(path)
         return aside
 
     def _set_state_aside(self, workspace: str) -> Path | None:
@@ -334,11 +337,6 @@ class TerraformModule:
         if not WORKSPACE.fullmatch(workspace):
             raise TerraformError(f"{workspace!r} cannot be a workspace's name")
         return self.variable_files / f"{workspace}.tfvars.json"
-
-    def _write_variables(self, workspace: str, variables: Mapping[str, object]) -> Path:
-        path = self._variables_file(workspace)
-        write_own(path, json.dumps(variables, indent=1) + "\n", 0o644)
-        return path
 
     def _init(self) -> None:
         """Initialise once per module and version of its text; other processes on this home wait for the first."""
