@@ -32,24 +32,14 @@ from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.db.database import Database
 from server.db.models import ChangeCounter, open_database
-from server.engine.breaker import Circuit
-from server.engine.completion import Completion
-from server.engine.duties.image_prewarmer import ImagePrewarmer
-from server.engine.duties.retention import Retention
+from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
-from server.engine.duties.trashcan import Trashcan
-from server.engine.installed_apps import InstalledApps
-from server.engine.intake import Intake
-from server.engine.launching.conversion_cache import ConversionCache
-from server.engine.launching.steps import Steps
 from server.engine.loop import Loop
-from server.engine.monitor import Monitor
-from server.engine.ready_pool import ReadyPool
 from server.engine.records.job_store import JobStore
-from server.engine.records.manifests import Manifests
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
+from server.engine.stages import Stages
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.progress import Progress, counted
 from server.services.jobs import JobService
@@ -83,7 +73,7 @@ class Controller:
     cloud: Cloud
     fleet: Fleet
     jobs: JobService
-    steps: Steps
+    stages: Stages
     loop: Loop
     sweeper: Sweeper
     turns: Histogram
@@ -141,45 +131,55 @@ def make_controller(
 
     Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing.
     """
+    timekeeper = Timekeeper(clock, steady, this_boot() if boot is None else boot)
+    base = _foundation(settings, cloud, timekeeper, require_storage)
+    database = open_database(settings.database)
+    database.guard()
+    turns = turn_histogram()
+    engine = assemble(base, turns.observe)
+    return Controller(
+        settings,
+        database,
+        base.catalog,
+        base.flavors,
+        base.storage,
+        base.cloud,
+        base.fleet,
+        _make_jobs(base, engine, database),
+        engine.stages,
+        engine.loop,
+        engine.sweeper,
+        turns,
+    )
+
+
+def _foundation(
+    settings: Settings, cloud: Cloud | None, timekeeper: Timekeeper, require_storage: Callable[[], None]
+) -> Foundation:
     flavors = read_flavors(settings.flavors)
-    boot = this_boot() if boot is None else boot
     cloud = cloud or make_cloud(settings)
     storage = Storage(settings.storage, require_storage)
     storage.prepare()
     catalog = Catalog(settings.apps, report=_report)
     fleet = make_fleet(settings, cloud, AnsibleForkServer())
-    database = open_database(settings.database)
-    database.guard()
-    manifests = Manifests(storage, steady)
-    endings = Completion(settings, manifests)
-    reuse = ConversionCache(storage, settings.conversion_wait_s)
-    circuit = Circuit(settings, clock)
-    pool = ReadyPool(settings, flavors, fleet, circuit, clock)
-    installed = InstalledApps(catalog, cloud)
-    retention = Retention(storage, settings.data_max_age_days, Trashcan(storage, settings.trash_days))
-    rules = manifests, installed, retention
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, *rules, clock)
-    intake = Intake(settings, catalog, storage, endings, reuse, clock)
-    watch = Monitor(settings, storage, fleet, endings, reuse, clock, steady)
-    sweeper = Sweeper(cloud, fleet, storage.jobs)
-    warmer = ImagePrewarmer(cloud, flavors, settings.warm_images, steady)
-    turns = turn_histogram()
-    times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
-    parts = storage, manifests, intake, steps, watch, pool, sweeper, warmer, circuit
-    loop = Loop(settings, *parts, flavors.max_weight, *times)
-    jobs = JobService(
+    return Foundation(settings, catalog, flavors, storage, cloud, fleet, timekeeper)
+
+
+def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
+    settings, clock = base.settings, base.timekeeper.clock
+    store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
+    return JobService(
         database,
-        catalog,
-        flavors,
-        storage,
-        JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock),
-        manifests,
-        has_program=cloud.has_program,
-        installed=installed,
+        base.catalog,
+        base.flavors,
+        base.storage,
+        store,
+        engine.manifests,
+        has_program=base.cloud.has_program,
+        installed=engine.installed,
         clock=clock,
-        wake=loop.wake,
+        wake=engine.loop.wake,
     )
-    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, steps, loop, sweeper, turns)
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:

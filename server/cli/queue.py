@@ -24,10 +24,11 @@ from server.db.models import Change, Job, living_workers, record_event, unfinish
 from server.db.settings_store import drain as drain_queue
 from server.db.settings_store import resume as resume_queue
 from server.db.settings_store import why_drained
-from server.engine.breaker import Breaker, known_breaker
+from server.engine.breaker import known_breaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.errors import InvalidInput
 from server.home.installation import nudge, running_controller
+from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Rules
 from server.progress import Step
 from server.services.queue import Place, Situation, places

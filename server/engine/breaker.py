@@ -7,75 +7,22 @@ restart changes nothing.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import structlog
 
 from server.db.models import Change, Job, let_spared_begin
 from server.db.settings_store import read_switch, write_switch
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.settings import Settings
-from server.states import JobState
+from server.states import LAUNCHING
 
-LONGEST_PAUSE_S = 3600.0
 NAME = "breaker"
-LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Breaker:
-    """Where it stands. ``pause_s``: 0 while closed; open: seconds between two tries. ``try_at``: Unix seconds of the next.
-
-    ``trying``: the job that is the try; 0: none. ``text``: the last failure, ``full``: whether it was one of room.
-
-    ``reason``: why that was, "" where nobody knows.
-    """
-
-    failures: int = 0
-    pause_s: float = 0.0
-    try_at: float = 0.0
-    trying: int = 0
-    text: str = ""
-    full: bool = False
-    reason: str = ""
-
-    @property
-    def why(self) -> Reason | None:
-        """The reason of the last failure, which knows whose matter it is and what to do."""
-        return Reason(self.reason) if self.reason in set(Reason) else None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether no machines are made, but for a try."""
-        return self.pause_s > 0
-
-    def may_begin(self, now: float) -> bool:
-        """Whether a machine may be made now."""
-        return not self.is_open or (not self.trying and now >= self.try_at)
-
-    def begun(self, job_id: int) -> "Breaker":
-        """A machine is being made."""
-        return replace(self, trying=job_id) if self.is_open else self
-
-    def failed(self, job_id: int, text: str, reason: Reason | None, limit: int, first_pause_s: float, now: float) -> "Breaker":
-        """A machine could not be made, or its app not be started."""
-        full = reason is not None and reason.passes_with_room
-        counted = replace(self, failures=self.failures + 1, text=text, full=full, reason=str(reason or ""))
-        if not self.is_open:
-            opens = counted.failures >= limit or (reason is not None and reason.waits)
-            return replace(counted, pause_s=first_pause_s, try_at=now + first_pause_s) if opens else counted
-        if job_id != self.trying or now < self.try_at:  # begun before it opened
-            return counted
-        pause_s = first_pause_s if full else min(2 * self.pause_s, LONGEST_PAUSE_S)
-        return replace(counted, pause_s=pause_s, try_at=now + pause_s, trying=0)
-
-    def has_room(self, now: float) -> "Breaker":
-        """A machine has gone: where there was no room, there may be now."""
-        return replace(self, try_at=now) if self.is_open and self.full else self
-
-
-class Circuit:
+class CircuitBreaker:
     """The breaker of one installation."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
@@ -83,7 +30,7 @@ class Circuit:
         self._pause_s = settings.breaker_pause_s
         self._clock = clock
 
-    def look(self) -> Breaker:
+    def state(self) -> Breaker:
         """Where it stands; a try that came to no end (its job was cancelled) is none."""
         return known_breaker()
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from server.db.models import Job, Queued, Worker
-from server.engine.breaker import Breaker
 from server.engine.ready_pool import is_waiting
+from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Decision, Rules, Verdict, decide, rank
 from server.states import JobState, WorkerState
 

@@ -7,7 +7,7 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
-from server.engine.storage_waits import LOG, OVER, RESULTS, tell_waiting
+from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, tell_waiting
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -107,7 +107,7 @@ def test_a_run_that_waits_for_ever_is_ended_all_the_same(controller: Controller)
     Job.update(state=JobState.RUNNING, attempt=1, state_since=1000.0).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.results").touch()
     limit_s = controller.settings.run_timeout_s
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
     assert state_of(job.id) is JobState.RUNNING
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
     assert (state_of(job.id), Job.get_by_id(job.id).reason) == (JobState.FAILED, "run_timeout")

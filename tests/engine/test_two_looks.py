@@ -163,7 +163,7 @@ def test_a_controller_whose_clock_is_a_hundred_days_ahead_at_one_start_removes_n
 
     def look(controller: Controller) -> None:
         controller.loop.turn()
-        eventually(lambda: not controller.loop._in_flight)
+        eventually(controller.loop._background.is_idle)
 
     first = start("a")
     job = first.jobs.submit(submission())

@@ -53,7 +53,7 @@ def _remove_here(settings: Settings, worker: Worker) -> None:
         controller = parts.make_controller(settings)
         controller.cloud.start()
         try:
-            controller.steps.remove(worker)
+            controller.stages.teardown.remove(worker)
         finally:
             controller.cloud.stop()
     row = Worker.get_by_id(worker.id)

@@ -47,13 +47,13 @@ class Timekeeper:
     """Time as one controller counts it. ``clock``: Unix seconds; ``steady``: seconds that never jump, since the ``boot``."""
 
     def __init__(self, clock: Callable[[], float], steady: Callable[[], float], boot: str) -> None:
-        self._clock = clock
-        self._steady = steady
+        self.clock = clock
+        self.steady = steady
         self._boot = boot
         self._last: Mark | None = None
         self._kept_at = 0.0
 
-    def straighten(self) -> float:
+    def adjust_clock(self) -> float:
         """Look at the clocks; returns by how many seconds the computer's was set since the last look, 0 for not at all.
 
         Where it was, all that is counted from a time by it has been moved as far. Raises OperationalError; call it again then.
@@ -62,15 +62,15 @@ class Timekeeper:
 
     def elapsed(self) -> float:
         """Seconds that controllers of this installation have run so far."""
-        return read_elapsed() if self._last is None else self._last.elapsed + self._steady() - self._last.steady
+        return read_elapsed() if self._last is None else self._last.elapsed + self.steady() - self._last.steady
 
     def keep(self) -> None:
         """Write down how time stands, for who asks now. Raises OperationalError."""
         if self._last:
-            self._keep(self._mark(self._last, self._steady() - self._last.steady))
+            self._keep(self._mark(self._last, self.steady() - self._last.steady))
 
     def _go_on(self, last: Mark) -> float:
-        mark = self._mark(last, passed := self._steady() - last.steady)
+        mark = self._mark(last, passed := self.steady() - last.steady)
         jump = mark.at - last.at - passed
         if abs(jump) <= JUMP_S:
             if mark.steady - self._kept_at >= KEEP_S:
@@ -112,7 +112,7 @@ class Timekeeper:
 
     def _mark(self, former: Mark | None, passed: float) -> Mark:
         elapsed, set_by, set_elapsed = (former.elapsed, former.set_by, former.set_elapsed) if former else (0.0, 0.0, 0.0)
-        return Mark(self._boot, self._steady(), self._clock(), elapsed + passed, set_by, set_elapsed)
+        return Mark(self._boot, self.steady(), self.clock(), elapsed + passed, set_by, set_elapsed)
 
     def _keep(self, mark: Mark) -> None:
         write_switch(MARK, json.dumps(asdict(mark)), Change(mark.at))

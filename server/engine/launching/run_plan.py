@@ -1,4 +1,4 @@
-"""From a job's settings to the orders that its runner finds in the job folder: command, config file, input plan."""
+"""From a job's settings to the run plan that its runner finds in the job folder: command, config file, inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from server.db.models import Job
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.records.recording import Learned
 from server.settings import Settings
-from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun
+from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun, Storage
 from server.storage.inputs.pins import Pins
 from server.storage.inputs.placing import Allowance
 from server.workers.clouds.base import Layout
@@ -20,35 +20,35 @@ from server.workers.clouds.base import Layout
 MB, GB = 1_000_000, 1_000_000_000
 
 
-def write_orders(
-    job: Job,
-    worker: str,
-    flavor: Flavor,
-    layout: Layout,
-    catalog: Catalog,
-    folder: JobFolder,
-    pins: Pins,
-    reuse: ConversionCache,
-    settings: Settings,
-) -> Learned:
-    """Render the job for the machine it got, within the installation's limits; returns what its record has to say of that.
+class RunPlanner:
+    """Writes the run plans of one installation's jobs."""
 
-    Raises InvalidInput, NotFound where app or settings do not serve any more, InputProblem where a pinned file was changed.
-    """
-    app = catalog.get(job.app)
-    form = parse_settings(job.settings)
-    variables = variables_for(flavor, layout)
-    files = input_files(app, form)
-    runs = render_each(app, form, variables)
-    pinned = pins.pin(folder, files, Allowance())  # what was queued by an earlier version is pinned only now
-    pins.require_unchanged(folder, pinned)
-    inputs = reuse.plan(job.id, files, folder, pinned)
-    plan = replace(_plan(job, worker, flavor, app, inputs, settings), runs=tuple(map(_run, runs)))
-    plan = replace(plan, summary_command=app.findings.summary_command.fill(variables.texts))
-    rendered = runs or [render(app, form, variables)]
-    command = _readable(rendered)
-    folder.write_plan(plan, command, *_configs(rendered))
-    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=command)
+    def __init__(self, settings: Settings, catalog: Catalog, storage: Storage, conversions: ConversionCache) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._pins = Pins(storage)
+        self._conversions = conversions
+
+    def write(self, job: Job, worker: str, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned:
+        """Render the job for the machine it got, within the installation's limits; returns what its record says of that.
+
+        Raises InvalidInput, NotFound where app or settings cannot be used any more, InputProblem where a pinned file has changed,
+        OSError.
+        """
+        app = self._catalog.get(job.app)
+        form = parse_settings(job.settings)
+        variables = variables_for(flavor, layout)
+        files = input_files(app, form)
+        runs = render_each(app, form, variables)
+        pinned = self._pins.pin(folder, files, Allowance())  # what an earlier version has queued is pinned only now
+        self._pins.require_unchanged(folder, pinned)
+        inputs = self._conversions.plan(job.id, files, folder, pinned)
+        plan = replace(_plan(job, worker, flavor, app, inputs, self._settings), runs=tuple(map(_run, runs)))
+        plan = replace(plan, summary_command=app.findings.summary_command.fill(variables.texts))
+        rendered = runs or [render(app, form, variables)]
+        command = _readable(rendered)
+        folder.write_plan(plan, command, *_configs(rendered))
+        return Learned(app, self._catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=command)
 
 
 def _run(rendered: Rendered) -> PlannedRun:
@@ -57,7 +57,7 @@ def _run(rendered: Rendered) -> PlannedRun:
 
 
 def _readable(rendered: Sequence[Rendered]) -> str:
-    """What is run, for whoever looks into the folder: several commands with the file of each."""
+    """What is run, for whoever reads the folder: several commands with the file of each."""
     if len(rendered) == 1:
         return rendered[0].command
     return "\n\n".join(f"# {one.file.name if one.file else ''}\n{one.command}" for one in rendered)
