@@ -20,7 +20,9 @@ from server.cli.shared.console import (
     show_table,
 )
 from server.db.models import Change
-from server.engine.duties.retention import Plan, Removal, Retention
+from server.engine.duties.restoring import Restorer
+from server.engine.duties.retention import Retention
+from server.engine.duties.retention_plan import Plan, Removal
 from server.engine.duties.sightings import TRASH, noted_bytes
 from server.engine.duties.timekeeping import DAY_S, why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
@@ -153,7 +155,7 @@ def restore(name: str) -> None:
     """
     settings, place = _opened(to_change=True)
     change = Change(time.time(), who=login(), text="restored from the trash")
-    click.echo(Trashcan(place, settings.trash_days).restore(name, change))
+    click.echo(Restorer(place).restore(name, change))
     nudge(settings.home)
 
 

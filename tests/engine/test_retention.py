@@ -8,8 +8,9 @@ import pytest
 
 from server.app import Controller
 from server.db.models import Change, Event, Job, Worker, create
-from server.engine.duties.retention import DAY_S, Plan, Removal, Retention
-from server.engine.records.manifests import read_manifest
+from server.engine.duties.retention import DAY_S, Retention
+from server.engine.duties.retention_plan import Plan, Removal
+from server.engine.records.manifest_format import read_manifest
 from server.errors import InvalidInput, NotFound
 from server.states import JobState, WorkerState
 from tests.conftest import state_of, submission

@@ -44,7 +44,7 @@ class Upkeep:
 
     def _prune(self, now: float) -> None:
         self._conversions.forget_finished()
-        if completed := self._manifests.mend():
+        if completed := self._manifests.complete_records():
             log.info("records of ended jobs were incomplete, and were completed", jobs=completed[:20])
         believed = 0.0 if why_doubted(now) else now
         self._fleet.forget_old_plays(believed)

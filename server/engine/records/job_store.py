@@ -18,7 +18,8 @@ from peewee import OperationalError, SqliteDatabase, chunked
 from programs.errors import explained
 from server.db.models import Change, Job, create, last_number, never_again, transition
 from server.engine.duties.retention import Retention
-from server.engine.records.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
+from server.engine.records.manifest_format import manifest_text
+from server.engine.records.manifests import forget_unwritten, keep_again, write_manifest
 from server.engine.records.recording import Learned
 from server.errors import CumulusError
 from server.states import JOB_TRANSITIONS, JobState

@@ -17,15 +17,15 @@ from peewee import DatabaseError
 from server.db.cached_sql import add, rows
 from server.db.models import Change, Conversion, Event, Job, Row, StoredSetting, Worker, create, never_again, open_database
 from server.engine.records.job_store import FORGOTTEN
-from server.engine.records.manifests import (
+from server.engine.records.manifest_format import (
     OF_ONE_DATABASE,
     KeptWorker,
     Manifest,
-    forget_unwritten,
     parse_manifest,
     parse_switches,
     read_manifest,
 )
+from server.engine.records.manifests import forget_unwritten
 from server.engine.records.recovery import OF_A_JOB, Recovered
 from server.reasons import Reason
 from server.states import JobState, WorkerState

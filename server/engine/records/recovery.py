@@ -15,7 +15,7 @@ import structlog
 
 from server.catalog.flavors import Flavors
 from server.db.models import worker_name
-from server.engine.records.manifests import Manifest, parse_manifest, read_manifest
+from server.engine.records.manifest_format import Manifest, parse_manifest, read_manifest
 from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage, folder_name
