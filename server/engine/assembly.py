@@ -26,6 +26,7 @@ from server.engine.launching.launch_failures import LaunchFailures
 from server.engine.launching.launch_retries import LaunchRetries
 from server.engine.launching.launcher import Launcher
 from server.engine.launching.pool_launcher import PoolLauncher
+from server.engine.launching.preparation import Preparation
 from server.engine.launching.run_plan import RunPlanner
 from server.engine.loop import Loop
 from server.engine.monitoring.monitor import Monitor
@@ -72,6 +73,7 @@ class _Shared:
     manifests: Manifests
     completion: Completion
     conversions: ConversionCache
+    preparation: Preparation
     breaker: CircuitBreaker
     retries: LaunchRetries
     installed: InstalledApps
@@ -101,6 +103,7 @@ def _shared(base: Foundation) -> _Shared:
         manifests,
         Completion(settings, manifests),
         ConversionCache(storage, settings.conversion_wait_s),
+        Preparation(base.catalog, base.flavors, base.fleet.layout, clock),
         breaker,
         LaunchRetries(settings, base.fleet, breaker, clock),
         InstalledApps(base.catalog, base.cloud),
@@ -113,7 +116,7 @@ def _stages(base: Foundation, shared: _Shared) -> Stages:
     completion, conversions, retries, breaker = shared.completion, shared.conversions, shared.retries, shared.breaker
     pool_launcher = PoolLauncher(settings, base.flavors, fleet, retries, breaker, clock)
     return Stages(
-        intake=Intake(settings, base.catalog, storage, completion, conversions, clock),
+        intake=Intake(settings, base.catalog, storage, completion, conversions, shared.preparation, clock),
         pool=ReadyPool(settings, base.flavors, fleet, pool_launcher),
         pool_launcher=pool_launcher,
         launcher=_launcher(base, shared),
@@ -126,7 +129,7 @@ def _stages(base: Foundation, shared: _Shared) -> Stages:
 
 def _launcher(base: Foundation, shared: _Shared) -> Launcher:
     settings, storage, fleet, clock = base.settings, base.storage, base.fleet, base.timekeeper.clock
-    planner = RunPlanner(settings, base.catalog, storage, shared.conversions)
+    planner = RunPlanner(settings, base.catalog, storage, shared.preparation, shared.conversions)
     files = AttemptFiles(settings, base.catalog, storage, fleet, planner, shared.installed, shared.manifests)
     failures = LaunchFailures(fleet, shared.completion, shared.retries, shared.breaker, clock)
     return Launcher(base.flavors, storage, fleet, files, shared.completion, failures, clock)

@@ -1,4 +1,5 @@
-"""A job from its submission to the queue: its files arrive and are pinned, the job before it ends and leaves its results.
+"""A job from its submission to the queue: its files arrive and are pinned, the job before it ends and leaves its
+results, its launch is prepared.
 
 Each step may be entered again after a crash. What takes long (folders of many files, copies where nothing can be linked) is done
 by :meth:`Intake.prepare` in the background, while the job stays UPLOADING.
@@ -6,7 +7,7 @@ by :meth:`Intake.prepare` in the background, while the job stays UPLOADING.
 
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ from server.db.models import Change, Event, Job, record_event, transition
 from server.engine.completion import Completion
 from server.engine.failures import PATIENCE_S, Failures, describe, reason_of, refusal_reason
 from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.launching.preparation import Preparation
 from server.engine.workflows import bring_results
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.reasons import Reason
@@ -46,6 +48,7 @@ class Intake:
         storage: Storage,
         completion: Completion,
         conversions: ConversionCache,
+        preparation: Preparation,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -53,6 +56,7 @@ class Intake:
         self._storage = storage
         self._completion = completion
         self._conversions = conversions
+        self._preparation = preparation
         self._clock = clock
         self._pins = Pins(storage)
         self._failures = Failures()
@@ -118,8 +122,9 @@ class Intake:
     def _get_ready(self, job: Job, folder: JobFolder, allowance: Allowance) -> bool:
         """Take the job as far as it can come now; True where that takes more than ``allowance``. Raises OSError."""
         try:
-            files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
-            self._queue_complete(job, files, folder, allowance)
+            job = Job.get_by_id(job.id)  # with its settings
+            form = parse_settings(job.settings)
+            self._queue_complete(job, form, input_files(self._catalog.get(job.app), form), folder, allowance)
             self._failures.clear(job.id)
         except TakesLong:
             return True
@@ -133,7 +138,9 @@ class Intake:
             self._try_later(job, problem, self._settings.upload_timeout_s)
         return False
 
-    def _queue_complete(self, job: Job, files: list[InputFile], folder: JobFolder, allowance: Allowance) -> None:
+    def _queue_complete(
+        self, job: Job, form: Mapping[str, object], files: list[InputFile], folder: JobFolder, allowance: Allowance
+    ) -> None:
         pinned = pinned_for(folder) or self._pins.pin(folder, files, allowance)
         self._record_notes(job, pinned)
         if job.start_after is not None and self._outcome(job.start_after) != JobState.DONE:
@@ -142,7 +149,8 @@ class Intake:
             raise InputProblem(Reason.INPUT_MISSING, [f"Missing: {name}" for name in missing])
         if faulty := refusals(_inspected(files, folder, allowance)):
             raise InputProblem(Reason.INPUT_FAULTY, faulty)
-        self._conversions.note_needs(job.id, files, folder, pinned)
+        self._conversions.record_needs(job.id, files, folder, pinned)
+        self._preparation.prepare(job, folder, form, files)
         transition(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(self._clock()), {"message": "", "not_before": 0.0})
 
     def _record_notes(self, job: Job, pinned: Pinned) -> None:

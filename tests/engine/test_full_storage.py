@@ -7,7 +7,7 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
-from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, tell_waiting
+from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, report_full_storage
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -93,11 +93,11 @@ def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.log").touch()
-    tell_waiting(Job.get_by_id(job.id), folder, 1000.0)
-    tell_waiting(Job.get_by_id(job.id), folder, 1001.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1000.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1001.0)
     assert Job.get_by_id(job.id).message == f"{LOG} (since 1970-01-01 00:16 UTC)."
     (folder.path / ".cumulus.full.log").unlink()
-    tell_waiting(Job.get_by_id(job.id), folder, 1002.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1002.0)
     assert (Job.get_by_id(job.id).message, told(job.id)) == ("", [f"{LOG}.", f"{OVER}."])
 
 

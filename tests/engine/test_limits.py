@@ -6,6 +6,7 @@ import pytest
 
 from server.app import Controller
 from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.launching.preparation import Preparation
 from server.engine.launching.run_plan import RunPlanner
 from server.settings import Settings
 from tests.conftest import submission
@@ -26,7 +27,8 @@ def test_the_runner_is_told_the_limits_of_the_installation(controller: Controlle
     layout = controller.fleet.layout("job-1", folder.path)
     flavor = controller.flavors["m1.4xlarge"]
     conversions = ConversionCache(controller.storage, 0)
-    planner = RunPlanner(controller.settings, controller.catalog, controller.storage, conversions)
+    preparation = Preparation(controller.catalog, controller.flavors, controller.fleet.layout, lambda: 0.0)
+    planner = RunPlanner(controller.settings, controller.catalog, controller.storage, preparation, conversions)
     planner.write(job, "job-1", flavor, layout, folder)
     plan = json.loads((folder.path / ".cumulus.plan").read_text())
     limits = {name: plan[name] for name in ("results_wait_s", "log_limit", "reserve", "lease_s")}

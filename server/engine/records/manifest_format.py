@@ -19,8 +19,9 @@ from server.storage.folders import JobFolder
 from server.storage.ledger import MAX_NUMBER
 
 VERSION = 2  # with it a manifest has all that the database has of a job; 1 had a part of the row, and did not say which
-OF_ONE_DATABASE = (OWNER, MARK)  # stored settings: which installation owns it, and its clock mark
-_KEPT = "name NOT IN (?, ?) ORDER BY name"
+SIGNING_KEY = "signing_key"  # of prepared launches
+OF_ONE_DATABASE = (OWNER, MARK, SIGNING_KEY)  # stored settings: which installation owns it, its clock mark, its key
+_KEPT = "name NOT IN (?, ?, ?) ORDER BY name"
 
 Number = Annotated[int, Field(gt=0, le=MAX_NUMBER)]
 Count = Annotated[int, Field(ge=-(2**31), lt=2**31)]
