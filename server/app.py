@@ -91,17 +91,17 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
 
 
 def make_fleet(settings: Settings, cloud: Cloud, preloaded: AnsibleForkServer | None = None) -> Fleet:
-    """The fleet on a cloud. ``preloaded``: for who plays more than once."""
+    """The fleet on a cloud. ``preloaded``: for callers that play more than once."""
     return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
 
 
 def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
-    """The same cloud's workspaces, for who looks after them."""
+    """The same cloud's workspaces, for commands that manage them."""
     return Workspaces(cloud, make_module(settings, cloud))
 
 
 def make_trial(catalog: Catalog) -> Trial:
-    """What a new snapshot is tried with: every app that tells its version, the converters, and what only a licence gives."""
+    """The smoke test of a new snapshot: every app with a version command, the converters, and programs that need a licence."""
     optional = catalog.optional_programs()
     return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
@@ -183,9 +183,9 @@ def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobServi
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:
-    """Make the database anew from the job folders and what the cloud and Terraform have. No controller may run.
+    """Rebuild the database from the job folders and what the cloud and Terraform have. No controller may run.
 
-    ``dry_run``: only say what would be made.
+    ``dry_run``: only report what would be made.
     """
     storage, flavors = Storage(settings.storage), read_flavors(settings.flavors)
     cloud = known_cloud(settings) if dry_run else make_cloud(settings)

@@ -94,12 +94,12 @@ def orphans(delete: bool, as_json: bool) -> None:
         "Removing what no job accounts for" if delete else "Asking the cloud what there is"
     )
     with _sweeper(settings, starting=delete) as sweeper, looking as step:
-        found = sweeper.sweep().orphans if delete else sweeper.look().orphans
+        found = sweeper.sweep().orphans if delete else sweeper.inspect().orphans
         if found and delete:
             step.note(f"{len(found)} found; looking once more")
             time.sleep(APART_S)
             sweeper.sweep()
-        left = set(sweeper.look().orphans) if delete else set(found)
+        left = set(sweeper.inspect().orphans) if delete else set(found)
     if as_json:
         click.echo(json.dumps([{**asdict(one), "removed": one not in left} for one in found], indent=1))
     else:

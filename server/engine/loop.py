@@ -77,7 +77,7 @@ class Loop:
         self._wake.set()
 
     def run(self, supervisor: Supervisor = NOBODY) -> None:
-        """Turn until stopped, and tell the supervisor after each turn. A failed turn is logged and tried again."""
+        """Turn until stopped, and notify the supervisor after each turn. A failed turn is logged and tried again."""
         while not self._stopping.is_set():
             self._wake.clear()
             begin = self._timekeeper.steady()

@@ -125,7 +125,7 @@ def is_being_made(worker: Worker) -> bool:
 
 
 def _free_name(number: int) -> str:
-    """A name that no worker has or had: in a rebuilt database numbers begin anew, and old names may still exist."""
+    """A name that no worker has or had: in a rebuilt database numbers start again, and old names may still exist."""
     while Worker.select().where(Worker.name == f"pool-{number}").exists():
         number += 1
     return f"pool-{number}"

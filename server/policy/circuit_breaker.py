@@ -1,6 +1,6 @@
 """When a circuit breaker opens, how long it pauses, and when it closes again. Pure.
 
-Where it stands is kept by :mod:`server.engine.breaker`.
+The state is kept by :mod:`server.engine.breaker`.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +12,10 @@ LONGEST_PAUSE_S = 3600.0
 
 @dataclass(frozen=True)
 class Breaker:
-    """Where it stands. ``pause_s``: 0 while closed; open: seconds between two tries. ``try_at``: Unix seconds of the next.
+    """A breaker's state. ``pause_s``: 0 while closed; open: seconds between two trials. ``try_at``: Unix seconds of the next.
 
-    ``trying``: the job that is the try; 0: none. ``text``: the last failure, ``full``: whether it was one of room.
-
-    ``reason``: why that was, "" where nobody knows.
+    ``trying``: the job that is the trial; 0: none. ``text``: the last failure; ``full``: whether the cloud had no room;
+    ``reason``: the failure's reason, "" where it is unknown.
     """
 
     failures: int = 0
@@ -29,12 +28,12 @@ class Breaker:
 
     @property
     def why(self) -> Reason | None:
-        """The reason of the last failure, which knows whose matter it is and what to do."""
+        """The reason of the last failure, which knows who can fix it and how."""
         return Reason(self.reason) if self.reason in set(Reason) else None
 
     @property
     def is_open(self) -> bool:
-        """Whether no machines are made, but for a try."""
+        """Whether no machines are made, except for a trial."""
         return self.pause_s > 0
 
     def may_begin(self, now: float) -> bool:
@@ -58,5 +57,5 @@ class Breaker:
         return replace(counted, pause_s=pause_s, try_at=now + pause_s, trying=0)
 
     def has_room(self, now: float) -> "Breaker":
-        """A machine has gone: where there was no room, there may be now."""
+        """A machine was removed: where there was no room, there may be now."""
         return replace(self, try_at=now) if self.is_open and self.full else self

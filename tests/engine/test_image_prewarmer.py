@@ -71,18 +71,18 @@ def never() -> bool:
     return False
 
 
-def test_a_machine_that_started_cold_is_a_wish_for_its_flavor(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
+def test_a_machine_that_started_cold_requests_an_image_for_its_flavor(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
     assert warmer.next_flavor([worker(1, "small")]) == SMALL
     warmer.prewarm(SMALL, never)
     assert cold.asked == ["small"]
 
 
 @pytest.mark.parametrize("boot", ["", "warm", "local", "template"])
-def test_others_wish_for_nothing(warmer: ImagePrewarmer, boot: str) -> None:
+def test_others_request_nothing(warmer: ImagePrewarmer, boot: str) -> None:
     assert warmer.next_flavor([worker(1, "small", boot)]) is None
 
 
-def test_a_flavor_that_is_offered_no_more_is_not_wished_for(warmer: ImagePrewarmer) -> None:
+def test_a_flavor_that_is_no_longer_offered_is_not_requested(warmer: ImagePrewarmer) -> None:
     assert warmer.next_flavor([worker(1, "gone")]) is None
 
 
@@ -90,14 +90,14 @@ def test_where_it_is_turned_off_nothing_is_made(cold: ColdCloud, clock: Clock) -
     assert ImagePrewarmer(cold, FLAVORS, False, clock).next_flavor([worker(1, "small")]) is None
 
 
-def test_a_machine_wishes_once_however_long_it_lives(warmer: ImagePrewarmer) -> None:
+def test_a_machine_requests_once_however_long_it_lives(warmer: ImagePrewarmer) -> None:
     warmer.next_flavor([worker(1, "small")])
     warmer.prewarm(SMALL, never)
     assert warmer.next_flavor([worker(1, "small")]) is None
     assert warmer.next_flavor([worker(1, "small"), worker(2, "small")]) == SMALL
 
 
-def test_the_wish_outlives_its_machine_and_waits_for_room(warmer: ImagePrewarmer) -> None:
+def test_the_request_outlives_its_machine_and_waits_for_room(warmer: ImagePrewarmer) -> None:
     assert warmer.next_flavor([worker(1, "large")]) is None
     assert warmer.next_flavor([worker(2, "small", "warm"), worker(3, "small", "warm")]) is None
     assert warmer.next_flavor([worker(2, "small", "warm")]) == LARGE

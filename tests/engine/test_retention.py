@@ -151,7 +151,7 @@ def test_what_jobs_have_pinned_is_given_back_once_with_the_last_of_its_names(con
     assert removals["a.raw"].bytes == 100_000  # after both jobs
     (controller.storage.data / "keep").hardlink_to(shared)
     gone = next(one for one in clean(rules, later(first, AGE + 31)) if one.name == "a.raw")
-    assert (gone.bytes, gone.reason) == (0, "nobody has used it for 90 days; jobs have it still")
+    assert (gone.bytes, gone.reason) == (0, "no job has used it for 90 days; jobs have it still")
 
 
 def test_a_job_that_leaves_a_pinned_file_does_not_make_it_new(controller: Controller, rules: Retention) -> None:

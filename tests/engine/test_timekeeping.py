@@ -11,7 +11,7 @@ from server.db.models import Change, Job, Worker, create, record_event
 from server.db.settings_store import write_switch
 from server.engine.breaker import read_breaker
 from server.engine.duties import timekeeping
-from server.engine.duties.sightings import AGED, TRASH, looked_at, looks_of, note_look
+from server.engine.duties.sightings import AGED, TRASH, record_sighting, sightings_of, update_sightings
 from server.engine.duties.timekeeping import DAY_S, Timekeeper, read_elapsed, why_disagrees, why_doubted
 from server.policy.circuit_breaker import Breaker
 from server.states import WorkerState
@@ -144,12 +144,12 @@ def test_time_without_a_controller_counts_where_the_computer_stayed_on(controlle
 @pytest.mark.parametrize(("off_s", "kept"), [(300.0, True), (0.9 * DAY_S, True), (FAR_S, False), (-2 * 3600.0, False)])
 def test_what_was_seen_before_a_long_absence_is_forgotten(clocks: Clocks, off_s: float, kept: bool) -> None:
     started(clocks)
-    looked_at([("job", "a")], AGED, clocks.at, 0.0)
-    note_look(TRASH, "b", clocks.at, 0.0)
+    update_sightings([("job", "a")], AGED, clocks.at, 0.0)
+    record_sighting(TRASH, "b", clocks.at, 0.0)
     clocks.restart(off_s)
     started(clocks)
-    assert list(looks_of("job")) == ["a"] * kept
-    assert list(looks_of(TRASH)) == ["b"]  # counted in time that really passed
+    assert list(sightings_of("job")) == ["a"] * kept
+    assert list(sightings_of(TRASH)) == ["b"]  # counted in time that really passed
     assert bool(why_doubted(clocks.at)) is not kept
 
 
@@ -186,7 +186,7 @@ def test_a_database_that_is_busy_at_a_jump_moves_the_times_once_at_the_next_look
         raise OperationalError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(timekeeping, "forget_looks", busy)
+        patched.setattr(timekeeping, "forget_sightings", busy)
         with pytest.raises(OperationalError):
             keeper.adjust_clock()
     assert times(job) == before

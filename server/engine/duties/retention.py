@@ -1,8 +1,7 @@
-"""How long finished jobs and shared data are kept: what nobody has used for a while goes; nothing unknown ever does.
+"""How long finished jobs and shared data are kept: what no job has used for a while is removed; nothing unknown ever is.
 
-What goes is planned by :mod:`server.engine.duties.retention_plan`, and checked once more in the transaction that would also
-let somebody begin to use it. By its age something goes only when it was found old at two inspections with a day between them that
-really
+Removals are planned by :mod:`server.engine.duties.retention_plan`, and checked again in the transaction that would also let a job
+begin to use the file. By its age something is removed only when it was old at two inspections with a day between them that really
 passed, and it stays in the trash for some days more.
 """
 
@@ -13,7 +12,7 @@ import structlog
 from server.catalog.files import one_form
 from server.db.models import Change, Job, transition, unfinished_jobs
 from server.engine.duties.retention_plan import DELETED, ENDED, Plan, Removal, RetentionPlanner, with_machine
-from server.engine.duties.sightings import AGED, Key, looked_at
+from server.engine.duties.sightings import AGED, Key, update_sightings
 from server.engine.duties.timekeeping import DAY_S, read_elapsed, why_disagrees
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.manifests import write_manifest
@@ -28,8 +27,8 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """Applies one installation's rules. ``max_age_days``: days without use after which something goes; ``trashcan``: where to,
-    default: it is deleted for good.
+    """Applies one installation's rules. ``max_age_days``: days without use after which something is removed; ``trashcan``: where
+    to, default: it is deleted for good.
 
     ``elapsed``: seconds that controllers have run.
     """
@@ -60,10 +59,10 @@ class Retention:
             log.warning("nothing is removed by its age", reason=why)
             return []
         plan, elapsed = self.plan(now), self._elapsed()
-        since = looked_at([_key(one) for one in plan.removals if one.by_age], AGED, now, elapsed)
+        since = update_sightings([_key(one) for one in plan.removals if one.by_age], AGED, now, elapsed)
         ripe = [one for one in plan.removals if not one.by_age or elapsed - since[_key(one)] >= DAY_S]
         if waiting := len(plan.removals) - len(ripe):
-            log.info("what is old goes if it still is at an inspection a day from now", entries=waiting)
+            log.info("what is old is removed if it still is at an inspection a day from now", entries=waiting)
         done = self.remove(ripe, now)
         self._trashcan.expire(now)
         return done
@@ -114,27 +113,27 @@ class Retention:
             write_manifest(Job.get_by_id(job.id), folder)
         except OSError as error:
             log.warning("an archived job's folder takes nothing", job_id=job.id, detail=str(error))
-        told = Told(
+        description = Told(
             kind="job", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=removal.reason, bytes=removal.bytes
         )
         content = folder.content()
-        gone = not content or self._trashcan.throw(content, told, folder.log_path if folder.log_is_long() else None)
+        gone = not content or self._trashcan.throw(content, description, folder.log_path if folder.log_is_long() else None)
         folder.shorten_log()
         return gone
 
     def _remove_data(self, removal: Removal, now: float) -> bool:
         name = removal.name
-        told = Told(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
+        description = Told(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
         with Job._meta.database.atomic("IMMEDIATE"):  # no job that names it can be submitted meanwhile
             if any(one_form(name) in map(one_form, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
-            return self._trashcan.throw([self._storage.data / name], told)
+            return self._trashcan.throw([self._storage.data / name], description)
 
     def _discard_folder(self, job: Job, now: float) -> bool:
         path = self._storage.folder(job.folder).path
         size = Freeing().by(path)
-        told = Told(kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size)
-        return self._trashcan.throw([path], told)
+        description = Told(kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size)
+        return self._trashcan.throw([path], description)
 
 
 def _key(removal: Removal) -> Key:

@@ -1,4 +1,4 @@
-"""What retention would remove: finished jobs and shared data that nobody has used for long. Only reads."""
+"""What retention would remove: finished jobs and shared data that no job has used for long. Only reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Literal
 
 from server.catalog.files import one_form
 from server.db.models import Job, Look, living_workers, unfinished_jobs
-from server.engine.duties.sightings import RESTORED, looks_of
+from server.engine.duties.sightings import RESTORED, sightings_of
 from server.engine.duties.timekeeping import DAY_S
 from server.engine.workflows import steps_up_to
 from server.progress import Advance, unheard
@@ -45,7 +45,7 @@ class Plan:
 
 
 class RetentionPlanner:
-    """Plans for one installation. ``max_age_days``: days without use after which something goes."""
+    """Plans for one installation. ``max_age_days``: days without use after which something is removed."""
 
     def __init__(self, storage: Storage, max_age_days: int) -> None:
         self._storage = storage
@@ -60,7 +60,7 @@ class RetentionPlanner:
         return Plan(removals, tuple(one for one in found if isinstance(one, str)))
 
     def _freeing(self, removal: Removal, freeing: Freeing) -> Removal:
-        """With what its removal frees: a file that some job has pinned stays until that job's content goes."""
+        """With what its removal frees: a file that some job has pinned stays until that job's content is removed."""
         data = self._storage.data
         folder = {"job": self._storage.jobs, "data": data, "converted": self._converted.folder, "upload": data}[removal.kind]
         freed = freeing.by(folder / removal.name)
@@ -68,7 +68,7 @@ class RetentionPlanner:
         return replace(removal, bytes=freed, reason=removal.reason + "; jobs have it still" * kept)
 
     def _jobs(self, now: float, advance: Advance) -> Iterator[Removal | str]:
-        needed, restored = needed_steps() | with_machine(), looks_of(RESTORED)
+        needed, restored = needed_steps() | with_machine(), sightings_of(RESTORED)
         for number, entry in enumerate(entries(self._storage.jobs), 1):
             advance(number, None)
             job = Job.get_or_none(Job.folder == entry.name)
@@ -87,12 +87,12 @@ class RetentionPlanner:
                 yield Removal("job", entry.name, entry.bytes, f"it ended {_days(ended, now)} days ago", job.id)
 
     def _data(self, now: float) -> Iterator[Removal | str]:
-        used, restored = _last_used(now), looks_of(RESTORED)
+        used, restored = _last_used(now), sightings_of(RESTORED)
         for entry in entries(self._storage.data):
             if not entry.known or (name := one_form(entry.name)) not in used:
                 yield f"data/{entry.name}"
             elif self._is_old(last := max(used[name], entry.changed), restored.get(f"data/{entry.name}"), now):
-                yield Removal("data", entry.name, entry.bytes, f"nobody has used it for {_days(last, now)} days")
+                yield Removal("data", entry.name, entry.bytes, f"no job has used it for {_days(last, now)} days")
 
     def _converted_files(self, now: float) -> Iterator[Removal]:
         for key in self._converted.unused_since(now - self._max_age_days * DAY_S):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from server.engine.duties.sightings import RESTORED, TRASH, forget_look, looks_of, note_look
+from server.engine.duties.sightings import RESTORED, TRASH, forget_sighting, record_sighting, sightings_of
 from server.engine.duties.timekeeping import DAY_S, read_elapsed
 from server.storage.data import discard, set_aside
 from server.storage.folders import Storage
@@ -31,21 +31,21 @@ class Trashcan:
         self._elapsed = elapsed
         self._trash = Trash(storage.root)
 
-    def throw(self, paths: Sequence[Path], told: Told, also: Path | None = None) -> bool:
+    def throw(self, paths: Sequence[Path], description: Told, also: Path | None = None) -> bool:
         """Move files and folders into the trash; whether that succeeded. ``also``: a file that stays, of which a copy is kept."""
         if not self._keep_s:
             gone = [discard(aside) for path in paths if (aside := set_aside(path))]
             return bool(gone) and all(gone)
         try:
-            entry = self._trash.put(paths, told)
+            entry = self._trash.put(paths, description)
             if entry and also:
                 self._trash.add(entry, also)
         except OSError as error:
-            log.warning("something could not be put into the trash", what=told.name, detail=str(error))
+            log.warning("something could not be put into the trash", what=description.name, detail=str(error))
             return False
         if entry:
-            note_look(TRASH, entry.name, told.at, self._elapsed(), told.bytes)
-            forget_look(RESTORED, place_of(told))
+            record_sighting(TRASH, entry.name, description.at, self._elapsed(), description.bytes)
+            forget_sighting(RESTORED, place_of(description))
         return entry is not None
 
     def relieve(self, floor: float) -> None:
@@ -63,7 +63,7 @@ class Trashcan:
     def expire(self, now: float) -> None:
         """Remove for good what has been there for long enough. ``now``: Unix seconds. Raises OSError."""
         there = self.take_stock(now)
-        elapsed, noted = self._elapsed(), looks_of(TRASH)
+        elapsed, noted = self._elapsed(), sightings_of(TRASH)
         for name, entry in there.items():
             row = noted.get(name)
             if row and elapsed - row.elapsed >= self._keep_s and self._remove(entry):
@@ -74,32 +74,32 @@ class Trashcan:
 
         Raises OSError.
         """
-        elapsed, noted = self._elapsed(), looks_of(TRASH)
+        elapsed, noted = self._elapsed(), sightings_of(TRASH)
         there = {entry.name: entry for entry in self._trash.entries()}
         for name in noted.keys() - there.keys():
-            forget_look(TRASH, name)
+            forget_sighting(TRASH, name)
         for name, entry in there.items():
             row = noted.get(name)
             if row is None or row.elapsed > elapsed:
-                note_look(TRASH, name, now, elapsed, entry.told.bytes if entry.told else 0)
+                record_sighting(TRASH, name, now, elapsed, entry.told.bytes if entry.told else 0)
         return there
 
     def listed(self) -> list[tuple[Entry, float]]:
         """What can be restored, with the seconds that it stays while controllers run; the newest first. Raises OSError."""
-        noted, elapsed = looks_of(TRASH), self._elapsed()
+        noted, elapsed = sightings_of(TRASH), self._elapsed()
         found = [(entry, noted.get(entry.name)) for entry in reversed(oldest_first(self._trash)) if entry.told]
         return [(entry, max(0.0, self._keep_s - (elapsed - row.elapsed if row else 0.0))) for entry, row in found]
 
     def _remove(self, entry: Entry) -> bool:
         if not discard(entry.path):
             return False
-        forget_look(TRASH, entry.name)
+        forget_sighting(TRASH, entry.name)
         return True
 
 
 def oldest_first(trash: Trash) -> list[Entry]:
     """What is in the trash, by age. What has no row, in a rebuilt database, is the oldest."""
-    noted = looks_of(TRASH)
+    noted = sightings_of(TRASH)
 
     def age(entry: Entry) -> tuple[float, float, str]:
         row = noted.get(entry.name)
@@ -108,6 +108,6 @@ def oldest_first(trash: Trash) -> list[Entry]:
     return sorted(trash.entries(), key=age)
 
 
-def place_of(told: Told) -> str:
+def place_of(description: Told) -> str:
     """Where it lay, below the storage."""
-    return f"{'data' if told.kind == 'data' else 'jobs'}/{told.name}"
+    return f"{'data' if description.kind == 'data' else 'jobs'}/{description.name}"

@@ -18,7 +18,7 @@ from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
 CHECKED = 1000  # jobs
-AT_ONCE = 50  # manifests that are written before the database is told
+AT_ONCE = 50  # manifests that are written before the database records it
 RETRY_S = 60.0  # for which a folder is left alone that took no manifest
 _SWITCHES = 0  # no job's number
 _UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
@@ -74,7 +74,7 @@ class Manifests:
         return bool(written)
 
     def _due(self) -> list[tuple[int, int]]:
-        """Whose manifest is behind, and how many changes; the newest first, since people look at those."""
+        """Whose manifest is behind, and how many changes; the newest first, because people open those."""
         found = Job._meta.database.execute_sql(_UNWRITTEN, (AT_ONCE + len(self._left_alone),))
         return [one for one in found if self._may_try(one[0])][:AT_ONCE]
 
