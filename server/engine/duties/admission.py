@@ -4,7 +4,7 @@ The order is :mod:`server.policy.scheduling`'s; a drained queue and an open circ
 the loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from server.catalog.flavors import Flavors
 from server.db.models import (
@@ -64,12 +64,11 @@ class Admission:
         if used >= self._rules.limit and not ready:
             return
         waiting = [job for job in queued_jobs(now) if job.id not in occupied]
-        begun = set[int]()
-        for job in admit(waiting, _weights(workers), used, self._rules, now, lambda job: self.must_wait(job, now), ready):
-            self.assign(job, now)
-            begun.add(job.id)
-            if breaker.is_open:
-                return self._breaker.begun(job.id)
+        may_begin = admit(waiting, _weights(workers), used, self._rules, now, lambda job: self.must_wait(job, now), ready)
+        if breaker.is_open and (trial := next(may_begin, None)):
+            self.assign(trial, now)
+            return self._breaker.begun(trial.id)
+        begun = self._assign_all(may_begin, now)
         left = [job for job in waiting if job.id not in begun]
         self._keep_pool(left, living_workers() if begun else workers, now)
 
@@ -97,6 +96,14 @@ class Admission:
     def next_at(self, now: float) -> list[float]:
         """When waiting jobs may be admitted that are not admitted now (Unix seconds)."""
         return [self._breaker.state().try_at, next_queued_at(now) or 0.0]
+
+    def _assign_all(self, jobs: Iterable[Queued], now: float) -> set[int]:
+        """Assign one after the other: whether a job must wait may depend on those before it. Returns their numbers."""
+        begun = set[int]()
+        for job in jobs:
+            self.assign(job, now)
+            begun.add(job.id)
+        return begun
 
     def _request(self, job: Job, attempt: int, now: float) -> bool:
         """Request a machine for the job, if its weight fits."""
