@@ -99,7 +99,7 @@ class Laboratory:
         eventually(lambda: state_of(number).is_final)
         job = Job.get_by_id(number)
         assert job.state == JobState.DONE, job.message
-        return self.controller.storage.folder(job.folder).output_file("read.txt").read_text()
+        return self.controller.storage.folder(job.folder).results.file("read.txt").read_text()
 
     def told(self, number: int) -> list[str]:
         """What the submitter was told of the input."""

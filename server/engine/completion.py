@@ -9,8 +9,7 @@ from server.engine.records.manifests import Manifests
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JOB_TRANSITIONS, JobState
-from server.storage.folders import RunResult
-from server.storage.report import RunReport
+from server.storage.report import RunReport, RunResult
 
 MAX_BACKOFF_S = 600.0
 log = structlog.get_logger()

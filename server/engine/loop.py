@@ -42,8 +42,9 @@ from server.policy.scheduling import Rules, admit, rank
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.file_watcher import FileWatcher
-from server.storage.folders import ARRIVED, RESULT, Storage
+from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
+from server.storage.job_folder.names import ARRIVED, RESULT
 from server.supervisor import NOBODY, Supervisor
 
 DATABASE_PAUSE_S = 2.0

@@ -15,7 +15,7 @@ OVER = "There is room in the storage again"
 
 def tell_waiting(job: Job, folder: JobFolder, now: float) -> None:
     """RUNNING or LOST: bring message and events of the job up to date; later, where the database takes nothing now."""
-    text = RESULTS if folder.results_wait() else LOG if folder.log_waits() else ""
+    text = RESULTS if folder.reports.results_wait() else LOG if folder.reports.log_waits() else ""
     before = next((known for known in (RESULTS, LOG) if job.message.startswith(known)), "")
     if text == before:
         return

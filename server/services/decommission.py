@@ -51,7 +51,7 @@ class Removal:
             return None
         if worker.state in (WorkerState.HELD, WorkerState.DELETING):
             return None
-        return None if self.storage.folder(job.folder).result(job.attempt) is not None else job
+        return None if self.storage.folder(job.folder).reports.result(job.attempt) is not None else job
 
     def _send_elsewhere(self, job: Job, worker: Worker, change: Change, *, force: bool) -> None:
         if not force:

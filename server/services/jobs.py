@@ -189,7 +189,7 @@ class JobService:
         with self._database.atomic("IMMEDIATE"):
             ended = [step for step in workflow_of(job) if self._end(step, end, change)]
         for step in ended:
-            self.folder(step).ask_to_stop()
+            self.folder(step).instructions.request_stop()
             self._manifests.write(step.id)
         self._wake()
         return sorted(step.id for step in ended)

@@ -83,7 +83,7 @@ class Converted:
         Returns the keys that are new. What cannot be taken is dropped: it will be converted again.
         """
         taken = []
-        for path in folder.converted_files(attempt):
+        for path in folder.reports.converted_files(attempt):
             key = key_of(int(path.name.rpartition(".")[2]))
             if key and self._take(path, key):
                 taken.append(key)

@@ -107,7 +107,7 @@ def are_formers(storage: Storage, names: Iterable[str]) -> bool:
 def is_formers(folder: JobFolder) -> bool:
     """Whether the former server has made the folder: its ``.cumulus.settings`` is the request, with the form as text."""
     try:
-        request = json.loads(folder.private_text("settings"))
+        request = json.loads(folder.private.text("settings"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(request, dict) and {"app_name", "strategy"} <= request.keys() and isinstance(request.get("settings"), str)

@@ -81,7 +81,7 @@ class Outputs:
     def _list(self, folder: JobFolder) -> Shown:
         began = self._clock()
         top = _changes(folder, [""])
-        files = _bounded(one for one in folder.each_output() if self._wanted(one[0]))
+        files = _bounded(one for one in folder.results.each_file() if self._wanted(one[0]))
         found = list(islice(files, FEW))
         if len(found) < FEW:
             text = _encoded(found)

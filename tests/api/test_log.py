@@ -25,7 +25,7 @@ def log(controller: Controller) -> Path:
     for at, (old, new) in enumerate([("uploading", "queued"), ("queued", "provisioning"), ("provisioning", "starting")]):
         assert transition(Job, 1, JobState(old), JobState(new), Change(job.created + at, text=f"attempt 1: {new}"))
     Job.update(attempt=1).where(Job.id == 1).execute()
-    return controller.storage.folder(job.folder).log_path
+    return controller.storage.folder(job.folder).log.path
 
 
 def shown(wire: Wire) -> list[str]:

@@ -109,10 +109,10 @@ def test_the_files_of_the_job_shown_count_too(client: FlaskClient, controller: C
     job = controller.jobs.submit(submission())
     folder = controller.jobs.folder(job)
     assert shown(client, job)["files"] == []
-    with folder.log_path.open("a") as log:
+    with folder.log.path.open("a") as log:
         log.write("one\n")
     assert shown(client, job)["log"].endswith("\none\n")
-    with folder.log_path.open("a") as log:
+    with folder.log.path.open("a") as log:
         log.write("two\n")
     assert shown(client, job)["log"].endswith("\none\ntwo\n")
     (folder.output / "a.txt").write_text("x")
@@ -127,7 +127,7 @@ def test_a_job_asked_for_before_it_exists_is_shown_once_it_does(client: FlaskCli
     assert client.get("/joblist/1/100").get_json() == []
     job = controller.jobs.submit(submission())
     assert job.id == 1
-    controller.jobs.folder(job).log_path.write_text("one\n")
+    controller.jobs.folder(job).log.path.write_text("one\n")
     assert shown(client, job)["log"].endswith("\none\n")
 
 

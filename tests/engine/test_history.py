@@ -133,7 +133,7 @@ def test_a_whole_life_is_told_in_order_and_alike_everywhere(controller: Controll
         job = begun(controller, submission())
         eventually(lambda: state_of(job.id).is_final)
     row = Job.get_by_id(job.id)
-    text = Log(controller.storage.folder(job.folder).log_path).text(remarks(row, MAX_WEIGHT)) + last_word(row)
+    text = Log(controller.storage.folder(job.folder).log.path).text(remarks(row, MAX_WEIGHT)) + last_word(row)
     lines = [line.rpartition(" UTC - ")[2] for line in text.splitlines() if not line.startswith("[INFO] ")]
     order = ["was submitted", "waits for a machine", "is being made", "gets the storage", "begins with the job"]
     assert [word in line for word, line in zip(order, lines, strict=False)] == [True] * 5

@@ -247,7 +247,7 @@ def test_a_record_that_lacks_the_end_is_made_whole_by_the_next_controller(contro
     path = folder_of(controller, job.id).path / "job.json"
     if left is not None:
         path.write_text(left)
-    assert controller.storage.folder(other.folder).record_text()
+    assert controller.storage.folder(other.folder).documents.record_text()
     manifests = Manifests(controller.storage)
     assert manifests.mend() == [job.id]
     found = record(controller, job.id)
@@ -313,8 +313,8 @@ def test_more_entries_than_fit_into_memory_are_none(tmp_path: Path, filling: str
     for file in ("job.json", ".cumulus.report"):
         (folder.path / file).write_text(text)
     with pytest.raises(OSError, match="more entries"):
-        folder.record_text()
-    assert (read_record(folder), folder.report(1)) == (None, None)
+        folder.documents.record_text()
+    assert (read_record(folder), folder.reports.run_report(1)) == (None, None)
 
 
 def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> None:

@@ -75,7 +75,7 @@ def test_an_archived_job_keeps_its_log_and_why_it_failed_and_nothing_large(contr
     assert len(clean(rules, later(job, AGE + 1))) == 1
     kept = sorted(path.name.removeprefix(".cumulus.") for path in here.iterdir())
     assert kept == ["failure.1", "job", "job.json", "log", "result", "settings"]
-    shown = controller.jobs.folder(job).log()
+    shown = controller.jobs.folder(job).log.text()
     assert shown == (here / ".cumulus.log").read_text()
     assert len(shown) < 1_200_000
     assert shown.startswith("begin\nxxx")

@@ -69,12 +69,12 @@ def test_an_archived_job_comes_back_as_it_was(
 ) -> None:
     job = ended(controller, state)
     folder = controller.storage.folder(job.folder)
-    folder.log_path.write_bytes(b"begin\n" + b"x" * 3_000_000 + b"\nend\n")
+    folder.log.path.write_bytes(b"begin\n" + b"x" * 3_000_000 + b"\nend\n")
     rest = ("job", "job.json")  # written again
     before = {name: content for name, content in tree(folder.path).items() if not name.endswith(rest)}
     clean(rules, job)
     assert (state_of(job.id), folder.output.exists()) == (JobState.ARCHIVED, False)
-    assert folder.log_path.stat().st_size < 1_200_000
+    assert folder.log.path.stat().st_size < 1_200_000
     assert "again, with what it had" in trashcan.restore(str(job.id), CHANGE)
     assert state_of(job.id) is state
     assert {name: content for name, content in tree(folder.path).items() if not name.endswith(rest)} == before

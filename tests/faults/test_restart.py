@@ -19,7 +19,8 @@ from server.db.models import Change, Job, Worker, create
 from server.home.installation import installation_id, running_controller
 from server.settings import Settings
 from server.states import JobState, WorkerState
-from server.storage.folders import JobFolder, Plan, folder_name
+from server.storage.folders import JobFolder, folder_name
+from server.storage.job_folder.run_plan import Plan
 from server.workers.clouds.local import RUNNER, LocalCloud
 from tests.conftest import eventually, state_of, submission
 from tests.faults.figures import record
@@ -49,7 +50,7 @@ def put_to_work(lab: Lab, number: int) -> JobFolder:
     folder.mark_arrived()
     machine = lab.settings.home / "local" / f"job-{number}"
     machine.mkdir(parents=True)
-    folder.write_plan(Plan(number, 1, machine.name, 1, ()), "sleep 600", None)
+    folder.instructions.write_plan(Plan(number, 1, machine.name, 1, ()), "sleep 600", None)
     places = ["--job-dir", str(folder.path), "--data-dir", str(lab.storage.data), "--work-dir", str(machine / "job")]
     subprocess.run([sys.executable, str(RUNNER), "start", *places], check=True, stdout=subprocess.DEVNULL)
     fields = {"owner": "ada", "app": "ledger_1.0", "flavor": "light", "weight": 1, "settings": "{}", "folder": name}

@@ -167,5 +167,5 @@ def test_a_jobs_folder_that_is_there_already_is_not_taken(controller: Controller
     theirs.create('{"whose": "theirs"}')
     with pytest.raises(StorageUnusable, match="exists"):
         controller.jobs.submit(wish)
-    assert theirs.private_text("settings") == '{"whose": "theirs"}'
+    assert theirs.private.text("settings") == '{"whose": "theirs"}'
     assert (Job.select().count(), controller.storage.ledger.submitting()) == (0, [])

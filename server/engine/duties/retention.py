@@ -195,8 +195,8 @@ class Retention:
             kind="job", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=removal.reason, bytes=removal.bytes
         )
         content = folder.content()
-        gone = not content or self._trashcan.throw(content, told, folder.log_path if folder.log_is_long() else None)
-        folder.shorten_log()
+        gone = not content or self._trashcan.throw(content, told, folder.log.path if folder.log.is_long() else None)
+        folder.log.shorten()
         return gone
 
     def _remove_data(self, removal: Removal, now: float) -> bool:

@@ -16,7 +16,8 @@ from server.engine.records.manifests import write_manifest
 from server.errors import CumulusError, NotFound
 from server.states import JobState
 from server.storage.data import discard, set_aside
-from server.storage.folders import LOG, JobFolder, Storage
+from server.storage.folders import JobFolder, Storage
+from server.storage.job_folder.names import LOG
 from server.storage.trash import Entry, Told, Trash
 
 MAX_DIGITS = 18  # of a job's number

@@ -17,9 +17,10 @@ from server.db.models import Conversion, Job
 from server.states import JobState
 from server.storage.conversions import commands, conversion
 from server.storage.converted import Converted, conversion_key
-from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.inspection import is_mzml, is_read
 from server.storage.inputs.pins import Pin, Pinned, pinned_for, state_of
+from server.storage.job_folder.run_plan import PlannedInput
 from server.storage.paths import PRIVATE_PREFIX
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)

@@ -12,9 +12,10 @@ from server.db.models import Job
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.records.recording import Learned
 from server.settings import Settings
-from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun
+from server.storage.folders import JobFolder
 from server.storage.inputs.pins import Pins
 from server.storage.inputs.placing import Allowance
+from server.storage.job_folder.run_plan import Plan, PlannedInput, PlannedRun
 from server.workers.clouds.base import Layout
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -47,7 +48,7 @@ def write_orders(
     plan = replace(plan, summary_command=app.findings.summary_command.fill(variables.texts))
     rendered = runs or [render(app, form, variables)]
     command = _readable(rendered)
-    folder.write_plan(plan, command, *_configs(rendered))
+    folder.instructions.write_plan(plan, command, *_configs(rendered))
     return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=command)
 
 

@@ -179,7 +179,7 @@ class Steps:
 
     def _may_wait(self, job: Job, deadline: Deadline, now: float) -> bool:
         """Whether the app has ended in time, and only room in the storage is waited for, which has a limit of its own."""
-        waits = job.state == JobState.RUNNING and self._storage.folder(job.folder).results_wait()
+        waits = job.state == JobState.RUNNING and self._storage.folder(job.folder).reports.results_wait()
         return waits and not deadline.is_over(job.state_since + self._settings.results_wait_s, now)
 
     def look_failed(self, job: Job, problem: Exception, now: float) -> None:
@@ -213,7 +213,7 @@ class Steps:
             return
         try:
             folder = self._folder_of(worker, job)
-            at_rest = folder.result(worker.attempt) is not None  # the runner's last word, after the results
+            at_rest = folder.reports.result(worker.attempt) is not None  # the runner's last word, after the results
             directly = worker.failures >= DIRECT_AFTER
             self._fleet.remove(worker.name, folder.path, at_rest=at_rest, without_terraform=directly)
         except InfrastructureError as error:
@@ -287,7 +287,7 @@ class Steps:
                 layout,
                 on_machine=on_machine,
                 unwanted=unwanted,
-                has_started=lambda: folder.has_started(worker.attempt),
+                has_started=lambda: folder.reports.has_started(worker.attempt),
             )
         self._has_started(job, worker)
 
@@ -295,12 +295,12 @@ class Steps:
         """Leave the orders for an attempt that was not taken up yet. Raises _BadFolder where this folder alone is at fault."""
         try:
             folder.require()
-            if folder.has_started(job.attempt):
+            if folder.reports.has_started(job.attempt):
                 return None
             made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
             self._installed.require_version(self._catalog.get(job.app), made_of)
-            folder.require_own_files()
-            folder.forget_unreadable_result()
+            folder.reports.require_own_files()
+            folder.reports.forget_unreadable_result()
             parts = self._catalog, folder, self._pins, self._reuse
             learned = write_orders(job, worker.name, flavor, layout, *parts, self._settings)
             self._fleet.admit(folder.path)
@@ -331,7 +331,7 @@ class Steps:
         fault = self._fleet.fault(worker.name)
         reason = self._launch_failure(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
-        if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
+        if folder.reports.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
             self._has_machine(job, worker, UNKNOWN)  # or terraform did, and the machine has begun by itself
             return self._has_started(job, worker)
         text = limit_named(fault or error.message)
@@ -400,7 +400,7 @@ class Steps:
             f"--- console ---\n{self._fleet.console_log(worker.name)}",
         ]
         try:
-            folder.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")
+            folder.private.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")
         except OSError as problem:
             log.warning("a failure's output could not be kept", worker=worker.name, detail=_words(problem))
 

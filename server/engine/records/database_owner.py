@@ -98,7 +98,7 @@ def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str
         if int(row[0]) < number <= newest and name not in submitting:
             return f"{OLDER}: it has no job {number}"
     for job_id, name, attempt in found.execute(f"SELECT id, folder, attempt FROM job WHERE {UNFINISHED}"):  # noqa: S608  # literal
-        if name in folders and storage.folder(name).last_attempt() > attempt:
+        if name in folders and storage.folder(name).reports.last_attempt() > attempt:
             return f"{OLDER}: job {job_id} has begun since"
     return ""
 

@@ -118,7 +118,7 @@ class JobStore:
         except BaseException:
             for step in gone:
                 with suppress(OSError):  # the next start does it
-                    self._storage.ledger.exhume(step.folder, self._storage.folder(step.folder).manifest_path)
+                    self._storage.ledger.exhume(step.folder, self._storage.folder(step.folder).documents.manifest_path)
             raise
         for step in gone:
             self._retention.discard(step, change.at)
@@ -183,7 +183,7 @@ class JobStore:
 
     def _bury(self, job: Job, state: JobState, change: Change) -> None:
         transition(Job, job.id, state, JobState.DELETED, change, FORGOTTEN)
-        if self._storage.ledger.bury(job.folder, manifest_text(job), self._storage.folder(job.folder).manifest_path):
+        if self._storage.ledger.bury(job.folder, manifest_text(job), self._storage.folder(job.folder).documents.manifest_path):
             forget_unwritten(job.id)
 
     def _finish_deletion(self, job: Job) -> None:
@@ -195,7 +195,7 @@ class JobStore:
             )
         else:  # nobody can have deleted it
             with suppress(OSError):
-                self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).manifest_path)
+                self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).documents.manifest_path)
 
 
 @contextmanager

@@ -195,9 +195,9 @@ class Manifests:
 
     def _keep(self, job: Job, folder: JobFolder) -> None:
         if job.state == JobState.DELETED:
-            self._storage.ledger.bury(job.folder, manifest_text(job), folder.manifest_path)
+            self._storage.ledger.bury(job.folder, manifest_text(job), folder.documents.manifest_path)
         else:
-            folder.keep("job", manifest_text(job))
+            folder.private.keep("job", manifest_text(job))
 
     def _keep_switches(self) -> None:
         text = switches_text()
@@ -226,7 +226,7 @@ class Manifests:
 
     def _lacks_its_end(self, row: Job) -> bool:
         folder = self._storage.folder(row.folder)
-        return folder.path.is_dir() and not folder.is_taken_over() and recorded_state(folder) != row.state
+        return folder.path.is_dir() and not folder.documents.is_taken_over() and recorded_state(folder) != row.state
 
 
 _SWITCHES = 0  # no job's number
@@ -251,7 +251,7 @@ def keep_again(numbers: Sequence[int]) -> None:
 
 def write_manifest(job: Job, folder: JobFolder, learned: Learned | None = None) -> None:
     """Write rows and record. Raises OSError."""
-    folder.keep("job", manifest_text(job))
+    folder.private.keep("job", manifest_text(job))
     write_record(assembled(job, folder, learned), folder)
 
 
@@ -287,7 +287,7 @@ def _fields(kept: type[_Kept], row: Row | StoredSetting) -> dict[str, Any]:
 def read_manifest(folder: JobFolder) -> Manifest | None:
     """The manifest; None where there is none, or something else."""
     with suppress(OSError):
-        return parse_manifest(folder.private_text("job"))
+        return parse_manifest(folder.private.text("job"))
     return None
 
 

@@ -53,7 +53,7 @@ def _write_folder(folder: JobFolder, taken: TakenJob) -> None:
         raise OSError(errno.ELOOP, "is a link since", str(folder.path))
     with keeping_its_time(folder.path):
         write_beside(folder, taken.form, taken.former)
-        folder.keep("job", manifest_text(Job.get_by_id(taken.former.id)))
+        folder.private.keep("job", manifest_text(Job.get_by_id(taken.former.id)))
     forget_unwritten(taken.former.id)
 
 

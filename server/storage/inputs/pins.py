@@ -110,7 +110,7 @@ class Pins:
         for path in (*left_in(folder.input), *set_aside_before(folder.input), folder.input / PART):
             remove(path)
         told = {"version": VERSION, "pins": [asdict(pin) for pin in pinned.pins], "notes": pinned.notes}
-        folder.keep("pinned", json.dumps(told, indent=0) + "\n")
+        folder.private.keep("pinned", json.dumps(told, indent=0) + "\n")
         return pinned
 
     def require_unchanged(self, folder: JobFolder, pinned: Pinned) -> None:
@@ -181,7 +181,7 @@ class Pins:
 def pinned_for(folder: JobFolder) -> Pinned | None:
     """What was pinned for a job; None while not all is."""
     try:
-        told = json.loads(folder.private_text("pinned"))
+        told = json.loads(folder.private.text("pinned"))
         if told["version"] != VERSION:
             return None
         return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
