@@ -19,8 +19,9 @@ from programs.memory import give_memory_back
 from server.api.http import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
-from server.db.models import AFTER_A_LOSS, open_database
-from server.db.own_log import begin_log, require_sound
+from server.db.connection import open_database
+from server.db.dialects.own_log import begin_log, require_sound
+from server.db.errors import AFTER_A_LOSS
 from server.engine.installed_apps import InstalledApps
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.engine.records.storage_owner import own_storage

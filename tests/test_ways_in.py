@@ -20,8 +20,9 @@ from server.app import Controller
 from server.cli import submit
 from server.cli.main import main
 from server.client import Client
-from server.db.models import Change, Event, Job
+from server.db.models import Event, Job
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.settings import Settings
 from server.states import JobState
 from server.storage.inputs.pins import APART

@@ -15,9 +15,9 @@ from programs.database.sqlite import connect, reading_mode
 from programs.errors import explained
 from server import app as parts
 from server.cli.shared.console import PATIENCE_S, progress_on_stderr
-from server.db.models import require_file
+from server.db.connection import require_file
+from server.db.dialects.own_log import require_own_log
 from server.db.opening import require_installation
-from server.db.own_log import require_own_log
 from server.engine.records.recovery import has_jobs
 from server.engine.records.storage_owner import own_storage
 from server.errors import CumulusError, InvalidInput

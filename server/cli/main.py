@@ -37,7 +37,8 @@ from server.cli.state import state
 from server.cli.storage import storage as storage_group
 from server.cli.submit import submit
 from server.cli.workflow import workflow
-from server.db.models import Event, Job, unusable
+from server.db.errors import unusable
+from server.db.models import Event, Job
 from server.db.search import Listed, Query, find
 from server.reasons import Reason
 from server.serve import serve as run_server

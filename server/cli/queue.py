@@ -20,10 +20,12 @@ from server.cli.shared.console import (
     progress_on_stderr,
     show_table,
 )
-from server.db.models import Change, Job, living_workers, record_event, unfinished_jobs
+from server.db.models import Job
+from server.db.queries import living_workers, unfinished_jobs
 from server.db.settings_store import drain as drain_queue
 from server.db.settings_store import resume as resume_queue
 from server.db.settings_store import why_drained
+from server.db.transitions import Change, record_event
 from server.engine.breaker import Breaker, known_breaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.errors import InvalidInput

@@ -19,7 +19,7 @@ from server.cli.shared.console import (
     progress_on_stderr,
     show_table,
 )
-from server.db.models import Change
+from server.db.transitions import Change
 from server.engine.duties.retention import Plan, Removal, Retention
 from server.engine.duties.sightings import TRASH, noted_bytes
 from server.engine.duties.timekeeping import DAY_S, why_disagrees, why_doubted

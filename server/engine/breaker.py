@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, replace
 
 import structlog
 
-from server.db.models import Change, Job, let_spared_begin
+from server.db.models import Job
+from server.db.queries import let_spared_begin
 from server.db.settings_store import read_switch, write_switch
+from server.db.transactions import exclusive
+from server.db.transitions import Change
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JobState
@@ -112,14 +115,14 @@ class Circuit:
         if not _is_full(read_breaker()):
             return
         now = self._clock()
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             before, _ = self._change(lambda breaker: breaker.has_room(now))
             if _is_full(before):
                 let_spared_begin(now)
 
     def _change(self, change: Callable[[Breaker], Breaker]) -> tuple[Breaker, Breaker]:
         """What it was and what it is now; nobody else reads or writes between the two."""
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             before = read_breaker()
             after = change(before)
             if after != before:

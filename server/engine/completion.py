@@ -4,7 +4,9 @@ import json
 
 import structlog
 
-from server.db.models import Change, Job, transition
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.records.manifests import Manifests
 from server.reasons import Reason
 from server.settings import Settings
@@ -85,7 +87,7 @@ class Completion:
         It does not wait, and the attempt was none of its own.
         """
         state = JobState(job.state)
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             if state is JobState.RUNNING and transition(Job, job.id, state, JobState.LOST, change):
                 state = JobState.LOST
             if JobState.QUEUED not in JOB_TRANSITIONS[state]:

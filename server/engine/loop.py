@@ -13,20 +13,9 @@ import structlog
 from peewee import PeeweeException
 
 from programs.database.sqlite import is_damaged, is_of_the_file
-from server.db.models import (
-    DatabaseDamaged,
-    DatabaseLost,
-    DatabaseUnusable,
-    Job,
-    Queued,
-    Worker,
-    jobs_in_motion,
-    jobs_of,
-    living_workers,
-    next_queued_at,
-    queued_jobs,
-    unusable,
-)
+from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable, unusable
+from server.db.models import Job, Worker
+from server.db.queries import Queued, jobs_in_motion, jobs_of, living_workers, next_queued_at, queued_jobs
 from server.db.settings_store import why_drained
 from server.engine.breaker import LAUNCHING, Circuit
 from server.engine.duties.image_prewarmer import ImagePrewarmer

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import structlog
 
-from server.db.models import Change, Job, Worker, transition
+from server.db.models import Job, Worker
+from server.db.transitions import Change, transition
 from server.engine.completion import Completion
 from server.engine.heartbeats import Heartbeats
 from server.engine.launching.conversion_cache import ConversionCache

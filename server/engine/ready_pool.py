@@ -13,7 +13,10 @@ from uuid import uuid4
 import structlog
 
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Change, Queued, Worker, create, living_workers, record_event, transition
+from server.db.models import Worker
+from server.db.queries import Queued, living_workers
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.breaker import Circuit
 from server.engine.completion import backoff_s
 from server.engine.launch_retries import LaunchRetries
@@ -151,7 +154,7 @@ class ReadyPool:
                 yield from [flavor] * (number - there.get(name, 0))
 
     def _request(self, flavor: Flavor, now: float) -> None:
-        with Worker._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             if sum(worker.weight for worker in living_workers()) + flavor.weight > self._limit:
                 return
             fields = {"flavor": flavor.name, "weight": flavor.weight, "state": WorkerState.REQUESTED, "attempt": 0}

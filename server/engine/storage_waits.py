@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 from peewee import OperationalError
 
-from server.db.models import Change, Job, record_event
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, record_event
 from server.states import JobState
 from server.storage.folders import JobFolder
 
@@ -27,7 +29,7 @@ def tell_waiting(job: Job, folder: JobFolder, now: float) -> None:
 
 
 def _write(job: Job, message: str, event: str, now: float) -> None:
-    with Job._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         started = Job.state.in_((JobState.RUNNING, JobState.LOST))
         if Job.update(message=message).where(Job.id == job.id, Job.attempt == job.attempt, started).execute():
             record_event(Job, job.id, Change(now, text=event))

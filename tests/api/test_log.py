@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Job, record_event, transition
+from server.db.models import Job
+from server.db.transitions import Change, record_event, transition
 from server.states import JobState
 from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from tests.api.test_desktop import Wire, wire

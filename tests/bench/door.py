@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from server.db.models import open_database
+from server.db.connection import open_database
 from server.home.installation import installation_id, running_controller
 from server.storage.identity import write_identity
 from tests.bench.measuring import CUMULUS, Options, computer, until, write

@@ -20,8 +20,10 @@ import psutil
 
 from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.db.models import Change, Worker, open_database
+from server.db.connection import open_database
+from server.db.models import Worker
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.home.installation import installation_id, nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import WorkerState

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Job, living_workers
+from server.db.models import Job
+from server.db.queries import living_workers
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.record import JobRecord, read_record, write_record
 from server.home.presence import announced

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.db.models import Worker, living_workers, open_database
+from server.db.connection import open_database
+from server.db.models import Worker
+from server.db.queries import living_workers
 from server.engine.ready_pool import is_waiting
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage

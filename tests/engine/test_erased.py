@@ -12,8 +12,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from server.app import Controller, create_app, make_controller, rebuild_database
-from server.db.models import Change, Conversion, Event, Job, StoredSetting, Worker, create, never_again, record_event, transition
+from server.db.job_numbers import never_again
+from server.db.models import Conversion, Event, Job, StoredSetting, Worker
 from server.db.settings_store import drain
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.duties.timekeeping import MARK
 from server.engine.records.manifests import KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest, Manifests
 from server.engine.records.recovery import recover

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 
 from server.app import Controller
 from server.cli.main import main
-from server.db.models import Change, Job, Worker, create, record_event, transition
+from server.db.models import Job, Worker
 from server.db.settings_store import drain, write_switch
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.breaker import NAME
 from server.engine.history import FIRST, LAST, last_word, remarks
 from server.reasons import Reason

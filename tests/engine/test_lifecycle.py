@@ -10,7 +10,9 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Event, Job, Worker, create, living_workers
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers
+from server.db.transitions import Change, create
 from server.engine.breaker import read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id

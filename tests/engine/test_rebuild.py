@@ -10,7 +10,10 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from server.app import Controller, make_controller, rebuild_database
-from server.db.models import Change, DatabaseDamaged, Event, Job, Worker, open_database
+from server.db.connection import open_database
+from server.db.errors import DatabaseDamaged
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import Controller, rebuild_database
-from server.db.models import Change, Job, open_database, transition
+from server.db.connection import open_database
+from server.db.models import Job
+from server.db.transitions import Change, transition
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.manifests import Manifests
 from server.engine.records.record import (
@@ -143,7 +145,7 @@ def test_a_cancelled_job_says_so_and_later_what_its_machine_has_still_told(runni
     job = running.jobs.submit(submission(settings=form(seconds="60")))
     folder_of(running, job.id).mark_arrived()
     running.loop.wake()
-    eventually(lambda: "probe started" in folder_of(running, job.id).log())
+    eventually(lambda: "probe started" in folder_of(running, job.id).log.text())
     running.jobs.cancel(job.id, "ada")
     assert record(running, job.id).state == "cancelled"
     eventually(lambda: record(running, job.id).machine.host != "")

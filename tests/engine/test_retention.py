@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Event, Job, Worker, create
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change, create
 from server.engine.duties.retention import DAY_S, Plan, Removal, Retention
 from server.engine.records.manifests import read_manifest
 from server.errors import InvalidInput, NotFound

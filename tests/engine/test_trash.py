@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller, make_controller, rebuild_database
-from server.db.models import Change, Event, Job
+from server.db.models import Event, Job
+from server.db.transitions import Change
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.duties.sightings import TRASH, noted_bytes
 from server.engine.duties.trashcan import NotRestorable, Trashcan

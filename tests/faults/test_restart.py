@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.app import Controller, elapsed, make_controller
-from server.db import models
-from server.db.models import Change, Job, Worker, create
+from server.db import connection
+from server.db.models import Job, Worker
+from server.db.transitions import Change, create
 from server.home.installation import installation_id, running_controller
 from server.settings import Settings
 from server.states import JobState, WorkerState
@@ -169,7 +170,8 @@ def test_a_clock_that_is_set_ends_no_job(settings: Settings, cloud: LocalCloud, 
 def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "BUSY_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "CONTROLLER_PRAGMAS", {**connection.CONTROLLER_PRAGMAS, "busy_timeout": 1000})
     cloud = LocalCloud(settings, installation_id(settings.home))
     cloud.start()
     controller = make_controller(settings, cloud)

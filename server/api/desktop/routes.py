@@ -27,7 +27,9 @@ from server.api.responses import Ready, answer, answer_parts, answer_stream, arr
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.catalog.settings_text import parse_settings
-from server.db.models import ChangeCounter, Job, known_job
+from server.db.change_counter import ChangeCounter
+from server.db.models import Job
+from server.db.queries import known_job
 from server.db.search import Listed, Query, find, listed, named_apps, require_short
 from server.engine.history import last_word, remarks
 from server.errors import CumulusError, InvalidInput

@@ -11,7 +11,10 @@ from typing import Literal
 import structlog
 
 from server.catalog.files import one_form
-from server.db.models import Change, Job, Look, living_workers, transition, unfinished_jobs
+from server.db.models import Job, Look
+from server.db.queries import living_workers, unfinished_jobs
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.duties.sightings import AGED, RESTORED, Key, looked_at, looks_of
 from server.engine.duties.timekeeping import DAY_S, read_elapsed, why_disagrees
 from server.engine.duties.trashcan import Trashcan
@@ -202,7 +205,7 @@ class Retention:
     def _remove_data(self, removal: Removal, now: float) -> bool:
         name = removal.name
         told = Told(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
-        with Job._meta.database.atomic("IMMEDIATE"):  # nobody can submit a job that names it meanwhile
+        with exclusive():  # nobody can submit a job that names it meanwhile
             if any(one_form(name) in map(one_form, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
             return self._trashcan.throw([self._storage.data / name], told)

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from peewee import chunked, fn
 
 from server.db.models import Look
+from server.db.transactions import exclusive
+from server.db.upsert import replace_row
 
 TRASH, RESTORED = "trash", "restored"
 AGED = ("job", "data", "converted", "upload")  # what goes by its age, at the second look
@@ -18,7 +20,7 @@ Key = tuple[str, str]
 def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
     """Note what is seen for the first time, forget what is seen no more; since when (``elapsed``) each was seen at each look."""
     wanted = set(seen)
-    with Look._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         known = {(row.kind, row.name): row for row in Look.select().where(Look.kind.in_(list(kinds)))}
         for key, row in known.items():
             if key not in wanted or _is_of_another_time(row, now, elapsed):
@@ -32,7 +34,7 @@ def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: 
 
 def note_look(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
     """Note one thing, in place of what was noted of it. ``size``: bytes."""
-    Look.insert(kind=kind, name=name, at=now, elapsed=elapsed, bytes=size).on_conflict_replace().execute()
+    replace_row(Look, kind=kind, name=name, at=now, elapsed=elapsed, bytes=size)
 
 
 def looks_of(kind: str) -> dict[str, Look]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import structlog
 
-from server.db.models import Change, Job, transition
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.duties.sightings import RESTORED, TRASH, forget_look, looks_of, note_look
 from server.engine.duties.timekeeping import DAY_S, read_elapsed
 from server.engine.records.manifests import write_manifest
@@ -144,7 +146,7 @@ class Trashcan:
                 self._give_back(entry, folder)
         if not folder.output.is_dir():
             raise NotRestorable(f"job {job_id} has lost its results for good: what is left of it is in {folder.path}")
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             note_look(RESTORED, f"jobs/{name}", change.at, self._elapsed())
             if transition(Job, job_id, JobState.ARCHIVED, JobState(job.outcome), change):
                 self._write_manifest(job_id, folder)  # now, or who is killed leaves one that says otherwise

@@ -16,7 +16,10 @@ from peewee import OperationalError
 from programs.database.sqlite import is_of_the_file
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Change, Job, Queued, Worker, create, living_workers, record_event, transition, worker_name
+from server.db.models import Job, Worker, worker_name
+from server.db.queries import Queued, living_workers
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.breaker import LAUNCHING, Circuit
 from server.engine.completion import Completion, backoff_s
 from server.engine.duties.retention import Retention
@@ -126,7 +129,7 @@ class Steps:
 
         All in one transaction, and not beyond the limit of weights, whoever asks.
         """
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             job = Job.get_by_id(waiting.id)
             if job.state != JobState.QUEUED:
                 return
@@ -342,7 +345,7 @@ class Steps:
     def _go_on_later(self, job: Job, worker: Worker, error: CumulusError, pause_s: float) -> None:
         """The launch is entered again on the same machine: what was made of it stays."""
         now = self._clock()
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             Worker.update(not_before=now + pause_s, message=error.message).where(Worker.id == worker.id).execute()
             unchanged = (Job.id == job.id) & (Job.attempt == job.attempt) & Job.state.in_(LAUNCHING)
             if Job.update(message=f"The cloud is asked again: {error.message}").where(unchanged).execute():

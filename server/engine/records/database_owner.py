@@ -16,8 +16,14 @@ import structlog
 from peewee import SqliteDatabase
 
 from programs.database.sqlite import connect, reading_mode
-from server.db.models import UNFINISHED, StoredSetting, last_number, never_again, require_file, unusable
+from server.db.connection import require_file
+from server.db.errors import unusable
+from server.db.job_numbers import last_number, never_again
+from server.db.models import StoredSetting
 from server.db.opening import OWNER, ForeignDatabase, foreign
+from server.db.queries import UNFINISHED
+from server.db.transactions import exclusive
+from server.db.upsert import add_if_absent
 from server.engine.records.recovery import has_jobs
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
@@ -48,8 +54,8 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
     """
     storage = Storage(settings.storage)
     submitting = set(storage.ledger.submitting())
-    with database.atomic("IMMEDIATE"):
-        StoredSetting.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
+    with exclusive(database):
+        add_if_absent(StoredSetting, name=OWNER, value=server_id, at=time.time(), who="controller")
         given, newest = (
             last_number(),
             max((number for name, number in storage.job_folders().items() if name not in submitting), default=0),

@@ -16,7 +16,10 @@ import structlog
 from peewee import OperationalError, SqliteDatabase, chunked
 
 from programs.errors import explained
-from server.db.models import Change, Job, create, last_number, never_again, transition
+from server.db.job_numbers import last_number, never_again
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, transition
 from server.engine.duties.retention import Retention
 from server.engine.records.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
 from server.engine.records.recording import Learned
@@ -82,7 +85,7 @@ class JobStore:
         folder: JobFolder | None = None
         is_made = False
         try:
-            with _full_disks(), self._database.atomic("IMMEDIATE"):
+            with _full_disks(), exclusive(self._database):
                 change = Change(now, who=fields["owner"])
                 job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
                 job.folder = folder_name(job.id, job.owner, job.app, now)
@@ -109,7 +112,7 @@ class JobStore:
         self._require_storage()
         gone: list[Job] = []
         try:
-            with _full_disks(), self._database.atomic("IMMEDIATE"):
+            with _full_disks(), exclusive(self._database):
                 for step in choose():
                     state = JobState(Job.get_by_id(step.id).state)
                     if JobState.DELETED in JOB_TRANSITIONS[state]:

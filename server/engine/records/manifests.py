@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from server.db.cached_sql import rows
 from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
 from server.db.opening import OWNER
+from server.db.transactions import exclusive
 from server.engine.duties.timekeeping import MARK
 from server.engine.records.record import recorded_state, write_record
 from server.engine.records.recording import Learned, assembled
@@ -166,7 +167,7 @@ class Manifests:
             self._left_alone.pop(one[0], None)
             if one not in written:
                 self._left_alone[one[0]] = later
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             for one in written:
                 Job._meta.database.execute_sql(_WRITTEN, one)
         return bool(written)
@@ -244,7 +245,7 @@ def forget_unwritten(job_id: int) -> None:
 
 def keep_again(numbers: Sequence[int]) -> None:
     """Have the storage told of these jobs once more: it has lost what it knew of them."""
-    with Job._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         for number in numbers:
             Job._meta.database.execute_sql(_AGAIN, (number,))
 

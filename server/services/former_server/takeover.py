@@ -9,7 +9,10 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from server.db.models import Event, Job, never_again, open_database
+from server.db.connection import open_database
+from server.db.job_numbers import never_again
+from server.db.models import Event, Job
+from server.db.transactions import exclusive
 from server.engine.records.manifests import forget_unwritten, manifest_text
 from server.progress import Advance
 from server.services.former_server.database import FormerDatabase
@@ -29,7 +32,7 @@ def take_over(settings: Settings, former: FormerDatabase, jobs: Iterable[TakenJo
     storage.prepare()
     try:
         for batch in _batches(jobs):
-            with database.atomic("IMMEDIATE"):
+            with exclusive(database):
                 Job.insert_many([_row(taken, now) for taken in batch]).execute()
                 Event.insert_many([_event(taken, now) for taken in batch]).execute()
                 for taken in batch:

@@ -1,4 +1,4 @@
-"""SQLite as the controller uses it: the writers of one process take turns, its file is guarded. Owns nothing of the schema."""
+"""SQLite as the controller uses it: the writers of one process take turns, and its file is guarded."""
 
 import threading
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from peewee import OperationalError
 
 from programs.database.guarded import GuardedDatabase
+from server.db.dialects.sqlite import EXCLUSIVE
 
 
 class Database(GuardedDatabase):
@@ -23,7 +24,7 @@ class Database(GuardedDatabase):
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction. Raises OperationalError where others write for too long."""
-        if lock_type != "IMMEDIATE":
+        if lock_type != EXCLUSIVE:
             return super().begin(lock_type)
         if not self._turn.acquire(timeout=self.timeout):
             raise OperationalError("database is locked")
