@@ -26,9 +26,12 @@ from server.engine.installed_apps import InstalledApps
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.engine.records.storage_owner import own_storage
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
+from server.home.controller_lock import only_controller
 from server.home.files import require_writable
-from server.home.installation import NUDGE, close_home, installation_id, only_controller
+from server.home.folder import close_home
+from server.home.installation import installation_id
 from server.home.presence import announced
+from server.home.running import NUDGE
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.holding import Hold

@@ -21,7 +21,7 @@ from server.db.opening import require_installation
 from server.engine.records.recovery import has_jobs
 from server.engine.records.storage_owner import own_storage
 from server.errors import CumulusError, InvalidInput
-from server.home.installation import only_controller
+from server.home.controller_lock import only_controller
 from server.progress import growing, megabytes
 from server.settings import load_settings
 from server.storage.folders import Storage

@@ -35,7 +35,8 @@ from server.db.queries import living_workers
 from server.db.transitions import Change, record_event
 from server.engine.duties.sweeper import Orphan, Sweeper
 from server.errors import InvalidInput
-from server.home.installation import end_controller, nudge, only_controller, running_controller
+from server.home.controller_lock import only_controller
+from server.home.running import end_controller, nudge, running_controller
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
 from server.workers.clouds import registry

@@ -29,7 +29,7 @@ from server.db.transitions import Change, record_event
 from server.engine.breaker import Breaker, known_breaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.errors import InvalidInput
-from server.home.installation import nudge, running_controller
+from server.home.running import nudge, running_controller
 from server.policy.scheduling import Rules
 from server.progress import Step
 from server.services.queue import Place, Situation, places

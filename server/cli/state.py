@@ -32,7 +32,7 @@ from server.engine.completion import Completion
 from server.engine.duties.sweeper import OWN_NAME
 from server.engine.records.manifests import Manifests
 from server.errors import InvalidInput
-from server.home.installation import nudge
+from server.home.running import nudge
 from server.services.decommission import Removal, removal_wish
 from server.settings import Settings
 from server.states import WorkerState

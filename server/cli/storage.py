@@ -26,7 +26,8 @@ from server.engine.duties.timekeeping import DAY_S, why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.storage_owner import adopt_storage, require_own_storage
 from server.errors import CumulusError
-from server.home.installation import nudge, only_controller
+from server.home.controller_lock import only_controller
+from server.home.running import nudge
 from server.settings import Settings, load_settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage

@@ -14,7 +14,9 @@ from server.db.dialects.sqlite_database import Database
 from server.db.errors import DatabaseDamaged, unusable
 from server.db.models import TABLES, StoredSetting
 from server.errors import CumulusError
-from server.home.installation import ID_FILE, HomeUnusable, known_id, running_controller
+from server.home.folder import ID_FILE, HomeUnusable
+from server.home.installation import known_id
+from server.home.running import running_controller
 from server.settings import Settings, where_given
 
 OUR_TABLES = frozenset(table._meta.table_name for table in TABLES)

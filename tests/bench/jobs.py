@@ -24,7 +24,8 @@ from server.db.connection import open_database
 from server.db.models import Worker
 from server.db.settings_store import drain, resume
 from server.db.transitions import Change
-from server.home.installation import installation_id, nudge
+from server.home.installation import installation_id
+from server.home.running import nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import WorkerState
 from server.storage.folders import Storage

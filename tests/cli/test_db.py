@@ -12,7 +12,7 @@ from server.cli.main import main
 from server.db.connection import open_database
 from server.db.models import Job
 from server.db.transactions import exclusive
-from server.home.installation import only_controller
+from server.home.controller_lock import only_controller
 from tests.conftest import submission
 
 

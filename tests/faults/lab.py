@@ -20,7 +20,7 @@ import psutil
 from server.client import Client, Unreachable
 from server.db.connection import open_database
 from server.db.models import Job
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import JobState
 from server.storage.folders import Storage

@@ -17,7 +17,8 @@ from server.app import Controller, elapsed, make_controller
 from server.db import connection
 from server.db.models import Job, Worker
 from server.db.transitions import Change, create
-from server.home.installation import installation_id, running_controller
+from server.home.installation import installation_id
+from server.home.running import running_controller
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import JobFolder, folder_name

@@ -13,19 +13,11 @@ import psutil
 import pytest
 
 from server.home import presence
-from server.home.installation import (
-    AlreadyRunning,
-    HomeUnusable,
-    close_home,
-    end_controller,
-    installation_id,
-    is_held,
-    only_controller,
-    read_id,
-    remember_id,
-    running_controller,
-)
+from server.home.controller_lock import is_held, only_controller
+from server.home.folder import HomeUnusable, close_home
+from server.home.installation import installation_id, read_id, remember_id
 from server.home.presence import announced
+from server.home.running import AlreadyRunning, end_controller, running_controller
 from tests.conftest import eventually
 from tests.faults.home import KINDS
 
@@ -150,7 +142,7 @@ def test_a_folder_of_other_things_that_is_taken_for_the_home_keeps_its_rights(tm
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller that looks often."""
-    monkeypatch.setattr(presence, "LOOK_S", 0.05)
+    monkeypatch.setattr(presence, "INSPECT_S", 0.05)
 
 
 @pytest.fixture

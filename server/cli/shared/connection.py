@@ -20,7 +20,7 @@ from server.db.opening import open_to_read
 from server.engine.history import last_word, remarks
 from server.engine.records.storage_owner import require_own_storage
 from server.errors import CumulusError
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.progress import Counter, Step
 from server.settings import Settings
 from server.states import JobState
