@@ -76,7 +76,7 @@ def test_who_starts_right_after_a_kill_waits_until_the_killed_one_is_gone(tmp_pa
     """The lock outlasts its holder here as where the kernel still gives back the memory of a large one."""
     code = (
         "import pathlib, subprocess, sys, time\n"
-        "from server.home.installation import only_controller\n"
+        "from server.home.controller_lock import only_controller\n"
         "with only_controller(pathlib.Path(sys.argv[1])) as lock:\n"
         "    subprocess.Popen(['cat'], stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()])\n"
         "    print('held', flush=True); time.sleep(600)"
