@@ -16,7 +16,8 @@ from server.catalog.findings import read_findings
 from server.catalog.model import AnyControl, App, Branch, Conditional, ConfigFormat, Item, Preset, Section, Step, Workflow
 from server.catalog.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
 from server.catalog.patterns import Pattern, UnboundedPattern, read_search
-from server.catalog.rendering.quoting import NOTHING, ShellText, UnsafeText, read_shell
+from server.catalog.rendering.quoting import NOTHING, ShellText, UnsafeText
+from server.catalog.rendering.shell_grammar import read_shell
 from server.catalog.xml import BadXml, line_of
 
 _CONFIG_FORMATS: dict[str, ConfigFormat | None] = {"": None, "json": "json", "yaml": "yaml"}
