@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from server.catalog.controls import Control, Texts, shown, unfit
+from server.catalog.controls.control import Control, Texts, shown, unfit
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from server.catalog.controls import Checkbox, Checklist, Note, shown
+from server.catalog.controls.choices import Checkbox, Checklist
+from server.catalog.controls.control import shown
+from server.catalog.controls.numbers import KeyValues, Range
+from server.catalog.controls.texts import Note
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
-from server.catalog.numbers import KeyValues, Range
 from server.catalog.values import check_settings, counting, taken
 from server.errors import InvalidInput
 

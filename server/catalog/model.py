@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from server.catalog.controls import Control
+from server.catalog.controls.control import Control
 from server.catalog.files import FileList
 from server.catalog.patterns import Pattern
 from server.catalog.rendering.quoting import NOTHING, ShellText

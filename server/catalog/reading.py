@@ -10,11 +10,13 @@ from typing import Any
 
 from lxml import etree
 
-from server.catalog.controls import Checkbox, Checklist, Note, Option, Select, String, WrongValue
+from server.catalog.controls.choices import Checkbox, Checklist, Option, Select
+from server.catalog.controls.control import WrongValue
+from server.catalog.controls.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
+from server.catalog.controls.texts import Note, String
 from server.catalog.files import FileList, read_formats
 from server.catalog.findings import read_findings
 from server.catalog.model import AnyControl, App, Branch, Conditional, ConfigFormat, Item, Preset, Section, Step, Workflow
-from server.catalog.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
 from server.catalog.patterns import Pattern, UnboundedPattern, read_search
 from server.catalog.rendering.quoting import NOTHING, ShellText, UnsafeText
 from server.catalog.rendering.shell_grammar import read_shell

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from server.catalog.controls import shown
+from server.catalog.controls.control import shown
 from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.rendering.config import build_config

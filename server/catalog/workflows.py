@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.catalog.controls import Checkbox, Checklist, WrongValue
+from server.catalog.controls.choices import Checkbox, Checklist
+from server.catalog.controls.control import WrongValue
+from server.catalog.controls.numbers import KeyValues, Range
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import control_of, from_text
 from server.catalog.model import AnyControl, App, Preset, Workflow
-from server.catalog.numbers import KeyValues, Range
 from server.catalog.values import counting
 from server.errors import InvalidInput
 
