@@ -1,7 +1,7 @@
 """The files of a form: from the paths that a client sends to the names under which an app finds them.
 
-Owns what a file is called in the job's ``input/`` folder, also after its conversion. Where it lies before that, and how it is
-converted, is the storage's matter.
+Owns what a file is called in the job's ``input/`` folder, also after its conversion. Where it is before that, and how it is
+converted, is the storage's task.
 """
 
 import re

@@ -202,7 +202,7 @@ _CONTROLS: dict[str, Callable[[etree._Element], _Made]] = {
 
 
 def _shared(element: etree._Element, *places: str) -> dict[str, Any]:
-    """What all controls have; ``places``: what may stand in the command beside the variables."""
+    """What all controls have; ``places``: what may be in the command beside the variables."""
     return {
         "name": _attribute(element, "name"),
         "label": _attribute(element, "label"),
@@ -252,7 +252,7 @@ def _check_end_tag(root: etree._Element, app: App) -> None:
         raise BadXml((line_of(root), str(error))) from None
     location = app.end_tag_location
     if location.startswith("/") or ".." in location.split("/") or "\0" in location:
-        raise BadXml((line_of(root), "end_tag_location does not lie in the output folder"))
+        raise BadXml((line_of(root), "end_tag_location is not in the output folder"))
 
 
 def _check_no_config(root: etree._Element) -> None:

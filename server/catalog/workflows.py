@@ -93,7 +93,9 @@ def _problem(preset: Preset, number: int, forms: list[Controls]) -> str | None:
         return f"{preset.name} takes results of step {late[0]}, which does not come before it"
     if preset.from_tool is not None and not results:
         known = preset.value in forms[preset.from_tool]
-        return None if known else f"step {preset.from_tool} has no parameter {preset.value}, which {preset.name} is to be"
+        return (
+            None if known else f"step {preset.from_tool} has no parameter {preset.value}, from which {preset.name} gets its value"
+        )
     if "%" in preset.value and not results:
         return None  # a variable of the step itself
     for name in _FILES_OF.findall(preset.value):

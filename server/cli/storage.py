@@ -182,7 +182,7 @@ def _require_wish(plan: Plan, now: float, *, yes: bool) -> None:
 
 
 def _told(entry: Entry, left_s: float) -> dict[str, Any]:
-    told = entry.told.model_dump(exclude={"version"}) if entry.told else {}
+    told = entry.record.model_dump(exclude={"version"}) if entry.record else {}
     return {"entry": entry.name, **told, "path": str(entry.content), "stays_s": round(left_s)}
 
 

@@ -38,7 +38,7 @@ def open_database(path: Path) -> Database:
 
 
 def require_file(path: Path) -> bool:
-    """Whether there is a file; raises DatabaseUnusable where something else lies there, which the database might wait for."""
+    """Whether there is a file; raises DatabaseUnusable where something else has its name, which the database might wait for."""
     try:
         return is_regular(path, follow=True)
     except OSError as problem:

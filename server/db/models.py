@@ -37,7 +37,7 @@ class Stateful(Row):
 class Job(Stateful):
     """One run of an app for its owner; ``settings``: the form as JSON text, ``inputs``: the input files' names, a line each.
 
-    ``spared``: attempts that a trouble of the site, or an administrator, ended; they do not count.
+    ``spared``: uncounted attempts, which a failure of the site, or an administrator, ended.
     ``warning``: what a job that is done warns of, a line each; ``figures``: what its app says it found, as JSON text.
     """
 
@@ -66,7 +66,7 @@ class Job(Stateful):
 
 
 class Worker(Stateful):
-    """One machine, from the wish for it to its confirmed end. Its name is its Terraform workspace.
+    """One machine, from the request for it to its confirmed end. Its name is its Terraform workspace.
 
     ``held_until``: it stays that long (Unix seconds) for inspection should its job fail.
     """
@@ -132,7 +132,7 @@ class StoredSetting(Model):
         table_name = "switch"
 
 
-class Look(Model):
+class Sighting(Model):
     """Something that a cleaning has come upon: first ``at`` (Unix seconds), when controllers had run for ``elapsed`` seconds."""
 
     kind = TextField()
@@ -146,4 +146,4 @@ class Look(Model):
         primary_key = CompositeKey("kind", "name")
 
 
-TABLES = (Job, Worker, Event, Conversion, StoredSetting, Look)
+TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting)

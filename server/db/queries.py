@@ -55,8 +55,8 @@ def queued_jobs(now: float) -> list[Queued]:
     return list(map(Queued._make, tuples(Job, Queued._fields, waiting, now)))
 
 
-def let_spared_begin(now: float) -> None:
-    """Whoever waits for the end of a trouble of the site need not wait longer."""
+def release_uncounted(now: float) -> None:
+    """End the pauses of jobs whose last attempt did not count, since the site works again."""
     waiting = SQL(UNFINISHED), Job.state == JobState.QUEUED, Job.spared > 0, Job.not_before > now
     Job.update(not_before=now).where(*waiting).execute()
 

@@ -22,8 +22,8 @@ from server.states import JobState
 
 TRIGRAM = 3
 MAX_TEXT = 1000
-LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index looks for each three of them
-FEW = 10_000  # rows up to which picking them out by an index beats looking at all jobs, newest first
+LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index searches for each three of them
+FEW = 10_000  # rows up to which picking them out by an index beats reading all jobs, newest first
 
 
 class DateField(StrEnum):
@@ -142,7 +142,7 @@ def _limited(rows: "ModelSelect[Job]", conditions: Iterable[Expression], limit: 
 
 
 def _contains(column: TextField, text: str) -> Expression:
-    """LIKE, which takes no notice of case in a to z only, once for each way to write the other letters of a short text."""
+    """LIKE, which ignores case in a to z only, once for each way to write the other letters of a short text."""
     if len(text) >= TRIGRAM:
         return column.contains(text)
     ways = [{letter, letter.lower(), letter.upper()} if not letter.isascii() else {letter} for letter in text]

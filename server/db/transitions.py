@@ -49,7 +49,7 @@ def transition(
 ) -> bool:
     """Change a row's state if it is still ``old``, with its event, in one transaction.
 
-    ``fields`` are set in the same statement. False: somebody else was first, so drop what you were doing.
+    ``fields`` are set in the same statement. False: somebody else was first, so the caller stops there.
     Raises ForbiddenTransition.
     """
     _require(old, new)
@@ -67,7 +67,7 @@ def record_event(table: type[Row], row_id: int, change: Change) -> None:
 
 
 def shift_times(seconds: float) -> None:
-    """Move what limits and pauses are counted from, of all that is unfinished: the computer's clock was set by so much."""
+    """Shift the times that limits and pauses are counted from, of all unfinished rows: the clock was set by so many seconds."""
     with exclusive():
         for table, condition in ((Job, UNFINISHED), (Worker, LIVING)):
             shifted = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}

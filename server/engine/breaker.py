@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from server.db.models import Job
-from server.db.queries import let_spared_begin
+from server.db.queries import release_uncounted
 from server.db.settings_store import read_switch, write_switch
 from server.db.transactions import exclusive
 from server.db.transitions import Change
@@ -118,7 +118,7 @@ class Circuit:
         with exclusive():
             before, _ = self._change(lambda breaker: breaker.has_room(now))
             if _is_full(before):
-                let_spared_begin(now)
+                release_uncounted(now)
 
     def _change(self, change: Callable[[Breaker], Breaker]) -> tuple[Breaker, Breaker]:
         """What it was and what it is now; nobody else reads or writes between the two."""

@@ -23,7 +23,7 @@ PF_EXITING = 0x4  # of a process, as the kernel counts
 def only_controller(home: Path) -> Iterator[IO[bytes]]:
     """Hold the installation while the controller runs; its lock, open. Raises AlreadyRunning, HomeUnusable.
 
-    A killed controller holds nothing. One whose lock was removed or replaced goes on, and is asked for, too.
+    A killed controller holds nothing. One whose lock was removed or replaced still runs, and counts.
     """
     with _lock_file(home) as lock:
         until = time.monotonic() + LOOKED_AT_S
@@ -60,7 +60,7 @@ def is_held(home: Path) -> bool:
     with suppress(OSError), open_own(home / LOCK_FILE) as lock:
         if not try_lock(lock, fcntl.LOCK_SH):
             return True
-    return running_controller(home) is not None  # whose lock was removed, or something else lies there
+    return running_controller(home) is not None  # whose lock was removed, or is no file
 
 
 def try_lock(lock: IO[Any], how: int = fcntl.LOCK_EX) -> bool:

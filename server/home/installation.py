@@ -1,7 +1,7 @@
 """The installation's id, which everything that it makes in a cloud carries. Owns ``installation-id`` in the home folder.
 
-Which of its processes runs is said by :mod:`server.home.running` and :mod:`server.home.controller_lock`; that the files stay true
-while a controller runs is the task of :mod:`server.home.presence`.
+Which of its processes runs is known to :mod:`server.home.running` and :mod:`server.home.controller_lock`;
+:mod:`server.home.presence` keeps the files true while a controller runs.
 """
 
 import fcntl
@@ -24,14 +24,14 @@ ID_FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MADE_HERE = re.compile(r"c[0-9a-f]{12}")
 log = structlog.get_logger()
 LOST_ID = (
-    "{path} {why}, and nothing else tells the id that this installation's machines carry (as cumulus_server): restore the file"
+    "{path} {why}, and nothing else has the id that this installation's machines carry (as cumulus_server): restore the file"
     " from a backup; or have `cumulus storage adopt` take it from the storage; or, where none of them exists any more, give it a"
     " new one: echo c$(openssl rand -hex 6) > {path}"
 )
 
 
 class IdLost(HomeUnusable):
-    """There may be machines of this installation, and nothing in its home tells the id that they carry."""
+    """There may be machines of this installation, and nothing in its home has the id that they carry."""
 
     code = "id_lost"
 
@@ -74,7 +74,7 @@ def restore_id(home: Path, known: str) -> None:
     if os.path.lexists(path):
         set_aside(path, f"it {_why_no_id(path)}; the id is {known}")
     else:
-        log.warning("the installation's id was not there any more; it is written again", file=str(path), id=known)
+        log.warning("the installation's id was lost; it is written again", file=str(path), id=known)
     _write_id(path, known)
 
 

@@ -54,7 +54,7 @@ class _Files:
         self._apart(self._keep_id)
 
     def inspect(self) -> None:
-        """Inspect each file, whatever is the matter with another."""
+        """Inspect each file, whatever is wrong with another."""
         for repair in (self._keep_lock, self._keep_address, self._keep_id):
             self._apart(repair)
 
@@ -81,7 +81,7 @@ class _Files:
         remember_id(self._home, self._known_id)
         if read_id(self._home) != self._known_id:
             restore_id(self._home, self._known_id)
-            log.warning("the installation's id was not in its file any more; it is written again", id=self._known_id)
+            log.warning("the installation's id was lost; it is written again", id=self._known_id)
 
     def _keep_lock(self) -> None:
         """Another file under the lock's name is held before it gets the name, so that nobody is let in between."""

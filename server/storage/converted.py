@@ -1,6 +1,7 @@
 """What was converted once: ``converted/`` in the storage, for later jobs with the same input.
 
-Owns that folder and the key under which a result lies there. Who converts, and who waits for it, is the jobs' matter.
+Owns that folder and the key of a result there. Who converts, and who waits for it, is decided in
+:mod:`server.engine.launching.conversion_cache`.
 """
 
 import hashlib
@@ -53,7 +54,7 @@ class Converted:
 
     @property
     def folder(self) -> Path:
-        """Where the results lie, each under its key."""
+        """The folder of the results, each under its key."""
         return self._folder
 
     def find(self, key: str) -> Path | None:
@@ -113,7 +114,7 @@ class Converted:
         (self._folder / key).unlink(missing_ok=True)
 
     def _is_checked(self, key: str, path: Path) -> bool:
-        """Whether a result is known to be whole; one that is not goes."""
+        """Whether a result is known to be whole; any other is removed."""
         if (self._marks / key).exists():
             return True
         if self._is_whole(path):

@@ -1,6 +1,6 @@
 """The result files of jobs as clients ask for them, again and again: a job may have a hundred thousand.
 
-Owns which of them are shown, and when they are looked at anew. A list that is cheap to make is made each time. Any other one is
+Owns which of them are shown, and when they are listed again. A list that is cheap to make is made each time. Any other one is
 good for ten times as long as it took, and that of a job that has ended while none of its folders has changed: a runner replaces
 files, it does not write over them.
 """

@@ -180,8 +180,8 @@ def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_its
     assert not controller.storage.folder(job.folder).path.exists()
     trashcan = Trashcan(controller.storage, controller.settings.trash_days)
     ((entry, left_s),) = trashcan.listed()
-    assert entry.told is not None
-    assert (entry.told.kind, entry.told.job_id, entry.told.owner) == ("deleted", job.id, "ada")
+    assert entry.record is not None
+    assert (entry.record.kind, entry.record.job_id, entry.record.owner) == ("deleted", job.id, "ada")
     assert left_s == 7 * DAY_S
     with pytest.raises(NotRestorable, match=str(entry.content)):
         trashcan.restore(str(job.id), CHANGE)
@@ -268,7 +268,7 @@ def large(controller: Controller, rules: Retention, elapsed: Elapsed, number: in
 
 
 def in_the_trash(trashcan: Trashcan) -> list[str]:
-    return sorted(entry.told.name for entry, _ in trashcan.listed() if entry.told)
+    return sorted(entry.record.name for entry, _ in trashcan.listed() if entry.record)
 
 
 def test_where_room_is_short_the_oldest_goes_first_and_no_more_than_is_needed(

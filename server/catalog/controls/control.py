@@ -24,7 +24,7 @@ class WrongValue(InvalidInput):
     def __init__(self, title: str, reason: str, *, field: str) -> None:
         super().__init__(f"{title} {reason}", field=field)
         self.reason = reason
-        self.for_authors = f"{field} {reason}"  # who writes the XML looks for the name
+        self.for_authors = f"{field} {reason}"  # an author of XML knows the name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Control(ABC, Generic[V]):
         return self._pieces(value, variables.texts)
 
     def is_configured(self, value: V) -> bool:
-        """Whether a value goes into the config file."""
+        """Whether a value is written into the config file."""
         return self.in_config and not self._is_omitted(value)
 
     def config(self, value: V, variables: Variables) -> object:
@@ -88,7 +88,7 @@ class Control(ABC, Generic[V]):
         return self.title
 
     def refuse(self, reason: str, key: str = "") -> NoReturn:
-        """Raise WrongValue for this field, or for one of its keys; ``reason`` goes on with the sentence that its label begins."""
+        """Raise WrongValue for this field, or for one of its keys; ``reason`` continues the sentence that its label begins."""
         raise WrongValue(self.title_of(key), reason, field=key or self.name)
 
     def require_text(self, value: object) -> str:

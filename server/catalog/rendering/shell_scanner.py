@@ -29,7 +29,7 @@ class Scanner:
             yield self.text[self.at]
 
     def sees(self, text: str) -> bool:
-        """Whether the text goes on with this."""
+        """Whether this text is next."""
         return self.text.startswith(text, self.at)
 
     def sees_place(self, offset: int = 0) -> bool:

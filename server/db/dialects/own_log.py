@@ -39,7 +39,7 @@ def begin_log(database: Database, path: Path) -> None:
 
 
 def has_foreign_log(path: Path) -> bool:
-    """Whether there is a log beside the database that was another file's; False where nothing tells whose it is."""
+    """Whether there is a log beside the database that was another file's; False where nothing shows whose it is."""
     known = _known(path)
     return bool(known) and _has_log(path) and mark_in(_header(path)) not in known
 
@@ -92,7 +92,7 @@ def _note(path: Path, *marks: int) -> bool:
             finally:
                 os.close(number)
     except (OSError, InTheWay) as problem:
-        log.warning("nothing will tell whether the database's log is its own", file=str(file), detail=str(problem))
+        log.warning("after a crash nothing will show whether the database's log is its own", file=str(file), detail=str(problem))
         return False
     return True
 

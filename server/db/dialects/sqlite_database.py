@@ -12,7 +12,7 @@ from server.db.dialects.sqlite import EXCLUSIVE
 class Database(GuardedDatabase):
     """Who begins a transaction that writes waits for the others of this process by a lock, and is woken when it is free.
 
-    SQLite by itself sleeps and looks again, up to a tenth of a second each time, so that a thread would wait far longer than
+    SQLite by itself sleeps and tries again, up to a tenth of a second each time, so that a thread would wait far longer than
     the other one writes. Against other processes that is all there is.
     """
 
@@ -36,7 +36,7 @@ class Database(GuardedDatabase):
             raise
 
     def commit(self) -> Any:
-        """End the transaction; where that fails it is rolled back next, and goes on until then."""
+        """End the transaction; where that fails it is rolled back next, and lasts until then."""
         super().commit()
         self._pass_on()
 

@@ -11,7 +11,7 @@ from typing import Literal
 import structlog
 
 from server.catalog.files import one_form
-from server.db.models import Job, Look
+from server.db.models import Job, Sighting
 from server.db.queries import living_workers, unfinished_jobs
 from server.db.transactions import exclusive
 from server.db.transitions import Change, transition
@@ -26,7 +26,7 @@ from server.storage.converted import Converted
 from server.storage.data import Freeing, discard, entries, set_aside_before
 from server.storage.folders import Storage
 from server.storage.inputs.arrivals import left_over
-from server.storage.trash import Told
+from server.storage.trash import TrashRecord
 
 DELETED = "its owner has deleted it"
 BROKEN_UPLOAD_DAYS = 14  # nobody goes on with a file after that
@@ -168,7 +168,7 @@ class Retention:
         for path in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S):
             yield Removal("upload", str(path.relative_to(self._storage.data)), 0, "its upload broke off long ago")
 
-    def _is_old(self, at: float, restored: Look | None, now: float) -> bool:
+    def _is_old(self, at: float, restored: Sighting | None, now: float) -> bool:
         """``restored``: when somebody wanted it back, and by that wanted it."""
         return now - max(at, restored.at if restored else at) > self._max_age_days * DAY_S
 
@@ -194,7 +194,7 @@ class Retention:
             write_manifest(Job.get_by_id(job.id), folder)
         except OSError as error:
             log.warning("an archived job's folder takes nothing", job_id=job.id, detail=str(error))
-        told = Told(
+        told = TrashRecord(
             kind="job", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=removal.reason, bytes=removal.bytes
         )
         content = folder.content()
@@ -204,7 +204,7 @@ class Retention:
 
     def _remove_data(self, removal: Removal, now: float) -> bool:
         name = removal.name
-        told = Told(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
+        told = TrashRecord(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
         with exclusive():  # nobody can submit a job that names it meanwhile
             if any(one_form(name) in map(one_form, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
@@ -213,7 +213,7 @@ class Retention:
     def _discard_folder(self, job: Job, now: float) -> bool:
         path = self._storage.folder(job.folder).path
         size = Freeing().by(path)
-        told = Told(kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size)
+        told = TrashRecord(kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size)
         return self._trashcan.throw([path], told)
 
 

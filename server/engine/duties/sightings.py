@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from peewee import chunked, fn
 
-from server.db.models import Look
+from server.db.models import Sighting
 from server.db.transactions import exclusive
 from server.db.upsert import replace_row
 
@@ -21,42 +21,42 @@ def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: 
     """Note what is seen for the first time, forget what is seen no more; since when (``elapsed``) each was seen at each look."""
     wanted = set(seen)
     with exclusive():
-        known = {(row.kind, row.name): row for row in Look.select().where(Look.kind.in_(list(kinds)))}
+        known = {(row.kind, row.name): row for row in Sighting.select().where(Sighting.kind.in_(list(kinds)))}
         for key, row in known.items():
             if key not in wanted or _is_of_another_time(row, now, elapsed):
-                Look.delete().where(Look.kind == row.kind, Look.name == row.name).execute()
+                Sighting.delete().where(Sighting.kind == row.kind, Sighting.name == row.name).execute()
         since = {key: row.elapsed for key, row in known.items() if key in wanted and not _is_of_another_time(row, now, elapsed)}
         new = [{"kind": kind, "name": name, "at": now, "elapsed": elapsed} for kind, name in sorted(wanted - since.keys())]
         for part in chunked(new, _ROWS_AT_ONCE):
-            Look.insert_many(part).execute()
+            Sighting.insert_many(part).execute()
     return {**dict.fromkeys(wanted, elapsed), **since}
 
 
 def note_look(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
     """Note one thing, in place of what was noted of it. ``size``: bytes."""
-    replace_row(Look, kind=kind, name=name, at=now, elapsed=elapsed, bytes=size)
+    replace_row(Sighting, kind=kind, name=name, at=now, elapsed=elapsed, bytes=size)
 
 
-def looks_of(kind: str) -> dict[str, Look]:
+def looks_of(kind: str) -> dict[str, Sighting]:
     """All that was noted of a kind, by name."""
-    return {row.name: row for row in Look.select().where(Look.kind == kind)}
+    return {row.name: row for row in Sighting.select().where(Sighting.kind == kind)}
 
 
 def noted_bytes(kind: str) -> int:
     """The bytes of all that was noted of a kind."""
-    return int(Look.select(fn.COALESCE(fn.SUM(Look.bytes), 0)).where(Look.kind == kind).scalar())
+    return int(Sighting.select(fn.COALESCE(fn.SUM(Sighting.bytes), 0)).where(Sighting.kind == kind).scalar())
 
 
 def forget_look(kind: str, name: str) -> None:
     """Know nothing of one thing any more."""
-    Look.delete().where(Look.kind == kind, Look.name == name).execute()
+    Sighting.delete().where(Sighting.kind == kind, Sighting.name == name).execute()
 
 
 def forget_looks(kinds: Iterable[str]) -> None:
     """Know nothing of those kinds any more."""
-    Look.delete().where(Look.kind.in_(list(kinds))).execute()
+    Sighting.delete().where(Sighting.kind.in_(list(kinds))).execute()
 
 
-def _is_of_another_time(row: Look, now: float, elapsed: float) -> bool:
+def _is_of_another_time(row: Sighting, now: float, elapsed: float) -> bool:
     """Whether less time has passed since by the computer's clock, or by the rows, than really did: one of the looks was wrong."""
     return bool(elapsed < row.elapsed or now - row.at < elapsed - row.elapsed - 3600.0)

@@ -20,7 +20,7 @@ from server.states import JobState
 from server.storage.data import discard, set_aside
 from server.storage.folders import JobFolder, Storage
 from server.storage.job_folder.names import LOG
-from server.storage.trash import Entry, Told, Trash
+from server.storage.trash import Entry, Trash, TrashRecord
 
 MAX_DIGITS = 18  # of a job's number
 LEAST_FREE = 64_000_000  # bytes that the trash never takes, whatever the settings say
@@ -45,7 +45,7 @@ class Trashcan:
         self._elapsed = elapsed
         self._trash = Trash(storage.root)
 
-    def throw(self, paths: Sequence[Path], told: Told, also: Path | None = None) -> bool:
+    def throw(self, paths: Sequence[Path], told: TrashRecord, also: Path | None = None) -> bool:
         """Take files and folders out of the storage; whether they are. ``also``: a file that stays, and is kept as it is now."""
         if not self._keep_s:
             gone = [discard(aside) for path in paths if (aside := set_aside(path))]
@@ -81,7 +81,7 @@ class Trashcan:
         for name, entry in there.items():
             row = noted.get(name)
             if row and elapsed - row.elapsed >= self._keep_s and self._remove(entry):
-                log.info("something left the trash for good", entry=name, what=entry.told.name if entry.told else "")
+                log.info("something left the trash for good", entry=name, what=entry.record.name if entry.record else "")
 
     def take_stock(self, now: float) -> dict[str, Entry]:
         """Note what is there and was not noted, since the database was made anew; returns it. ``now``: Unix seconds.
@@ -95,13 +95,13 @@ class Trashcan:
         for name, entry in there.items():
             row = noted.get(name)
             if row is None or row.elapsed > elapsed:
-                note_look(TRASH, name, now, elapsed, entry.told.bytes if entry.told else 0)
+                note_look(TRASH, name, now, elapsed, entry.record.bytes if entry.record else 0)
         return there
 
     def listed(self) -> list[tuple[Entry, float]]:
         """What can be had back, with the seconds that it stays while controllers run; what went last first. Raises OSError."""
         noted, elapsed = looks_of(TRASH), self._elapsed()
-        found = [(entry, noted.get(entry.name)) for entry in reversed(self._oldest_first()) if entry.told]
+        found = [(entry, noted.get(entry.name)) for entry in reversed(self._oldest_first()) if entry.record]
         return [(entry, max(0.0, self._keep_s - (elapsed - row.elapsed if row else 0.0))) for entry, row in found]
 
     def restore(self, name: str, change: Change) -> str:
@@ -125,10 +125,10 @@ class Trashcan:
             return self._restore_data(entry, told, change)
         return self._restore_job(told.job_id or 0, told.name, change)
 
-    def _is_deleted(self, told: Told) -> bool:
+    def _is_deleted(self, told: TrashRecord) -> bool:
         return Job.select().where(Job.folder == told.name, Job.state == JobState.DELETED).exists()
 
-    def _restore_data(self, entry: Entry, told: Told, change: Change) -> str:
+    def _restore_data(self, entry: Entry, told: TrashRecord, change: Change) -> str:
         note_look(RESTORED, _place(told), change.at, self._elapsed())
         if self._trash.give_back(entry, self._storage.data):
             raise NotRestorable(f"the shared data has another {told.name} by now: rename it first")
@@ -171,15 +171,15 @@ class Trashcan:
         except OSError as error:
             log.warning("a job's manifest could not be written", job_id=job_id, detail=str(error))
 
-    def _find(self, name: str) -> tuple[Entry, Told] | None:
+    def _find(self, name: str) -> tuple[Entry, TrashRecord] | None:
         """By its name in the trash; else what went last of a job's number, a folder's or a file's name."""
         found = self._told()
         named = [(entry, told) for entry, told in found if entry.name == name]
         named += [(entry, told) for entry, told in found if name in (told.name, str(told.job_id))]
         return named[0] if named else None
 
-    def _told(self) -> list[tuple[Entry, Told]]:
-        return [(entry, entry.told) for entry in reversed(self._oldest_first()) if entry.told]
+    def _told(self) -> list[tuple[Entry, TrashRecord]]:
+        return [(entry, entry.record) for entry in reversed(self._oldest_first()) if entry.record]
 
     def _oldest_first(self) -> list[Entry]:
         """What nobody has noted, since the database was made anew, has been there for longest."""
@@ -187,7 +187,7 @@ class Trashcan:
 
         def age(entry: Entry) -> tuple[float, float, str]:
             row = noted.get(entry.name)
-            return row.elapsed if row else -1.0, entry.told.at if entry.told else 0.0, entry.name
+            return row.elapsed if row else -1.0, entry.record.at if entry.record else 0.0, entry.name
 
         return sorted(self._trash.entries(), key=age)
 
@@ -198,6 +198,6 @@ class Trashcan:
         return True
 
 
-def _place(told: Told) -> str:
+def _place(told: TrashRecord) -> str:
     """Where it was, below the storage."""
     return f"{'data' if told.kind == 'data' else 'jobs'}/{told.name}"

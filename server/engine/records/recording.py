@@ -34,7 +34,7 @@ from server.engine.records.record import (
 from server.engine.workflows import steps_up_to
 from server.states import JobState
 from server.storage.folders import JobFolder
-from server.storage.inputs.known import Told, told_of
+from server.storage.inputs.known import KnownInputs, known_inputs
 from server.storage.report import RunReport
 
 FORMER = "2.x"  # of who ran a job that was taken over
@@ -144,11 +144,11 @@ def _of_the_run(known: JobRecord, job: Job, folder: JobFolder, report: RunReport
 
 
 def _inputs(job: Job, folder: JobFolder, files: Iterable[InputFile]) -> tuple[RecordedInput, ...]:
-    told, steps = told_of(folder), steps_up_to(job)
+    told, steps = known_inputs(folder), steps_up_to(job)
     return tuple(_input(file, told, steps) for file in files)
 
 
-def _input(file: InputFile, told: Told, steps: Sequence[Job]) -> RecordedInput:
+def _input(file: InputFile, told: KnownInputs, steps: Sequence[Job]) -> RecordedInput:
     origin: Origin = "sent" if not file.shared or told.is_sent(file.name) else "shared"
     size, sha256 = told.content(file.name)
     found = RecordedInput(name=file.name, target=file.target, field=file.parameter, origin=origin, size=size, sha256=sha256)

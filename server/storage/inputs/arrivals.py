@@ -83,8 +83,8 @@ def read_sent(folder: JobFolder) -> Sent | None:
 def write_sent(folder: JobFolder, sent: Sent) -> None:
     """Say what was sent. Raises OSError."""
     files = [asdict(file) for file in sent.files]
-    told = {"version": VERSION, "files": files, "skipped": sent.skipped, "stored": sent.stored}
-    folder.private.keep("manifest", json.dumps(told, indent=0) + "\n")
+    content = {"version": VERSION, "files": files, "skipped": sent.skipped, "stored": sent.stored}
+    folder.private.keep("manifest", json.dumps(content, indent=0) + "\n")
 
 
 def left_over(data: Path, before: float) -> Iterator[Path]:

@@ -11,7 +11,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class PlannedInput:
-    """One input file of a job: where it lies, what it is called for the app, and how it becomes that.
+    """One input file of a job: where it is, what it is called for the app, and how it becomes that.
 
     ``shared``: in the data folder, as only jobs planned before 2.4 have any. ``keep``: what was made of it is left in the folder
     for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what most do; ``rewrite``: how mzML that it does not
