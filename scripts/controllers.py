@@ -13,7 +13,8 @@ from scripts.children import Child, words
 from scripts.lifetime import Life, Say
 from server.client import Client
 from server.errors import CumulusError
-from server.home.installation import Running, is_held, running_controller
+from server.home.controller_lock import is_held
+from server.home.running import Running, running_controller
 from server.settings import Settings
 
 START_LIMIT_S = 60.0

@@ -25,7 +25,7 @@ from server.cli.shared.terminal import progress_on
 from server.client import Client, Refused, Submitted
 from server.entry import guarded
 from server.errors import CumulusError
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings, load_settings
 from server.storage.folders import Storage

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from programs.interruption import shielded
 from scripts.children import Child, Process, end, start
-from server.home.installation import try_lock
+from server.home.controller_lock import try_lock
 
 LOOK_S = 0.1
 END_LIMIT_S = 90.0

@@ -30,8 +30,9 @@ from server.api.refusals import (
 from server.api.responses import answer, error_answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
-from server.db.database import Database
-from server.db.models import ChangeCounter, open_database
+from server.db.change_counter import ChangeCounter
+from server.db.connection import open_database
+from server.db.dialects.sqlite_database import Database
 from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper

@@ -19,15 +19,19 @@ from programs.memory import give_memory_back
 from server.api.http import connections_beside, open_controller_door
 from server.app import Controller, create_app, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
-from server.db.models import AFTER_A_LOSS, open_database
-from server.db.own_log import begin_log, require_sound
+from server.db.connection import open_database
+from server.db.dialects.own_log import begin_log, require_sound
+from server.db.errors import AFTER_A_LOSS
 from server.engine.installed_apps import InstalledApps
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.engine.records.storage_owner import own_storage
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
+from server.home.controller_lock import only_controller
 from server.home.files import require_writable
-from server.home.installation import NUDGE, close_home, installation_id, only_controller
+from server.home.folder import close_home
+from server.home.installation import installation_id
 from server.home.presence import announced
+from server.home.running import NUDGE
 from server.progress import Lines
 from server.settings import Settings
 from server.storage.holding import Hold

@@ -1,17 +1,13 @@
-"""Every knob of the controller, with unit and default: from ``CUMULUS_*`` variables, then ``cumulus.toml``.
+"""Every setting of the controller, with unit and default: from ``CUMULUS_*`` variables, then ``cumulus.toml``.
 
-Owns names, units and defaults; reads no other file and creates nothing.
+Owns names, units and defaults, those of the clouds in :mod:`server.cloud_settings`; reads no other file and creates nothing.
 """
 
-import re
 from enum import StrEnum
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -22,12 +18,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, named, read_settings_file
-from server.cloud_settings import CloudSettings
+from server.cloud_settings.openstack import OpenstackSettings
+from server.cloud_settings.qemu import QemuSettings
 from server.errors import InvalidInput
 
 FILE = Path("cumulus.toml")
 CHECKOUT = Path(__file__).resolve().parent.parent
-ROLES_VARIABLE = re.compile(r"(worker_base|converters|apps)_[a-z_]{1,60}")
 
 
 class CloudName(StrEnum):
@@ -38,41 +34,7 @@ class CloudName(StrEnum):
     LOCAL = "local"
 
 
-class OpenstackBoot(StrEnum):
-    """What the disk of an OpenStack machine is."""
-
-    VOLUME = "volume"
-    IMAGE = "image"
-
-
-class Accelerator(StrEnum):
-    """What runs the instructions of machines on this computer."""
-
-    AUTO = "auto"
-    KVM = "kvm"
-    TCG = "tcg"
-
-
-class Converter(BaseModel):
-    """A converter that Debian does not have: an archive, here or on a server, and the program in it that becomes ``command``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Folder below /opt on the machines")
-    path: Path | None = Field(None, description="The archive (tar, zip) on this computer, absolute")
-    url: str | None = Field(None, pattern=r"^https?://[^\s]+$", description="Or where the template downloads it from")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Its checksum")
-    program: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$", description="The program's path in the archive")
-    command: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name on the PATH")
-
-    @model_validator(mode="after")
-    def _require_one_place(self) -> "Converter":
-        if (self.path is None) == (self.url is None) or (self.path and not self.path.is_absolute()):
-            raise ValueError("a converter needs an absolute path, or a url, and not both")
-        return self
-
-
-class Settings(CloudSettings):
+class Settings(QemuSettings, OpenstackSettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)
@@ -165,70 +127,6 @@ class Settings(CloudSettings):
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
 
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
-    warm_images: bool = Field(
-        True, description="Make a memory image beside the jobs for each flavor whose machines had to boot (qemu)"
-    )
-    warm_images_max_age_days: PositiveInt = Field(30, description="Days that a memory image made so is kept without being used")
-    accelerator: Accelerator = Field(
-        Accelerator.AUTO,
-        description="What runs qemu's machines: `kvm`, `tcg` (emulation), or `auto`: KVM where a machine comes up with it",
-    )
-    nfs_user: int = Field(
-        69321,
-        ge=1,
-        le=2**31,
-        description="Number of the user, and group, that workers write to the storage as; nobody else has it",
-    )
-    nfs_port: int = Field(
-        0, ge=0, le=65535, description="Port of the embedded NFS server in the machines' private network; 0: any free one"
-    )
-    debian_mirror: str = Field("", description="Where the qemu template's packages come from; default: Debian's own")
-    converters: tuple[Converter, ...] = Field((), description="Converters for the template that Debian does not have")
-    template_variables: dict[str, Any] = Field(
-        {}, description='Variables for the roles of the template, such as {"apps_packages": ["comet-ms"]}'
-    )
-    debian_suite: str = Field("bookworm", description="Debian release of the qemu template")
-    openstack_cloud: str = Field("", description="The cloud's name in clouds.yaml; empty: the `OS_*` variables say where it is")
-    openstack_boot: OpenstackBoot = Field(
-        OpenstackBoot.VOLUME,
-        description="Disk of the machines: `volume` (Cinder, from a snapshot), or `image` (the flavor's own disk, from an image; "
-        "no Cinder is needed)",
-    )
-    openstack_network: str = Field("cumulus", description="Name or id of the network that workers are in")
-    openstack_subnet: str = Field(
-        "", description="Name or id of the subnet there for workers' addresses; empty: the cloud's choice"
-    )
-    openstack_security_group: str = Field("cumulus-worker", description="Name or id of the workers' security group")
-    openstack_key_pair: str = Field("", description="Name of a key pair that may log in beside the controller's key; empty: none")
-    openstack_availability_zone: str = Field("", description="Availability zone of the machines; empty: the cloud's choice")
-    openstack_volume_availability_zone: str = Field(
-        "", description="Availability zone of their volumes; empty: the cloud's choice"
-    )
-    openstack_server_group: str = Field(
-        "", description="Name or id of the server group that spreads workers over hosts; empty: none"
-    )
-    openstack_volume_type: str = Field("", description="Name or id of the type of the workers' volumes; empty: the snapshot's")
-    openstack_user: str = Field(
-        "debian", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="Who logs in on workers, root by `sudo` without a password"
-    )
-    openstack_nfs_host: str = Field(
-        "",
-        pattern=r"^([A-Za-z0-9.-]{0,253}|[0-9A-Fa-f:.]{2,45}|\[[0-9A-Fa-f:.]{2,45}\])$",
-        description="NFS server as workers see it, a name or an IPv4 or IPv6 address; it shows `/data` and `/jobs`",
-    )
-    openstack_nfs_port: int = Field(2049, ge=1, le=65535, description="Its port")
-    openstack_api_timeout_s: PositiveFloat = Field(30, description="Seconds that the cloud may take for one answer")
-    openstack_template: str = Field(
-        "cumulus-template",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        description="Name of the template's machine and volume; its snapshots carry it, so installations of one name share them",
-    )
-    openstack_template_volume: str = Field(
-        "", description="Name or id of a volume that the template is to be built on; empty: one is made from the image"
-    )
-    openstack_template_image: str = Field("", description="Name or id of the image that the template is made from")
-    openstack_template_flavor: str = Field("", description="Flavor of the template's machine; empty: `default_flavor`")
-    openstack_template_volume_gb: PositiveInt = Field(20, description="GB of the template's volume; workers' are no smaller")
 
     @classmethod
     def settings_customise_sources(
@@ -250,29 +148,10 @@ class Settings(CloudSettings):
             raise ValueError("a path must not be empty")
         return given
 
-    @field_validator("template_variables")
-    @classmethod
-    def _require_roles_variables(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if strange := [name for name in given if not ROLES_VARIABLE.fullmatch(name)]:
-            raise ValueError(f"no role of the template has a variable {strange[0]}")
-        return given
-
     @model_validator(mode="after")
     def _replace_before_the_lease_ends(self) -> "Settings":
         self.ready_max_age_s = min(self.ready_max_age_s, self.lease_s / 2)
         return self
-
-    @field_validator("openstack_nfs_host")
-    @classmethod
-    def _plain_address(cls, given: str) -> str:
-        """Without brackets, which an address of IPv6 has in addresses of the web."""
-        host = given.strip("[]")
-        if ":" in host:
-            try:
-                return str(IPv6Address(host))
-            except ValueError:
-                raise ValueError(f"{host} is no address of IPv6") from None
-        return host
 
     @model_validator(mode="after")
     def _require_fitting_limits(self) -> "Settings":

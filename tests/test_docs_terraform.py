@@ -13,7 +13,8 @@ import pytest
 
 from server.app import Controller, make_module
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Worker, create
+from server.db.models import Worker
+from server.db.transitions import Change, create
 from server.settings import CHECKOUT
 from server.states import WorkerState
 from server.workers.terraform.module import TerraformModule, terraform_binary

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.psms import Psm, best_by_score, parse_psms
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.settings import CHECKOUT
 from tests.conftest import eventually
 

@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from server.errors import SetupMissing
-from server.home.installation import AlreadyRunning, only_controller, running_controller
+from server.home.controller_lock import only_controller
+from server.home.running import AlreadyRunning, running_controller
 from server.serve import require_setup
 from server.services.doctor import examine
 from server.settings import Settings

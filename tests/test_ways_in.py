@@ -20,8 +20,9 @@ from server.app import Controller
 from server.cli import submit
 from server.cli.main import main
 from server.client import Client
-from server.db.models import Change, Event, Job
+from server.db.models import Event, Job
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.settings import Settings
 from server.states import JobState
 from server.storage.inputs.pins import APART
@@ -99,7 +100,7 @@ class Laboratory:
         eventually(lambda: state_of(number).is_final)
         job = Job.get_by_id(number)
         assert job.state == JobState.DONE, job.message
-        return self.controller.storage.folder(job.folder).output_file("read.txt").read_text()
+        return self.controller.storage.folder(job.folder).results.file("read.txt").read_text()
 
     def told(self, number: int) -> list[str]:
         """What the submitter was told of the input."""

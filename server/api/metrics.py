@@ -12,7 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.db.models import Job, Stateful, Worker, living_workers
+from server.db.models import Job, Stateful, Worker
+from server.db.queries import living_workers
 from server.engine.duties.sightings import TRASH, noted_bytes
 from server.engine.duties.sweeper import Sweeper
 from server.engine.duties.timekeeping import why_doubted

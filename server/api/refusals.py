@@ -17,7 +17,7 @@ from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
 from server.api.responses import answer, encoded, harmless
 from server.client import REFUSED
-from server.db.models import unusable
+from server.db.errors import unusable
 from server.storage.holding import StorageTaken
 
 UNAVAILABLE = 503

@@ -70,7 +70,7 @@ class Catalog:
         schemas: Path = SCHEMAS,
         report: Callable[[CatalogProblem], None] = lambda _: None,
     ) -> None:
-        """``clock``: seconds; the folder is looked at once a second at most. ``report`` is told of each problem once."""
+        """``clock``: seconds; the folder is inspected once a second at most. ``report`` is called with each problem once."""
         self._folder = folder
         self._clock = clock
         self._report = report

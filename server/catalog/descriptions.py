@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.catalog.controls import Checkbox, Checklist, Note, Select, String
+from server.catalog.controls.choices import Checkbox, Checklist, Select
+from server.catalog.controls.numbers import KeyValues, Number, Range, ValueType
+from server.catalog.controls.texts import Note, String
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
-from server.catalog.numbers import KeyValues, Number, Range, ValueType
 
 _TYPES: Mapping[type[AnyControl], str] = {
     Select: "select",

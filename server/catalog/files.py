@@ -1,7 +1,7 @@
 """The files of a form: from the paths that a client sends to the names under which an app finds them.
 
-Owns what a file is called in the job's ``input/`` folder, also after its conversion. Where it lies before that, and how it is
-converted, is the storage's matter.
+Owns what a file is called in the job's ``input/`` folder, also after its conversion. Where it is before that, and how it is
+converted, is the storage's task.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from server.catalog.controls import Control, Texts, shown, unfit
+from server.catalog.controls.control import Control, Texts, shown, unfit
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput

@@ -6,7 +6,8 @@ from lxml import etree
 
 from server.catalog.model import Findings
 from server.catalog.patterns import UnboundedPattern, read_search
-from server.catalog.rendering.quoting import NOTHING, UnsafeText, read_shell
+from server.catalog.rendering.quoting import NOTHING, UnsafeText
+from server.catalog.rendering.shell_grammar import read_shell
 from server.catalog.xml import BadXml, line_of
 
 _CODES = re.compile(r"\s*([0-9]{1,3}(?:[\s,]+[0-9]{1,3})*)\s*(?::(.*))?", re.DOTALL)

@@ -1,9 +1,9 @@
 """The machine sizes that jobs can ask for, and how much of them may exist at once.
 
-Owns the format of flavors.tsv. What a cloud makes of a flavor is the cloud's matter.
+Owns the format of flavors.tsv. What a cloud makes of a flavor is up to the cloud.
 
 A line is ``NAME WEIGHT CPU RAM [DISK]``, separated by tabs, RAM and DISK in GB; ``#`` begins a comment, a line of column
-names is skipped, and one line says ``MAX_ACCUMULATED_WEIGHT = n``. A flavor heavier than that maximum may stand in the file
+names is skipped, and one line says ``MAX_ACCUMULATED_WEIGHT = n``. A flavor heavier than that maximum may be in the file
 (it cannot be chosen until the maximum grows), but at least one must fit.
 """
 

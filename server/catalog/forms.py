@@ -1,8 +1,8 @@
 """From what was given for a form to the form that runs: the one way, whoever gave it.
 
 Fields that were not given get their defaults, as on the desktop client's page. Unknown names, missing files and values that
-are not accepted are refused. Owns what is filled in; what a control accepts is its own matter, and which ones count is
-decided in :mod:`server.catalog.values`.
+are not accepted are refused. Owns what is filled in; what a control accepts is decided by the control, and which ones count
+ in :mod:`server.catalog.values`.
 """
 
 import json
@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from server.catalog.controls import Checkbox, Checklist, Note, shown
+from server.catalog.controls.choices import Checkbox, Checklist
+from server.catalog.controls.control import shown
+from server.catalog.controls.numbers import KeyValues, Range
+from server.catalog.controls.texts import Note
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
-from server.catalog.numbers import KeyValues, Range
 from server.catalog.values import check_settings, counting, taken
 from server.errors import InvalidInput
 
@@ -140,7 +142,7 @@ def _was_shown(items: Iterable[Item], given: Mapping[str, Any]) -> bool:
     """Whether a page that sent this form showed these items: it sends each of them that is no list, even untouched.
 
     A few may be missing all the same, where the app has gained fields since the page was drawn. Items of branches within
-    are not looked at.
+    are not considered.
     """
     controls = [control for control in map(_control, items) if not isinstance(control, LEFT_OUT_IF_EMPTY)]
     sent = [key in given for control in controls for key in control.keys]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from server.catalog.controls import Control
+from server.catalog.controls.control import Control
 from server.catalog.files import FileList
 from server.catalog.patterns import Pattern
 from server.catalog.rendering.quoting import NOTHING, ShellText
@@ -68,7 +68,7 @@ class App:
     """A program that jobs can run. ``end_tag``: regular expression of what a successful run prints, "" for none.
 
     ``end_tag_location``: a file of the output, or ``%stderr%`` or "" for the log. ``program``: what the machines may lack, since
-    it comes with a ``licence`` of terms that somebody has to agree to; both "" for an app that every machine has.
+    it comes with a ``licence`` whose terms somebody has to accept; both "" for an app that every machine has.
     ``stall_timeout_s``: seconds that it may do nothing; None: as the installation says. ``findings``: what its words mean.
     ``internet``: it may use that; others reach nothing but their files.
     """
@@ -121,7 +121,7 @@ def _within(items: Iterable[Item]) -> Iterator[AnyControl]:
 class Preset:
     """A parameter's value in a step of a workflow; ``from_tool``: the step that it comes from, counted from 0.
 
-    ``line``: where it stands in its file.
+    ``line``: where it is in its file.
     """
 
     name: str

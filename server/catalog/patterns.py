@@ -1,12 +1,12 @@
 """Regular expressions from app XML that are matched with what users type: bounded, so that no text can keep the controller busy.
 
-Python's matcher goes back and tries again. So a pattern may repeat only single characters and classes, and few times; the
+Python's matcher backtracks. So a pattern may repeat only single characters and classes, and few times; the
 longest text that it is matched with follows from how many repetitions it has. A pattern for what a program prints may be freer,
 since the machine of that job searches with a time limit; only what is hopeless is refused.
 """
 
 import re
-from re import _parser as parser  # type: ignore[attr-defined]  # nothing else in Python tells what a pattern is made of
+from re import _parser as parser  # type: ignore[attr-defined]  # nothing else in Python shows what a pattern is made of
 from typing import Any
 
 from server.errors import InvalidInput

@@ -10,13 +10,16 @@ from typing import Any
 
 from lxml import etree
 
-from server.catalog.controls import Checkbox, Checklist, Note, Option, Select, String, WrongValue
+from server.catalog.controls.choices import Checkbox, Checklist, Option, Select
+from server.catalog.controls.control import WrongValue
+from server.catalog.controls.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
+from server.catalog.controls.texts import Note, String
 from server.catalog.files import FileList, read_formats
 from server.catalog.findings import read_findings
 from server.catalog.model import AnyControl, App, Branch, Conditional, ConfigFormat, Item, Preset, Section, Step, Workflow
-from server.catalog.numbers import KeyValues, Limits, Number, Range, ValueType, read_limits
 from server.catalog.patterns import Pattern, UnboundedPattern, read_search
-from server.catalog.rendering.quoting import NOTHING, ShellText, UnsafeText, read_shell
+from server.catalog.rendering.quoting import NOTHING, ShellText, UnsafeText
+from server.catalog.rendering.shell_grammar import read_shell
 from server.catalog.xml import BadXml, line_of
 
 _CONFIG_FORMATS: dict[str, ConfigFormat | None] = {"": None, "json": "json", "yaml": "yaml"}
@@ -199,7 +202,7 @@ _CONTROLS: dict[str, Callable[[etree._Element], _Made]] = {
 
 
 def _shared(element: etree._Element, *places: str) -> dict[str, Any]:
-    """What all controls have; ``places``: what may stand in the command beside the variables."""
+    """What all controls have; ``places``: what may be in the command beside the variables."""
     return {
         "name": _attribute(element, "name"),
         "label": _attribute(element, "label"),
@@ -249,7 +252,7 @@ def _check_end_tag(root: etree._Element, app: App) -> None:
         raise BadXml((line_of(root), str(error))) from None
     location = app.end_tag_location
     if location.startswith("/") or ".." in location.split("/") or "\0" in location:
-        raise BadXml((line_of(root), "end_tag_location does not lie in the output folder"))
+        raise BadXml((line_of(root), "end_tag_location is not in the output folder"))
 
 
 def _check_no_config(root: etree._Element) -> None:

@@ -1,13 +1,13 @@
 """What a job's settings say, checked against its app: which parameters count, what their values are, which files they name.
 
-Owns the way through sections and conditionals. What one control accepts is its own matter.
+Owns the way through sections and conditionals. What one control accepts is decided by the control.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from server.catalog.controls import shown
+from server.catalog.controls.control import shown
 from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.rendering.config import build_config
@@ -97,7 +97,7 @@ def _origin(file: InputFile) -> object:
 
 
 def _check_files(files: Iterable[InputFile]) -> None:
-    """All input files of a job lie in one folder: no two may have the same name there, before or after they are converted.
+    """All input files of a job are in one folder: no two may have the same name there, before or after they are converted.
 
     Two spellings of a name in Unicode are one name: what finds files by one finds them by the other.
     """

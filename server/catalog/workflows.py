@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.catalog.controls import Checkbox, Checklist, WrongValue
+from server.catalog.controls.choices import Checkbox, Checklist
+from server.catalog.controls.control import WrongValue
+from server.catalog.controls.numbers import KeyValues, Range
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import control_of, from_text
 from server.catalog.model import AnyControl, App, Preset, Workflow
-from server.catalog.numbers import KeyValues, Range
 from server.catalog.values import counting
 from server.errors import InvalidInput
 
@@ -92,7 +93,9 @@ def _problem(preset: Preset, number: int, forms: list[Controls]) -> str | None:
         return f"{preset.name} takes results of step {late[0]}, which does not come before it"
     if preset.from_tool is not None and not results:
         known = preset.value in forms[preset.from_tool]
-        return None if known else f"step {preset.from_tool} has no parameter {preset.value}, which {preset.name} is to be"
+        return (
+            None if known else f"step {preset.from_tool} has no parameter {preset.value}, from which {preset.name} gets its value"
+        )
     if "%" in preset.value and not results:
         return None  # a variable of the step itself
     for name in _FILES_OF.findall(preset.value):

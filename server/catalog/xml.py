@@ -69,16 +69,16 @@ class Schemas:
 
     @cached_property
     def tool(self) -> etree.XMLSchema:
-        """What an app may look like."""
+        """The schema of an app."""
         return self._read("app.xsd")
 
     @cached_property
     def workflow(self) -> etree.XMLSchema:
-        """What a workflow may look like."""
+        """The schema of a workflow."""
         return self._read("workflow.xsd")
 
     def _read(self, name: str) -> etree.XMLSchema:
-        """Raises BadXml: without it no app can be told a good one."""
+        """Raises BadXml: without it no app can be checked."""
         path = self._folder / name
         try:
             return etree.XMLSchema(etree.fromstring(read_regular(path, MAX_FILE_BYTES, follow=True), base_url=str(path)))

@@ -15,13 +15,13 @@ from programs.database.sqlite import connect, reading_mode
 from programs.errors import explained
 from server import app as parts
 from server.cli.shared.console import PATIENCE_S, progress_on_stderr
-from server.db.models import require_file
+from server.db.connection import require_file
+from server.db.dialects.own_log import require_own_log
 from server.db.opening import require_installation
-from server.db.own_log import require_own_log
 from server.engine.records.recovery import has_jobs
 from server.engine.records.storage_owner import own_storage
 from server.errors import CumulusError, InvalidInput
-from server.home.installation import only_controller
+from server.home.controller_lock import only_controller
 from server.progress import growing, megabytes
 from server.settings import load_settings
 from server.storage.folders import Storage

@@ -14,7 +14,8 @@ from server.catalog.flavors import read_flavors
 from server.cli.shared.console import PATIENCE_S, printable, progress_on_stderr
 from server.engine.records.storage_owner import StorageNotOurs
 from server.errors import InvalidInput
-from server.home.installation import installation_id, known_id, only_controller
+from server.home.controller_lock import only_controller
+from server.home.installation import installation_id, known_id
 from server.progress import Progress
 from server.services.former_server.database import FormerDatabase, look_at
 from server.services.former_server.plan import ImportPlan, Surveyor, read_here, surroundings

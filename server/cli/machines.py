@@ -29,11 +29,14 @@ from server.cli.shared.console import (
     progress_on_stderr,
     show_table,
 )
-from server.db.models import Change, Job, Worker, living_workers, record_event
+from server.db.models import Job, Worker
 from server.db.opening import require_installation
+from server.db.queries import living_workers
+from server.db.transitions import Change, record_event
 from server.engine.duties.sweeper import Orphan, Sweeper
 from server.errors import InvalidInput
-from server.home.installation import end_controller, nudge, only_controller, running_controller
+from server.home.controller_lock import only_controller
+from server.home.running import end_controller, nudge, running_controller
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
 from server.workers.clouds import registry

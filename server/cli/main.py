@@ -37,7 +37,8 @@ from server.cli.state import state
 from server.cli.storage import storage as storage_group
 from server.cli.submit import submit
 from server.cli.workflow import workflow
-from server.db.models import Event, Job, unusable
+from server.db.errors import unusable
+from server.db.models import Event, Job
 from server.db.search import Listed, Query, find
 from server.reasons import Reason
 from server.serve import serve as run_server
@@ -140,7 +141,7 @@ def show(job_id: int, as_json: bool) -> None:
             _event(event) for event in Event.select().where(Event.subject == "job", Event.subject_id == job_id).order_by(Event.id)
         ],
         "per_file": [dict(zip(("name", "outcome", "message"), one, strict=True)) for one in _outcomes(folder, job)],
-        "files": folder.outputs(),
+        "files": folder.results.files(),
     }
     if as_json:
         click.echo(json.dumps(details, indent=1))
@@ -290,7 +291,7 @@ def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:
 
 def _outcomes(folder: JobFolder, job: Job) -> list[tuple[str, str, str]]:
     """How the app ended with each file, where it takes them one by one."""
-    report = folder.report(job.attempt)
+    report = folder.reports.run_report(job.attempt)
     return list(per_file(report.files, report.figures)) if report else []
 
 

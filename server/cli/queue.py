@@ -20,14 +20,16 @@ from server.cli.shared.console import (
     progress_on_stderr,
     show_table,
 )
-from server.db.models import Change, Job, living_workers, record_event, unfinished_jobs
+from server.db.models import Job
+from server.db.queries import living_workers, unfinished_jobs
 from server.db.settings_store import drain as drain_queue
 from server.db.settings_store import resume as resume_queue
 from server.db.settings_store import why_drained
+from server.db.transitions import Change, record_event
 from server.engine.breaker import known_breaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.errors import InvalidInput
-from server.home.installation import nudge, running_controller
+from server.home.running import nudge, running_controller
 from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Rules
 from server.progress import Step

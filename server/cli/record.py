@@ -27,7 +27,8 @@ from server.cli.shared.console import (
     show_table,
 )
 from server.cli.shared.inputs import Prepared, labelled
-from server.db.models import Job, known_job
+from server.db.models import Job
+from server.db.queries import known_job
 from server.engine.installed_apps import InstalledApps
 from server.engine.records.record import JobRecord, RecordedApp, RecordedController, RecordedFlavor, RecordedResult, to_text
 from server.engine.records.recording import assembled

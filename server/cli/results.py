@@ -47,13 +47,13 @@ def get(job_id: int, target: Path | None) -> None:
 
 def copy_results(folder: JobFolder, target: Path) -> bool:
     """Copy all results into ``target``, and print the path of each, or why it could not be copied; False if one could not be."""
-    outputs = folder.outputs()
+    outputs = folder.results.files()
     if not outputs:
         click.echo("the job has left no result files", err=True)
     done = True
     for path, _ in outputs:
         try:
-            copied = _copy(folder.output_file(path), target, path)
+            copied = _copy(folder.results.file(path), target, path)
         except (CumulusError, OSError) as error:
             done = False
             reason = error.message if isinstance(error, CumulusError) else explained(error)

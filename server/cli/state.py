@@ -25,12 +25,14 @@ from server.cli.shared.console import (
     show_table,
 )
 from server.cli.shared.decommission import finish_removal, remove_unowned
-from server.db.models import Change, Job, Worker, jobs_of, living_workers, record_event
+from server.db.models import Job, Worker
+from server.db.queries import jobs_of, living_workers
+from server.db.transitions import Change, record_event
 from server.engine.completion import Completion
 from server.engine.duties.sweeper import OWN_NAME
 from server.engine.records.manifests import Manifests
 from server.errors import InvalidInput
-from server.home.installation import nudge
+from server.home.running import nudge
 from server.services.decommission import Removal, removal_wish
 from server.settings import Settings
 from server.states import WorkerState

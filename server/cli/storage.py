@@ -19,7 +19,7 @@ from server.cli.shared.console import (
     progress_on_stderr,
     show_table,
 )
-from server.db.models import Change
+from server.db.transitions import Change
 from server.engine.duties.restoring import Restorer
 from server.engine.duties.retention import Retention
 from server.engine.duties.retention_plan import Plan, Removal
@@ -28,7 +28,8 @@ from server.engine.duties.timekeeping import DAY_S, why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.storage_owner import adopt_storage, require_own_storage
 from server.errors import CumulusError
-from server.home.installation import nudge, only_controller
+from server.home.controller_lock import only_controller
+from server.home.running import nudge
 from server.settings import Settings, load_settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage
@@ -183,7 +184,7 @@ def _require_wish(plan: Plan, now: float, *, yes: bool) -> None:
 
 
 def _told(entry: Entry, left_s: float) -> dict[str, Any]:
-    told = entry.told.model_dump(exclude={"version"}) if entry.told else {}
+    told = entry.record.model_dump(exclude={"version"}) if entry.record else {}
     return {"entry": entry.name, **told, "path": str(entry.content), "stays_s": round(left_s)}
 
 

@@ -1,1 +1,1 @@
-"""SQLite: rows and the one way to change a state, how the database is opened, its migrations, searches and small settings."""
+"""The database: its rows, the one way to change a state, how it is opened, its migrations, searches and small settings."""

@@ -1,7 +1,7 @@
 """Statements whose text is made once, for what the loop asks in each turn and writes with each change of a state.
 
-peewee makes a query's text anew each time, which takes ten times as long as SQLite needs to run it. Texts hold names of tables
-and columns and the callers' literal conditions; values are always bound.
+peewee makes a query's text anew each time, which takes ten times as long as the database needs to run it. Texts hold names
+of tables and columns and the callers' literal conditions; values are always bound.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -9,6 +9,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from peewee import Model
+
+from server.db.dialects.sqlite import added_number
 
 T = TypeVar("T", bound=Model)
 
@@ -29,7 +31,7 @@ def add(row: Model) -> None:
     """Insert a row: under the number that it has, or else the next one, which it is given."""
     data = {name: value for name, value in row.__data__.items() if (name, value) != ("id", None)}
     table = type(row)
-    row.__data__["id"] = table._meta.database.execute_sql(_insert(table, tuple(data)), tuple(data.values())).lastrowid
+    row.__data__["id"] = added_number(table._meta.database.execute_sql(_insert(table, tuple(data)), tuple(data.values())))
 
 
 def change_row(table: type[Model], row_id: int, state: str, values: Mapping[str, object]) -> bool:

@@ -7,11 +7,16 @@ from peewee import DatabaseError
 
 from programs.database.sqlite import is_known, reading_mode
 from server.db import migrations
-from server.db.database import Database
-from server.db.models import BUSY_TIMEOUT_MS, CACHE_KIB, TABLES, DatabaseDamaged, StoredSetting, require_file, unusable
-from server.db.own_log import require_own_log
+from server.db.connection import require_file
+from server.db.dialects.own_log import require_own_log
+from server.db.dialects.sqlite import BUSY_TIMEOUT_S, CHANGING_PRAGMAS, READING_PRAGMAS
+from server.db.dialects.sqlite_database import Database
+from server.db.errors import DatabaseDamaged, unusable
+from server.db.models import TABLES, StoredSetting
 from server.errors import CumulusError
-from server.home.installation import ID_FILE, HomeUnusable, known_id, running_controller
+from server.home.folder import ID_FILE, HomeUnusable
+from server.home.installation import known_id
+from server.home.running import running_controller
 from server.settings import Settings, where_given
 
 OUR_TABLES = frozenset(table._meta.table_name for table in TABLES)
@@ -67,13 +72,13 @@ def open_to_read(settings: Settings) -> Database:
         mode, options = reading_mode(settings.database)
     except sqlite3.DatabaseError as problem:
         raise unusable(problem, settings.database) from None
-    return _opened(settings, server_id, {"query_only": 1}, mode, options)
+    return _opened(settings, server_id, READING_PRAGMAS, mode, options)
 
 
 def open_to_change(settings: Settings) -> Database:
     """The same for a command that changes rows. Raises the same."""
     server_id = _require(settings)
-    return _opened(settings, server_id, {"synchronous": "full", "foreign_keys": 1}, "rw", "")
+    return _opened(settings, server_id, CHANGING_PRAGMAS, "rw", "")
 
 
 def foreign(settings: Settings, owner: str) -> ForeignDatabase:
@@ -103,8 +108,7 @@ def _require(settings: Settings) -> str:
 
 def _opened(settings: Settings, server_id: str, pragmas: dict[str, object], mode: str, options: str) -> Database:
     path = settings.database
-    shared: dict[str, object] = {"busy_timeout": BUSY_TIMEOUT_MS, "cache_size": -CACHE_KIB}
-    database = Database(str(path), {**shared, **pragmas}, BUSY_TIMEOUT_MS / 1000, mode=mode, options=options)
+    database = Database(str(path), pragmas, BUSY_TIMEOUT_S, mode=mode, options=options)
     try:
         _require_schema(database, path)
         database.bind(TABLES)

@@ -1,7 +1,7 @@
 """Finding jobs: the filters that a client may combine, as one query with bound parameters.
 
-Texts of three characters or more are looked up in the table ``job_text`` (SQLite's FTS5 with trigrams), newest first, which ends
-as soon as there are enough; shorter ones are compared row by row. Both without regard to case.
+Texts of three characters or more are looked up in the text index, newest first, which ends as soon as there are enough; shorter
+ones are compared row by row. Both without regard to case.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,17 @@ from itertools import product
 from operator import or_
 from typing import NamedTuple
 
-from peewee import JOIN, OP, SQL, Expression, FloatField, ModelSelect, Table, TextField, fn
+from peewee import OP, Expression, FloatField, ModelSelect, TextField, fn
 
+from server.db.dialects.sqlite import matching
 from server.db.models import Job
 from server.errors import InvalidInput
 from server.states import JobState
 
 TRIGRAM = 3
 MAX_TEXT = 1000
-LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index looks for each three of them
-FEW = 10_000  # rows up to which picking them out by an index beats looking at all jobs, newest first
+LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index searches for each three of them
+FEW = 10_000  # rows up to which picking them out by an index beats reading all jobs, newest first
 
 
 class DateField(StrEnum):
@@ -86,7 +87,6 @@ _COLUMNS: dict[DateField, FloatField] = {
 }
 _THERE = Job.state != JobState.DELETED
 _LISTED = [getattr(Job, name) for name in Listed._fields]
-_TEXT = Table("job_text")
 
 
 def find(query: Query) -> Iterator[Listed]:
@@ -102,7 +102,7 @@ def find(query: Query) -> Iterator[Listed]:
         compared.append(Expression(Job.id, OP.EQ, query.only))
     conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
     if indexed:
-        return _listed(_limited(_matching(indexed), [*conditions, _THERE], query.limit))
+        return _listed(_limited(matching(Job, _LISTED, indexed), [*conditions, _THERE], query.limit))
     rows = Job.select(*_LISTED).order_by(Job.id.desc())
     if not conditions:
         return _listed(_limited(rows, (_THERE,), query.limit))
@@ -131,7 +131,7 @@ def named_apps() -> list[str]:
 
 
 def _listed(rows: "ModelSelect[Job]") -> Iterator[Listed]:
-    """The rows as SQLite gives them: Peewee's conversions do nothing to texts and numbers, and take as long as all the rest."""
+    """The rows as the database gives them: Peewee's conversions do nothing to texts and numbers, and take as long as the rest."""
     return map(Listed._make, Job._meta.database.execute(rows))
 
 
@@ -142,18 +142,11 @@ def _limited(rows: "ModelSelect[Job]", conditions: Iterable[Expression], limit: 
 
 
 def _contains(column: TextField, text: str) -> Expression:
-    """LIKE, which takes no notice of case in a to z only, once for each way to write the other letters of a short text."""
+    """LIKE, which ignores case in a to z only, once for each way to write the other letters of a short text."""
     if len(text) >= TRIGRAM:
         return column.contains(text)
     ways = [{letter, letter.lower(), letter.upper()} if not letter.isascii() else {letter} for letter in text]
     return reduce(or_, (column.contains("".join(letters)) for letters in sorted(product(*ways))))
-
-
-def _matching(texts: dict[str, str]) -> "ModelSelect[Job]":
-    """The jobs whose columns have these texts, in the order of the text index, which gives the newest first by itself."""
-    phrases = [f'{column} : "{text.replace(chr(34), chr(34) * 2)}"' for column, text in texts.items()]
-    rows = Job.select(*_LISTED).from_(_TEXT.join(Job, JOIN.CROSS, on=_TEXT.c.rowid == Job.id))
-    return rows.where(SQL("job_text MATCH ?", (" AND ".join(phrases),))).order_by(_TEXT.c.rowid.desc())
 
 
 def _indexed_conditions(query: Query) -> Iterator[Expression]:

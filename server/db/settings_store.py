@@ -1,7 +1,9 @@
-"""What an installation remembers beside jobs and machines: a few named texts, with who set them and when."""
+"""What an installation remembers beside jobs and workers: a few named texts, with who set them and when."""
 
 from server.db.cached_sql import rows
-from server.db.models import Change, StoredSetting
+from server.db.models import StoredSetting
+from server.db.transitions import Change
+from server.db.upsert import replace_row
 
 DRAINED = "drained"
 
@@ -14,19 +16,19 @@ def read_switch(name: str) -> str:
 
 def write_switch(name: str, value: str, change: Change) -> None:
     """Set a switch."""
-    StoredSetting.insert(name=name, value=value, at=change.at, who=change.who).on_conflict_replace().execute()
+    replace_row(StoredSetting, name=name, value=value, at=change.at, who=change.who)
 
 
 def drain(reason: str, change: Change) -> None:
-    """Begin no more jobs; those at work go on."""
+    """Start no more jobs; running ones continue."""
     write_switch(DRAINED, reason or "for maintenance", change)
 
 
 def resume(change: Change) -> None:
-    """Begin jobs again."""
+    """Start jobs again."""
     write_switch(DRAINED, "", change)
 
 
 def why_drained() -> str:
-    """The reason why no job is begun; "" where that is not so."""
+    """The reason why no job is started; "" where jobs are started."""
     return read_switch(DRAINED)

@@ -11,8 +11,11 @@ from dataclasses import asdict, replace
 
 import structlog
 
-from server.db.models import Change, Job, let_spared_begin
+from server.db.models import Job
+from server.db.queries import release_uncounted
 from server.db.settings_store import read_switch, write_switch
+from server.db.transactions import exclusive
+from server.db.transitions import Change
 from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.settings import Settings
@@ -59,14 +62,14 @@ class CircuitBreaker:
         if not _is_full(read_breaker()):
             return
         now = self._clock()
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             before, _ = self._change(lambda breaker: breaker.has_room(now))
             if _is_full(before):
-                let_spared_begin(now)
+                release_uncounted(now)
 
     def _change(self, change: Callable[[Breaker], Breaker]) -> tuple[Breaker, Breaker]:
         """The states before and after, changed in one transaction."""
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             before = read_breaker()
             after = change(before)
             if after != before:

@@ -4,14 +4,15 @@ import json
 
 import structlog
 
-from server.db.models import Change, Job, transition
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.records.manifests import Manifests
 from server.policy.backoff import backoff_s
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JOB_TRANSITIONS, JobState
-from server.storage.folders import RunResult
-from server.storage.report import RunReport
+from server.storage.report import RunReport, RunResult
 
 log = structlog.get_logger()
 
@@ -81,7 +82,7 @@ class Completion:
         It does not wait, and the attempt is uncounted.
         """
         state = JobState(job.state)
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             if state is JobState.RUNNING and transition(Job, job.id, state, JobState.LOST, change):
                 state = JobState.LOST
             if JobState.QUEUED not in JOB_TRANSITIONS[state]:

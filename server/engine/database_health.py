@@ -3,7 +3,7 @@
 import structlog
 
 from programs.database.sqlite import is_damaged
-from server.db.models import DatabaseDamaged, DatabaseLost, DatabaseUnusable, unusable
+from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable, unusable
 
 log = structlog.get_logger()
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from server.db.cached_sql import rows
-from server.db.models import Event, Job, Worker, living_workers
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers
 from server.db.settings_store import why_drained
 from server.engine.breaker import read_breaker
 from server.reasons import Reason

@@ -16,7 +16,8 @@ from programs.database.sqlite import is_of_the_file
 from server.catalog.apps import Catalog
 from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
-from server.db.models import Change, Event, Job, record_event, transition
+from server.db.models import Event, Job
+from server.db.transitions import Change, record_event, transition
 from server.engine.completion import Completion
 from server.engine.failures import PATIENCE_S, Failures, describe, reason_of, refusal_reason
 from server.engine.launching.conversion_cache import ConversionCache

@@ -12,15 +12,9 @@ import structlog
 from peewee import PeeweeException
 
 from programs.database.sqlite import is_of_the_file
-from server.db.models import (
-    DatabaseDamaged,
-    DatabaseLost,
-    DatabaseUnusable,
-    Job,
-    Worker,
-    jobs_in_motion,
-    living_workers,
-)
+from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable
+from server.db.models import Job, Worker
+from server.db.queries import jobs_in_motion, living_workers
 from server.engine.background import Background
 from server.engine.duties.admission import Admission
 from server.engine.duties.schedule import Schedule
@@ -30,8 +24,9 @@ from server.engine.stages import Stages
 from server.settings import Settings
 from server.states import LAUNCHING, STARTED, JobState, WorkerState
 from server.storage.file_watcher import FileWatcher
-from server.storage.folders import ARRIVED, RESULT, Storage
+from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
+from server.storage.job_folder.names import ARRIVED, RESULT
 from server.supervisor import NOBODY, Supervisor
 
 DATABASE_PAUSE_S = 2.0

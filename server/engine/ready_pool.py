@@ -11,7 +11,10 @@ from uuid import uuid4
 import structlog
 
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Change, Queued, Worker, create, living_workers, record_event, transition
+from server.db.models import Worker
+from server.db.queries import Queued, living_workers
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.launching.pool_launcher import COMING, PoolLauncher
 from server.errors import InvalidInput
 from server.settings import Settings
@@ -98,7 +101,7 @@ class ReadyPool:
                 yield from [flavor] * (number - there.get(name, 0))
 
     def _request(self, flavor: Flavor, now: float) -> None:
-        with Worker._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             if sum(worker.weight for worker in living_workers()) + flavor.weight > self._limit:
                 return
             fields = {"flavor": flavor.name, "weight": flavor.weight, "state": WorkerState.REQUESTED, "attempt": 0}

@@ -9,7 +9,8 @@ from datetime import datetime
 
 import structlog
 
-from server.db.models import Change, Job, Worker, record_event, transition
+from server.db.models import Job, Worker
+from server.db.transitions import Change, record_event, transition
 from server.engine.breaker import CircuitBreaker
 from server.engine.launching.launch_retries import LaunchRetries
 from server.engine.records.manifests import Manifests
@@ -65,7 +66,7 @@ class Teardown:
             self._close(worker, job)
 
     def _destroy(self, worker: Worker, folder: JobFolder) -> None:
-        at_rest = folder.result(worker.attempt) is not None  # the runner writes it last, after the results
+        at_rest = folder.reports.result(worker.attempt) is not None  # the runner writes it last, after the results
         directly = worker.failures >= DIRECT_AFTER
         self._fleet.remove(worker.name, folder.path, at_rest=at_rest, without_terraform=directly)
 

@@ -37,5 +37,5 @@ class Timeouts:
 
     def _may_wait(self, job: Job, deadline: Deadline, now: float) -> bool:
         """Whether the app ended in time and only waits for room in the storage, which has a limit of its own."""
-        waits = job.state == JobState.RUNNING and self._storage.folder(job.folder).results_wait()
+        waits = job.state == JobState.RUNNING and self._storage.folder(job.folder).reports.results_wait()
         return waits and not deadline.is_over(job.state_since + self._results_wait_s, now)

@@ -64,7 +64,7 @@ def bring_results(job: Job, files: Iterable[InputFile], storage: Storage, allowa
             continue
         step = steps[file.result.step]
         try:
-            source = storage.folder(step.folder).output_file(file.result.path)
+            source = storage.folder(step.folder).results.file(file.result.path)
             put(source, storage.folder(job.folder).input, file.name, allowance)
         except (CumulusError, OSError) as problem:
             if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,8 +1,8 @@
-"""The files of the home folder, whatever a full disk, a restored backup or a person has put in their places.
+"""The files of the home folder, whatever a full disk, a restored backup or a person has put there instead.
 
-Owns how one is read, written, locked and set aside. What a file says, and whether it can be made again, is its owner's matter.
-Only regular files are opened, and at once: a FIFO would hold up whoever opens it. What cannot be used is kept beside its place,
-with the date in its name, so that whoever wonders finds it.
+Owns how one is read, written, locked and set aside. What a file says, and whether it can be made again, is known to its owner.
+Only regular files are opened, and at once: a FIFO would hold up whoever opens it. What cannot be used is kept beside it, with the
+date in its name, so that it can be found.
 """
 
 import errno
@@ -25,7 +25,7 @@ from server.errors import InfrastructureError
 
 LIMIT = 256 << 20  # bytes; a state with thousands of resources has a hundredth of it
 KEPT = 5  # of each file
-ABANDONED_S = 600.0  # what a writer has not given its name by then is nobody's; writing takes milliseconds
+ABANDONED_S = 600.0  # a file that its writer has not renamed by then is abandoned; writing takes milliseconds
 SET_ASIDE = ".broken-"
 LOCKS = Path("/proc/locks")
 OWNER_ONLY = 0o600
@@ -93,7 +93,7 @@ def put_in_place(beside: Path, path: Path) -> None:
     try:
         beside.rename(path)
     except IsADirectoryError:
-        set_aside(path, "a folder lies in its place")
+        set_aside(path, "a folder has its name")
         beside.rename(path)
 
 
@@ -102,7 +102,7 @@ def remove_own(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:
-        set_aside(path, "a folder lies in its place")
+        set_aside(path, "a folder has its name")
     except NotADirectoryError:
         return  # nothing can be there
     except OSError as problem:
@@ -110,7 +110,7 @@ def remove_own(path: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever lies there, with all in it; what cannot be removed stays."""
+    """Remove whatever is there, with all in it; what cannot be removed stays."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -118,7 +118,7 @@ def clear(path: Path) -> None:
 
 
 def own_folder(path: Path, mode: int = 0o755) -> None:
-    """Have the folder there; what lies in its place is set aside. Raises InTheWay.
+    """Make the folder, unless it exists; anything else of its name is set aside. Raises InTheWay.
 
     But a link that leads nowhere stays: the disk that it leads to may not be mounted, with all that is in the folder.
     """
@@ -129,14 +129,14 @@ def own_folder(path: Path, mode: int = 0o755) -> None:
         if wrong.is_symlink():
             text = f"{wrong} leads to {wrong.readlink()}, which is no folder: mount what it should be, or remove the link"
             raise InTheWay(text) from None
-        set_aside(wrong, "no folder lies in its place")
+        set_aside(wrong, "it is no folder")
         path.mkdir(mode, parents=True, exist_ok=True)
     except OSError as problem:
         raise in_the_way(problem) from problem
 
 
 def open_lock(path: Path, *, seize: bool = True) -> IO[bytes]:
-    """The file whose lock is to be taken, made where there is none; what is no file is set aside. Raises InTheWay.
+    """A file that can be locked, made where there is none; what is no file is set aside. Raises InTheWay.
 
     ``seize``: so is another user's, left by a command that was run as the wrong one, unless somebody holds its lock.
     """
@@ -161,7 +161,7 @@ def open_lock(path: Path, *, seize: bool = True) -> IO[bytes]:
             return os.fdopen(handle, "r+b", buffering=0)
         os.close(handle)
         set_aside(path, "a lock's file cannot be that")
-    raise InTheWay(f"{path} cannot be opened: move away what lies there")
+    raise InTheWay(f"{path} cannot be opened: move away what has this name")
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -180,7 +180,7 @@ def open_log(path: Path) -> IO[bytes]:
                 return os.fdopen(handle, "ab", buffering=0)
             os.close(handle)
         set_aside(path, "nothing can be written there")
-    raise InTheWay(f"{path} cannot be opened: move away what lies there")
+    raise InTheWay(f"{path} cannot be opened: move away what has this name")
 
 
 def open_anew(path: Path, mode: int = 0o644) -> IO[bytes]:
@@ -208,7 +208,7 @@ def require_usable(path: Path) -> None:
     if stat.S_ISLNK(found.st_mode) and path.is_file():
         return
     if not stat.S_ISREG(found.st_mode):
-        set_aside(path, "no file lies there")
+        set_aside(path, "it is no file")
     elif not os.access(path, os.R_OK | os.W_OK) and not _made_writable(path):
         set_aside(path, "it cannot be read and written")
 
@@ -220,7 +220,7 @@ def require_writable(path: Path) -> None:
 
 
 def set_aside(path: Path, why: str, now: Callable[[], float] = time.time) -> Path | None:
-    """Move what lies there out of the way, into a name with the date beside it; returns where it is now.
+    """Move what is there out of the way, into a name with the date beside it; returns where it is now.
 
     None where nothing is there any more. The newest five of a name are kept. ``now``: Unix seconds. Raises InTheWay.
     """
@@ -234,7 +234,7 @@ def set_aside(path: Path, why: str, now: Callable[[], float] = time.time) -> Pat
         return None
     except OSError as problem:
         raise in_the_way(problem) from problem
-    log.warning("what lies in a file's place cannot be used; it is set aside", file=str(path), detail=why, kept=str(kept))
+    log.warning("what has a file's name cannot be used; it is set aside", file=str(path), detail=why, kept=str(kept))
     _forget_older(path)
     return kept
 

@@ -1,11 +1,10 @@
-"""What tells others on this computer that a controller runs here, kept true while it does.
+"""The files by which others on this computer find a running controller, kept true while it runs.
 
 A file that somebody removes, or a restored backup replaces, would let a second controller manage the same machines, or a command
-believe that none runs. So the controller looks every few seconds, and puts right what is not as it should be.
+believe that none runs. So the controller inspects them every few seconds, and repairs what is wrong.
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,20 +13,14 @@ from typing import IO
 import structlog
 
 from server.errors import CumulusError
+from server.home.controller_lock import sign, try_lock
 from server.home.files import OWNER_ONLY, in_the_way, open_anew, put_in_place, set_aside
-from server.home.installation import (
-    LOCK_FILE,
-    announce,
-    read_id,
-    remember_id,
-    restore_id,
-    running_controller,
-    sign,
-    try_lock,
-    withdraw,
-)
+from server.home.folder import LOCK_FILE
+from server.home.installation import read_id, remember_id, restore_id
+from server.home.keeper import kept
+from server.home.running import announce, running_controller, withdraw
 
-LOOK_S = 2.0
+INSPECT_S = 2.0
 log = structlog.get_logger()
 
 
@@ -38,20 +31,16 @@ def announced(home: Path, url: str, lock: IO[bytes] | None = None, known_id: str
     ``lock``: the installation's, open and held; ``known_id``: "" where there is none to be kept.
     """
     announce(home, url)
-    over = threading.Event()
-    keeper = _Keeper(home, url, lock, known_id)
-    thread = threading.Thread(target=keeper.run, args=(over,), name="presence", daemon=True)
-    thread.start()
+    files = _Files(home, url, lock, known_id)
     try:
-        yield
+        with kept(files.inspect, INSPECT_S, "presence", first=files.inspect_id):
+            yield
     finally:
-        over.set()
-        thread.join()
         withdraw(home)
 
 
-class _Keeper:
-    """Looks at the files, and puts them right; what cannot be put right is said once until it changes."""
+class _Files:
+    """The files; what cannot be repaired is logged once until it changes."""
 
     def __init__(self, home: Path, url: str, lock: IO[bytes] | None, known_id: str) -> None:
         self._home = home
@@ -60,29 +49,31 @@ class _Keeper:
         self._known_id = known_id
         self._said: dict[str, str] = {}
 
-    def run(self, over: threading.Event) -> None:
-        """Until it is over."""
+    def inspect_id(self) -> None:
+        """Inspect the id's file alone."""
         self._apart(self._keep_id)
-        while not over.wait(LOOK_S):
-            for look in (self._keep_lock, self._keep_address, self._keep_id):
-                self._apart(look)
 
-    def _apart(self, look: Callable[[], None]) -> None:
+    def inspect(self) -> None:
+        """Inspect each file, whatever is wrong with another."""
+        for repair in (self._keep_lock, self._keep_address, self._keep_id):
+            self._apart(repair)
+
+    def _apart(self, repair: Callable[[], None]) -> None:
         try:
-            look()
+            repair()
         except (CumulusError, OSError) as problem:
             text = problem.message if isinstance(problem, CumulusError) else str(problem)
-            if self._said.get(look.__name__) != text:
+            if self._said.get(repair.__name__) != text:
                 log.warning("the home folder is not as it should be, and cannot be put right", detail=text)
-            self._said[look.__name__] = text
+            self._said[repair.__name__] = text
         else:
-            self._said.pop(look.__name__, None)
+            self._said.pop(repair.__name__, None)
 
     def _keep_address(self) -> None:
         found = running_controller(self._home)
         if found is None or (found.pid, found.url) != (os.getpid(), self._url):
             announce(self._home, self._url)
-            log.warning("where this controller answers was not told any more; it is told again", file="controller.json")
+            log.warning("where this controller answers was lost; it is written again", file="controller.json")
 
     def _keep_id(self) -> None:
         if not self._known_id:
@@ -90,7 +81,7 @@ class _Keeper:
         remember_id(self._home, self._known_id)
         if read_id(self._home) != self._known_id:
             restore_id(self._home, self._known_id)
-            log.warning("the installation's id was not in its file any more; it is written again", id=self._known_id)
+            log.warning("the installation's id was lost; it is written again", id=self._known_id)
 
     def _keep_lock(self) -> None:
         """Another file under the lock's name is held before it gets the name, so that nobody is let in between."""

@@ -6,7 +6,9 @@ whoever carries the rows on.
 
 from dataclasses import dataclass
 
-from server.db.models import Change, Job, Worker, transition
+from server.db.models import Job, Worker
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.completion import Completion
 from server.errors import CumulusError
 from server.reasons import Reason
@@ -32,7 +34,7 @@ class Removal:
 
         ``force``: also where one is, whose attempt ends then. Raises JobAtWork.
         """
-        with Worker._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             worker = Worker.get_by_id(worker.id)
             job = self._at_work(worker)
             if job is not None:
@@ -51,7 +53,7 @@ class Removal:
             return None
         if worker.state in (WorkerState.HELD, WorkerState.DELETING):
             return None
-        return None if self.storage.folder(job.folder).result(job.attempt) is not None else job
+        return None if self.storage.folder(job.folder).reports.result(job.attempt) is not None else job
 
     def _send_elsewhere(self, job: Job, worker: Worker, change: Change, *, force: bool) -> None:
         if not force:

@@ -16,7 +16,8 @@ from server.engine.duties.timekeeping import why_doubted
 from server.engine.installed_apps import InstalledApps
 from server.engine.records.recovery import has_jobs
 from server.errors import CloudError, CumulusError
-from server.home.installation import known_id, running_controller
+from server.home.installation import known_id
+from server.home.running import running_controller
 from server.services.host_checks import THIS, Computer
 from server.settings import CloudName, Settings, where_given
 from server.storage.folders import Storage

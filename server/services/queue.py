@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from server.db.models import Job, Queued, Worker
+from server.db.models import Job, Worker
+from server.db.queries import Queued
 from server.engine.ready_pool import is_waiting
 from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Decision, Rules, Verdict, decide, rank

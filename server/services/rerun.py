@@ -81,7 +81,7 @@ def _places(known: RecordedInput, file: InputFile, folder: JobFolder, data: Path
     step = folder_of(known.job) if known.job is not None else None
     with suppress(CumulusError):  # the record may name anything, and only what is among the results is one
         if step is not None:
-            yield _Place(step.output_file(known.path), is_own=False)
+            yield _Place(step.results.file(known.path), is_own=False)
 
 
 def _find(known: RecordedInput, places: Iterator[_Place], checksum: Checksum, job_id: int) -> Path:

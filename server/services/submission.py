@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.catalog.controls import shown
+from server.catalog.controls.control import shown
 from server.catalog.files import FileList
 from server.catalog.model import App
 from server.catalog.values import answers

@@ -1,7 +1,7 @@
 """How input files become mzML: a table from the end of a name to a converter's command.
 
 Owns the commands; they run on the worker (``.cumulus.plan``), where ``{source}``, ``{folder}`` and ``{name}`` stand for the
-file, the folder that the result goes to and the result's name in it. What the result is called is in
+file, the folder of the result and the result's name in it. What the result is called is in
 :mod:`server.catalog.files`.
 """
 

@@ -1,6 +1,7 @@
 """What was converted once: ``converted/`` in the storage, for later jobs with the same input.
 
-Owns that folder and the key under which a result lies there. Who converts, and who waits for it, is the jobs' matter.
+Owns that folder and the key of a result there. Who converts, and who waits for it, is decided in
+:mod:`server.engine.launching.conversion_cache`.
 """
 
 import hashlib
@@ -53,7 +54,7 @@ class Converted:
 
     @property
     def folder(self) -> Path:
-        """Where the results lie, each under its key."""
+        """The folder of the results, each under its key."""
         return self._folder
 
     def find(self, key: str) -> Path | None:
@@ -83,7 +84,7 @@ class Converted:
         Returns the keys that are new. What cannot be taken is dropped: it will be converted again.
         """
         taken = []
-        for path in folder.converted_files(attempt):
+        for path in folder.reports.converted_files(attempt):
             key = key_of(int(path.name.rpartition(".")[2]))
             if key and self._take(path, key):
                 taken.append(key)
@@ -113,7 +114,7 @@ class Converted:
         (self._folder / key).unlink(missing_ok=True)
 
     def _is_checked(self, key: str, path: Path) -> bool:
-        """Whether a result is known to be whole; one that is not goes."""
+        """Whether a result is known to be whole; any other is removed."""
         if (self._marks / key).exists():
             return True
         if self._is_whole(path):

@@ -1,6 +1,6 @@
-"""The shared data and what lies beside it: what is there, how large it is, and its safe removal.
+"""The shared data and what is beside it: what is there, how large it is, and its safe removal.
 
-Nothing here follows a symbolic link. What is removed is renamed first, so that it goes in one step for everybody else.
+Nothing here follows a symbolic link. What is removed is renamed first, so that it disappears in one step for everybody else.
 """
 
 import errno
@@ -92,7 +92,7 @@ def _scanned(folder: str) -> "Iterator[os.DirEntry[str]]":
 def find(folder: Path, name: str) -> Path | None:
     """What a folder has under a name, also where it is spelt in another Unicode form there (NFC, NFD); None for nothing.
 
-    It may be a link. Raises OSError where the folder cannot be looked at.
+    It may be a link. Raises OSError where the folder cannot be listed.
     """
     spellings = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
     found = next((folder / spelt for spelt in spellings if _is_there(folder / spelt)), None)

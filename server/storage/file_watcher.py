@@ -1,7 +1,7 @@
-"""Hearing at once of what appears in folders of the storage, instead of looking again and again.
+"""Learning at once what appears in folders of the storage, instead of listing them again and again.
 
-The kernel tells of changes that this computer makes, also as an NFS server for others; of what others do in a storage that is
-mounted here it tells nothing. Owns the listening, and the question whether it can be relied on.
+The kernel reports changes that this computer makes, also as an NFS server for others, but not what others do in a storage that is
+mounted here. Owns the watching, and the question whether it can be relied on.
 """
 
 import threading
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class FileWatcher:
-    """Calls ``wake`` when a file with one of the names appears in one of the folders that are listened to."""
+    """Calls ``wake`` when a file with one of the names appears in one of the watched folders."""
 
     def __init__(self, root: Path, names: Collection[str], wake: Callable[[], None]) -> None:
         """``root``: the folder that all of them are in; it must exist."""
@@ -37,15 +37,15 @@ class FileWatcher:
             self._inotify = Inotify()
             self._anchor = self._inotify.add_watch(root, ANCHOR)  # its removal ends the thread
         except OSError as problem:  # this user may have used up all that the kernel gives
-            log.warning("the storage cannot be listened to, and is looked at instead", detail=str(problem))
+            log.warning("the storage cannot be watched, and is listed again and again instead", detail=str(problem))
             self._inotify = None
             return
-        threading.Thread(target=self._hear, args=(self._inotify,), name="notices", daemon=True).start()
+        threading.Thread(target=self._hear, args=(self._inotify,), name="file-watcher", daemon=True).start()
 
     def listen_only_to(self, folders: Collection[Path]) -> bool:
-        """Listen to these folders, and no longer to others; True if nothing that appears in them can be missed.
+        """Watch these folders, and no longer others; True if nothing that appears in them can be missed.
 
-        What has appeared before is not told of: look after this.
+        What has appeared before is not reported: list the folders after this.
         """
         if self._inotify is None:
             return not folders
@@ -61,7 +61,7 @@ class FileWatcher:
             return len(self._watches) == len(wanted)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Watch no more."""
         if self._inotify is not None and not self._closing.is_set():
             self._closing.set()
             with suppress(OSError):
@@ -79,14 +79,14 @@ class FileWatcher:
                     self._wake()
 
     def _forget(self, watch: Watch | None) -> None:
-        """The kernel listens there no more; where the folder is made again, it is another one."""
+        """The kernel watches there no more; where the folder is made again, it is another one."""
         with self._lock:
             if watch is not None and self._watches.get(watch.path) is watch:
                 del self._watches[watch.path]
 
 
 def is_local(path: Path) -> bool:
-    """Whether only this computer can change what lies there; False where that is not known."""
+    """Whether only this computer can change what is there; False where that is not known."""
     mounts = [one for one in psutil.disk_partitions(all=True) if path.resolve().is_relative_to(one.mountpoint)]
     if not mounts:
         return False

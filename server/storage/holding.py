@@ -1,14 +1,13 @@
-"""A storage is held by one controller, and stays its own whatever becomes of the files that say so.
+"""One controller holds a storage, and keeps it whatever becomes of the files that say so.
 
-Two locks tell others: on the id's file and on ``.cumulus.ledger/lock``, for either may be removed or replaced.
-Looks every second: what is missing is made again, and where the storage is another installation's by now, no new work begins.
+Two locks show it to others: on the id's file and on ``.cumulus.ledger/lock``, for either may be removed or replaced.
+Inspected every second: missing files are made again; no new work starts where the storage now belongs to another installation.
 A storage that is away, as one on a network may be for a while, is no loss.
 """
 
 import errno
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from server.errors import CumulusError
+from server.home.keeper import kept
 from server.storage.folders import Storage
 from server.storage.identity import (
     IdentityUnreadable,
@@ -28,7 +28,7 @@ from server.storage.identity import (
 )
 from server.storage.ledger import lock_path
 
-LOOK_S = 1.0
+INSPECT_S = 1.0
 DYING_S = 0.3  # a killed holder lets go of its files one after the other
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES)
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class Hold:
         self._device = 0
 
     def take(self, *, make: bool = True) -> None:
-        """Hold what is not held yet, also in place of what was replaced. ``make``: the ledger's lock. Raises StorageInUse."""
+        """Take the locks that are not held yet, also of replaced files. ``make``: the ledger's lock. Raises StorageInUse."""
         for path, flags in ((identity_path(self._root), 0), (lock_path(self._root), os.O_CREAT if make else 0)):
             if not self._holds(path):
                 self._lock(path, flags)
@@ -66,12 +66,12 @@ class Hold:
         self._former.clear()
 
     def require_own(self) -> None:
-        """Raises StorageTaken where the last look has found that the storage is not this installation's any more."""
+        """Raises StorageTaken where the last inspection has found that the storage is no longer this installation's."""
         if self._trouble:
             raise StorageTaken(self._trouble)
 
-    def look(self, own: str) -> None:
-        """See whether the storage is still the installation's, and put right what says so."""
+    def inspect(self, own: str) -> None:
+        """Find out whether the storage is still the installation's, and repair the files that say so."""
         if not Storage(self._root).is_there():
             return
         try:
@@ -86,27 +86,16 @@ class Hold:
         else:
             self._said = ""
         if trouble and trouble != self._trouble:
-            log.error("nothing more is begun in the storage", detail=trouble)
+            log.error("no more work is started in the storage", detail=trouble)
         elif self._trouble and not trouble:
             log.warning("the storage is this installation's again")
         self._trouble = trouble
 
     @contextmanager
     def kept(self, own: str) -> Iterator[None]:
-        """Look every second within the block, in a thread of its own: a storage that hangs holds nothing else up."""
-        over = threading.Event()
-
-        def run() -> None:
-            while not over.wait(LOOK_S):
-                self.look(own)
-
-        thread = threading.Thread(target=run, name="storage", daemon=True)
-        thread.start()
-        try:
+        """Inspect it every second within the block, in a thread of its own: a storage that hangs delays nothing else."""
+        with kept(lambda: self.inspect(own), INSPECT_S, "storage", end_limit_s=INSPECT_S):
             yield
-        finally:
-            over.set()
-            thread.join(LOOK_S)
 
     def _why_taken(self, own: str) -> str:
         """Why the storage is not ours; "" where it is, and its id says so. Raises StorageUnusable, IdentityUnreadable."""
@@ -119,9 +108,9 @@ class Hold:
             found = None
         if found is None:
             if not self._is_the_same():
-                return f"another storage lies at {self._root} than this controller began with: mount the right one again"
+                return f"another storage is at {self._root} than this controller began with: mount the right one again"
             found = write_identity(self._root, own)
-            log.warning("the storage's id was not in its file any more; it is written again", id=found)
+            log.warning("the storage's id was lost; it is written again", id=found)
         if found == own:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Whose storage this is: the file ``.cumulus-installation`` at its top. Who holds it is :mod:`server.storage.holding`'s matter.
+"""Whose storage this is: the file ``.cumulus-installation`` at its top. Who holds it is known to :mod:`server.storage.holding`.
 
 Owns the file, and what job folders without one look like. Which installation may take which storage is decided in
 :mod:`server.engine.records.storage_owner`.
@@ -22,7 +22,7 @@ from server.storage.regular import read_regular
 
 NAME = ".cumulus-installation"
 ABOUT = "The id of the Cumulus installation that this storage belongs to; see `cumulus storage adopt --help`."
-LOOKED_AT = 200  # job folders
+INSPECTED = 200  # job folders
 MAX_BYTES = 10_000
 
 
@@ -49,7 +49,7 @@ class _Identity(BaseModel):
 
 
 def identity_path(root: Path) -> Path:
-    """Where the storage's id stands."""
+    """The file of the storage's id."""
     return root / NAME
 
 
@@ -100,14 +100,14 @@ def set_identity_aside(root: Path) -> None:
 
 
 def are_formers(storage: Storage, names: Iterable[str]) -> bool:
-    """Whether these folders are of the former Cumulus server (2.x); looks at some of them."""
-    return any(is_formers(storage.folder(name)) for name in islice(names, LOOKED_AT))
+    """Whether these folders are of the former Cumulus server (2.x); inspects some of them."""
+    return any(is_formers(storage.folder(name)) for name in islice(names, INSPECTED))
 
 
 def is_formers(folder: JobFolder) -> bool:
     """Whether the former server has made the folder: its ``.cumulus.settings`` is the request, with the form as text."""
     try:
-        request = json.loads(folder.private_text("settings"))
+        request = json.loads(folder.private.text("settings"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(request, dict) and {"app_name", "strategy"} <= request.keys() and isinstance(request.get("settings"), str)

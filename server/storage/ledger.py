@@ -1,8 +1,8 @@
-"""What a storage remembers of its jobs beside their folders: what no folder tells once it is gone, or not yet.
+"""What a storage remembers of its jobs beside their folders: what a folder does not say yet, or no longer when it is gone.
 
 Owns ``<storage>/.cumulus.ledger/``: ``last-number`` (the highest number that a job ever got), ``submitting/FOLDER`` (an empty
-file while that folder belongs to a submission that nobody was told of), ``deleted/FOLDER`` (what is kept of a deleted job, as
-JSON) and ``switches`` (those of the installation, as JSON). Whatever else lies in their places is set aside beside it. Knows
+file while that folder belongs to an unfinished submission), ``deleted/FOLDER`` (what is kept of a deleted job, as
+JSON) and ``switches`` (those of the installation, as JSON). Whatever else has one of these names is set aside beside it. Knows
 nothing of rows.
 """
 

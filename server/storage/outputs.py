@@ -1,6 +1,6 @@
 """The result files of jobs as clients ask for them, again and again: a job may have a hundred thousand.
 
-Owns which of them are shown, and when they are looked at anew. A list that is cheap to make is made each time. Any other one is
+Owns which of them are shown, and when they are listed again. A list that is cheap to make is made each time. Any other one is
 good for ten times as long as it took, and that of a job that has ended while none of its folders has changed: a runner replaces
 files, it does not write over them.
 """
@@ -81,7 +81,7 @@ class Outputs:
     def _list(self, folder: JobFolder) -> Shown:
         began = self._clock()
         top = _changes(folder, [""])
-        files = _bounded(one for one in folder.each_output() if self._wanted(one[0]))
+        files = _bounded(one for one in folder.results.each_file() if self._wanted(one[0]))
         found = list(islice(files, FEW))
         if len(found) < FEW:
             text = _encoded(found)

@@ -18,7 +18,7 @@ def inside(root: Path, relative: str, *, field: str = "path") -> Path:
     except (OSError, RuntimeError):
         raise NotFound(f"there is no {relative!r}", field=field) from None
     if not path.is_relative_to(base):
-        raise InvalidInput(f"{relative!r} lies outside of its folder", field=field)
+        raise InvalidInput(f"{relative!r} is outside of its folder", field=field)
     return path
 
 
@@ -36,6 +36,6 @@ def require_plain(relative: str, field: str) -> None:
     if not relative or "\0" in relative or len(relative.encode(errors="replace")) > MAX_PATH_BYTES:
         raise InvalidInput("a path is empty, too long or has a NUL byte", field=field)
     if any(part in ("", ".", "..") or part.startswith(PRIVATE_PREFIX) for part in parts):
-        raise InvalidInput(f"{relative!r} is not a path that may be asked for", field=field)
+        raise InvalidInput(f"{relative!r} is not an allowed path", field=field)
     if any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts):
         raise InvalidInput("a file name is too long", field=field)

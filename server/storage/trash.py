@@ -1,7 +1,7 @@
-"""The trash: what was removed and can still be had back, in ``.cumulus.trash`` of the storage.
+"""The trash: what was removed and can still be restored, in ``.cumulus.trash`` of the storage.
 
-Each entry is a folder with a record (``entry.json``) and ``content/``, into which what goes is renamed: one step, on the same
-file system, nothing is copied. Only the controller's user may look into it, and no worker is shown it. Owns the format; who
+Each entry is a folder with a record (``entry.json``) and ``content/``, into which removed files are renamed: one step, on the
+same file system, nothing is copied. Only the controller's user may read it, and no worker sees it. Owns the format; who
 keeps it for how long is :mod:`server.engine.duties.retention`.
 """
 
@@ -27,7 +27,7 @@ RECORD, CONTENT = "entry.json", "content"
 MAX_RECORD_BYTES = 64 * 1024
 
 
-class Told(BaseModel):
+class TrashRecord(BaseModel):
     """What an entry's record says. ``job``: an archived job's content; ``deleted``: all of a job that its owner has deleted.
 
     ``name``: of the job's folder, or in the shared data; ``at``: Unix seconds by the clock of then.
@@ -47,7 +47,7 @@ class Told(BaseModel):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        """A record may be forged, and its name says where files go: never out of the folder that they were in."""
+        """A record may be forged, and its name says where files are restored: never out of the folder that they were in."""
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ValueError("it is no file's name")
         return name
@@ -55,10 +55,10 @@ class Told(BaseModel):
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its name, and what its record tells; None where that cannot be read."""
+    """One entry: its name, and its record; None where that is unreadable."""
 
     path: Path
-    told: Told | None
+    record: TrashRecord | None
 
     @property
     def name(self) -> str:
@@ -74,37 +74,37 @@ class Entry:
 class Trash:
     """The trash of one storage. Safe to be used from several threads and processes.
 
-    Where ``data/`` or ``jobs/`` is a file system of its own, what goes from there is kept in a trash beside it, as hidden.
+    Where ``data/`` or ``jobs/`` is a file system of its own, what is removed from there is kept in a hidden trash in it.
     """
 
     def __init__(self, root: Path) -> None:
         self._places = tuple(place / FOLDER for place in (root, root / "jobs", root / "data"))
 
-    def put(self, paths: Sequence[Path], told: Told) -> Entry | None:
+    def put(self, paths: Sequence[Path], record: TrashRecord) -> Entry | None:
         """Take files and folders out of the storage into one entry; None where none of them is there any more. Raises OSError.
 
-        What went before an error is in the entry.
+        What was moved before an error is in the entry.
         """
         _, jobs, data = self._places
         try:
-            return _put(paths, told, self._places[0])
+            return _put(paths, record, self._places[0])
         except OSError as problem:
             if problem.errno != errno.EXDEV:
                 raise
-            return _put(paths, told, data if told.kind == "data" else jobs)
+            return _put(paths, record, data if record.kind == "data" else jobs)
 
     def add(self, entry: Entry, path: Path) -> None:
         """Keep a file that stays where it is in the entry, too, as it is now. Raises OSError."""
         os.link(path, entry.content / path.name, follow_symlinks=False)
 
     def entries(self) -> list[Entry]:
-        """All entries. Raises OSError where the trash cannot be looked at."""
+        """All entries. Raises OSError where the trash cannot be listed."""
         return [entry for place in self._places for entry in _entries(place)]
 
     def give_back(self, entry: Entry, folder: Path, replacing: Collection[str] = ()) -> list[str]:
-        """Put an entry's content into a folder, and remove the entry; names that are taken there stay in it, and are told.
+        """Put an entry's content into a folder, and remove the entry; names that are taken there stay in it, and are returned.
 
-        ``replacing``: names of files there that give way. Raises OSError.
+        ``replacing``: names of files there that may be replaced. Raises OSError.
         """
         taken = []
         for one in sorted(entry.content.iterdir()):
@@ -126,8 +126,8 @@ class Trash:
         return Freeing().by(entry.path)
 
 
-def _put(paths: Sequence[Path], told: Told, place: Path) -> Entry | None:
-    entry, moved = _begin(told, place), 0
+def _put(paths: Sequence[Path], record: TrashRecord, place: Path) -> Entry | None:
+    entry, moved = _begin(record, place), 0
     try:
         for path in paths:
             with suppress(FileNotFoundError):
@@ -139,15 +139,15 @@ def _put(paths: Sequence[Path], told: Told, place: Path) -> Entry | None:
     return entry if moved else None
 
 
-def _begin(told: Told, place: Path) -> Entry:
-    """An entry without content; one that was interrupted here goes with the others of its age."""
+def _begin(record: TrashRecord, place: Path) -> Entry:
+    """An entry without content; one that was interrupted here is removed with the others of its age."""
     place.mkdir(mode=0o700, exist_ok=True)
     _require_folder(place)
-    path = place / "-".join(filter(None, (told.kind, str(told.job_id or ""), uuid4().hex[:12])))
+    path = place / "-".join(filter(None, (record.kind, str(record.job_id or ""), uuid4().hex[:12])))
     path.mkdir(mode=0o700)
-    (path / RECORD).write_text(told.model_dump_json(indent=1) + "\n")
+    (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n")
     (path / CONTENT).mkdir(mode=0o700)
-    return Entry(path, told)
+    return Entry(path, record)
 
 
 def _entries(place: Path) -> list[Entry]:
@@ -160,13 +160,13 @@ def _entries(place: Path) -> list[Entry]:
 
 
 def _require_folder(place: Path) -> None:
-    """Raises OSError where something else lies in the trash's place: a link would lead anywhere."""
+    """Raises OSError where the trash is no folder: a link would lead anywhere."""
     if not stat.S_ISDIR(place.lstat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "the trash is no folder", str(place))
 
 
-def _read(path: Path) -> Told | None:
+def _read(path: Path) -> TrashRecord | None:
     try:
-        return Told.model_validate_json(read_regular(path / RECORD, MAX_RECORD_BYTES))
+        return TrashRecord.model_validate_json(read_regular(path / RECORD, MAX_RECORD_BYTES))
     except (OSError, ValidationError):
         return None

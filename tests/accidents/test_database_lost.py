@@ -13,8 +13,11 @@ from programs.database.file import SHORT_S, DatabaseFile
 from programs.database.sqlite import Lost
 from programs.database.watch import watched
 from server.app import Controller
-from server.db.models import Change, Job, Worker, create, open_database
+from server.db.connection import open_database
+from server.db.models import Job, Worker
 from server.db.opening import ForeignDatabase
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.home.installation import installation_id
 from server.settings import Settings
@@ -188,7 +191,7 @@ def test_a_transaction_that_was_begun_before_is_not_ended_after_it(own: Controll
     away = settings.database.with_name("away")
 
     def change() -> None:
-        with own.database.atomic("IMMEDIATE"):
+        with exclusive(own.database):
             a_job()
             settings.database.rename(away)
 

@@ -17,7 +17,7 @@ from programs.exits import ExitCode
 from programs.regular import is_regular, new_file, open_regular, open_to_append, read_regular
 from server.catalog.apps import SCHEMAS, Catalog
 from server.catalog.flavors import read_flavors
-from server.db import models
+from server.db.connection import open_database
 from server.errors import InvalidInput
 from server.home.installation import installation_id
 from tests.conftest import FLAVORS, TEST_APPS
@@ -123,7 +123,7 @@ class Site:
         (top / "flavors.tsv").write_text(FLAVORS)
         (top / "form.json").write_text(json.dumps(FORM))
         installation_id(top / "home")
-        models.open_database(top / "home" / "cumulus.sqlite").close()
+        open_database(top / "home" / "cumulus.sqlite").close()
         for place in ("home/log", "agent/log"):
             (top / place).mkdir(parents=True)
 

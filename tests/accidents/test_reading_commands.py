@@ -16,7 +16,9 @@ from agent.cli import main as agent_commands
 from agent.queue.models import open_database as open_queue
 from programs.exits import ExitCode
 from server.cli.main import main as commands
-from server.db import models
+from server.db.connection import open_database
+from server.db.models import Job, StoredSetting
+from server.db.transitions import Change, create
 from server.home.installation import installation_id
 from server.states import JobState
 from server.storage.folders import Storage
@@ -166,9 +168,9 @@ def good(bare: Site) -> Site:
     """With an installation that has a job, and an agent that has run."""
     home = bare.top / "home"
     installation_id(home)
-    database = models.open_database(home / "cumulus.sqlite")
+    database = open_database(home / "cumulus.sqlite")
     fields = {"owner": "ada", "app": "probe_1.0", "flavor": "m1.4xlarge", "weight": 1, "settings": json.dumps(FORM)}
-    models.create(models.Job, models.Change(1.0), state=JobState.DONE, folder=FOLDER, **fields)
+    create(Job, Change(1.0), state=JobState.DONE, folder=FOLDER, **fields)
     database.close()
     storage = Storage(home / "storage")
     storage.prepare()
@@ -338,8 +340,8 @@ def test_a_lost_id_is_named_and_not_made_anew_by_looking(good: Site) -> None:
 
 def test_somebody_elses_database_is_told_and_left_alone(good: Site) -> None:
     (good.top / "home" / "installation-id").write_text("c0123456789ab\n")
-    database = models.open_database(good.top / "home" / "cumulus.sqlite")
-    models.StoredSetting.create(name="installation", value="another", at=0.0, who="controller")
+    database = open_database(good.top / "home" / "cumulus.sqlite")
+    StoredSetting.create(name="installation", value="another", at=0.0, who="controller")
     database.close()
     before = good.seen()
     for command in ("cumulus jobs", "cumulus drain", "cumulus storage clean"):

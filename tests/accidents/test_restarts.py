@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from programs.exits import ExitCode
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from tests.accidents.test_database_lost import (
     another,
     empty,

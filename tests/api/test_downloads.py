@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from tests.test_serve import environment, server
 
 pytestmark = pytest.mark.system

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Job, record_event, transition
+from server.db.models import Job
+from server.db.transitions import Change, record_event, transition
 from server.states import JobState
 from server.storage.logs.job_log import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from tests.api.test_desktop import Wire, wire
@@ -25,7 +26,7 @@ def log(controller: Controller) -> Path:
     for at, (old, new) in enumerate([("uploading", "queued"), ("queued", "provisioning"), ("provisioning", "starting")]):
         assert transition(Job, 1, JobState(old), JobState(new), Change(job.created + at, text=f"attempt 1: {new}"))
     Job.update(attempt=1).where(Job.id == 1).execute()
-    return controller.storage.folder(job.folder).log_path
+    return controller.storage.folder(job.folder).log.path
 
 
 def shown(wire: Wire) -> list[str]:

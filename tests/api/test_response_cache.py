@@ -14,14 +14,17 @@ from server.api.desktop import routes
 from server.api.response_cache import ENTRY_BYTES, Reused
 from server.api.responses import CHUNK, array
 from server.app import Controller, create_app
-from server.db.models import ChangeCounter, Job
+from server.db.change_counter import ChangeCounter
+from server.db.models import Job
+from server.db.transactions import exclusive
 from server.settings import CHECKOUT
 from tests.conftest import submission
 
 CHANGE = """
 import sys
 from pathlib import Path
-from server.db.models import Job, open_database
+from server.db.models import Job
+from server.db.connection import open_database
 open_database(Path(sys.argv[1]))
 Job.update(description=sys.argv[3]).where(Job.id == int(sys.argv[2])).execute()
 """
@@ -94,7 +97,7 @@ def _describe(controller: Controller, job: Job, text: str) -> None:
 def test_a_change_that_is_taken_back_or_not_yet_committed_is_not_shown(client: FlaskClient, controller: Controller) -> None:
     job = controller.jobs.submit(submission(description="before"))
     assert shown(client, job)["description"] == "before"
-    with controller.database.atomic("IMMEDIATE") as transaction:
+    with exclusive(controller.database) as transaction:
         Job.update(description="after").where(Job.id == job.id).execute()
         seen: list[str] = []
         thread = threading.Thread(target=lambda: seen.append(shown(client, job)["description"]))
@@ -109,10 +112,10 @@ def test_the_files_of_the_job_shown_count_too(client: FlaskClient, controller: C
     job = controller.jobs.submit(submission())
     folder = controller.jobs.folder(job)
     assert shown(client, job)["files"] == []
-    with folder.log_path.open("a") as log:
+    with folder.log.path.open("a") as log:
         log.write("one\n")
     assert shown(client, job)["log"].endswith("\none\n")
-    with folder.log_path.open("a") as log:
+    with folder.log.path.open("a") as log:
         log.write("two\n")
     assert shown(client, job)["log"].endswith("\none\ntwo\n")
     (folder.output / "a.txt").write_text("x")
@@ -127,7 +130,7 @@ def test_a_job_asked_for_before_it_exists_is_shown_once_it_does(client: FlaskCli
     assert client.get("/joblist/1/100").get_json() == []
     job = controller.jobs.submit(submission())
     assert job.id == 1
-    controller.jobs.folder(job).log_path.write_text("one\n")
+    controller.jobs.folder(job).log.path.write_text("one\n")
     assert shown(client, job)["log"].endswith("\none\n")
 
 

@@ -15,6 +15,7 @@ from server.api.response_cache import ENTRY_BYTES, FACTOR, Reused, Unhurried
 from server.app import Controller, create_app
 from server.catalog.settings_text import MAX_VALUES
 from server.storage import data
+from server.storage.job_folder.results import Results
 from tests.api.test_desktop import START
 from tests.bench import door
 from tests.bench.worst import Installation, worst_requests
@@ -80,11 +81,11 @@ def test_results_of_an_ended_job_are_listed_once_where_that_takes_long(
     (controller.jobs.folder(job).output / "a.txt").write_text("abc")
     monkeypatch.setattr("server.storage.outputs.CHEAP_S", -1.0)
     looks: list[str] = []
-    real = type(controller.jobs.folder(job)).each_output
+    real = Results.each_file
     monkeypatch.setattr(
-        type(controller.jobs.folder(job)),
-        "each_output",
-        lambda self: looks.append(self.name) or real(self),  # type: ignore[func-returns-value]
+        Results,
+        "each_file",
+        lambda self: looks.append("one") or real(self),  # type: ignore[func-returns-value]
     )
     for rows in range(1, 20):
         assert client.get(f"/joblist/{job.id}/{rows}").get_json()[0]["files"] == [["a.txt", 3]]

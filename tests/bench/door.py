@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from server.db.models import open_database
-from server.home.installation import installation_id, running_controller
+from server.db.connection import open_database
+from server.home.installation import installation_id
+from server.home.running import running_controller
 from server.storage.identity import write_identity
 from tests.bench.measuring import CUMULUS, Options, computer, until, write
 from tests.bench.siege import SLOW_POST, close, connect, polling, send_malformed, trickle

@@ -19,9 +19,11 @@ import httpx
 import psutil
 
 from server.client import Client
-from server.db.models import Change, Job, Worker, open_database
+from server.db.connection import open_database
+from server.db.models import Job, Worker
 from server.db.settings_store import drain, resume
-from server.home.installation import nudge
+from server.db.transitions import Change
+from server.home.running import nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import JobState
 from server.storage.folders import Storage

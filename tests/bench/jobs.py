@@ -20,9 +20,12 @@ import psutil
 
 from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.db.models import Change, Worker, open_database
+from server.db.connection import open_database
+from server.db.models import Worker
 from server.db.settings_store import drain, resume
-from server.home.installation import installation_id, nudge
+from server.db.transitions import Change
+from server.home.installation import installation_id
+from server.home.running import nudge
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import WorkerState
 from server.storage.folders import Storage

@@ -74,7 +74,7 @@ class CumulusLives:
         marks.reach(MACHINE, _arrival("worker", worker.id, "booting"))
         marks.reach(END, Job.get_by_id(started.job_id).ended)
         marks.reach(GONE, Worker.get_by_id(worker.id).ended)
-        result = folder.result(1)
+        result = folder.reports.result(1)
         if result is not None and result.ended is not None:  # by the machine's clock, which it got from this computer
             marks.reach("the app's end", result.ended)
 
@@ -138,7 +138,7 @@ def form(seconds: float) -> dict[str, str]:
 
 def has_begun(folder: JobFolder) -> bool:
     """Whether the app's first line is in the storage."""
-    return folder.log_path.exists() and FIRST_LINE in folder.log_path.read_bytes()
+    return folder.log.path.exists() and FIRST_LINE in folder.log.path.read_bytes()
 
 
 def _reach_moves(marks: Marks, subject: str, row_id: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import psutil
 
 from server.client import Client
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.settings import CHECKOUT
 from server.workers.ansible import fork_server
 

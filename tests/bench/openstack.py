@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from server.client import Client
-from server.db.models import Change, open_database
+from server.db.connection import open_database
 from server.db.settings_store import drain, resume
-from server.home.installation import nudge
+from server.db.transitions import Change
+from server.home.running import nudge
 from server.settings import CHECKOUT, Settings, load_settings
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.openstack.client.access import Access

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from server.db.models import Change, Job, open_database, record_event, transition
+from server.db.connection import open_database
+from server.db.models import Job
+from server.db.transitions import Change, record_event, transition
 from server.home.installation import installation_id
 from server.settings import Settings
 from server.states import JobState

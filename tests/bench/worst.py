@@ -9,7 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.db.models import Change, Job, create
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create
 from server.states import JobState
 
 MB = 1 << 20
@@ -138,7 +140,7 @@ def fill(storage: Path, size: Installation) -> int:
             folder = output / f"part-{number // 1000}"
             folder.mkdir(parents=True)
         (folder / f"a-result-of-some-length-{number}.tsv").touch()
-    with Job._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         for number in range(1, size.jobs + 1):
             create(
                 Job, Change(time.time()), owner=f"owner{number % 50}", app="probe_1.0", flavor="m1.4xlarge", weight=1,

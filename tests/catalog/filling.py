@@ -5,10 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from server.catalog.controls import Checkbox, Checklist, Select
+from server.catalog.controls.choices import Checkbox, Checklist, Select
+from server.catalog.controls.numbers import KeyValues, Number, Range, ValueType
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
-from server.catalog.numbers import KeyValues, Number, Range, ValueType
 from server.catalog.values import taken
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)

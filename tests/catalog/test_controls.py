@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalog.numbers import parse_number
+from server.catalog.controls.numbers import parse_number
 from server.catalog.values import check_settings
 from server.errors import InvalidInput
 from tests.catalog.building import app, command, rendered

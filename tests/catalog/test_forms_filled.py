@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.catalog.controls.numbers import Number, Range
 from server.catalog.files import FileList
 from server.catalog.forms import BESIDE, UnknownName, completed, control_of
 from server.catalog.model import App, Conditional
-from server.catalog.numbers import Number, Range
 from server.catalog.rendering.command import Rendered, render
 from server.catalog.values import counting
 from server.errors import InvalidInput

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from server.catalog.rendering.quoting import UnsafeText, quote, read_shell
+from server.catalog.rendering.quoting import UnsafeText, quote
+from server.catalog.rendering.shell_grammar import read_shell
 from server.errors import InvalidInput
 
 NAMES = frozenset({"value", "value2", "key"})

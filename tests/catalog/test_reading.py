@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.catalog.controls import Select
+from server.catalog.controls.choices import Select
 from server.catalog.files import FileList
 from server.catalog.model import App
 from server.catalog.reading import read_app, read_workflow

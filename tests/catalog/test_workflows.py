@@ -74,7 +74,7 @@ def test_a_value_comes_from_a_parameter_or_the_results_of_a_step_before() -> Non
     assert found("", param("file", "%job_dir_0%/output/a.tsv", from_tool="0") + param("ppm", "r.x", from_tool="0")) == []
     assert found("", param("some", "x")) == []
     assert found("", "\n" + param("ppm", "r.y", from_tool="0")) == [
-        (4, "step 1, second_1: step 0 has no parameter r.y, which ppm is to be")
+        (4, "step 1, second_1: step 0 has no parameter r.y, from which ppm gets its value")
     ]
     ((line, reason),) = found("", param("file", "%job_dir_0%/output/a.txt", from_tool="0"))
     assert (line, "which does not end with .tsv" in reason) == (3, True)

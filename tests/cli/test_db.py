@@ -9,8 +9,10 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller
 from server.cli.main import main
-from server.db.models import Job, open_database
-from server.home.installation import only_controller
+from server.db.connection import open_database
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.home.controller_lock import only_controller
 from tests.conftest import submission
 
 
@@ -27,7 +29,7 @@ def run(*arguments: str) -> Result:
 
 def test_a_backup_is_a_whole_database_that_nobody_else_may_read(controller: Controller) -> None:
     controller.jobs.submit(submission())
-    with controller.database.atomic("IMMEDIATE"):  # while somebody writes
+    with exclusive(controller.database):  # while somebody writes
         path = Path(run("backup").output.strip())
     assert path.parent == controller.settings.home / "backups"
     assert path.stat().st_mode & 0o777 == 0o600

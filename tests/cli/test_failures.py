@@ -20,7 +20,11 @@ import pytest
 from agent.cli import main as agent_commands
 from programs.exits import ExitCode
 from server.cli.main import main as commands
-from server.db import models
+from server.db import connection
+from server.db.connection import open_database
+from server.db.errors import DatabaseUnusable
+from server.db.models import Job
+from server.db.transitions import Change, create
 from server.home.installation import installation_id
 from server.states import JobState
 from tests.conftest import FLAVORS, TEST_APPS
@@ -77,7 +81,7 @@ def furnished(top: Path, forked: Forks) -> Site:
 def installed(site: Site) -> Site:
     """With a database, as a controller's first start makes it."""
     installation_id(site.home)
-    models.open_database(site.home / "cumulus.sqlite").close()
+    open_database(site.home / "cumulus.sqlite").close()
     return site
 
 
@@ -263,13 +267,14 @@ def test_arguments_that_no_database_takes_are_usage_errors(site: Site, words: tu
 
 
 def test_a_database_that_another_program_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "CONTROLLER_PRAGMAS", {**connection.CONTROLLER_PRAGMAS, "busy_timeout": 50})
     path = tmp_path / "cumulus.sqlite"
-    models.open_database(path).close()
+    open_database(path).close()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(models.DatabaseUnusable, match="another program has kept the database locked"):
-            models.open_database(path)
+        with pytest.raises(DatabaseUnusable, match="another program has kept the database locked"):
+            open_database(path)
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("latin-1", "\\u03bb"), ("ascii", "λ")])
@@ -319,9 +324,9 @@ def test_the_program_itself_is_inside_the_border(site: Site) -> None:
     done = subprocess.run([cumulus, "queue"], env=env, stdout=write, stderr=subprocess.PIPE, timeout=60)
     os.close(write)
     assert (done.returncode, done.stderr) == (ExitCode.READER_GONE, b"")
-    database = models.open_database(site.home / "cumulus.sqlite")
+    database = open_database(site.home / "cumulus.sqlite")
     fields = {"owner": "ada", "app": "probe_1.0", "flavor": "m1.4xlarge", "weight": 1, "settings": "{}", "folder": "Job_1"}
-    models.create(models.Job, models.Change(0.0), state=JobState.RUNNING, **fields)
+    create(Job, Change(0.0), state=JobState.RUNNING, **fields)
     database.close()
     waiting = subprocess.Popen([cumulus, "drain", "--wait"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert waiting.stdout

@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller, make_controller, rebuild_database
 from server.cli.main import main
-from server.db.models import Event, Job, open_database
+from server.db.connection import open_database
+from server.db.models import Event, Job
 from server.engine.records.storage_owner import StorageNotOurs, require_own_storage
 from server.progress import Lines
 from server.settings import Settings

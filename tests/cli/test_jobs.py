@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from server.app import Controller
 from server.cli.main import main
-from server.db.models import Change, Job, transition
+from server.db.models import Job
+from server.db.transitions import Change, transition
 from server.reasons import Reason
 from server.states import JobState
 from tests.conftest import submission

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller, create_app
 from server.cli.main import main
-from server.db.models import Change, Event, Job, Worker, create
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change, create
 from server.states import JobState, WorkerState
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud

@@ -9,8 +9,10 @@ from click.testing import CliRunner, Result
 from server.app import Controller
 from server.cli.main import main
 from server.cli.shared.console import local_time
-from server.db.models import Change, Conversion, Event, Job, Worker, create, open_database
+from server.db.connection import open_database
+from server.db.models import Conversion, Event, Job, Worker
 from server.db.settings_store import write_switch
+from server.db.transitions import Change, create
 from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.states import JobState, WorkerState

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Job, living_workers
+from server.db.models import Job
+from server.db.queries import living_workers
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.record import JobRecord, read_record, write_record
 from server.home.presence import announced
@@ -126,7 +127,7 @@ def test_a_record_is_printed_for_people_and_whole_for_programs(shell: Shell, run
     assert ["result.txt", "11"] in [row[:2] for row in rows]
     assert ["1", f"job-{job_id}", "local"] in [row[:3] for row in rows]
     whole = json.loads(shell.run("record", str(job_id), "--json").stdout)
-    assert whole == json.loads(folder(running, job_id).record_text())
+    assert whole == json.loads(folder(running, job_id).documents.record_text())
     assert whole["settings"]["text"] == "Ada's"
 
 

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from server.app import Controller, make_module
 from server.catalog.flavors import Flavor
 from server.cli.main import main
-from server.db.models import Change, Event, Job, Worker, create
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change, create
 from server.errors import InfrastructureError
 from server.states import JobState, WorkerState
 from server.workers.clouds.base import MemoryUse, Resource

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller
 from server.cli.main import main
-from server.db.models import Change, Job, record_event
+from server.db.models import Job
+from server.db.transitions import Change, record_event
 from server.services.doctor import examine
 from server.settings import load_settings
 from server.states import JobState

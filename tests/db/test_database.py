@@ -10,8 +10,11 @@ import pytest
 from peewee import DoesNotExist, OperationalError, SqliteDatabase
 
 from server.db.cached_sql import add, change_row, rows, tuples
-from server.db.database import Database
-from server.db.models import Change, Job, Worker, create, open_database
+from server.db.connection import open_database
+from server.db.dialects.sqlite_database import Database
+from server.db.models import Job, Worker
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create
 from server.states import JobState
 
 WRITERS, TIMES = 4, 50
@@ -37,7 +40,7 @@ def test_writers_of_one_process_wait_for_one_another_without_asking_sqlite(datab
     def write() -> None:
         try:
             for _ in range(TIMES):
-                with database.atomic("IMMEDIATE"):
+                with exclusive(database):
                     before = value(database)
                     time.sleep(0.0005)
                     database.execute_sql("UPDATE number SET value = ?", (before + 1,))
@@ -57,21 +60,21 @@ def test_writers_of_one_process_wait_for_one_another_without_asking_sqlite(datab
 
 def test_who_fails_passes_the_turn_on(database: Any) -> None:
     def fail() -> None:
-        with database.atomic("IMMEDIATE"), database.atomic("IMMEDIATE"):
+        with exclusive(database), exclusive(database):
             database.execute_sql("UPDATE number SET value = 7")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with database.atomic("IMMEDIATE"):
+    with exclusive(database):
         assert value(database) == 0
 
 
 def test_another_process_that_writes_is_told_and_the_turn_passed_on(database: Any, tmp_path: Path) -> None:
     other = Database(str(tmp_path / "test.sqlite"), {"busy_timeout": 0}, timeout_s=5)
-    with other.atomic("IMMEDIATE"), pytest.raises(OperationalError, match="locked"), database.atomic("IMMEDIATE"):
+    with other.atomic("IMMEDIATE"), pytest.raises(OperationalError, match="locked"), exclusive(database):
         pass
-    with database.atomic("IMMEDIATE"):
+    with exclusive(database):
         database.execute_sql("UPDATE number SET value = 1")
     other.close()
 
@@ -81,7 +84,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path) -> 
     held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with database.atomic("IMMEDIATE"):
+        with exclusive(database):
             held.set()
             over.wait(10)
         database.close()
@@ -89,7 +92,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path) -> 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(10)
-    with pytest.raises(OperationalError, match="locked"), database.atomic("IMMEDIATE"):
+    with pytest.raises(OperationalError, match="locked"), exclusive(database):
         pass
     over.set()
     thread.join()

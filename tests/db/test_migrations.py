@@ -12,7 +12,8 @@ from peewee import OperationalError
 
 from server.app import make_controller
 from server.db import migrations
-from server.db.models import Job, Worker, open_database
+from server.db.connection import open_database
+from server.db.models import Job, Worker
 from server.db.search import Query, find
 from server.settings import Settings
 from server.states import JobState, WorkerState

@@ -6,19 +6,11 @@ from pathlib import Path
 import pytest
 from peewee import SqliteDatabase
 
-from server.db.models import (
-    Change,
-    Event,
-    ForbiddenTransition,
-    Job,
-    Worker,
-    create,
-    living_workers,
-    never_again,
-    open_database,
-    transition,
-    unfinished_jobs,
-)
+from server.db.connection import open_database
+from server.db.job_numbers import never_again
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers, unfinished_jobs
+from server.db.transitions import Change, ForbiddenTransition, create, transition
 from server.reasons import Blame, Reason
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 

@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from server.cli.main import main
-from server.db.models import Change, DatabaseDamaged, Job, create, open_database
-from server.db.own_log import begin_log, has_foreign_log, require_sound
+from server.db.connection import open_database
+from server.db.dialects.own_log import begin_log, has_foreign_log, require_sound
+from server.db.errors import DatabaseDamaged
+from server.db.models import Job
+from server.db.transitions import Change, create
 from server.engine.records.database_owner import take_as_own
 from server.home.installation import installation_id
 from server.settings import Settings

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from peewee import SqliteDatabase
 
 from server.db import search
-from server.db.models import Job, open_database
+from server.db.connection import open_database
+from server.db.models import Job
 from server.db.search import MAX_TEXT, Query, find, listed, named_apps
 from server.errors import InvalidInput
 from server.states import JobState

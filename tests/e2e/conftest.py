@@ -12,7 +12,8 @@ import pytest
 
 from server.catalog.flavors import read_flavors
 from server.client import Client
-from server.home.installation import installation_id, running_controller
+from server.home.installation import installation_id
+from server.home.running import running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.process import guests_of

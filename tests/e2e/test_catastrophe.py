@@ -29,7 +29,7 @@ def test_all_three_jobs_end_right_and_nothing_is_left(own_settings: Settings, tm
         folders = [JobFolder(storage.jobs / job.folder) for job in jobs]
         for folder in folders:
             deliver(storage, folder, [])
-        until(lambda: all("probe started" in folder.log() for folder in folders), log)
+        until(lambda: all("probe started" in folder.log.text() for folder in folders), log)
         controller.send_signal(signal.SIGKILL)
         controller.wait()
     os.kill(guests_of(server_id)[f"job-{jobs[1].job_id}"], signal.SIGKILL)
@@ -43,7 +43,7 @@ def test_all_three_jobs_end_right_and_nothing_is_left(own_settings: Settings, tm
         until(lambda: is_clear(own_settings), log)
         until(lambda: orphans() == "", log)
     assert adopted_s < 10
-    assert [folder.log().count("probe started") for folder in folders] == [1, 2, 1]
+    assert [folder.log.text().count("probe started") for folder in folders] == [1, 2, 1]
     assert [len(list(folder.path.glob(".cumulus.attempt.*"))) for folder in folders] == [1, 2, 1]
     assert all((folder.output / "result.txt").read_text() == "hello\n" for folder in folders)
 
@@ -57,11 +57,11 @@ def test_a_job_whose_machine_is_killed_gets_another_one(
         job = client.start("ada", "probe_1.0", own_settings.default_flavor, SHORT)
         folder = JobFolder(storage.jobs / job.folder)
         deliver(storage, folder, [])
-        until(lambda: "probe started" in folder.log(), log)
+        until(lambda: "probe started" in folder.log.text(), log)
         os.kill(guests_of(server_id)[f"job-{job.job_id}"], signal.SIGKILL)
         assert wait_for(client, job.job_id)["status"] == "DONE"
         until(lambda: is_clear(own_settings), log)
-    assert folder.log().count("probe started") == len(list(folder.path.glob(".cumulus.attempt.*"))) == 2
+    assert folder.log.text().count("probe started") == len(list(folder.path.glob(".cumulus.attempt.*"))) == 2
     assert (folder.output / "result.txt").read_text() == "hello\n"
 
 

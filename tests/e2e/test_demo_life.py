@@ -16,7 +16,7 @@ import pytest
 from scripts.controllers import controller
 from scripts.lifetime import Record, one_demo
 from server.errors import CumulusError
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from tests.conftest import eventually
 from tests.e2e.test_demo import left_running

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from tests.conftest import eventually
 from tests.e2e.test_demo import DEMO, left_running
 from tests.screen import on_terminal

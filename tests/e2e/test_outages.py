@@ -31,7 +31,7 @@ def begin(client: Client, settings: Settings, log: Path, seconds: int) -> tuple[
     storage = Storage(settings.storage)
     folder = JobFolder(storage.jobs / job.folder)
     deliver(storage, folder, [])
-    until(lambda: "probe started" in folder.log(), log)
+    until(lambda: "probe started" in folder.log.text(), log)
     return job.job_id, folder
 
 
@@ -72,7 +72,7 @@ def test_jobs_go_on_after_the_storage_was_away(
         row = wait_for(client, job)
         assert row["status"] == "DONE", log.read_text()[-3000:]
         until(lambda: is_clear(own_settings), log)
-    assert folder.log().count("probe started") == 1
+    assert folder.log.text().count("probe started") == 1
     assert (folder.output / "result.txt").read_text() == "hello\n"
 
 

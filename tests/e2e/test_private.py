@@ -142,7 +142,7 @@ def attack(client: Client, settings: Settings, tmp_path: Path, app: str, targets
 
 def told(folder: JobFolder) -> dict[str, object]:
     """What the attack has printed."""
-    (line,) = [line.partition("told ")[2] for line in folder.log().splitlines() if "told {" in line]
+    (line,) = [line.partition("told ")[2] for line in folder.log.text().splitlines() if "told {" in line]
     found = ast.literal_eval(line)
     assert isinstance(found, dict)
     return found
@@ -230,7 +230,7 @@ def test_other_users_of_this_computer_reach_the_api_and_nothing_else(
     with served(settings, tmp_path / "log") as (client, _):
         folder = attack(client, settings, tmp_path, "attack_1.0", targets)
         (folder.path / "hold").touch()  # its machine stays until all has been looked at
-        until(lambda: "the app has started" in folder.log(), tmp_path / "log")
+        until(lambda: "the app has started" in folder.log.text(), tmp_path / "log")
         tcp, unix = listeners(settings.home)
         print(tcp, unix)
         assert tcp == {int(client.url.rpartition(":")[2])}

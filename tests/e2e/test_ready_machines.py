@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.db.models import Worker, living_workers, open_database
+from server.db.connection import open_database
+from server.db.models import Worker
+from server.db.queries import living_workers
 from server.engine.ready_pool import is_waiting
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage
@@ -31,7 +33,7 @@ def test_a_job_starts_at_once_on_a_machine_that_waits_for_it(
         job = client.start("ada", "probe_1.0", own_settings.default_flavor, FORM)
         folder = JobFolder(storage.jobs / job.folder)
         deliver(storage, folder, [])
-        until(lambda: "probe started" in folder.log(), log)
+        until(lambda: "probe started" in folder.log.text(), log)
         print(f"from the submission to the app's first line on a waiting machine: {time.monotonic() - begin:.2f} s")
         assert wait_for(client, job.job_id)["status"] == "DONE"
         assert [worker.name for worker in Worker.select().where(Worker.job_id == job.job_id)] == ["pool-1"]

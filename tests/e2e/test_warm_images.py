@@ -60,7 +60,7 @@ def run_job(client: Client, settings: Settings, log: Path, seconds: int = 0) -> 
     storage = Storage(settings.storage)
     folder = JobFolder(storage.jobs / job.folder)
     deliver(storage, folder, [])
-    until(lambda: "probe started" in folder.log(), log)
+    until(lambda: "probe started" in folder.log.text(), log)
     return job.job_id, folder
 
 

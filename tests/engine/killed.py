@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from server.app import make_controller
-from server.db.database import Database
+from server.db.dialects.sqlite_database import Database
 from server.home.installation import installation_id
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud

@@ -13,7 +13,8 @@ import pytest
 from peewee import OperationalError
 
 from server.app import Controller, make_controller
-from server.db.models import Job, living_workers
+from server.db.models import Job
+from server.db.queries import living_workers
 from server.engine.failures import PATIENCE_S
 from server.reasons import Reason
 from server.settings import Settings

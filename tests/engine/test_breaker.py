@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Job, Worker, open_database
+from server.db.connection import open_database
+from server.db.models import Job, Worker
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.engine.breaker import CircuitBreaker, read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id

@@ -408,7 +408,7 @@ def test_real_spectra_are_converted_once(running: Controller) -> None:
     second = begin(running, SPECTRA.name)
     assert result(running, second) == first
     assert "<indexedmzML" in first
-    assert "converted " not in running.storage.folder(Job.get_by_id(second).folder).log()
+    assert "converted " not in running.storage.folder(Job.get_by_id(second).folder).log.text()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Event, Job, Row, Worker, create, record_event
+from server.db.models import Event, Job, Row, Worker
+from server.db.transitions import Change, create, record_event
 from server.engine.records.manifests import Manifests
 from server.states import JobState, WorkerState
 from server.workers.fleet import Address, Fleet

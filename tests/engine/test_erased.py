@@ -12,8 +12,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from server.app import Controller, create_app, make_controller, rebuild_database
-from server.db.models import Change, Conversion, Event, Job, StoredSetting, Worker, create, never_again, record_event, transition
+from server.db.job_numbers import never_again
+from server.db.models import Conversion, Event, Job, StoredSetting, Worker
 from server.db.settings_store import drain
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.duties.timekeeping import MARK
 from server.engine.records.manifest_format import KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest
 from server.engine.records.manifests import Manifests
@@ -259,7 +261,7 @@ def test_a_running_job_goes_on_where_the_database_is_erased_beneath_it(controlle
         folder = controller.storage.folder(job.folder)
         folder.mark_arrived()
         controller.loop.wake()
-        eventually(lambda: state_of(job.id) is J.RUNNING and "probe started" in folder.log())
+        eventually(lambda: state_of(job.id) is J.RUNNING and "probe started" in folder.log.text())
     rows = rows_of(settings.database)
     erase(controller)
     rebuild_database(settings, NOW, Lines(print))
@@ -269,7 +271,7 @@ def test_a_running_job_goes_on_where_the_database_is_erased_beneath_it(controlle
         eventually(lambda: state_of(job.id) is J.DONE)
         eventually(lambda: Worker.select().where(Worker.state != W.DELETED).count() == 0)
     assert Job.get_by_id(job.id).attempt == 1
-    assert folder.log().count("probe started") == 1
+    assert folder.log.text().count("probe started") == 1
     assert again.cloud.resources() == []
     again.database.close()
 
@@ -277,7 +279,7 @@ def test_a_running_job_goes_on_where_the_database_is_erased_beneath_it(controlle
 def test_a_change_of_any_row_of_a_job_reaches_its_manifest(controller: Controller) -> None:
     """Whoever makes it: the loop writes what the rows say, and nothing where nothing has changed."""
     job = controller.jobs.submit(submission())
-    manifests, path = Manifests(controller.storage), controller.storage.folder(job.folder).manifest_path
+    manifests, path = Manifests(controller.storage), controller.storage.folder(job.folder).documents.manifest_path
     worker = machine(job, 1, W.BUSY)
     manifests.keep_up()
     assert not manifests.is_behind()
@@ -304,19 +306,19 @@ def test_a_folder_that_takes_no_manifest_keeps_none_of_the_others_behind(control
     steady = [0.0]
     manifests = Manifests(controller.storage, lambda: steady[0])
     bad, good = controller.jobs.submit(submission()), controller.jobs.submit(submission())
-    blocked = controller.storage.folder(bad.folder).manifest_path
+    blocked = controller.storage.folder(bad.folder).documents.manifest_path
     blocked.unlink()
     blocked.mkdir()
     for job in (bad, good):
         record_event(Job, job.id, Change(1.0, text="something new"))
     manifests.keep_up()
-    assert "something new" in controller.storage.folder(good.folder).manifest_path.read_text()
+    assert "something new" in controller.storage.folder(good.folder).documents.manifest_path.read_text()
     assert not manifests.is_behind()
     blocked.rmdir()
     steady[0] = 61.0
     assert manifests.is_behind()
     manifests.keep_up()
-    assert "something new" in controller.storage.folder(bad.folder).manifest_path.read_text()
+    assert "something new" in controller.storage.folder(bad.folder).documents.manifest_path.read_text()
 
 
 def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(controller: Controller) -> None:
@@ -343,7 +345,7 @@ def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(control
     steady[0] = 61.0
     assert manifests.is_behind()
     manifests.keep_up()
-    assert "something new" in controller.storage.folder(job.folder).manifest_path.read_text()
+    assert "something new" in controller.storage.folder(job.folder).documents.manifest_path.read_text()
     assert "the roof leaks" in controller.storage.ledger.switches_text()
 
 
@@ -395,7 +397,7 @@ def test_a_folder_of_a_failed_submission_of_2_3_never_wins_over_the_job(controll
     """Both are whole and claim one number; the job's was made later, or something has happened with it."""
     real = controller.jobs.submit(submission())
     folder = controller.storage.folder(real.folder)
-    manifest = json.loads(folder.manifest_path.read_text())
+    manifest = json.loads(folder.documents.manifest_path.read_text())
     first = {name: manifest[name] for name in ("id", "owner", "app", "flavor", "weight", "created", "state")}
     for owner, offset in (("ada", -5), ("bob", -60), ("zed", 60)):
         other = folder.path.with_name(f"Job_{real.id}_{owner}_probe_1.0_{int(real.created) + offset}")
@@ -405,7 +407,7 @@ def test_a_folder_of_a_failed_submission_of_2_3_never_wins_over_the_job(controll
         (other / ".cumulus.job").write_text(json.dumps({**first, "owner": owner, "created": real.created + offset}))
     (folder.input / "arrived.dat").write_text("x")
     for kept in (manifest, first):
-        folder.manifest_path.write_text(json.dumps(kept))
+        folder.documents.manifest_path.write_text(json.dumps(kept))
         jobs, left = recover(controller.storage, controller.flavors, "m1.4xlarge")
         assert [one.folder for one in jobs] == [real.folder]
         assert len(left) == 3
@@ -428,9 +430,9 @@ def test_forged_rows_in_a_manifest_harm_no_other_job(controller: Controller, set
     mine, other = controller.jobs.submit(submission()), controller.jobs.submit(submission(owner="bob"))
     machine(other, 1, W.BUSY)
     Manifests(controller.storage).keep_up()
-    path = controller.storage.folder(mine.folder).manifest_path
+    path = controller.storage.folder(mine.folder).documents.manifest_path
     told = json.loads(path.read_text())
-    row = json.loads(controller.storage.folder(other.folder).manifest_path.read_text())["workers"][0]
+    row = json.loads(controller.storage.folder(other.folder).documents.manifest_path.read_text())["workers"][0]
     told["workers"] = [row, {**row, "name": "../../x"}, {**row, "name": "job-99"}]
     told["events"] = [{**event, "subject_id": other.id} for event in told["events"]]
     told["events"].append({**told["events"][0], "subject": "worker", "subject_id": row["id"]})

@@ -32,7 +32,7 @@ def begin(controller: Controller) -> JobFolder:
     folder = controller.storage.folder(job.folder)
     folder.mark_arrived()
     controller.loop.wake()
-    eventually(lambda: "probe started" in folder.log() and state_of(job.id) is JobState.RUNNING)
+    eventually(lambda: "probe started" in folder.log.text() and state_of(job.id) is JobState.RUNNING)
     return folder
 
 
@@ -46,11 +46,11 @@ def test_results_wait_for_room_beyond_the_run_s_limit_and_across_a_restart(contr
         folder = begin(controller)
         fill(taken)
         eventually(lambda: Job.get_by_id(1).message.startswith(RESULTS))
-    assert folder.outputs() == []
+    assert folder.results.files() == []
     adopted = make_controller(controller.settings, cloud)
-    beat = folder.heartbeat()
+    beat = folder.reports.heartbeat()
     with turning(adopted):
-        eventually(lambda: folder.heartbeat() != beat)
+        eventually(lambda: folder.reports.heartbeat() != beat)
         assert state_of(1) is JobState.RUNNING
         taken.unlink()
         eventually(lambda: state_of(1).is_final)
@@ -58,7 +58,7 @@ def test_results_wait_for_room_beyond_the_run_s_limit_and_across_a_restart(contr
     assert (row.state, row.message, row.attempt) == (JobState.DONE, "", 1)
     assert row.ended - row.started > controller.settings.run_timeout_s
     assert "hello" in (folder.output / "result.txt").read_text()
-    assert folder.log().endswith("- done\n")
+    assert folder.log.text().endswith("- done\n")
     assert told(1)[0] == f"{RESULTS}."
     assert told(1).count(f"{RESULTS}.") == 1
 
@@ -85,7 +85,7 @@ def test_results_that_never_find_room_are_given_up_with_the_reason(controller: C
     row = Job.get_by_id(1)
     assert (row.state, row.reason) == (JobState.FAILED, "results_not_saved")
     assert "result.txt (the storage is full)" in row.message
-    assert folder.outputs() == []
+    assert folder.results.files() == []
 
 
 def test_a_log_that_waits_is_told_once(controller: Controller) -> None:

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 
 from server.app import Controller
 from server.cli.main import main
-from server.db.models import Change, Job, Worker, create, record_event, transition
+from server.db.models import Job, Worker
 from server.db.settings_store import drain, write_switch
+from server.db.transitions import Change, create, record_event, transition
 from server.engine.breaker import NAME
 from server.engine.history import FIRST, LAST, last_word, remarks
 from server.reasons import Reason
@@ -133,7 +134,7 @@ def test_a_whole_life_is_told_in_order_and_alike_everywhere(controller: Controll
         job = begun(controller, submission())
         eventually(lambda: state_of(job.id).is_final)
     row = Job.get_by_id(job.id)
-    text = Log(controller.storage.folder(job.folder).log_path).text(remarks(row, MAX_WEIGHT)) + last_word(row)
+    text = Log(controller.storage.folder(job.folder).log.path).text(remarks(row, MAX_WEIGHT)) + last_word(row)
     lines = [line.rpartition(" UTC - ")[2] for line in text.splitlines() if not line.startswith("[INFO] ")]
     order = ["was submitted", "waits for a machine", "is being made", "gets the storage", "begins with the job"]
     assert [word in line for word, line in zip(order, lines, strict=False)] == [True] * 5

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from server.app import make_controller
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Change, Worker, create
+from server.db.models import Worker
+from server.db.transitions import Change, create
 from server.engine.duties.image_prewarmer import LONGEST_PAUSE_S, PAUSE_S, ImagePrewarmer
 from server.errors import InfrastructureError
 from server.settings import Settings

@@ -14,7 +14,8 @@ from typing import NoReturn
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Event, Job, transition
+from server.db.models import Event, Job
+from server.db.transitions import Change, transition
 from server.engine import intake
 from server.errors import InvalidInput
 from server.reasons import Reason

@@ -10,7 +10,9 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Event, Job, Worker, create, living_workers
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers
+from server.db.transitions import Change, create
 from server.engine.breaker import read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id
@@ -146,7 +148,7 @@ def test_a_waiting_job_that_is_cancelled_never_gets_a_machine(controller: Contro
 def test_a_running_job_that_is_cancelled_stops_and_loses_its_machine(running: Controller) -> None:
     job_id = begin(running, submission(settings=RUNNING))
     eventually(lambda: state_of(job_id) is JobState.RUNNING)
-    eventually(lambda: "probe started" in running.storage.folder(Job.get_by_id(job_id).folder).log())
+    eventually(lambda: "probe started" in running.storage.folder(Job.get_by_id(job_id).folder).log.text())
     running.jobs.cancel(job_id, "ada")
     eventually(lambda: nothing_left(running))
     assert state_of(job_id) is JobState.CANCELLED

@@ -15,9 +15,11 @@ from structlog.testing import capture_logs
 
 from server.app import Controller, rebuild_database
 from server.cli.main import main
-from server.db.models import Change, Job, open_database
+from server.db.connection import open_database
+from server.db.models import Job
 from server.db.opening import OWNER
 from server.db.settings_store import drain, read_switch, why_drained
+from server.db.transitions import Change
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.engine.records.manifests import Manifests
 from server.engine.records.storage_owner import StorageNotOurs, adopt_storage, own_storage, require_own_storage

@@ -7,8 +7,11 @@ import pytest
 
 from server.app import Controller, make_controller, rebuild_database
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Event, Job, Worker, living_workers, open_database
+from server.db.connection import open_database
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.engine.ready_pool import is_waiting
 from server.errors import InfrastructureError, InvalidInput
 from server.home.installation import installation_id

@@ -10,7 +10,10 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from server.app import Controller, make_controller, rebuild_database
-from server.db.models import Change, DatabaseDamaged, Event, Job, Worker, open_database
+from server.db.connection import open_database
+from server.db.errors import DatabaseDamaged
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
@@ -61,7 +64,7 @@ def rebuilt(controller: Controller) -> None:
 
 def as_2_3_left_it(controller: Controller, job: Job) -> None:
     """The manifest without what versions before 2.4 did not write."""
-    path = controller.storage.folder(job.folder).manifest_path
+    path = controller.storage.folder(job.folder).documents.manifest_path
     later = ("version", "folder", "state_since", "not_before", "spared", "workers", "events", "conversions")
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name not in later}))
 
@@ -130,12 +133,12 @@ def test_a_job_of_an_earlier_version_comes_back_where_it_was(
 def test_an_archived_job_comes_back_into_the_archive_with_its_log(controller: Controller) -> None:
     job = controller.jobs.submit(submission())
     put(controller, job, JobState.FAILED, ended=job.created)
-    controller.storage.folder(job.folder).log_path.write_text("why\n")
+    controller.storage.folder(job.folder).log.path.write_text("why\n")
     rules, later = Retention(controller.storage, 1), job.created + 2 * DAY_S
     assert len(rules.remove(rules.plan(later).removals, later)) == 1
     rebuilt(controller)
     row = Job.get_by_id(job.id)
-    assert (row.state, row.outcome, controller.storage.folder(row.folder).log()) == ("archived", "failed", "why\n")
+    assert (row.state, row.outcome, controller.storage.folder(row.folder).log.text()) == ("archived", "failed", "why\n")
     assert rules.plan(job.created + 3 * DAY_S).removals == ()
 
 
@@ -148,7 +151,7 @@ def test_what_a_runner_left_is_newer_than_the_manifest(controller: Controller) -
 
 def test_a_job_that_somebody_wanted_to_end_does_not_come_back_to_life(controller: Controller) -> None:
     job = controller.jobs.submit(submission())
-    controller.storage.folder(job.folder).ask_to_stop()
+    controller.storage.folder(job.folder).instructions.request_stop()
     rebuilt(controller)
     row = Job.get_by_id(job.id)
     assert (row.state, row.outcome, row.reason) == ("cancelled", "cancelled", "cancelled")
@@ -253,7 +256,7 @@ def test_a_running_job_survives_the_loss_and_begins_once(controller: Controller,
     adopted.loop.stop(grace_s=15)
     second.join(15)
     adopted.database.close()
-    assert adopted.storage.folder(job.folder).log().count("probe started") == 1
+    assert adopted.storage.folder(job.folder).log.text().count("probe started") == 1
     assert cloud.resources() == []
 
 

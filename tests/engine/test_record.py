@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import Controller, rebuild_database
-from server.db.models import Change, Job, open_database, transition
+from server.db.connection import open_database
+from server.db.models import Job
+from server.db.transitions import Change, transition
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.records.manifests import Manifests
 from server.engine.records.record import (
@@ -143,7 +145,7 @@ def test_a_cancelled_job_says_so_and_later_what_its_machine_has_still_told(runni
     job = running.jobs.submit(submission(settings=form(seconds="60")))
     folder_of(running, job.id).mark_arrived()
     running.loop.wake()
-    eventually(lambda: "probe started" in folder_of(running, job.id).log())
+    eventually(lambda: "probe started" in folder_of(running, job.id).log.text())
     running.jobs.cancel(job.id, "ada")
     assert record(running, job.id).state == "cancelled"
     eventually(lambda: record(running, job.id).machine.host != "")
@@ -247,7 +249,7 @@ def test_a_record_that_lacks_the_end_is_made_whole_by_the_next_controller(contro
     path = folder_of(controller, job.id).path / "job.json"
     if left is not None:
         path.write_text(left)
-    assert controller.storage.folder(other.folder).record_text()
+    assert controller.storage.folder(other.folder).documents.record_text()
     manifests = Manifests(controller.storage)
     assert manifests.complete_records() == [job.id]
     found = record(controller, job.id)
@@ -313,8 +315,8 @@ def test_more_entries_than_fit_into_memory_are_none(tmp_path: Path, filling: str
     for file in ("job.json", ".cumulus.report"):
         (folder.path / file).write_text(text)
     with pytest.raises(OSError, match="more entries"):
-        folder.record_text()
-    assert (read_record(folder), folder.report(1)) == (None, None)
+        folder.documents.record_text()
+    assert (read_record(folder), folder.reports.run_report(1)) == (None, None)
 
 
 def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> None:

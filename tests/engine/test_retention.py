@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Event, Job, Worker, create
+from server.db.models import Event, Job, Worker
+from server.db.transitions import Change, create
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.duties.retention_plan import Plan, Removal
 from server.engine.records.manifest_format import read_manifest
@@ -76,7 +77,7 @@ def test_an_archived_job_keeps_its_log_and_why_it_failed_and_nothing_large(contr
     assert len(clean(rules, later(job, AGE + 1))) == 1
     kept = sorted(path.name.removeprefix(".cumulus.") for path in here.iterdir())
     assert kept == ["failure.1", "job", "job.json", "log", "result", "settings"]
-    shown = controller.jobs.folder(job).log()
+    shown = controller.jobs.folder(job).log.text()
     assert shown == (here / ".cumulus.log").read_text()
     assert len(shown) < 1_200_000
     assert shown.startswith("begin\nxxx")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller, make_controller
-from server.db.models import Job, JobState
+from server.db.models import Job
 from server.errors import NotFound
 from server.reasons import Reason
 from server.settings import Settings
+from server.states import JobState
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import eventually, state_of, submission, turning
 

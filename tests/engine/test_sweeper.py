@@ -6,7 +6,8 @@ import pytest
 
 from server.app import Controller, make_fleet
 from server.catalog.flavors import Flavor
-from server.db.models import Change, Worker, create
+from server.db.models import Worker
+from server.db.transitions import Change, create
 from server.engine.duties.sweeper import Sweeper
 from server.states import WorkerState
 from server.workers.clouds.local import LocalCloud

@@ -7,8 +7,9 @@ import pytest
 from peewee import OperationalError
 
 from server.app import Controller
-from server.db.models import Change, Job, Worker, create, record_event
+from server.db.models import Job, Worker
 from server.db.settings_store import write_switch
+from server.db.transitions import Change, create, record_event
 from server.engine.breaker import read_breaker
 from server.engine.duties import timekeeping
 from server.engine.duties.sightings import AGED, TRASH, record_sighting, sightings_of, update_sightings

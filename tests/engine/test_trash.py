@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller, make_controller, rebuild_database
-from server.db.models import Change, Event, Job
+from server.db.models import Event, Job
+from server.db.transitions import Change
 from server.engine.duties.restoring import NotRestorable, Restorer
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.duties.sightings import TRASH, noted_bytes
@@ -71,12 +72,12 @@ def test_an_archived_job_comes_back_as_it_was(
 ) -> None:
     job = ended(controller, state)
     folder = controller.storage.folder(job.folder)
-    folder.log_path.write_bytes(b"begin\n" + b"x" * 3_000_000 + b"\nend\n")
+    folder.log.path.write_bytes(b"begin\n" + b"x" * 3_000_000 + b"\nend\n")
     rest = ("job", "job.json")  # written again
     before = {name: content for name, content in tree(folder.path).items() if not name.endswith(rest)}
     clean(rules, job)
     assert (state_of(job.id), folder.output.exists()) == (JobState.ARCHIVED, False)
-    assert folder.log_path.stat().st_size < 1_200_000
+    assert folder.log.path.stat().st_size < 1_200_000
     assert "again, with what it had" in Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert state_of(job.id) is state
     assert {name: content for name, content in tree(folder.path).items() if not name.endswith(rest)} == before
@@ -180,8 +181,8 @@ def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_its
     assert not controller.storage.folder(job.folder).path.exists()
     trashcan = Trashcan(controller.storage, controller.settings.trash_days)
     ((entry, left_s),) = trashcan.listed()
-    assert entry.told is not None
-    assert (entry.told.kind, entry.told.job_id, entry.told.owner) == ("deleted", job.id, "ada")
+    assert entry.record is not None
+    assert (entry.record.kind, entry.record.job_id, entry.record.owner) == ("deleted", job.id, "ada")
     assert left_s == 7 * DAY_S
     with pytest.raises(NotRestorable, match=str(entry.content)):
         Restorer(controller.storage).restore(str(job.id), CHANGE)
@@ -268,7 +269,7 @@ def large(controller: Controller, rules: Retention, elapsed: Elapsed, number: in
 
 
 def in_the_trash(trashcan: Trashcan) -> list[str]:
-    return sorted(entry.told.name for entry, _ in trashcan.listed() if entry.told)
+    return sorted(entry.record.name for entry, _ in trashcan.listed() if entry.record)
 
 
 def test_where_room_is_short_the_oldest_goes_first_and_no_more_than_is_needed(

@@ -7,7 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.app import Controller, make_controller
-from server.db.models import Change, Job, record_event
+from server.db.models import Job
+from server.db.transitions import Change, record_event
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.duties.sightings import sightings_of
 from server.engine.duties.trashcan import Trashcan

@@ -18,8 +18,9 @@ import httpx
 import psutil
 
 from server.client import Client, Unreachable
-from server.db.models import Job, open_database
-from server.home.installation import running_controller
+from server.db.connection import open_database
+from server.db.models import Job
+from server.home.running import running_controller
 from server.settings import CHECKOUT, CloudName, Settings
 from server.states import JobState
 from server.storage.folders import Storage

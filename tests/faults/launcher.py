@@ -44,10 +44,10 @@ def _set_clock(seconds: float) -> None:
 
 def _arm(point: str) -> None:
     """Every change is recorded through one function, within its transaction."""
-    from server.db import models
+    from server.db import transitions
 
     name, _, when = point.rpartition(":")
-    record = models._record
+    record = transitions._record
 
     def recorded(table: Any, row_id: int, old: str, new: str, change: Any) -> None:
         record(table, row_id, old, new, change)
@@ -56,7 +56,7 @@ def _arm(point: str) -> None:
                 _die()
             table._meta.database.after_commit(_die)
 
-    models._record = recorded
+    transitions._record = recorded
 
 
 def _die() -> None:

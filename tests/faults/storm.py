@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from server.db.models import Change, Event, Job
+from server.db.models import Event, Job
 from server.db.settings_store import drain
+from server.db.transitions import Change
 from server.reasons import Reason
 from server.states import JobState
 from tests.faults.lab import Lab, mentions

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from server.db.models import Change, Job
+from server.db.models import Job
 from server.db.settings_store import drain, resume
+from server.db.transitions import Change
 from server.engine.breaker import read_breaker
 from server.states import JobState
 from tests.faults.figures import record

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.client import Client
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.states import JobState
 from tests.disks import fill, needs_root, small_disk
 from tests.faults.lab import HERE, Lab, wait

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from server import app as parts
-from server.db import models
-from server.db.models import Change, Event, Job, Worker, living_workers
+from server.db import transitions
+from server.db.models import Event, Job, Worker
+from server.db.queries import living_workers
 from server.db.settings_store import drain
+from server.db.transitions import Change
 from server.errors import CumulusError, NotFound
 from server.reasons import Reason
 from server.services.jobs import AlreadyEnded, Submission
@@ -47,8 +49,8 @@ class Installation(RuleBasedStateMachine):
         self.crash_at = 0
         self.wanted: dict[int, str] = {}
         self.patch = pytest.MonkeyPatch()
-        self.record = models._record
-        self.patch.setattr(models, "_record", self._recorded)
+        self.record = transitions._record
+        self.patch.setattr(transitions, "_record", self._recorded)
         self.patch.setattr(parts, "make_fleet", lambda settings, cloud, preloaded: ToyFleet(self.world))
         self._start()
         for flavor in ("light", "heavy", "light"):

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.app import Controller, elapsed, make_controller
-from server.db import models
-from server.db.models import Change, Job, Worker, create
-from server.home.installation import installation_id, running_controller
+from server.db import connection
+from server.db.models import Job, Worker
+from server.db.transitions import Change, create
+from server.home.installation import installation_id
+from server.home.running import running_controller
 from server.settings import Settings
 from server.states import JobState, WorkerState
-from server.storage.folders import JobFolder, Plan, folder_name
+from server.storage.folders import JobFolder, folder_name
+from server.storage.job_folder.run_plan import Plan
 from server.workers.clouds.local import RUNNER, LocalCloud
 from tests.conftest import eventually, state_of, submission
 from tests.faults.figures import record
@@ -49,7 +52,7 @@ def put_to_work(lab: Lab, number: int) -> JobFolder:
     folder.mark_arrived()
     machine = lab.settings.home / "local" / f"job-{number}"
     machine.mkdir(parents=True)
-    folder.write_plan(Plan(number, 1, machine.name, 1, ()), "sleep 600", None)
+    folder.instructions.write_plan(Plan(number, 1, machine.name, 1, ()), "sleep 600", None)
     places = ["--job-dir", str(folder.path), "--data-dir", str(lab.storage.data), "--work-dir", str(machine / "job")]
     subprocess.run([sys.executable, str(RUNNER), "start", *places], check=True, stdout=subprocess.DEVNULL)
     fields = {"owner": "ada", "app": "ledger_1.0", "flavor": "light", "weight": 1, "settings": "{}", "folder": name}
@@ -168,7 +171,8 @@ def test_a_clock_that_is_set_ends_no_job(settings: Settings, cloud: LocalCloud, 
 def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "BUSY_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "CONTROLLER_PRAGMAS", {**connection.CONTROLLER_PRAGMAS, "busy_timeout": 1000})
     cloud = LocalCloud(settings, installation_id(settings.home))
     cloud.start()
     controller = make_controller(settings, cloud)

@@ -13,19 +13,11 @@ import psutil
 import pytest
 
 from server.home import presence
-from server.home.installation import (
-    AlreadyRunning,
-    HomeUnusable,
-    close_home,
-    end_controller,
-    installation_id,
-    is_held,
-    only_controller,
-    read_id,
-    remember_id,
-    running_controller,
-)
+from server.home.controller_lock import is_held, only_controller
+from server.home.folder import HomeUnusable, close_home
+from server.home.installation import installation_id, read_id, remember_id
 from server.home.presence import announced
+from server.home.running import AlreadyRunning, end_controller, running_controller
 from tests.conftest import eventually
 from tests.faults.home import KINDS
 
@@ -84,7 +76,7 @@ def test_who_starts_right_after_a_kill_waits_until_the_killed_one_is_gone(tmp_pa
     """The lock outlasts its holder here as where the kernel still gives back the memory of a large one."""
     code = (
         "import pathlib, subprocess, sys, time\n"
-        "from server.home.installation import only_controller\n"
+        "from server.home.controller_lock import only_controller\n"
         "with only_controller(pathlib.Path(sys.argv[1])) as lock:\n"
         "    subprocess.Popen(['cat'], stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()])\n"
         "    print('held', flush=True); time.sleep(600)"
@@ -150,7 +142,7 @@ def test_a_folder_of_other_things_that_is_taken_for_the_home_keeps_its_rights(tm
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller that looks often."""
-    monkeypatch.setattr(presence, "LOOK_S", 0.05)
+    monkeypatch.setattr(presence, "INSPECT_S", 0.05)
 
 
 @pytest.fixture

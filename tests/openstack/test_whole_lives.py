@@ -104,7 +104,7 @@ def test_a_controller_killed_during_apply_is_followed_by_one_that_carries_on(mak
             time.sleep(5)  # the cloud goes on with what nobody has a state of
     with served(lab.settings, lab.log) as (client, _):
         lab.require_done(client, job_id)
-        assert folder.log().count("probe started") == 1
+        assert folder.log.text().count("probe started") == 1
     assert lab.orphans() == ""
 
 
@@ -122,7 +122,7 @@ def test_a_job_whose_server_somebody_deletes_is_run_on_another(make_lab: MakeLab
     lab = make_lab()
     with served(lab.settings, lab.log) as (client, _):
         job_id, folder = lab.submit(client, seconds="60")
-        until(lambda: "probe started" in folder.log(), lab.log, LIMIT_S)
+        until(lambda: "probe started" in folder.log.text(), lab.log, LIMIT_S)
         (machine,) = lab.held("machine")
         with lab.access.use() as cloud:
             cloud.compute.delete_server(machine.identifier, force=True)

@@ -5,7 +5,9 @@ import time
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Event, Job, Worker, create, queued_jobs
+from server.db.models import Event, Job, Worker
+from server.db.queries import queued_jobs
+from server.db.transitions import Change, create
 from server.engine.completion import Completion
 from server.engine.records.manifests import Manifests
 from server.reasons import Reason

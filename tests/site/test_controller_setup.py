@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from server.db.models import open_database
+from server.db.connection import open_database
 from server.settings import CHECKOUT
 from tests.test_serve import environment
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.settings import CHECKOUT
 from tests.conftest import eventually
 from tests.test_serve import environment, server

@@ -71,7 +71,7 @@ def test_what_is_lost_is_made_again_and_held(
     settings: Settings, other: Settings, own: str, hold: Hold, lose: Callable[[Path], None]
 ) -> None:
     lose(settings.storage)
-    hold.look(own)
+    hold.inspect(own)
     hold.require_own()
     assert read_identity(settings.storage) == own
     shutil.copytree(settings.home, other.home)
@@ -126,7 +126,7 @@ def test_another_installations_storage_takes_nothing_until_it_is_ours_again(sett
         door = Door(port)
         job = controller.jobs.submit(submission())
         identity_path(settings.storage).write_text(OTHER)
-        hold.look(own)
+        hold.inspect(own)
         before = sorted(settings.storage.rglob("*"))
         status, body = door.send("GET", "/healthz")
         assert (status, body["error"]["code"]) == (503, "storage_taken")
@@ -138,7 +138,7 @@ def test_another_installations_storage_takes_nothing_until_it_is_ours_again(sett
             controller.loop.turn()
         assert sorted(settings.storage.rglob("*")) == before
         remove_the_id(settings.storage)
-        hold.look(own)
+        hold.inspect(own)
         assert door.send("GET", "/healthz")[0] == 200
         assert controller.jobs.submit(submission()).id == job.id + 1
     controller.database.close()
@@ -149,13 +149,13 @@ def test_a_storage_that_is_away_is_no_loss(settings: Settings, own: str, hold: H
     away = settings.storage.rename(settings.storage.with_name("away"))
     if is_empty_place:
         settings.storage.mkdir()
-    hold.look(own)
+    hold.inspect(own)
     hold.require_own()
     if is_empty_place:
         assert list(settings.storage.iterdir()) == []
         settings.storage.rmdir()
     away.rename(settings.storage)
-    hold.look(own)
+    hold.inspect(own)
     hold.require_own()
 
 
@@ -167,5 +167,5 @@ def test_a_jobs_folder_that_is_there_already_is_not_taken(controller: Controller
     theirs.create('{"whose": "theirs"}')
     with pytest.raises(StorageUnusable, match="exists"):
         controller.jobs.submit(wish)
-    assert theirs.private_text("settings") == '{"whose": "theirs"}'
+    assert theirs.private.text("settings") == '{"whose": "theirs"}'
     assert (Job.select().count(), controller.storage.ledger.submitting()) == (0, [])

@@ -27,7 +27,9 @@ from server.api.responses import Ready, answer, answer_parts, answer_stream, arr
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.catalog.settings_text import parse_settings
-from server.db.models import ChangeCounter, Job, known_job
+from server.db.change_counter import ChangeCounter
+from server.db.models import Job
+from server.db.queries import known_job
 from server.db.search import Listed, Query, find, listed, named_apps, require_short
 from server.engine.history import last_word, remarks
 from server.errors import CumulusError, InvalidInput
@@ -224,7 +226,7 @@ class DesktopRoutes:
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
         job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
-        return _download(self._jobs.folder(job).output_file(path))
+        return _download(self._jobs.folder(job).results.file(path))
 
     def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
         """One shared file, streamed. Raises as :meth:`getresults`."""
@@ -233,7 +235,7 @@ class DesktopRoutes:
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
         job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
-        found = self._logs.whole(self._jobs.folder(job).log_path, remarks(job, self._flavors.max_weight), last_word(job))
+        found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._flavors.max_weight), last_word(job))
         response = send_file(
             cast("IO[bytes]", found),
             mimetype="text/plain",
@@ -276,7 +278,7 @@ class DesktopRoutes:
             return self._commits.number()
         folder = self._storage.folder(name.decode())
         files = self._outputs.shown(folder, has_ended=JobState(state[0].decode()).is_final)
-        return self._commits.number(), stamp(folder.log_path), files.stamp
+        return self._commits.number(), stamp(folder.log.path), files.stamp
 
     def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
         """The job shown is among them if it matches, also where it is older than as many as were asked for."""
@@ -316,7 +318,7 @@ class DesktopRoutes:
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(self._logs.text(folder.log_path, remarks(full, self._flavors.max_weight)) + last_word(full)),
+            "log": harmless(self._logs.text(folder.log.path, remarks(full, self._flavors.max_weight)) + last_word(full)),
             **_findings(full),
         }
         files = self._outputs.shown(folder, has_ended=JobState(full.state).is_final)

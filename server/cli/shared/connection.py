@@ -20,7 +20,7 @@ from server.db.opening import open_to_read
 from server.engine.history import last_word, remarks
 from server.engine.records.storage_owner import require_own_storage
 from server.errors import CumulusError
-from server.home.installation import running_controller
+from server.home.running import running_controller
 from server.progress import Counter, Step
 from server.settings import Settings
 from server.states import JobState
@@ -79,7 +79,7 @@ def follow(settings: Settings, job_id: int) -> bool:
 
 def print_log(settings: Settings, job: Job) -> None:
     """Print all of a job's log, however long, with what happened beside its run."""
-    log = Log(Storage(settings.storage).folder(job.folder).log_path)
+    log = Log(Storage(settings.storage).folder(job.folder).log.path)
     out = sys.stdout.buffer
     with log.whole(remarks(job, read_flavors(settings.flavors).max_weight), last_word(job)) as whole:
         shutil.copyfileobj(whole, out, COPIED)
@@ -131,7 +131,7 @@ def _growth(look: Callable[[], Job], storage: Storage, max_weight: int) -> Itera
         job = look()
         happened = [line for line in (one.line().decode() for one in remarks(job, max_weight)) if line not in told]
         told.update(happened)
-        text, position = storage.folder(job.folder).log_from(position)
+        text, position = storage.folder(job.folder).log.since(position)
         if happened or text:
             yield "".join(happened) + text
         elif JobState(job.state).is_final:

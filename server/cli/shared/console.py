@@ -17,9 +17,10 @@ from programs.errors import explained
 from server.catalog.settings_text import MAX_SETTINGS_BYTES, parse_settings
 from server.cli.shared.terminal import plain_console, print_table, progress_on
 from server.db.cached_sql import rows as rows_of
-from server.db.database import Database
-from server.db.models import Event, Job, known_job
+from server.db.dialects.sqlite_database import Database
+from server.db.models import Event, Job
 from server.db.opening import open_to_change, open_to_read, require_installation
+from server.db.queries import known_job
 from server.errors import InvalidInput, NotFound, no_job
 from server.home.installation import known_id
 from server.progress import Progress, Step

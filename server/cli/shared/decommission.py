@@ -11,7 +11,8 @@ from pathlib import Path
 from server import app as parts
 from server.db.models import Worker
 from server.errors import InfrastructureError
-from server.home.installation import AlreadyRunning, nudge, only_controller, running_controller
+from server.home.controller_lock import only_controller
+from server.home.running import AlreadyRunning, nudge, running_controller
 from server.settings import Settings
 from server.states import WorkerState
 from server.workers.clouds import registry

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server.catalog.controls import WrongValue, shown
+from server.catalog.controls.control import WrongValue, shown
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import MissingFiles, completed, control_of, from_text, missing, require_names
 from server.catalog.model import App

@@ -7,20 +7,11 @@ the loop.
 from collections.abc import Iterable, Sequence
 
 from server.catalog.flavors import Flavors
-from server.db.models import (
-    Change,
-    Job,
-    Queued,
-    Worker,
-    create,
-    jobs_of,
-    living_workers,
-    next_queued_at,
-    queued_jobs,
-    transition,
-    worker_name,
-)
+from server.db.models import Job, Worker, worker_name
+from server.db.queries import Queued, jobs_of, living_workers, next_queued_at, queued_jobs
 from server.db.settings_store import why_drained
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, transition
 from server.engine.breaker import CircuitBreaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.ready_pool import ReadyPool, is_waiting
@@ -81,7 +72,7 @@ class Admission:
 
         In one transaction, and never beyond the limit of weights, whoever calls.
         """
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             job = Job.get_by_id(waiting.id)
             if job.state != JobState.QUEUED:
                 return

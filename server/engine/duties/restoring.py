@@ -4,15 +4,18 @@ from collections.abc import Callable
 
 import structlog
 
-from server.db.models import Change, Job, transition
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.duties.sightings import RESTORED, TRASH, forget_sighting, record_sighting
 from server.engine.duties.timekeeping import read_elapsed
 from server.engine.duties.trashcan import oldest_first, place_of
 from server.engine.records.manifests import write_manifest
 from server.errors import CumulusError, NotFound
 from server.states import JobState
-from server.storage.folders import LOG, JobFolder, Storage
-from server.storage.trash import Entry, Told, Trash
+from server.storage.folders import JobFolder, Storage
+from server.storage.job_folder.names import LOG
+from server.storage.trash import Entry, Trash, TrashRecord
 
 MAX_DIGITS = 18  # of a job's number
 log = structlog.get_logger()
@@ -53,10 +56,10 @@ class Restorer:
             return self._restore_data(entry, description, change)
         return self._restore_job(description.job_id or 0, description.name, change)
 
-    def _is_deleted(self, description: Told) -> bool:
+    def _is_deleted(self, description: TrashRecord) -> bool:
         return Job.select().where(Job.folder == description.name, Job.state == JobState.DELETED).exists()
 
-    def _restore_data(self, entry: Entry, description: Told, change: Change) -> str:
+    def _restore_data(self, entry: Entry, description: TrashRecord, change: Change) -> str:
         record_sighting(RESTORED, place_of(description), change.at, self._elapsed())
         if self._trash.give_back(entry, self._storage.data):
             raise NotRestorable(f"the shared data has another {description.name} by now: rename it first")
@@ -74,7 +77,7 @@ class Restorer:
                 self._give_back(entry, folder)
         if not folder.output.is_dir():
             raise NotRestorable(f"job {job_id} has lost its results for good: what is left of it is in {folder.path}")
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             record_sighting(RESTORED, f"jobs/{name}", change.at, self._elapsed())
             if transition(Job, job_id, JobState.ARCHIVED, JobState(job.outcome), change):
                 self._write_manifest(job_id, folder)  # now, or a controller that is killed here leaves one that says otherwise
@@ -99,12 +102,12 @@ class Restorer:
         except OSError as error:
             log.warning("a job's manifest could not be written", job_id=job_id, detail=str(error))
 
-    def _find(self, name: str) -> tuple[Entry, Told] | None:
+    def _find(self, name: str) -> tuple[Entry, TrashRecord] | None:
         """By its name in the trash; else the newest entry with that job number, folder name or file name."""
         found = self._described()
         named = [(entry, description) for entry, description in found if entry.name == name]
         named += [(entry, description) for entry, description in found if name in (description.name, str(description.job_id))]
         return named[0] if named else None
 
-    def _described(self) -> list[tuple[Entry, Told]]:
-        return [(entry, entry.told) for entry in reversed(oldest_first(self._trash)) if entry.told]
+    def _described(self) -> list[tuple[Entry, TrashRecord]]:
+        return [(entry, entry.record) for entry in reversed(oldest_first(self._trash)) if entry.record]

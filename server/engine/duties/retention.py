@@ -10,7 +10,10 @@ from collections.abc import Callable
 import structlog
 
 from server.catalog.files import one_form
-from server.db.models import Change, Job, transition, unfinished_jobs
+from server.db.models import Job
+from server.db.queries import unfinished_jobs
+from server.db.transactions import exclusive
+from server.db.transitions import Change, transition
 from server.engine.duties.retention_plan import DELETED, ENDED, Plan, Removal, RetentionPlanner, with_machine
 from server.engine.duties.sightings import AGED, Key, update_sightings
 from server.engine.duties.timekeeping import DAY_S, read_elapsed, why_disagrees
@@ -21,7 +24,7 @@ from server.states import JobState
 from server.storage.converted import Converted
 from server.storage.data import Freeing, discard, set_aside_before
 from server.storage.folders import Storage
-from server.storage.trash import Told
+from server.storage.trash import TrashRecord
 
 log = structlog.get_logger()
 
@@ -113,18 +116,18 @@ class Retention:
             write_manifest(Job.get_by_id(job.id), folder)
         except OSError as error:
             log.warning("an archived job's folder takes nothing", job_id=job.id, detail=str(error))
-        description = Told(
+        description = TrashRecord(
             kind="job", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=removal.reason, bytes=removal.bytes
         )
         content = folder.content()
-        gone = not content or self._trashcan.throw(content, description, folder.log_path if folder.log_is_long() else None)
-        folder.shorten_log()
+        gone = not content or self._trashcan.throw(content, description, folder.log.path if folder.log.is_long() else None)
+        folder.log.shorten()
         return gone
 
     def _remove_data(self, removal: Removal, now: float) -> bool:
         name = removal.name
-        description = Told(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
-        with Job._meta.database.atomic("IMMEDIATE"):  # no job that names it can be submitted meanwhile
+        description = TrashRecord(kind="data", name=name, at=now, reason=removal.reason, bytes=removal.bytes)
+        with exclusive():  # no job that names it can be submitted meanwhile
             if any(one_form(name) in map(one_form, job.inputs.split("\n")) for job in unfinished_jobs()):
                 return False
             return self._trashcan.throw([self._storage.data / name], description)
@@ -132,7 +135,9 @@ class Retention:
     def _discard_folder(self, job: Job, now: float) -> bool:
         path = self._storage.folder(job.folder).path
         size = Freeing().by(path)
-        description = Told(kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size)
+        description = TrashRecord(
+            kind="deleted", name=job.folder, job_id=job.id, owner=job.owner, at=now, reason=DELETED, bytes=size
+        )
         return self._trashcan.throw([path], description)
 
 

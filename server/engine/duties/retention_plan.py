@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from server.catalog.files import one_form
-from server.db.models import Job, Look, living_workers, unfinished_jobs
+from server.db.models import Job, Sighting
+from server.db.queries import living_workers, unfinished_jobs
 from server.engine.duties.sightings import RESTORED, sightings_of
 from server.engine.duties.timekeeping import DAY_S
 from server.engine.workflows import steps_up_to
@@ -102,7 +103,7 @@ class RetentionPlanner:
         for path in left_over(self._storage.data, now - BROKEN_UPLOAD_DAYS * DAY_S):
             yield Removal("upload", str(path.relative_to(self._storage.data)), 0, "its upload broke off long ago")
 
-    def _is_old(self, at: float, restored: Look | None, now: float) -> bool:
+    def _is_old(self, at: float, restored: Sighting | None, now: float) -> bool:
         """``restored``: when it was restored, which counts as use."""
         return now - max(at, restored.at if restored else at) > self._max_age_days * DAY_S
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from programs.database.sqlite import is_of_the_file
-from server.db.models import Worker, living_workers
+from server.db.models import Worker
+from server.db.queries import living_workers
 from server.engine.background import Background
 from server.engine.duties.image_prewarmer import ImagePrewarmer
 from server.engine.duties.sweeper import Sweeper

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 
 from peewee import chunked, fn
 
-from server.db.models import Look
+from server.db.models import Sighting
+from server.db.transactions import exclusive
 
 TRASH, RESTORED = "trash", "restored"
 AGED = ("job", "data", "converted", "upload")  # what is removed by its age, at the second sighting
@@ -18,43 +19,43 @@ Key = tuple[str, str]
 def update_sightings(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
     """Record what is seen for the first time, forget what is gone; returns since when (``elapsed``) each was always seen."""
     wanted = set(seen)
-    with Look._meta.database.atomic("IMMEDIATE"):
-        known = {(row.kind, row.name): row for row in Look.select().where(Look.kind.in_(list(kinds)))}
+    with exclusive():
+        known = {(row.kind, row.name): row for row in Sighting.select().where(Sighting.kind.in_(list(kinds)))}
         for key, row in known.items():
             if key not in wanted or _is_of_another_time(row, now, elapsed):
-                Look.delete().where(Look.kind == row.kind, Look.name == row.name).execute()
+                Sighting.delete().where(Sighting.kind == row.kind, Sighting.name == row.name).execute()
         since = {key: row.elapsed for key, row in known.items() if key in wanted and not _is_of_another_time(row, now, elapsed)}
         new = [{"kind": kind, "name": name, "at": now, "elapsed": elapsed} for kind, name in sorted(wanted - since.keys())]
         for part in chunked(new, _ROWS_AT_ONCE):
-            Look.insert_many(part).execute()
+            Sighting.insert_many(part).execute()
     return {**dict.fromkeys(wanted, elapsed), **since}
 
 
 def record_sighting(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
     """Record one thing, in place of its former sighting. ``size``: bytes."""
-    Look.insert(kind=kind, name=name, at=now, elapsed=elapsed, bytes=size).on_conflict_replace().execute()
+    Sighting.insert(kind=kind, name=name, at=now, elapsed=elapsed, bytes=size).on_conflict_replace().execute()
 
 
-def sightings_of(kind: str) -> dict[str, Look]:
+def sightings_of(kind: str) -> dict[str, Sighting]:
     """All sightings of a kind, by name."""
-    return {row.name: row for row in Look.select().where(Look.kind == kind)}
+    return {row.name: row for row in Sighting.select().where(Sighting.kind == kind)}
 
 
 def noted_bytes(kind: str) -> int:
     """The bytes of all sightings of a kind."""
-    return int(Look.select(fn.COALESCE(fn.SUM(Look.bytes), 0)).where(Look.kind == kind).scalar())
+    return int(Sighting.select(fn.COALESCE(fn.SUM(Sighting.bytes), 0)).where(Sighting.kind == kind).scalar())
 
 
 def forget_sighting(kind: str, name: str) -> None:
     """Forget one thing."""
-    Look.delete().where(Look.kind == kind, Look.name == name).execute()
+    Sighting.delete().where(Sighting.kind == kind, Sighting.name == name).execute()
 
 
 def forget_sightings(kinds: Iterable[str]) -> None:
     """Forget all things of these kinds."""
-    Look.delete().where(Look.kind.in_(list(kinds))).execute()
+    Sighting.delete().where(Sighting.kind.in_(list(kinds))).execute()
 
 
-def _is_of_another_time(row: Look, now: float, elapsed: float) -> bool:
+def _is_of_another_time(row: Sighting, now: float, elapsed: float) -> bool:
     """Whether less time has passed since by the computer's clock, or by the rows, than really did: one sighting was wrong."""
     return bool(elapsed < row.elapsed or now - row.at < elapsed - row.elapsed - 3600.0)

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from server.db.cached_sql import tuples
-from server.db.models import Job, Worker, living_workers
+from server.db.models import Job, Worker
+from server.db.queries import living_workers
 from server.errors import InfrastructureError
 from server.states import WorkerState
 from server.workers.clouds.base import Cloud, Resource

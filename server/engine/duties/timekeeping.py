@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 from peewee import fn
 
-from server.db.models import Change, Event, Job, shift_times
+from server.db.models import Event
 from server.db.settings_store import read_switch, write_switch
+from server.db.transactions import exclusive
+from server.db.transitions import Change, shift_times
 from server.engine.breaker import shift_breaker
 from server.engine.duties.sightings import AGED, forget_sightings
 
@@ -102,7 +104,7 @@ class Timekeeper:
         """All in one transaction: a controller that is killed has moved everything, or nothing, and the former mark stays."""
         if is_suspect:
             mark = replace(mark, set_by=jump, set_elapsed=mark.elapsed)
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             shift_times(jump)
             shift_breaker(jump, mark.at)
             if is_suspect:

@@ -13,7 +13,7 @@ from server.engine.duties.sightings import RESTORED, TRASH, forget_sighting, rec
 from server.engine.duties.timekeeping import DAY_S, read_elapsed
 from server.storage.data import discard, set_aside
 from server.storage.folders import Storage
-from server.storage.trash import Entry, Told, Trash
+from server.storage.trash import Entry, Trash, TrashRecord
 
 LEAST_FREE = 64_000_000  # bytes that the trash never takes, whatever the settings say
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class Trashcan:
         self._elapsed = elapsed
         self._trash = Trash(storage.root)
 
-    def throw(self, paths: Sequence[Path], description: Told, also: Path | None = None) -> bool:
+    def throw(self, paths: Sequence[Path], description: TrashRecord, also: Path | None = None) -> bool:
         """Move files and folders into the trash; whether that succeeded. ``also``: a file that stays, of which a copy is kept."""
         if not self._keep_s:
             gone = [discard(aside) for path in paths if (aside := set_aside(path))]
@@ -67,7 +67,7 @@ class Trashcan:
         for name, entry in there.items():
             row = noted.get(name)
             if row and elapsed - row.elapsed >= self._keep_s and self._remove(entry):
-                log.info("something left the trash for good", entry=name, what=entry.told.name if entry.told else "")
+                log.info("something left the trash for good", entry=name, what=entry.record.name if entry.record else "")
 
     def take_stock(self, now: float) -> dict[str, Entry]:
         """Record what is there and has no row, as in a rebuilt database; returns it. ``now``: Unix seconds.
@@ -81,13 +81,13 @@ class Trashcan:
         for name, entry in there.items():
             row = noted.get(name)
             if row is None or row.elapsed > elapsed:
-                record_sighting(TRASH, name, now, elapsed, entry.told.bytes if entry.told else 0)
+                record_sighting(TRASH, name, now, elapsed, entry.record.bytes if entry.record else 0)
         return there
 
     def listed(self) -> list[tuple[Entry, float]]:
         """What can be restored, with the seconds that it stays while controllers run; the newest first. Raises OSError."""
         noted, elapsed = sightings_of(TRASH), self._elapsed()
-        found = [(entry, noted.get(entry.name)) for entry in reversed(oldest_first(self._trash)) if entry.told]
+        found = [(entry, noted.get(entry.name)) for entry in reversed(oldest_first(self._trash)) if entry.record]
         return [(entry, max(0.0, self._keep_s - (elapsed - row.elapsed if row else 0.0))) for entry, row in found]
 
     def _remove(self, entry: Entry) -> bool:
@@ -103,11 +103,11 @@ def oldest_first(trash: Trash) -> list[Entry]:
 
     def age(entry: Entry) -> tuple[float, float, str]:
         row = noted.get(entry.name)
-        return row.elapsed if row else -1.0, entry.told.at if entry.told else 0.0, entry.name
+        return row.elapsed if row else -1.0, entry.record.at if entry.record else 0.0, entry.name
 
     return sorted(trash.entries(), key=age)
 
 
-def place_of(description: Told) -> str:
+def place_of(description: TrashRecord) -> str:
     """Where it lay, below the storage."""
     return f"{'data' if description.kind == 'data' else 'jobs'}/{description.name}"

@@ -56,12 +56,12 @@ class AttemptFiles:
         """
         try:
             folder.require()
-            if folder.has_started(job.attempt):
+            if folder.reports.has_started(job.attempt):
                 return None
             made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
             self._installed.require_version(self._catalog.get(job.app), made_of)
-            folder.require_own_files()
-            folder.forget_unreadable_result()
+            folder.reports.require_own_files()
+            folder.reports.forget_unreadable_result()
             learned = self._planner.write(job, worker.name, flavor, layout, folder)
             self._fleet.admit(folder.path)
         except (FolderGone, OSError) as problem:

@@ -14,12 +14,14 @@ from peewee import chunked
 
 from server.catalog.values import InputFile
 from server.db.models import Conversion, Job
+from server.db.transactions import exclusive
 from server.states import JobState
 from server.storage.conversions import commands, conversion
 from server.storage.converted import Converted, conversion_key
-from server.storage.folders import JobFolder, PlannedInput, Storage
+from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.inspection import is_mzml, is_read
 from server.storage.inputs.pins import Pin, Pinned, pinned_for, state_of
+from server.storage.job_folder.run_plan import PlannedInput
 from server.storage.paths import PRIVATE_PREFIX
 
 _MAKING = (JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST)
@@ -93,7 +95,7 @@ class ConversionCache:
         Conversion.delete().where(Conversion.job_id.in_(Job.select(Job.id).where(Job.state.in_(_FINAL)))).execute()
 
     def _record(self, job_id: int, needs: list[tuple[int, str, str]]) -> None:
-        with Conversion._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             Conversion.delete().where(Conversion.job_id == job_id).execute()
             for part in chunked(
                 ({"job_id": job_id, "number": n, "name": name, "key": key} for n, name, key in needs), _ROWS_AT_ONCE

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
-from server.db.models import Change, Job, Worker, record_event
+from server.db.models import Job, Worker
+from server.db.transactions import exclusive
+from server.db.transitions import Change, record_event
 from server.engine.breaker import CircuitBreaker
 from server.engine.completion import Completion
 from server.engine.failures import describe
@@ -52,7 +54,7 @@ class LaunchFailures:
         fault = self._fleet.fault(worker.name)
         reason = self._reason(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
-        if folder.has_started(worker.attempt):
+        if folder.reports.has_started(worker.attempt):
             # The play failed, or came too late, after it had done its work; or Terraform did, and the machine began by itself.
             record_machine(job, worker, UNKNOWN, self._clock())
             record_start(job, worker, self._clock())
@@ -70,7 +72,7 @@ class LaunchFailures:
     def _continue_later(self, job: Job, worker: Worker, error: CumulusError, pause_s: float) -> None:
         """The launch is entered again on the same machine; whatever was made of it stays."""
         now = self._clock()
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             Worker.update(not_before=now + pause_s, message=error.message).where(Worker.id == worker.id).execute()
             unchanged = (Job.id == job.id) & (Job.attempt == job.attempt) & Job.state.in_(LAUNCHING)
             if Job.update(message=f"The cloud is asked again: {error.message}").where(unchanged).execute():
@@ -94,6 +96,6 @@ class LaunchFailures:
             f"--- console ---\n{self._fleet.console_log(worker.name)}",
         ]
         try:
-            folder.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")
+            folder.private.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")
         except OSError as problem:
             log.warning("a failed launch's output could not be kept", worker=worker.name, detail=describe(problem))

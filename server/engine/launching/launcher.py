@@ -12,7 +12,8 @@ from peewee import OperationalError
 
 from programs.database.sqlite import is_of_the_file
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Change, Job, Worker, transition
+from server.db.models import Job, Worker
+from server.db.transitions import Change, transition
 from server.engine.completion import Completion
 from server.engine.failures import describe, reason_of, refusal_reason
 from server.engine.launching.attempt_files import AttemptFiles, BadFolder
@@ -108,7 +109,7 @@ class Launcher:
             layout,
             on_machine=on_machine,
             unwanted=unwanted,
-            has_started=lambda: folder.has_started(worker.attempt),
+            has_started=lambda: folder.reports.has_started(worker.attempt),
         )
 
     def _failed(self, job_id: int, worker: Worker, folder: JobFolder, error: CumulusError) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from server.catalog.flavors import Flavors
-from server.db.models import Change, Worker, transition
+from server.db.models import Worker
+from server.db.transitions import Change, transition
 from server.engine.breaker import CircuitBreaker
 from server.engine.launching.launch_retries import LaunchRetries
 from server.errors import CumulusError, InvalidInput

@@ -27,8 +27,10 @@ from server.catalog.flavors import Flavor, Flavors
 from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, render, render_each
 from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
-from server.db.models import Change, Job, worker_name
+from server.db.models import Job, worker_name
 from server.db.settings_store import read_switch, write_switch
+from server.db.transactions import exclusive
+from server.db.transitions import Change
 from server.engine.failures import describe
 from server.engine.records.manifest_format import SIGNING_KEY
 from server.errors import CumulusError
@@ -125,12 +127,12 @@ class Preparation:
         # Half of a character, as settings may have, cannot be written: such a job is prepared at its launch.
         with suppress(PydanticSerializationError):
             text = _PREPARED.dump_json(prepared).decode()
-            folder.keep(NAME, f"{self._signature(text)}\n{text}\n")
+            folder.private.keep(NAME, f"{self._signature(text)}\n{text}\n")
 
     def _read(self, folder: JobFolder) -> Prepared | None:
         """None where nothing was prepared, or in another format, or with another signature."""
         try:
-            signature, _, text = folder.private_text(NAME).partition("\n")
+            signature, _, text = folder.private.text(NAME).partition("\n")
             text = text.removesuffix("\n")
             if not hmac.compare_digest(signature.encode(), self._signature(text).encode()):
                 return None
@@ -144,7 +146,7 @@ class Preparation:
     def _key(self) -> bytes:
         """The database's own; made when it is first needed."""
         if not self._known_key:
-            with Job._meta.database.atomic("IMMEDIATE"):
+            with exclusive():
                 if not (key := read_switch(SIGNING_KEY)):
                     write_switch(SIGNING_KEY, key := secrets.token_hex(32), Change(self._clock()))
             self._known_key = bytes.fromhex(key)

@@ -1,6 +1,7 @@
 """How far a launch has come, as its job's and its worker's rows record it. Each step may be recorded again."""
 
-from server.db.models import Change, Job, Worker, transition
+from server.db.models import Job, Worker
+from server.db.transitions import Change, transition
 from server.states import LAUNCHING, JobState, WorkerState
 from server.workers.fleet import Address
 

@@ -12,9 +12,10 @@ from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.launching.preparation import Preparation
 from server.engine.records.recording import Learned
 from server.settings import Settings
-from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun, Storage
+from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.pins import Pins
 from server.storage.inputs.placing import Allowance
+from server.storage.job_folder.run_plan import Plan, PlannedInput, PlannedRun
 from server.workers.clouds.base import Layout
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -47,7 +48,7 @@ class RunPlanner:
         runs = tuple(_run(one.file, one.command) for one in prepared.rendered if one.file)
         plan = replace(plan, runs=runs, summary_command=prepared.summary_command)
         command = _readable(prepared.rendered)
-        folder.write_plan(plan, command, *_configs(prepared.rendered))
+        folder.instructions.write_plan(plan, command, *_configs(prepared.rendered))
         sha256 = prepared.source.app_sha256
         return Learned(app, sha256, prepared.files, flavor=flavor, worker=worker, command=command)
 

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 from peewee import OperationalError
 
-from server.db.models import Change, Job, record_event
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, record_event
 from server.states import JobState
 from server.storage.folders import JobFolder
 
@@ -15,7 +17,7 @@ OVER = "There is room in the storage again"
 
 def report_full_storage(job: Job, folder: JobFolder, now: float) -> None:
     """RUNNING or LOST: bring message and events of the job up to date; later, where the database takes nothing now."""
-    text = RESULTS if folder.results_wait() else LOG if folder.log_waits() else ""
+    text = RESULTS if folder.reports.results_wait() else LOG if folder.reports.log_waits() else ""
     before = next((known for known in (RESULTS, LOG) if job.message.startswith(known)), "")
     if text == before:
         return
@@ -27,7 +29,7 @@ def report_full_storage(job: Job, folder: JobFolder, now: float) -> None:
 
 
 def _write(job: Job, message: str, event: str, now: float) -> None:
-    with Job._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         started = Job.state.in_((JobState.RUNNING, JobState.LOST))
         if Job.update(message=message).where(Job.id == job.id, Job.attempt == job.attempt, started).execute():
             record_event(Job, job.id, Change(now, text=event))

@@ -20,7 +20,7 @@ class Leases:
         """Renew the lease of the job's machine if that is due."""
         now = self._steady()
         if now >= self._due.get(folder.name, now):
-            folder.renew_lease()
+            folder.instructions.renew_lease()
             self._due[folder.name] = now + self._interval_s
 
     def keep_only(self, names: set[str]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import structlog
 
-from server.db.models import Change, Job, Worker, transition
+from server.db.models import Job, Worker
+from server.db.transitions import Change, transition
 from server.engine.completion import Completion
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.monitoring.full_storage import report_full_storage
@@ -60,14 +61,14 @@ class Monitor:
         """RUNNING, LOST and FINISHING: read in the job's folder whether the app has ended, or its heartbeat is late."""
         folder = self._storage.folder(job.folder)
         folder.require()
-        result = folder.result(job.attempt)
+        result = folder.reports.result(job.attempt)
         self._conversions.publish(job, folder)
         if result is not None:
-            return self._completion.finish(job, result, folder.report(job.attempt), now)
+            return self._completion.finish(job, result, folder.reports.run_report(job.attempt), now)
         self._leases.renew(folder)
         report_full_storage(job, folder, now)
         quiet_s = self._quiet_s(job, folder)
-        if folder.has_unreadable_result():  # the app has run: this is no lost machine
+        if folder.reports.has_unreadable_result():  # the app has run: this is no lost machine
             if quiet_s > UNREADABLE_PATIENCE_S:
                 self._completion.fail(job, Reason.RESULT_UNREADABLE, "", now)
         elif job.state == JobState.RUNNING and (quiet_s > self._settings.heartbeat_late_s or worker is None):
@@ -75,7 +76,7 @@ class Monitor:
             transition(Job, job.id, JobState.RUNNING, JobState.LOST, Change(now, text=text))
         elif job.state == JobState.LOST and worker is None:
             self._completion.retry_or_fail(job, Reason.MACHINE_LOST, "No machine of this attempt is known.", now)
-        elif job.state == JobState.LOST and quiet_s < self._settings.heartbeat_late_s and folder.heartbeat() is not None:
+        elif job.state == JobState.LOST and quiet_s < self._settings.heartbeat_late_s and folder.reports.heartbeat() is not None:
             transition(Job, job.id, JobState.LOST, JobState.RUNNING, Change(now, text="a sign of life"))
 
     def mark_suspect(self, worker: Worker, now: float) -> None:
@@ -90,12 +91,12 @@ class Monitor:
         folder = self._storage.folder(job.folder)
         verdict = self._verdict(worker, folder)
         now = self._clock()
-        result = folder.result(job.attempt)  # it may have been the last thing the machine did
+        result = folder.reports.result(job.attempt)  # it may have been the last thing the machine did
         if job.state != JobState.LOST:
             return
         if result is not None:
-            self._completion.finish(job, result, folder.report(job.attempt), now)
-        elif verdict and not folder.has_unreadable_result():
+            self._completion.finish(job, result, folder.reports.run_report(job.attempt), now)
+        elif verdict and not folder.reports.has_unreadable_result():
             self._completion.retry_or_fail(job, Reason.MACHINE_LOST, verdict, now)
         else:
             Worker.update(not_before=now + self._settings.heartbeat_late_s / INSPECTIONS).where(Worker.id == worker.id).execute()
@@ -116,7 +117,7 @@ class Monitor:
 
     def _silence(self, worker: Worker, folder: JobFolder) -> str:
         key = (worker.job_id or 0, worker.attempt)
-        quiet_s = self._heartbeats.quiet_s(key, folder.heartbeat())
+        quiet_s = self._heartbeats.quiet_s(key, folder.reports.heartbeat())
         return f"It has not answered for {quiet_s:.0f} s." if quiet_s > self._settings.heartbeat_timeout_s else ""
 
     def _seen_twice(self, worker_id: int, text: str) -> str:
@@ -128,4 +129,4 @@ class Monitor:
             return ""
 
     def _quiet_s(self, job: Job, folder: JobFolder) -> float:
-        return self._heartbeats.quiet_s((job.id, job.attempt), folder.heartbeat())
+        return self._heartbeats.quiet_s((job.id, job.attempt), folder.reports.heartbeat())

@@ -16,8 +16,14 @@ import structlog
 from peewee import SqliteDatabase
 
 from programs.database.sqlite import connect, reading_mode
-from server.db.models import UNFINISHED, StoredSetting, last_number, never_again, require_file, unusable
+from server.db.connection import require_file
+from server.db.errors import unusable
+from server.db.job_numbers import last_number, never_again
+from server.db.models import StoredSetting
 from server.db.opening import OWNER, ForeignDatabase, foreign
+from server.db.queries import UNFINISHED
+from server.db.transactions import exclusive
+from server.db.upsert import add_if_absent
 from server.engine.records.recovery import has_jobs
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
@@ -48,8 +54,8 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
     """
     storage = Storage(settings.storage)
     submitting = set(storage.ledger.submitting())
-    with database.atomic("IMMEDIATE"):
-        StoredSetting.insert(name=OWNER, value=server_id, at=time.time(), who="controller").on_conflict_ignore().execute()
+    with exclusive(database):
+        add_if_absent(StoredSetting, name=OWNER, value=server_id, at=time.time(), who="controller")
         given, newest = (
             last_number(),
             max((number for name, number in storage.job_folders().items() if name not in submitting), default=0),
@@ -98,7 +104,7 @@ def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str
         if int(row[0]) < number <= newest and name not in submitting:
             return f"{OLDER}: it has no job {number}"
     for job_id, name, attempt in found.execute(f"SELECT id, folder, attempt FROM job WHERE {UNFINISHED}"):  # noqa: S608  # literal
-        if name in folders and storage.folder(name).last_attempt() > attempt:
+        if name in folders and storage.folder(name).reports.last_attempt() > attempt:
             return f"{OLDER}: job {job_id} has begun since"
     return ""
 

@@ -16,7 +16,10 @@ import structlog
 from peewee import OperationalError, SqliteDatabase, chunked
 
 from programs.errors import explained
-from server.db.models import Change, Job, create, last_number, never_again, transition
+from server.db.job_numbers import last_number, never_again
+from server.db.models import Job
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create, transition
 from server.engine.duties.retention import Retention
 from server.engine.records.manifest_format import manifest_text
 from server.engine.records.manifests import forget_unwritten, keep_again, write_manifest
@@ -83,7 +86,7 @@ class JobStore:
         folder: JobFolder | None = None
         is_made = False
         try:
-            with _full_disks(), self._database.atomic("IMMEDIATE"):
+            with _full_disks(), exclusive(self._database):
                 change = Change(now, who=fields["owner"])
                 job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
                 job.folder = folder_name(job.id, job.owner, job.app, now)
@@ -110,7 +113,7 @@ class JobStore:
         self._require_storage()
         gone: list[Job] = []
         try:
-            with _full_disks(), self._database.atomic("IMMEDIATE"):
+            with _full_disks(), exclusive(self._database):
                 for step in choose():
                     state = JobState(Job.get_by_id(step.id).state)
                     if JobState.DELETED in JOB_TRANSITIONS[state]:
@@ -119,7 +122,7 @@ class JobStore:
         except BaseException:
             for step in gone:
                 with suppress(OSError):  # the next start does it
-                    self._storage.ledger.exhume(step.folder, self._storage.folder(step.folder).manifest_path)
+                    self._storage.ledger.exhume(step.folder, self._storage.folder(step.folder).documents.manifest_path)
             raise
         for step in gone:
             self._retention.discard(step, change.at)
@@ -184,7 +187,7 @@ class JobStore:
 
     def _bury(self, job: Job, state: JobState, change: Change) -> None:
         transition(Job, job.id, state, JobState.DELETED, change, FORGOTTEN)
-        if self._storage.ledger.bury(job.folder, manifest_text(job), self._storage.folder(job.folder).manifest_path):
+        if self._storage.ledger.bury(job.folder, manifest_text(job), self._storage.folder(job.folder).documents.manifest_path):
             forget_unwritten(job.id)
 
     def _finish_deletion(self, job: Job) -> None:
@@ -196,7 +199,7 @@ class JobStore:
             )
         else:  # it cannot have been deleted
             with suppress(OSError):
-                self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).manifest_path)
+                self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).documents.manifest_path)
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def _fields(kept: type[_Kept], row: Row | StoredSetting) -> dict[str, Any]:
 def read_manifest(folder: JobFolder) -> Manifest | None:
     """The manifest; None where there is none, or something else."""
     with suppress(OSError):
-        return parse_manifest(folder.private_text("job"))
+        return parse_manifest(folder.private.text("job"))
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from server.db.models import Job
+from server.db.transactions import exclusive
 from server.engine.records.manifest_format import manifest_text, switches_text
 from server.engine.records.record import recorded_state, write_record
 from server.engine.records.recording import Learned, assembled
@@ -68,7 +69,7 @@ class Manifests:
             self._left_alone.pop(one[0], None)
             if one not in written:
                 self._left_alone[one[0]] = later
-        with Job._meta.database.atomic("IMMEDIATE"):
+        with exclusive():
             for one in written:
                 Job._meta.database.execute_sql(_WRITTEN, one)
         return bool(written)
@@ -97,9 +98,9 @@ class Manifests:
 
     def _keep(self, job: Job, folder: JobFolder) -> None:
         if job.state == JobState.DELETED:
-            self._storage.ledger.bury(job.folder, manifest_text(job), folder.manifest_path)
+            self._storage.ledger.bury(job.folder, manifest_text(job), folder.documents.manifest_path)
         else:
-            folder.keep("job", manifest_text(job))
+            folder.private.keep("job", manifest_text(job))
 
     def _keep_settings(self) -> None:
         text = switches_text()
@@ -128,7 +129,7 @@ class Manifests:
 
     def _lacks_its_end(self, row: Job) -> bool:
         folder = self._storage.folder(row.folder)
-        return folder.path.is_dir() and not folder.is_taken_over() and recorded_state(folder) != row.state
+        return folder.path.is_dir() and not folder.documents.is_taken_over() and recorded_state(folder) != row.state
 
 
 def forget_unwritten(job_id: int) -> None:
@@ -138,12 +139,12 @@ def forget_unwritten(job_id: int) -> None:
 
 def keep_again(numbers: Sequence[int]) -> None:
     """Have these jobs' manifests written again: the storage has lost them."""
-    with Job._meta.database.atomic("IMMEDIATE"):
+    with exclusive():
         for number in numbers:
             Job._meta.database.execute_sql(_AGAIN, (number,))
 
 
 def write_manifest(job: Job, folder: JobFolder, learned: Learned | None = None) -> None:
     """Write manifest and record. Raises OSError."""
-    folder.keep("job", manifest_text(job))
+    folder.private.keep("job", manifest_text(job))
     write_record(assembled(job, folder, learned), folder)

@@ -15,7 +15,13 @@ import structlog
 from peewee import DatabaseError
 
 from server.db.cached_sql import add, rows
-from server.db.models import Change, Conversion, Event, Job, Row, StoredSetting, Worker, create, never_again, open_database
+from server.db.connection import open_database
+from server.db.dialects.sqlite import empty_log
+from server.db.job_numbers import never_again
+from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
+from server.db.transactions import exclusive
+from server.db.transitions import Change, create
+from server.db.upsert import add_if_absent
 from server.engine.records.job_store import FORGOTTEN
 from server.engine.records.manifest_format import (
     OF_ONE_DATABASE,
@@ -56,7 +62,7 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
     database = open_database(beside)
     at_work: dict[str, Manifest] = {}
     left = []
-    with database.atomic("IMMEDIATE"):
+    with exclusive(database):
         for job in jobs:
             if not _has_rows(job, storage, now):
                 left.append(job.folder)
@@ -66,9 +72,9 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
             _has_machine(name, at_work.get(name), now)
         for switch in parse_switches(storage.ledger.switches_text()):
             if switch.name not in OF_ONE_DATABASE:
-                StoredSetting.insert(switch.model_dump()).on_conflict_ignore().execute()
+                add_if_absent(StoredSetting, **switch.model_dump())
         never_again(storage.ledger.last_number())
-    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    empty_log(database)
     database.close()
     _set_aside(path, now)
     beside.rename(path)

@@ -180,7 +180,7 @@ class JobRecord(Part):
 def read_record(folder: JobFolder) -> JobRecord | None:
     """The record in a job's folder; None where there is none, or something else."""
     try:
-        return JobRecord.model_validate_json(folder.record_text())
+        return JobRecord.model_validate_json(folder.documents.record_text())
     except (OSError, ValidationError, ValueError):
         return None
 
@@ -188,7 +188,7 @@ def read_record(folder: JobFolder) -> JobRecord | None:
 def recorded_state(folder: JobFolder) -> str:
     """The job's state when the record was written; "" where there is none. Reads only the file's beginning."""
     try:
-        found = _HEAD.match(folder.record_text(HEAD_BYTES))
+        found = _HEAD.match(folder.documents.record_text(HEAD_BYTES))
     except OSError:
         return ""
     return found["state"] if found else ""
@@ -196,7 +196,7 @@ def recorded_state(folder: JobFolder) -> str:
 
 def write_record(record: JobRecord, folder: JobFolder) -> None:
     """Write the record in place of the former one. Raises OSError."""
-    folder.write_record(to_text(record))
+    folder.documents.write_record(to_text(record))
 
 
 def to_text(record: JobRecord) -> str:

@@ -34,7 +34,7 @@ from server.engine.records.record import (
 from server.engine.workflows import steps_up_to
 from server.states import JobState
 from server.storage.folders import JobFolder
-from server.storage.inputs.known import Told, told_of
+from server.storage.inputs.known import KnownInputs, known_inputs
 from server.storage.report import RunReport
 
 FORMER = "2.x"  # of the server that ran an imported job
@@ -61,12 +61,12 @@ def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> Jo
     before = read_record(folder)
     if before is not None and (before.id, before.app.id) != (job.id, job.app):  # a copy from another job, or forged
         before = None
-    report = folder.report(job.attempt) if job.attempt else None
+    report = folder.reports.run_report(job.attempt) if job.attempt else None
     events = list(Event.select().where(Event.subject == "job", Event.subject_id == job.id).order_by(Event.id))
     known = before or _new(job)
     values: dict[str, Any] = {
         **_of_the_row(job),
-        "controller": RecordedController(version=FORMER if folder.is_taken_over() else controller_version()),
+        "controller": RecordedController(version=FORMER if folder.documents.is_taken_over() else controller_version()),
         "queued": next((event.at for event in events if event.new == JobState.QUEUED), known.queued),
         "attempts": _attempts(known.attempts, events, job.attempt, learned),
         **_of_the_launch(known, job, folder, learned),
@@ -144,11 +144,11 @@ def _of_the_run(known: JobRecord, job: Job, folder: JobFolder, report: RunReport
 
 
 def _inputs(job: Job, folder: JobFolder, files: Iterable[InputFile]) -> tuple[RecordedInput, ...]:
-    told, steps = told_of(folder), steps_up_to(job)
+    told, steps = known_inputs(folder), steps_up_to(job)
     return tuple(_input(file, told, steps) for file in files)
 
 
-def _input(file: InputFile, told: Told, steps: Sequence[Job]) -> RecordedInput:
+def _input(file: InputFile, told: KnownInputs, steps: Sequence[Job]) -> RecordedInput:
     origin: Origin = "sent" if not file.shared or told.is_sent(file.name) else "shared"
     size, sha256 = told.content(file.name)
     found = RecordedInput(name=file.name, target=file.target, field=file.parameter, origin=origin, size=size, sha256=sha256)
@@ -186,7 +186,7 @@ def _with(known: RecordedInput, read: RecordedInput | None) -> RecordedInput:
 def _stored(job: Job, folder: JobFolder) -> tuple[RecordedResult, ...]:
     if not JobState(job.state).is_final:
         return ()
-    readable = ((path.encode("utf-8", "replace").decode("utf-8"), size) for path, size in folder.outputs())
+    readable = ((path.encode("utf-8", "replace").decode("utf-8"), size) for path, size in folder.results.files())
     return tuple(RecordedResult(path=path, size=size) for path, size in readable)
 
 
@@ -228,6 +228,6 @@ def _number(text: str, default: int) -> int:
 
 def _private(folder: JobFolder, name: str) -> str:
     try:
-        return folder.private_text(name)
+        return folder.private.text(name)
     except OSError:
         return ""

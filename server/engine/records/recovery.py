@@ -99,16 +99,16 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str, last_nu
     if manifest is None:
         # A submitted job has a form, and no number beyond those that were assigned; what a former server ran must not run
         # again.
-        if named is None or not folder.has_form() or 0 < last_number < int(named["id"]) or is_formers(folder):
+        if named is None or not folder.documents.has_form() or 0 < last_number < int(named["id"]) or is_formers(folder):
             return None
         manifest = _of_the_name(named, flavors, default_flavor)
     elif manifest.folder not in ("", folder.name) or (named is not None and int(named["id"]) != manifest.id):
         return None  # a copy of another folder
     manifest = _light(manifest)
-    begun = folder.last_attempt()
+    begun = folder.reports.last_attempt()
     settings = "{}"
     with suppress(OSError):
-        settings = folder.form_text()
+        settings = folder.documents.form_text()
     state = _state(manifest, folder, begun)
     as_kept = manifest.version > 1 and state is manifest.state and begun <= manifest.attempt
     manifest.attempt = max(manifest.attempt, begun)
@@ -147,14 +147,14 @@ def _standing(found: Recovered, folder: JobFolder) -> tuple[object, ...]:
 
 def _worker(manifest: Manifest, folder: JobFolder) -> str:
     """The machine of the attempt that has begun: a machine from the pool has another name than those made for a job."""
-    planned = folder.planned_worker(manifest.attempt)
+    planned = folder.instructions.planned_worker(manifest.attempt)
     return planned if planned and not OF_A_JOB.fullmatch(planned) else worker_name(manifest.id, manifest.attempt)
 
 
 def _state(manifest: Manifest, folder: JobFolder, begun: int) -> JobState:
     if manifest.state.is_final:
         return manifest.state
-    if folder.is_asked_to_stop():
+    if folder.instructions.has_stop_request():
         return JobState.CANCELLED
     if begun > manifest.attempt:
         return JobState.RUNNING

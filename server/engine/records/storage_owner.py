@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from programs.database.sqlite import connect, reading_mode
-from server.db.models import require_file
+from server.db.connection import require_file
 from server.errors import CumulusError
 from server.home.installation import IdLost, adopt_id, installation_id
 from server.settings import Settings

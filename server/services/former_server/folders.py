@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from server.services.former_server.database import FormerJob
-from server.storage.folders import FORM, JobFolder, Storage
+from server.storage.folders import JobFolder, Storage
+from server.storage.job_folder.names import FORM
 from server.storage.regular import open_regular
 
 AT_WORK_S = 300.0  # the former's machines touch `.cumulus.alive` every few seconds; after three minutes it took a job for ended
@@ -60,9 +61,9 @@ def input_names(folder: JobFolder) -> list[str]:
 
 def write_beside(folder: JobFolder, form: str, job: FormerJob) -> None:
     """Keep the form, and the log where the row had it. Raises OSError."""
-    folder.keep(FORM, form)
-    if not os.path.lexists(folder.log_path) and (log := _former_log(folder, job)):
-        folder.keep("log", log)
+    folder.private.keep(FORM, form)
+    if not os.path.lexists(folder.log.path) and (log := _former_log(folder, job)):
+        folder.private.keep("log", log)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from programs.database.sqlite import connect, reading_mode
 from server.catalog.apps import Catalog
 from server.catalog.files import one_form
 from server.catalog.flavors import Flavors
-from server.db.models import require_file
+from server.db.connection import require_file
 from server.errors import CumulusError
 from server.progress import Advance
 from server.services.former_server.database import FormerDatabase, FormerUnusable

@@ -9,7 +9,10 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from server.db.models import Event, Job, never_again, open_database
+from server.db.connection import open_database
+from server.db.job_numbers import never_again
+from server.db.models import Event, Job
+from server.db.transactions import exclusive
 from server.engine.records.manifest_format import manifest_text
 from server.engine.records.manifests import forget_unwritten
 from server.progress import Advance
@@ -30,7 +33,7 @@ def take_over(settings: Settings, former: FormerDatabase, jobs: Iterable[TakenJo
     storage.prepare()
     try:
         for batch in _batches(jobs):
-            with database.atomic("IMMEDIATE"):
+            with exclusive(database):
                 Job.insert_many([_row(taken, now) for taken in batch]).execute()
                 Event.insert_many([_event(taken, now) for taken in batch]).execute()
                 for taken in batch:
@@ -54,7 +57,7 @@ def _write_folder(folder: JobFolder, taken: TakenJob) -> None:
         raise OSError(errno.ELOOP, "is a link since", str(folder.path))
     with keeping_its_time(folder.path):
         write_beside(folder, taken.form, taken.former)
-        folder.keep("job", manifest_text(Job.get_by_id(taken.former.id)))
+        folder.private.keep("job", manifest_text(Job.get_by_id(taken.former.id)))
     forget_unwritten(taken.former.id)
 
 

@@ -66,7 +66,7 @@ class Sent:
 def read_sent(folder: JobFolder) -> Sent | None:
     """What the job's sender says; None where it says nothing. Raises ManifestUnreadable."""
     try:
-        found = json.loads(folder.private_text("manifest"))
+        found = json.loads(folder.private.text("manifest"))
         if found["version"] != VERSION:
             raise ManifestUnreadable(UNREADABLE)
         files = tuple(map(_arrival, found["files"]))
@@ -83,8 +83,8 @@ def read_sent(folder: JobFolder) -> Sent | None:
 def write_sent(folder: JobFolder, sent: Sent) -> None:
     """Say what was sent. Raises OSError."""
     files = [asdict(file) for file in sent.files]
-    told = {"version": VERSION, "files": files, "skipped": sent.skipped, "stored": sent.stored}
-    folder.keep("manifest", json.dumps(told, indent=0) + "\n")
+    content = {"version": VERSION, "files": files, "skipped": sent.skipped, "stored": sent.stored}
+    folder.private.keep("manifest", json.dumps(content, indent=0) + "\n")
 
 
 def left_over(data: Path, before: float) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""SHA-256 of what lies in the storage, a file or a folder: the sums that the runner's ``inspection.py`` has, too."""
+"""SHA-256 of a file or folder in the storage: the sums that the runner's ``inspection.py`` has, too."""
 
 import hashlib
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from server.storage.regular import open_regular
 
 CHUNK_BYTES = 1024 * 1024
-Heard = Callable[[int], None]  # is told of each number of bytes that was read
+Heard = Callable[[int], None]  # is called with each number of bytes that was read
 
 
 def unheard(_size: int) -> None:
-    """Nobody wants to know how far it is."""
+    """For callers that show no progress."""
 
 
 def content_sha256(path: Path, heard: Heard = unheard) -> str:

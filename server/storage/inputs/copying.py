@@ -22,11 +22,11 @@ CHUNK_BYTES = 1024 * 1024
 SHA256 = "sha256:"
 SIDE_FILES = ("-wal", "-shm")
 T = TypeVar("T")
-Heard = Callable[[int], None]  # is told of each number of bytes that was read
+Heard = Callable[[int], None]  # is called with each number of bytes that was read
 
 
 class SourceChanged(CumulusError):
-    """Somebody writes the file that is to be sent."""
+    """Somebody writes to the file while it is sent."""
 
     code = "source_changed"
 

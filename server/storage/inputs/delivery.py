@@ -1,8 +1,8 @@
 """The one way by which files of this computer come into the storage, and its rules.
 
 What ``data/`` has under a name is never replaced. A file with the same content, compared byte by byte, is shared and nothing is
-copied; one with another content goes to the job's own ``input/``, and the submitter is told. Whatever is written lies beside its
-place until it is whole. At the end ``.cumulus.manifest`` says what the job uses, with SHA-256 checksums.
+copied; one with another content goes to the job's own ``input/``, and the submitter learns of it. Whatever is written is beside
+its place until it is whole. At the end ``.cumulus.manifest`` says what the job uses, with SHA-256 checksums.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ TRIES = 3  # for a source that is written meanwhile, or a name that somebody els
 
 @dataclass
 class Delivery:
-    """What has become of the files. ``words``: a line for each thing that the submitter has to know."""
+    """What has become of the files. ``words``: a line for each thing that the submitter should know."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -116,7 +116,7 @@ class _Deliverer:
         self._done.words.append(f"{name}: {APART}")
 
     def _keep(self, source: Source) -> None:
-        """In the job's own input, as it is, whatever lies there."""
+        """In the job's own input, as it is, in place of whatever is there."""
         name = base_name(source.path.name, field="input")
         target = self._folder.input / name
         contents = source.compare(target, self._heard) or self._copied(source, self._folder.input, name, replace)

@@ -1,4 +1,4 @@
-"""A first look at input files, at their beginning and end: is it what its name says, and all of it?
+"""A first inspection of input files, of their beginning and end: is each what its name says, and complete?
 
 Owns what costs no more than a few blocks of each file. All of it is read on the worker (``cumulus_runner/inspection.py``). A kind
 of file that is not known here is never refused.
@@ -84,7 +84,7 @@ def is_mzml(name: str) -> bool:
 
 
 def is_read(source: Path, accepts: Collection[str] | None) -> bool:
-    """Whether an app reads a file of mzML as it is, as far as its ends tell. Raises OSError."""
+    """Whether an app reads a file of mzML as it is, as far as its ends show. Raises OSError."""
     if source.is_dir():
         return False
     with open_regular(source, follow=True) as file:
@@ -148,7 +148,7 @@ def _problem(lower: str, ends: _Ends) -> str | None:
 
 
 def _head_problem(lower: str, head: bytes) -> str | None:
-    """What the first bytes tell of a file whose name ends so."""
+    """What is wrong with the first bytes of a file whose name ends so."""
     if head.startswith(_GZIP):  # it is uncompressed on the worker
         return None
     ending = lower[lower.rfind(".") :]

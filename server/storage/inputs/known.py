@@ -1,6 +1,6 @@
 """What is known of a job's input files before any of them is read: from what the sender says, and from what was pinned.
 
-Only for the record of the run: a list that cannot be read tells nothing.
+Only for the record of the run: an unreadable list counts as none.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ NOTHING = Sent(())
 
 
 @dataclass(frozen=True)
-class Told:
+class KnownInputs:
     """``sent``: names of what somebody sent for this job; ``contents``: bytes (None: not known) and SHA-256 by name."""
 
     sent: frozenset[str] = frozenset()
@@ -31,8 +31,8 @@ class Told:
         return self.contents.get(one_form(name), (None, ""))
 
 
-def told_of(folder: JobFolder) -> Told:
-    """All that the job's folder tells of its input."""
+def known_inputs(folder: JobFolder) -> KnownInputs:
+    """All that the job's folder says of its input."""
     sent, pinned = _sent(folder), pinned_for(folder)
     parts: dict[str, dict[str, tuple[int, str]]] = {}
     for file in sent.files:
@@ -42,7 +42,7 @@ def told_of(folder: JobFolder) -> Told:
     for pin in pinned.pins if pinned else ():
         if checksum := _bare(pin.content):
             contents.setdefault(one_form(pin.name), (None, checksum))
-    return Told(frozenset(parts.keys() - set(map(one_form, sent.stored))), contents)
+    return KnownInputs(frozenset(parts.keys() - set(map(one_form, sent.stored))), contents)
 
 
 def _sent(folder: JobFolder) -> Sent:

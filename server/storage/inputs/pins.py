@@ -1,8 +1,8 @@
-"""A job's input, pinned: every file that its form names lies in the job's own ``input/`` from the moment that all have arrived.
+"""A job's input, pinned: every file that its form names is in the job's own ``input/`` from the moment that all have arrived.
 
 Owns ``.cumulus.pinned`` in the job's folder, which says that it is so, and what was pinned. Shared files are linked
 (:mod:`server.storage.inputs.placing`), so that whatever becomes of ``data/`` later changes nothing for the job. Which results of
-earlier steps come here is the jobs' matter.
+earlier steps come here is decided by :mod:`server.engine.workflows`.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Pin:
     """One input file or folder in the job's own ``input/``, by the form's name.
 
     ``shared``: it is that of ``data/``; ``content``: a checksum with its algorithm, of a folder that of the files' checksums, ""
-    where nobody told any; ``seen``: what its files' sizes and times were, to notice a change.
+    where nobody sent any; ``seen``: what its files' sizes and times were, to notice a change.
     """
 
     name: str
@@ -76,17 +76,17 @@ class Pinned:
 
 
 # What was sent: by whether it is shared and the name at the top in one Unicode form, by that name as it is, by the path below it.
-_Told = dict[tuple[bool, str], dict[str, dict[str, Arrival]]]
+_Listed = dict[tuple[bool, str], dict[str, dict[str, Arrival]]]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a file of the form is, and what was said of it: the files below it by their paths in it ("" for itself)."""
+    """Where a file of the form is, and what its sender listed of it: the files below it by their paths in it ("" for itself)."""
 
     file: InputFile
     path: Path
     shared: bool
-    told: dict[str, Arrival] | None
+    listed: dict[str, Arrival] | None
 
 
 class Pins:
@@ -109,8 +109,8 @@ class Pins:
         pinned = Pinned(pins, tuple(self._notes(sources, sent, links)))
         for path in (*left_in(folder.input), *set_aside_before(folder.input), folder.input / PART):
             remove(path)
-        told = {"version": VERSION, "pins": [asdict(pin) for pin in pinned.pins], "notes": pinned.notes}
-        folder.keep("pinned", json.dumps(told, indent=0) + "\n")
+        listed = {"version": VERSION, "pins": [asdict(pin) for pin in pinned.pins], "notes": pinned.notes}
+        folder.private.keep("pinned", json.dumps(listed, indent=0) + "\n")
         return pinned
 
     def require_unchanged(self, folder: JobFolder, pinned: Pinned) -> None:
@@ -124,8 +124,8 @@ class Pins:
         if sent is None:
             found = [(file, self._believed(file, folder, allowance)) for file in files]
         else:
-            told = _by_name(sent)
-            found = [(file, self._told(file, folder, told)) for file in files]
+            listed = _by_name(sent)
+            found = [(file, self._find_listed(file, folder, listed)) for file in files]
         if missing := [file.name for file, source in found if source is None]:
             what = "Missing" if sent is None else "Not sent"
             raise InputProblem(Reason.INPUT_MISSING, [f"{what}: {', '.join(missing[:NAMED])}"])
@@ -138,9 +138,9 @@ class Pins:
             return _Source(file, own, False, None)
         return _Source(file, shared, True, None) if shared else None
 
-    def _told(self, file: InputFile, folder: JobFolder, told: _Told) -> _Source | None:
+    def _find_listed(self, file: InputFile, folder: JobFolder, listed: _Listed) -> _Source | None:
         for shared, place in ((False, folder.input), (True, self._data))[: 1 + file.shared]:
-            if found := told.get((shared, one_form(file.name))):
+            if found := listed.get((shared, one_form(file.name))):
                 name = file.name if file.name in found else next(iter(found))
                 return _Source(file, find(place, name) or place / name, shared, found[name])
         return None
@@ -148,19 +148,19 @@ class Pins:
     def _put(self, source: _Source, folder: JobFolder, allowance: Allowance) -> list[str]:
         """Put it into its place; returns the links in a folder, which are left out.
 
-        Raises InputProblem where what lies there is not what was sent.
+        Raises InputProblem where the file is not the one that was sent.
         """
-        name, told, pinned = source.file.name, source.told, folder.input / source.file.name
+        name, listed, pinned = source.file.name, source.listed, folder.input / source.file.name
         is_there = os.path.lexists(source.path)
         if source.path.is_symlink():
             raise InputProblem(Reason.INPUT_MISSING, [f"{name} is a link in the storage, which is not followed"])
-        wanted = None if told is None else frozenset(told)
-        if source.shared and (is_there or not pinned.exists()):  # else a pin of before a crash, whose source went meanwhile
-            _require_as_told(source, source.path, allowance)
+        wanted = None if listed is None else frozenset(listed)
+        if source.shared and (is_there or not pinned.exists()):  # else a pin from before a crash, whose source is gone
+            _require_as_sent(source, source.path, allowance)
             put(source.path, folder.input, name, allowance, wanted)
         elif not source.shared and is_there and source.path != pinned:
             replace(source.path, pinned)
-        _require_as_told(source, pinned, allowance)
+        _require_as_sent(source, pinned, allowance)
         links = _links(source.path if source.shared and is_there else pinned, allowance)
         if not source.shared and pinned.is_dir():
             _prune(pinned, wanted, allowance)
@@ -172,7 +172,7 @@ class Pins:
             if source.file.shared and not source.shared and find(self._data, name):
                 yield f"{name}: {APART}"
             if sent and any(same_name(name, stored) for stored in sent.stored):
-                content = _content(source.told)
+                content = _content(source.listed)
                 yield f"{name}: not sent, the storage's file is used{f' ({content})' if content else ''}"
         if left_out := [*(sent.skipped if sent else ()), *(() if sent else links)]:
             yield f"left out of folders: {_few(left_out)} ({LEFT_OUT})"
@@ -181,10 +181,10 @@ class Pins:
 def pinned_for(folder: JobFolder) -> Pinned | None:
     """What was pinned for a job; None while not all is."""
     try:
-        told = json.loads(folder.private_text("pinned"))
-        if told["version"] != VERSION:
+        listed = json.loads(folder.private.text("pinned"))
+        if listed["version"] != VERSION:
             return None
-        return Pinned(tuple(_known(**pin) for pin in told["pins"]), tuple(map(str, told["notes"])))
+        return Pinned(tuple(_known(**pin) for pin in listed["pins"]), tuple(map(str, listed["notes"])))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
         return None
 
@@ -223,27 +223,27 @@ def _read(folder: JobFolder, allowance: Allowance) -> Sent | None:
         raise InputProblem(Reason.INPUT_INCOMPLETE, [problem.message]) from None
 
 
-def _by_name(sent: Sent) -> _Told:
-    found: _Told = {}
+def _by_name(sent: Sent) -> _Listed:
+    found: _Listed = {}
     for file in sent.files:
         name, _, path = file.inner.partition("/")
         found.setdefault((file.is_shared, one_form(name)), {}).setdefault(name, {})[path] = file
     return found
 
 
-def _require_as_told(source: _Source, path: Path, allowance: Allowance) -> None:
-    if source.told is None:
+def _require_as_sent(source: _Source, path: Path, allowance: Allowance) -> None:
+    if source.listed is None:
         return
     where = f"{'data' if source.shared else 'input'}/{source.path.name}"
-    if problems := [text for below, told in source.told.items() if (text := _compare(path, where, below, told, allowance))]:
+    if problems := [text for below, listed in source.listed.items() if (text := _compare(path, where, below, listed, allowance))]:
         raise InputProblem(Reason.INPUT_INCOMPLETE, problems)
 
 
-def _compare(top: Path, where: str, below: str, told: Arrival, allowance: Allowance) -> str:
-    """What is the matter with one file; "" where nothing is.
+def _compare(top: Path, where: str, below: str, listed: Arrival, allowance: Allowance) -> str:
+    """What is wrong with one file; "" where nothing is.
 
-    The runner compares the SHA-256 of a single file. Of all else the time has to tell whether somebody has put another file
-    there since it was looked at, which may be hours before the last transfer of its job ends.
+    The runner compares the SHA-256 of a single file. For all else the time has to show whether somebody has put another
+    file there since it was compared, which may be hours before the last transfer of its job ends.
     """
     allowance.spend(files=1)
     path, name = (top / below, f"{where}/{below}") if below else (top, where)
@@ -253,19 +253,19 @@ def _compare(top: Path, where: str, below: str, told: Arrival, allowance: Allowa
         return f"{name} is gone"
     if not stat.S_ISREG(found.st_mode):
         return f"{name} is no file"
-    if found.st_size != told.size:
-        return f"{name} has {found.st_size} bytes, not {told.size}"
-    if told.modified_ns and _has_other_time(found.st_mtime_ns, told, in_folder=bool(below)):
+    if found.st_size != listed.size:
+        return f"{name} has {found.st_size} bytes, not {listed.size}"
+    if listed.modified_ns and _has_other_time(found.st_mtime_ns, listed, in_folder=bool(below)):
         return f"{name} was changed since it was sent"
     return ""
 
 
-def _has_other_time(modified_ns: int, told: Arrival, *, in_folder: bool) -> bool:
-    """Whether a file's time is another than was told: to the second, which is what a former rsync may have set."""
-    if told.checksum.startswith(SHA256) and not in_folder:
+def _has_other_time(modified_ns: int, listed: Arrival, *, in_folder: bool) -> bool:
+    """Whether a file's time is another than its sender listed: to the second, which is what a former rsync may have set."""
+    if listed.checksum.startswith(SHA256) and not in_folder:
         return False  # the runner compares it
-    unit = SECOND_NS if told.checksum else 1
-    return modified_ns // unit != told.modified_ns // unit
+    unit = SECOND_NS if listed.checksum else 1
+    return modified_ns // unit != listed.modified_ns // unit
 
 
 def _links(top: Path, allowance: Allowance) -> list[str]:
@@ -280,16 +280,16 @@ def _prune(top: Path, wanted: frozenset[str] | None, allowance: Allowance) -> No
 
 
 def _pin(source: _Source, path: Path, allowance: Allowance) -> Pin:
-    return Pin(source.file.name, source.shared, _content(source.told), state_of(path, allowance))
+    return Pin(source.file.name, source.shared, _content(source.listed), state_of(path, allowance))
 
 
-def _content(told: dict[str, Arrival] | None) -> str:
+def _content(listed: dict[str, Arrival] | None) -> str:
     """What is known of the content by checksums; "" where one is missing."""
-    if not told or not all(file.checksum for file in told.values()):
+    if not listed or not all(file.checksum for file in listed.values()):
         return ""
-    if list(told) == [""]:
-        return told[""].checksum
-    return f"files:{_digest(json.dumps(sorted((path, file.checksum) for path, file in told.items())))}"
+    if list(listed) == [""]:
+        return listed[""].checksum
+    return f"files:{_digest(json.dumps(sorted((path, file.checksum) for path, file in listed.items())))}"
 
 
 def _digest(text: str) -> str:

@@ -1,7 +1,7 @@
 """Putting a file or folder that is in the storage already into another place of it, in one step for everybody else.
 
 By a hard link, by a reflink where that is impossible, by a copy where neither works; a folder as a tree of those. Nothing here
-follows a symbolic link: those are left out of trees, as are devices and pipes. What is being made lies beside its place until it
+follows a symbolic link: those are left out of trees, as are devices and pipes. What is being made is beside its place until it
 is whole, so whatever is interrupted can be done again.
 """
 
@@ -27,11 +27,11 @@ _NO_LINKS = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, er
 _FICLONE = 0x40049409  # linux/fs.h
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _AT_FDCWD = -100
-_LOOK_EVERY = 256  # files or chunks
+_CHECK_EVERY = 256  # files or chunks
 
 
 class TakesLong(Exception):
-    """More is to be done than is allowed here; nothing of it is lost or wrong."""
+    """There is more to do than is allowed here; nothing is lost or wrong."""
 
 
 class Unwanted(Exception):
@@ -40,7 +40,7 @@ class Unwanted(Exception):
 
 @dataclass
 class Allowance:
-    """How much may be done before somebody else has to go on. ``unwanted`` is asked now and then."""
+    """How much may be done before somebody else has to continue. ``unwanted`` is asked now and then."""
 
     files: float = float("inf")
     bytes: float = float("inf")
@@ -48,13 +48,13 @@ class Allowance:
     _spent: int = field(default=0, init=False)
 
     def spend(self, files: int = 0, size: int = 0) -> None:
-        """Take so many files to look at, and bytes to copy, from it. Raises TakesLong, Unwanted."""
+        """Take so many files to inspect, and bytes to copy, from it. Raises TakesLong, Unwanted."""
         self.files -= files
         self.bytes -= size
         if self.files < 0 or self.bytes < 0:
             raise TakesLong
         self._spent += 1
-        if self._spent % _LOOK_EVERY == 0 and self.unwanted():
+        if self._spent % _CHECK_EVERY == 0 and self.unwanted():
             raise Unwanted
 
 
@@ -72,9 +72,9 @@ class Found:
 
 
 def put(source: Path, folder: Path, name: str, allowance: Allowance, wanted: Collection[str] | None = None) -> None:
-    """Make ``folder/name`` what ``source`` is, whatever lies there. ``wanted``: only these files of a folder (paths in it).
+    """Make ``folder/name`` what ``source`` is, in place of whatever is there.
 
-    Raises OSError, TakesLong, Unwanted.
+    ``wanted``: only these files of a folder (paths in it). Raises OSError, TakesLong, Unwanted.
     """
     target, beside = folder / name, folder / PART
     if is_linked(source, target, allowance, wanted):

@@ -1,4 +1,4 @@
-"""Where things stand in a job's log: the measures that the client plots, thinned, and where each attempt begins.
+"""Where things are in a job's log: the measures that the client plots, thinned, and where each attempt begins.
 
 Owns what is remembered of a log that is too long to be kept, and where a remark that is no part of the file belongs. Reads
 nothing.
@@ -117,15 +117,15 @@ class LogIndex:
         """Where the attempt begins, or the next one after it, and where that ends."""
         if not self._attempts:
             return 0, size
-        places = [*self._attempts, (size, 0)]
+        attempts = [*self._attempts, (size, 0)]
         return next(
-            ((begin, end) for (begin, number), (end, _) in pairwise(places) if number >= attempt),
+            ((begin, end) for (begin, number), (end, _) in pairwise(attempts) if number >= attempt),
             (size, size),
         )
 
 
 def merged(pieces: Sequence[Insertion], insertions: Sequence[Insertion]) -> bytes:
-    """Pieces of a file, each with where it begins, with lines inserted; what belongs between two pieces stands there."""
+    """Pieces of a file, each with where it begins, with lines inserted; what belongs between two pieces is put there."""
     parts: list[bytes] = []
     left = list(reversed(insertions))
     for begin, data in pieces:

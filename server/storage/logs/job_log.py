@@ -1,6 +1,6 @@
-"""Job logs as people look at them: again and again while they grow.
+"""Job logs as people read them: again and again while they grow.
 
-Owns which part of a very long log is shown, and what is remembered between two looks. Writing is the runner's matter.
+Owns which part of a very long log is shown, and what is remembered between two readings. The runner writes them.
 """
 
 import errno
@@ -21,11 +21,11 @@ LOG_TAIL_BYTES = 1024 * 1024  # of which the measures take a part where somethin
 POINTS_BYTES = 200 * 1024
 MAX_BYTES = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
-MAX_SCANNED = 2 * 1024**3  # a longer log is not the runner's work
+MAX_SCANNED = 2 * 1024**3  # a longer log was not written by the runner
 
 
 class Stamp(NamedTuple):
-    """What tells whether a file is still as it was; the time in nanoseconds."""
+    """What shows whether a file is still as it was; the time in nanoseconds."""
 
     inode: int
     size: int
@@ -52,7 +52,7 @@ def shortened(text: str) -> str:
 
 
 class Log:
-    """One log file as far as it was read: its beginning, its end, and where things stand between. A look reads what is new."""
+    """One log file as far as it was read: its beginning, its end, and where things are between. Each reading adds what is new."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -70,7 +70,7 @@ class Log:
     def text(self, remarks: Sequence[Remark] = ()) -> str:
         """The log with the remarks in it; of a very long one the beginning, the measures and the end; "" where there is none."""
         with self.lock:
-            self._look()
+            self._read_new()
             text = merged(*self._shown(remarks)).decode(errors="replace")
             if "\0" in text:  # over NFS, a hole that an earlier write has yet to fill
                 self.forget_ends()
@@ -79,7 +79,7 @@ class Log:
     def whole(self, remarks: Sequence[Remark] = (), end: str = "") -> Spliced:
         """All of the log, with the remarks in it and a text at its end, as a file to read from; empty where there is none."""
         with self.lock:
-            self._look()
+            self._read_new()
             file, size = self._open()
             added = self._index.place(remarks, size)
             return Spliced(file, size, [*added, (size, end.encode(errors="replace"))])
@@ -97,7 +97,7 @@ class Log:
         self._head = self._tail = b""
         self._has_ends = False
 
-    def _look(self) -> None:
+    def _read_new(self) -> None:
         try:
             with open_regular(self._path) as file:
                 self._read(file.fileno())
@@ -138,7 +138,7 @@ class Log:
             return position
         try:
             return max(position, os.lseek(handle, position, os.SEEK_DATA))
-        except OSError as problem:  # there is none, or the file system does not tell
+        except OSError as problem:  # there is none, or the file system does not say
             return size if problem.errno == errno.ENXIO else position
 
     def _read_ends(self, handle: int, size: int) -> None:
@@ -170,7 +170,7 @@ class Log:
 
 
 class Logs:
-    """The logs that were looked at lately, within ``max_bytes`` of memory. Safe to be used from several threads."""
+    """The logs that were read lately, within ``max_bytes`` of memory. Safe to be used from several threads."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -198,7 +198,7 @@ class Logs:
             return log
 
     def _make_room(self, latest: Log) -> None:
-        """Forget the ends of the oldest first: what stands between them takes longest to be read."""
+        """Forget the ends of the oldest first: what is between them takes longest to be read."""
         with self._lock:
             kept = {path: log.kept_bytes for path, log in self._logs.items()}
             size = sum(kept.values())

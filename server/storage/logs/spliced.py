@@ -48,7 +48,7 @@ class Spliced(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Fill the buffer as far as one piece goes; returns how many bytes there are, 0 at the end."""
+        """Fill the buffer as far as one piece reaches; returns how many bytes there are, 0 at the end."""
         data = self._part(len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)

@@ -13,9 +13,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from server.catalog.flavors import Flavor, read_flavors
+from server.cloud_settings.openstack import OpenstackBoot
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
 from server.reasons import Reason
-from server.settings import CHECKOUT, CloudName, OpenstackBoot, Settings
+from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Size, worker_variables
 from server.workers.clouds.build_hash import build_hash

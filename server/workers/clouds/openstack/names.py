@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from server.cloud_settings.openstack import OpenstackBoot
 from server.errors import CloudError
 from server.reasons import Reason
-from server.settings import OpenstackBoot, Settings
+from server.settings import Settings
 from server.workers.clouds.openstack.client.access import Access, look_up
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ Looks only.
 
 from collections.abc import Callable, Iterator, Sequence
 
+from server.cloud_settings.openstack import OpenstackBoot
 from server.errors import CloudError, CumulusError
-from server.settings import OpenstackBoot, Settings
+from server.settings import Settings
 from server.workers.clouds.base import Quota
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.names import Names

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from server.cloud_settings.qemu import Accelerator
 from server.errors import SetupMissing
 from server.home.files import read_own_text, write_own
-from server.settings import Accelerator
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.probe import Verdict, device_problem, probe

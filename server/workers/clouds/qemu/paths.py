@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.settings import Accelerator
+from server.cloud_settings.qemu import Accelerator
 
 PROVIDER_ADDRESS = "cumulus.local/cumulus/qemu"
 PROVIDER_VERSION = "0.1.0"

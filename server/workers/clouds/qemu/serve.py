@@ -32,7 +32,7 @@ from tf.gen import (
 from tf.provider import ProviderServicer
 from tf.runner import _self_signed_cert
 
-from server.settings import Accelerator
+from server.cloud_settings.qemu import Accelerator
 from server.workers.clouds.qemu.accelerator import VARIABLE
 from server.workers.clouds.qemu.provider.provider import Call, QemuProvider, provider_at
 

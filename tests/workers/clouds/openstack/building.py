@@ -17,8 +17,9 @@ from openstack.connection import Connection
 from requests.adapters import HTTPAdapter
 
 from server.catalog.flavors import Flavor
+from server.cloud_settings.openstack import OpenstackBoot
 from server.progress import Lines
-from server.settings import CloudName, OpenstackBoot, Settings
+from server.settings import CloudName, Settings
 from server.workers.ansible.playbooks import PlayOutcome
 from server.workers.clouds.base import Trial
 from server.workers.clouds.openstack.client.access import Access

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from server.catalog.flavors import read_flavors
+from server.cloud_settings.openstack import OpenstackBoot
 from server.errors import CloudError, InvalidInput
 from server.progress import Lines
 from server.reasons import Reason
-from server.settings import OpenstackBoot, Settings
+from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.openstack.cloud import OpenstackCloud
 from tests.workers.clouds.openstack.building import NAME, Killed, Site, Steps, broken_off

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from server.cli.main import main
-from server.db.models import open_database
+from server.db.connection import open_database
 from server.errors import CloudError
 from server.home.installation import installation_id
 from server.reasons import Reason

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from server.cloud_settings.qemu import Accelerator
 from server.errors import SetupMissing
-from server.settings import Accelerator
 from server.workers.clouds.qemu import accelerator, probe
 from server.workers.clouds.qemu.accelerator import accel_problems, choose, described, find_accel, give_up_kvm, prove_kvm
 from server.workers.clouds.qemu.paths import QemuHome

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from server.cloud_settings.qemu import Accelerator
 from server.errors import InfrastructureError
 from server.progress import Counter
-from server.settings import Accelerator
 from server.workers.clouds.qemu import probe
 from server.workers.clouds.qemu.accelerator import QEMU, TCG, choose, described, prove_kvm
 from server.workers.clouds.qemu.images import memory

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.cloud_settings.qemu import Converter
 from server.errors import InfrastructureError
 from server.progress import MB, Progress, Step, duration, growing, megabytes, repeating
-from server.settings import CHECKOUT, Converter
+from server.settings import CHECKOUT
 from server.workers.ansible.connection import Host
 from server.workers.ansible.playbooks import Playbooks, current_task
 from server.workers.clouds.build_hash import build_hash

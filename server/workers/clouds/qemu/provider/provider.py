@@ -25,8 +25,8 @@ from tf.schema import Attribute, Schema
 from tf.types import Bool, Number, String
 from tf.utils import Diagnostics
 
+from server.cloud_settings.qemu import Accelerator
 from server.errors import CumulusError, InfrastructureError
-from server.settings import Accelerator
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.paths import PROVIDER_ADDRESS, QemuHome
 from server.workers.clouds.qemu.process import GuestName

@@ -10,9 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
+from server.cloud_settings.qemu import Accelerator
 from server.errors import InfrastructureError
 from server.home.files import open_log
-from server.settings import Accelerator
 
 STOP_GRACE_S = 1.0
 

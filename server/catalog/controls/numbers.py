@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from server.catalog.controls import Control, Texts, V, shown
+from server.catalog.controls.control import Control, Texts, V, shown
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 

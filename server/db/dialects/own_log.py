@@ -17,8 +17,9 @@ import structlog
 from programs.database.file import HEADER_BYTES, MAGIC, mark_in, mark_of
 from programs.database.sqlite import connect
 from programs.regular import open_regular, read_regular
-from server.db.database import Database
-from server.db.models import DatabaseDamaged, unusable
+from server.db.dialects.sqlite import empty_log, file_mark, set_file_mark
+from server.db.dialects.sqlite_database import Database
+from server.db.errors import DatabaseDamaged, unusable
 from server.home.files import InTheWay, write_own
 
 MAX_BYTES = 200
@@ -28,18 +29,17 @@ log = structlog.get_logger()
 
 def begin_log(database: Database, path: Path) -> None:
     """Give the main file a new number, with an empty log, before it is guarded. Killed in the midst of it, both numbers hold."""
-    former = mark_of(database.execute_sql("PRAGMA application_id").fetchone()[0])
+    former = mark_of(file_mark(database))
     mark = 1 + randbelow(LARGEST_MARK)
     if not _note(path, former, mark):
         return
-    database.execute_sql(f"PRAGMA application_id = {mark}")
-    busy, _, _ = database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if not busy:
+    set_file_mark(database, mark)
+    if empty_log(database):
         _note(path, mark)
 
 
 def has_foreign_log(path: Path) -> bool:
-    """Whether there is a log beside the database that was another file's; False where nothing tells whose it is."""
+    """Whether there is a log beside the database that was another file's; False where nothing shows whose it is."""
     known = _known(path)
     return bool(known) and _has_log(path) and mark_in(_header(path)) not in known
 
@@ -92,7 +92,7 @@ def _note(path: Path, *marks: int) -> bool:
             finally:
                 os.close(number)
     except (OSError, InTheWay) as problem:
-        log.warning("nothing will tell whether the database's log is its own", file=str(file), detail=str(problem))
+        log.warning("after a crash nothing will show whether the database's log is its own", file=str(file), detail=str(problem))
         return False
     return True
 

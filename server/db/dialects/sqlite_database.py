@@ -1,4 +1,4 @@
-"""SQLite as the controller uses it: the writers of one process take turns, its file is guarded. Owns nothing of the schema."""
+"""SQLite as the controller uses it: the writers of one process take turns, and its file is guarded."""
 
 import threading
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from peewee import OperationalError
 
 from programs.database.guarded import GuardedDatabase
+from server.db.dialects.sqlite import EXCLUSIVE
 
 
 class Database(GuardedDatabase):
     """Who begins a transaction that writes waits for the others of this process by a lock, and is woken when it is free.
 
-    SQLite by itself sleeps and looks again, up to a tenth of a second each time, so that a thread would wait far longer than
+    SQLite by itself sleeps and tries again, up to a tenth of a second each time, so that a thread would wait far longer than
     the other one writes. Against other processes that is all there is.
     """
 
@@ -23,7 +24,7 @@ class Database(GuardedDatabase):
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction. Raises OperationalError where others write for too long."""
-        if lock_type != "IMMEDIATE":
+        if lock_type != EXCLUSIVE:
             return super().begin(lock_type)
         if not self._turn.acquire(timeout=self.timeout):
             raise OperationalError("database is locked")
@@ -35,7 +36,7 @@ class Database(GuardedDatabase):
             raise
 
     def commit(self) -> Any:
-        """End the transaction; where that fails it is rolled back next, and goes on until then."""
+        """End the transaction; where that fails it is rolled back next, and lasts until then."""
         super().commit()
         self._pass_on()
 

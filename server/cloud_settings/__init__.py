@@ -1,0 +1,1 @@
+"""The settings of the clouds, which :class:`server.settings.Settings` has beside the controller's own."""

@@ -1,0 +1,1 @@
+"""What differs from one database system to another. SQLite is the only one so far."""

@@ -1,0 +1,16 @@
+"""The numbers of jobs: each is given once, whatever becomes of its row."""
+
+from server.db.dialects import sqlite
+from server.db.models import Job
+from server.db.transactions import exclusive
+
+
+def last_number() -> int:
+    """The highest number that a job ever got, as the database knows; 0: none."""
+    return sqlite.last_number(Job._meta.database, Job._meta.table_name)
+
+
+def never_again(number: int) -> None:
+    """Give no job a number up to this one: they were given, whatever the rows say."""
+    with exclusive():
+        sqlite.skip_numbers(Job._meta.database, Job._meta.table_name, number)

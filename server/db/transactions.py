@@ -1,0 +1,17 @@
+"""Transactions in which one reads, then writes, and nobody writes between."""
+
+from contextlib import AbstractContextManager
+
+from peewee import Database
+
+from server.db.dialects.sqlite import EXCLUSIVE
+from server.db.models import Job
+
+
+def exclusive(database: Database | None = None) -> AbstractContextManager[object]:
+    """A transaction that no other one writes beside, from its beginning; default: of the database that the tables are bound to.
+
+    Raises OperationalError where others write for too long.
+    """
+    transaction: AbstractContextManager[object] = (database or Job._meta.database).atomic(EXCLUSIVE)
+    return transaction
