@@ -11,7 +11,7 @@ from peewee import JOIN, SQL, Database, Field, Model, ModelSelect, Table
 
 M = TypeVar("M", bound=Model)
 
-EXCLUSIVE = "IMMEDIATE"  # the kind of a transaction that no other one writes beside
+EXCLUSIVE = "IMMEDIATE"  # the kind of transaction beside which nobody else writes
 BUSY_TIMEOUT_MS = 10_000
 BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
 CACHE_KIB = 1_024  # of each connection, and each thread has its own; more is in the system's cache of files anyway
