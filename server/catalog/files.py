@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from server.catalog.controls.control import Control, Texts, shown, unfit
+from server.catalog.controls.control import Control, Texts, quoted, unfit
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 from server.errors import InvalidInput
@@ -97,7 +97,7 @@ def base_name(path: str) -> str:
     else:
         name = re.split(r"[/\\]", _DRIVE.sub("", path).rstrip("/\\"))[-1]
     if problem := _name_problem(name):
-        raise InvalidInput(f"{shown(path)} {problem}")
+        raise InvalidInput(f"{quoted(path)} {problem}")
     return name
 
 
@@ -160,14 +160,14 @@ class FileList(Control[tuple[InputFile, ...]]):
 
     def _file(self, path: object) -> InputFile:
         if not isinstance(path, str):
-            self.refuse(f"has {shown(path)}, not a path")
+            self.refuse(f"has {quoted(path)}, not a path")
         result = self._result(path) if path.startswith(_STEP) else None
         try:
             name = base_name(result.path if result else path)
         except InvalidInput as error:
             self.refuse(f"has a path that cannot be used: {error.message}")
         if self.formats and not any(name.lower().endswith(f".{ending.lower()}") for ending in self.formats):
-            self.refuse(f"has {shown(name)}, which does not end with .{' or .'.join(self.formats)}")
+            self.refuse(f"has {quoted(name)}, which does not end with .{' or .'.join(self.formats)}")
         shared = self.shared and result is None
         spelt = "" if result else one_spelling(path)
         return InputFile(
@@ -187,7 +187,7 @@ class FileList(Control[tuple[InputFile, ...]]):
     def _result(self, path: str) -> StepResult:
         found = _STEP_RESULT.fullmatch(path)
         if found is None or any(part in ("", ".", "..") for part in found[2].split("/")):
-            self.refuse(f"has {shown(path)}; a result of an earlier step is %job_dir_N%/output/NAME")
+            self.refuse(f"has {quoted(path)}; a result of an earlier step is %job_dir_N%/output/NAME")
         return StepResult(int(found[1]), found[2])
 
     def _pieces(self, value: tuple[InputFile, ...], texts: Texts) -> Iterator[str]:

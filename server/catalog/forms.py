@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from server.catalog.controls.choices import Checkbox, Checklist
-from server.catalog.controls.control import shown
+from server.catalog.controls.control import quoted
 from server.catalog.controls.numbers import KeyValues, Range
 from server.catalog.controls.texts import Note
 from server.catalog.files import FileList
@@ -101,7 +101,7 @@ def refuse_name(whose: str, name: str, labels: Mapping[str, str]) -> NoReturn:
     meant = {**{label.lower(): key for key, label in labels.items()}, **{key.lower(): key for key in labels}}
     close = get_close_matches(name[:MAX_NAME].lower(), meant, n=1)
     advice = f"did you mean {meant[close[0]]}?" if close else f"it has {', '.join(labels) or 'none at all'}"
-    raise UnknownName(f"{whose} has no field {shown(name)}; {advice}", name)
+    raise UnknownName(f"{whose} has no field {quoted(name)}; {advice}", name)
 
 
 def control_of(app: App, key: str) -> AnyControl | None:
@@ -117,7 +117,7 @@ def from_text(control: AnyControl, text: str) -> object:
         try:
             return json.loads(text) if text else []
         except (ValueError, RecursionError):
-            control.refuse(f"is {shown(text)}, not a list in JSON")
+            control.refuse(f"is {quoted(text)}, not a list in JSON")
     return text
 
 

@@ -1,8 +1,8 @@
 """Regular expressions from app XML that are matched with what users type: bounded, so that no text can keep the controller busy.
 
-Python's matcher backtracks. So a pattern may repeat only single characters and classes, and few times; the
-longest text that it is matched with follows from how many repetitions it has. A pattern for what a program prints may be freer,
-since the machine of that job searches with a time limit; only what is hopeless is refused.
+Python's matcher backtracks. So a pattern may repeat only single characters and classes, and few times; the number of its
+repetitions limits the text that it is matched with. A pattern for what a program prints may be freer, since the machine of that
+job searches with a time limit; only hopeless ones are refused.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""From a checked XML tree to an app or a workflow. Owns what elements and attributes mean; the XSD has seen to their form.
+"""From a checked XML tree to an app or a workflow. Owns what elements and attributes mean; the XSD has checked their form.
 
-What no XSD can say is refused here, with its line: shell text in which values are not safe, bad regular expressions, limits that
-contradict each other, defaults that their own control refuses.
+What no XSD can express is refused here with its line: shell text in which values are not safe, bad regular expressions, limits
+that contradict each other, defaults that their own control refuses.
 """
 
 from collections.abc import Callable, Iterable, Iterator

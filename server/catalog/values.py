@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from server.catalog.controls.control import shown
+from server.catalog.controls.control import quoted
 from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.rendering.config import build_config
@@ -30,7 +30,7 @@ class Answer:
 def answers(app: App, settings: object) -> list[Answer]:
     """The parameters that count and have a value, in the order of the XML. Raises InvalidInput that names the field."""
     if not isinstance(settings, Mapping):
-        raise InvalidInput(f"the settings are {shown(settings)}, not an object", field="settings")
+        raise InvalidInput(f"the settings are {quoted(settings)}, not an object", field="settings")
     given = ((control, control.read(settings)) for control in counting(app, settings))
     return [Answer(control, value) for control, value in given if value is not None]
 
@@ -38,7 +38,7 @@ def answers(app: App, settings: object) -> list[Answer]:
 def counting(app: App, settings: Mapping[str, object]) -> Iterator[AnyControl]:
     """The parameters that count, in the order of the XML. Raises InvalidInput.
 
-    A deciding parameter is read when the one after it is asked for: whoever takes them may set it until then.
+    A deciding parameter is read when the one after it is asked for: the caller may set it until then.
     """
     for section in app.sections:
         yield from _counting(section.items, settings)
@@ -99,17 +99,19 @@ def _origin(file: InputFile) -> object:
 def _check_files(files: Iterable[InputFile]) -> None:
     """All input files of a job are in one folder: no two may have the same name there, before or after they are converted.
 
-    Two spellings of a name in Unicode are one name: what finds files by one finds them by the other.
+    Two spellings of a name in Unicode are one name: programs that find files by one find them by the other.
     """
     names: dict[str, InputFile] = {}
     targets: dict[str, InputFile] = {}
     for file in files:
         other = names.setdefault(one_form(file.name), file)
         if (other.path, other.result) != (file.path, file.result):
-            _refuse(file, other, f"{shown(file.path or file.name)} and {shown(other.path or other.name)}", "have the same name")
+            _refuse(file, other, f"{quoted(file.path or file.name)} and {quoted(other.path or other.name)}", "have the same name")
         other = targets.setdefault(one_form(file.target), file)
         if _origin(other) != _origin(file):
-            _refuse(file, other, f"{shown(file.name)} and {shown(other.name)}", f"would both be {shown(file.target)} for the app")
+            _refuse(
+                file, other, f"{quoted(file.name)} and {quoted(other.name)}", f"would both be {quoted(file.target)} for the app"
+            )
 
 
 def _refuse(file: InputFile, other: InputFile, which: str, why: str) -> NoReturn:

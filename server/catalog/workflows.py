@@ -16,7 +16,7 @@ from server.catalog.values import counting
 from server.errors import InvalidInput
 
 JOB_DIR = re.compile(r"%job_dir_([0-9]{1,4})%")
-# The name of a field of files: stands for the name of each of its files, without the ending.
+# The name of a field of files: means the name of each of its files, without the ending.
 _FILES_OF = re.compile(r"%(?!job_dir_|input_dir%|output_dir%|nb_threads%|config-file%)([^%/]+)%")
 Controls = Mapping[str, list[AnyControl]]
 
@@ -69,7 +69,7 @@ def _values(preset: Preset, control: AnyControl, before: Sequence[FilledStep]) -
 
 
 def _named_results(preset: Preset, before: Sequence[FilledStep]) -> list[str]:
-    """The results that a preset means: one for each file of the field whose name stands in it, or the one that it names."""
+    """The results that a preset means: one for each file of the field whose name is in it, or the one that it names."""
     found = _FILES_OF.search(preset.value)
     if found is None or preset.from_tool is None:
         return [preset.value]
@@ -92,10 +92,9 @@ def _problem(preset: Preset, number: int, forms: list[Controls]) -> str | None:
     if late := [step for step in results if step >= number]:
         return f"{preset.name} takes results of step {late[0]}, which does not come before it"
     if preset.from_tool is not None and not results:
-        known = preset.value in forms[preset.from_tool]
-        return (
-            None if known else f"step {preset.from_tool} has no parameter {preset.value}, from which {preset.name} gets its value"
-        )
+        if preset.value in forms[preset.from_tool]:
+            return None
+        return f"step {preset.from_tool} has no parameter {preset.value}, from which {preset.name} gets its value"
     if "%" in preset.value and not results:
         return None  # a variable of the step itself
     for name in _FILES_OF.findall(preset.value):

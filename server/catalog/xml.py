@@ -112,7 +112,7 @@ def read_document(data: bytes, schemas: Schemas) -> Document:
 
 
 def line_of(element: etree._Element) -> int:
-    """The line of a file that an element stands in; 0 where nobody knows."""
+    """The line of an element in its file; 0 where that is not known."""
     line = element.sourceline
     return line if isinstance(line, int) else 0
 

@@ -1,4 +1,4 @@
-"""The rows: Job, Worker, Event, Conversion, StoredSetting, Look.
+"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting.
 
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
@@ -25,7 +25,7 @@ class Row(Model):
 
 
 class Stateful(Row):
-    """Base of the tables whose rows have a state. Times are Unix seconds; nothing is begun with a row before ``not_before``."""
+    """Base of the tables whose rows have a state. Times are Unix seconds; no work on a row starts before ``not_before``."""
 
     state = TextField()
     state_since = FloatField()
@@ -88,7 +88,7 @@ class Worker(Stateful):
 
 
 def worker_name(job_id: int, attempt: int) -> str:
-    """What the machine is called that is made for an attempt of a job, and so its Terraform workspace."""
+    """The name of the machine for an attempt of a job, and so of its Terraform workspace."""
     return f"job-{job_id}" if attempt == 1 else f"job-{job_id}-{attempt}"
 
 
@@ -109,7 +109,7 @@ class Event(Row):
 
 
 class Conversion(Row):
-    """A shared input, the ``number``-th of its job, that becomes mzML; ``key``: what the result is known by in the storage."""
+    """A shared input, the ``number``-th of its job, that becomes mzML; ``key``: the name of the result in the storage."""
 
     job_id = IntegerField()
     number = IntegerField()
@@ -121,7 +121,7 @@ class Conversion(Row):
 
 
 class StoredSetting(Model):
-    """Something that the installation remembers by its name."""
+    """A text that the installation remembers by its name."""
 
     name = TextField(primary_key=True)
     value = TextField()
@@ -133,7 +133,7 @@ class StoredSetting(Model):
 
 
 class Sighting(Model):
-    """Something that a cleaning has come upon: first ``at`` (Unix seconds), when controllers had run for ``elapsed`` seconds."""
+    """Something that a clean-up has found: first ``at`` (Unix seconds), when controllers had run for ``elapsed`` seconds."""
 
     kind = TextField()
     name = TextField()

@@ -1,4 +1,4 @@
-"""The database as commands open it: the one that there is, of this installation, as it is. Makes nothing and upgrades nothing."""
+"""How commands open the database: the installation's own, as it is. Makes nothing and upgrades nothing."""
 
 import sqlite3
 from pathlib import Path
@@ -20,11 +20,11 @@ from server.home.running import running_controller
 from server.settings import Settings, where_given
 
 OUR_TABLES = frozenset(table._meta.table_name for table in TABLES)
-OWNER = "installation"  # name of the switch that says whose database it is
+OWNER = "installation"  # the stored setting that says whose database it is
 
 
 class NoInstallation(CumulusError):
-    """Nobody has run a controller with this home folder yet, or the setting names another folder than was meant."""
+    """No controller has run with this home folder yet, or the setting names a wrong folder."""
 
     code = "no_installation"
 
@@ -48,7 +48,7 @@ class ForeignDatabase(CumulusError):
 
 
 def require_installation(settings: Settings) -> str:
-    """The id of the installation that there is. Raises NoInstallation, HomeUnusable."""
+    """The installation's id. Raises NoInstallation, HomeUnusable."""
     home = settings.home
     if home.exists() and not home.is_dir():
         raise HomeUnusable(f"the home folder {home} cannot be used: it is no folder ({where_given('home')} sets another one)")

@@ -8,27 +8,27 @@ from server.db.upsert import replace_row
 DRAINED = "drained"
 
 
-def read_switch(name: str) -> str:
-    """The text of a switch; "" where it was never set."""
+def read_setting(name: str) -> str:
+    """The text of a stored setting; "" where it was never set."""
     found = rows(StoredSetting, "name = ?", name)
     return str(found[0].value) if found else ""
 
 
-def write_switch(name: str, value: str, change: Change) -> None:
-    """Set a switch."""
+def write_setting(name: str, value: str, change: Change) -> None:
+    """Store a setting."""
     replace_row(StoredSetting, name=name, value=value, at=change.at, who=change.who)
 
 
 def drain(reason: str, change: Change) -> None:
     """Start no more jobs; running ones continue."""
-    write_switch(DRAINED, reason or "for maintenance", change)
+    write_setting(DRAINED, reason or "for maintenance", change)
 
 
 def resume(change: Change) -> None:
     """Start jobs again."""
-    write_switch(DRAINED, "", change)
+    write_setting(DRAINED, "", change)
 
 
 def why_drained() -> str:
     """The reason why no job is started; "" where jobs are started."""
-    return read_switch(DRAINED)
+    return read_setting(DRAINED)

@@ -9,7 +9,7 @@ from server.db.models import Job
 
 
 def exclusive(database: Database | None = None) -> AbstractContextManager[object]:
-    """A transaction that no other one writes beside, from its beginning; default: of the database that the tables are bound to.
+    """A transaction beside which nobody else writes, from its beginning; default: on the database of the tables.
 
     Raises OperationalError where others write for too long.
     """

@@ -13,7 +13,7 @@ import structlog
 
 from server.db.models import Job
 from server.db.queries import release_uncounted
-from server.db.settings_store import read_switch, write_switch
+from server.db.settings_store import read_setting, write_setting
 from server.db.transactions import exclusive
 from server.db.transitions import Change
 from server.policy.circuit_breaker import Breaker
@@ -92,13 +92,13 @@ def shift_breaker(seconds: float, now: float) -> None:
 def read_breaker() -> Breaker:
     """The state in the breaker's row; closed where there is none, or one of another version."""
     try:
-        return Breaker(**json.loads(read_switch(NAME)))
+        return Breaker(**json.loads(read_setting(NAME)))
     except (ValueError, TypeError):
         return Breaker()
 
 
 def _write(breaker: Breaker, at: float) -> None:
-    write_switch(NAME, json.dumps(asdict(breaker)) if breaker != Breaker() else "", Change(at))
+    write_setting(NAME, json.dumps(asdict(breaker)) if breaker != Breaker() else "", Change(at))
 
 
 def _is_full(breaker: Breaker) -> bool:

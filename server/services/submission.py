@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.catalog.controls.control import shown
+from server.catalog.controls.control import quoted
 from server.catalog.files import FileList
 from server.catalog.model import App
 from server.catalog.values import answers
@@ -51,7 +51,7 @@ def require_harmless_paths(app: App, settings: Mapping[str, Any]) -> None:
             given = settings[answer.control.name]
             for path in [given] if isinstance(given, str) else given:
                 if MARKUP.search(path):
-                    answer.control.refuse(f"has {shown(path)}, which a client would take for markup")
+                    answer.control.refuse(f"has {quoted(path)}, which a client would take for markup")
 
 
 def parse_number(text: str, field: str) -> int | None:

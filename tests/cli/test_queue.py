@@ -11,7 +11,7 @@ from server.cli.main import main
 from server.cli.shared.console import local_time
 from server.db.connection import open_database
 from server.db.models import Conversion, Event, Job, Worker
-from server.db.settings_store import write_switch
+from server.db.settings_store import write_setting
 from server.db.transitions import Change, create
 from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
@@ -88,7 +88,7 @@ def test_draining_can_wait_for_the_last_job(controller: Controller, monkeypatch:
 def open_breaker(trying: int = 0, in_s: float = 60.0) -> None:
     at = time.time() + in_s
     breaker = Breaker(8, 120.0, at, trying, "Quota exceeded for cores", True, Reason.QUOTA_EXCEEDED)
-    write_switch("breaker", json.dumps(vars(breaker)), Change(1.0))
+    write_setting("breaker", json.dumps(vars(breaker)), Change(1.0))
 
 
 def whys(controller: Controller) -> list[str]:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from server.app import Controller
 from server.cli.main import main
 from server.db.models import Job, Worker
-from server.db.settings_store import drain, write_switch
+from server.db.settings_store import drain, write_setting
 from server.db.transitions import Change, create, record_event, transition
 from server.engine.breaker import NAME
 from server.engine.history import FIRST, LAST, last_word, remarks
@@ -92,7 +92,7 @@ def test_a_queued_job_tells_what_it_waits_for(controller: Controller, step: Call
     assert told()[-1][2] == "The job begins as soon as it is its turn"
     create(Worker, Change(1.0), name="job-9", state=WorkerState.BUSY, flavor="m1.8xlarge", weight=4)
     assert told()[-1][2] == "All machines that may run at once are in use; 0 jobs were queued before this one"
-    write_switch(NAME, '{"failures": 5, "pause_s": 60, "try_at": 3600, "text": "no quota"}', Change(1.0))
+    write_setting(NAME, '{"failures": 5, "pause_s": 60, "try_at": 3600, "text": "no quota"}', Change(1.0))
     assert told()[-1][2] == "No machines can be made at present, the next try is at 01:00:00 UTC: no quota"
     drain("new disks", Change(1.0))
     assert told()[-1][2] == "No jobs are begun at present: new disks"

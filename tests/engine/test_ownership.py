@@ -18,7 +18,7 @@ from server.cli.main import main
 from server.db.connection import open_database
 from server.db.models import Job
 from server.db.opening import OWNER
-from server.db.settings_store import drain, read_switch, why_drained
+from server.db.settings_store import drain, read_setting, why_drained
 from server.db.transitions import Change
 from server.engine.records.database_owner import take_as_own, why_lost
 from server.engine.records.manifests import Manifests
@@ -266,7 +266,7 @@ def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for
     assert why_lost(other, own) == ""
     database = open_database(other.database)
     take_as_own(database, other, own)
-    assert (why_drained(), read_switch(OWNER), Job.get().id) == ("the roof leaks", own, job.id)
+    assert (why_drained(), read_setting(OWNER), Job.get().id) == ("the roof leaks", own, job.id)
     database.close()
 
 

@@ -10,7 +10,7 @@ from server.app import Controller
 from server.catalog.apps import App
 from server.catalog.flavors import Flavor
 from server.db.models import Job
-from server.db.settings_store import read_switch
+from server.db.settings_store import read_setting
 from server.engine.launching import preparation as module
 from server.engine.launching.preparation import Preparation, Prepared
 from server.engine.records.manifest_format import SIGNING_KEY, switches_text
@@ -130,6 +130,6 @@ def test_another_format_is_not_read(queued: Queued, rendered: list[str]) -> None
 
 
 def test_the_key_stays_in_the_database(queued: Queued) -> None:
-    assert len(read_switch(SIGNING_KEY)) == 64
-    assert read_switch(SIGNING_KEY) not in switches_text()
+    assert len(read_setting(SIGNING_KEY)) == 64
+    assert read_setting(SIGNING_KEY) not in switches_text()
     assert SIGNING_KEY not in switches_text()

@@ -8,7 +8,7 @@ from peewee import OperationalError
 
 from server.app import Controller
 from server.db.models import Job, Worker
-from server.db.settings_store import write_switch
+from server.db.settings_store import write_setting
 from server.db.transitions import Change, create, record_event
 from server.engine.breaker import read_breaker
 from server.engine.duties import timekeeping
@@ -81,7 +81,7 @@ def waiting_job(controller: Controller, at: float) -> Job:
     worker = {"name": "job-1", "job_id": job.id, "flavor": "m1", "weight": 1, "state": WorkerState.DELETING}
     create(Worker, Change(at), **worker)
     Worker.update(not_before=at + 50, held_until=at + 70).execute()
-    write_switch("breaker", json.dumps(vars(Breaker(5, 120.0, at + 120, 0, "down"))), Change(at))
+    write_setting("breaker", json.dumps(vars(Breaker(5, 120.0, at + 120, 0, "down"))), Change(at))
     return job
 
 
@@ -196,5 +196,5 @@ def test_a_database_that_is_busy_at_a_jump_moves_the_times_once_at_the_next_look
 
 
 def test_a_mark_of_another_version_is_none(clocks: Clocks) -> None:
-    write_switch("clock", '{"hours": 7}', Change(1.0))
+    write_setting("clock", '{"hours": 7}', Change(1.0))
     assert started(clocks).elapsed() == 0

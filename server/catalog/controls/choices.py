@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from server.catalog.controls.control import Control, Texts, V, shown
+from server.catalog.controls.control import Control, Texts, V, quoted
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 
@@ -28,7 +28,7 @@ class _Choice(Control[V]):
             if option.value == value:
                 return option
         known = ", ".join(option.value or '""' for option in self.options[:20])
-        self.refuse(f"is {shown(value)}, not one of {known}")
+        self.refuse(f"is {quoted(value)}, not one of {known}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Checkbox(Control[bool]):
 
     def _check(self, value: object) -> bool:
         if not isinstance(value, bool):
-            self.refuse(f"is {shown(value)}, not true or false")
+            self.refuse(f"is {quoted(value)}, not true or false")
         return value
 
     def _pieces(self, value: bool, texts: Texts) -> Iterator[str]:

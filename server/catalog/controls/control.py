@@ -94,7 +94,7 @@ class Control(ABC, Generic[V]):
     def require_text(self, value: object) -> str:
         """A text that can be an argument. Raises InvalidInput."""
         if not isinstance(value, str):
-            self.refuse(f"is {shown(value)}, not a text")
+            self.refuse(f"is {quoted(value)}, not a text")
         if problem := unfit(value):
             self.refuse(problem)
         return value
@@ -102,13 +102,13 @@ class Control(ABC, Generic[V]):
     def require_list(self, value: object) -> Sequence[object]:
         """A list of bearable length. Raises InvalidInput."""
         if not isinstance(value, list):
-            self.refuse(f"is {shown(value)}, not a list")
+            self.refuse(f"is {quoted(value)}, not a list")
         if len(value) > MAX_ITEMS:
             self.refuse(f"has {len(value)} values, more than {MAX_ITEMS}")
         return value
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value as it is named in a message, shortened."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from server.catalog.controls.control import Control, Texts, V, shown
+from server.catalog.controls.control import Control, Texts, V, quoted
 from server.catalog.rendering.quoting import NOTHING, ShellText
 from server.catalog.rendering.variables import Variables
 
@@ -73,7 +73,7 @@ class _Numeric(Control[V]):
         if value is None or value == "":
             return None
         number = parse_number(value)
-        problem = self.limits.problem(number) if number is not None else f"is {shown(value)}, not a number"
+        problem = self.limits.problem(number) if number is not None else f"is {quoted(value)}, not a number"
         if problem:
             self.refuse(problem, key)
         return str(value)
@@ -155,7 +155,7 @@ class KeyValues(Control[Pairs]):
 
     def _pair(self, item: object) -> tuple[str, tuple[str, ...]]:
         if not isinstance(item, list) or len(item) != 2:
-            self.refuse(f"has {shown(item)}, not a pair of key and value")
+            self.refuse(f"has {quoted(item)}, not a pair of key and value")
         key = self.require_text(item[0])
         if not key:
             self.refuse("has a value without a key")
@@ -167,9 +167,9 @@ class KeyValues(Control[Pairs]):
             return self.require_text(value)
         number = parse_number(value)
         if number is None:
-            self.refuse(f"has {shown(value)}, not a number")
+            self.refuse(f"has {quoted(value)}, not a number")
         if self.type_of is ValueType.INTEGER and number != number.to_integral_value():
-            self.refuse(f"has {shown(value)}, not a whole number")
+            self.refuse(f"has {quoted(value)}, not a whole number")
         return str(value)
 
     def _pieces(self, value: Pairs, texts: Texts) -> Iterator[str]:
@@ -182,7 +182,7 @@ class KeyValues(Control[Pairs]):
         found: dict[str, list[object]] = {}
         for key, items in value:
             if key in found and not self.is_list:
-                self.refuse(f"has the key {shown(key)} twice")
+                self.refuse(f"has the key {quoted(key)} twice")
             found.setdefault(key, []).extend(self._converted(item, variables) for item in items)
         return found if self.is_list else {key: items[0] for key, items in found.items()}
 

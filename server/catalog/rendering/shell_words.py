@@ -16,7 +16,7 @@ def is_read_as_shell(before: str) -> bool:
     """Whether the next word is; ``before``: the words of the same command before it, as they are written."""
     try:
         words = shlex.split(before.replace("\\\n", ""))
-    except ValueError:  # quotes within a substitution: without the words, nobody knows
+    except ValueError:  # quotes within a substitution: without the words, this cannot be known
         words = before.split()
     if any(_READS_ALL.fullmatch(word) for word in words) or (words and _READS_ALL_AS_FIRST.fullmatch(words[0])):
         return True

@@ -1,4 +1,4 @@
-"""What ``%nb_threads%``, ``%input_dir%``, ``%output_dir%`` and ``%config-file%`` stand for in one job."""
+"""What ``%nb_threads%``, ``%input_dir%``, ``%output_dir%`` and ``%config-file%`` are in one job."""
 
 import re
 from collections.abc import Mapping

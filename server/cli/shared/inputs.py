@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server.catalog.controls.control import WrongValue, shown
+from server.catalog.controls.control import WrongValue, quoted
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import MissingFiles, completed, control_of, from_text, missing, require_names
 from server.catalog.model import App
@@ -152,7 +152,7 @@ def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
             raise InvalidInput(f"--shared {text}: {_label(app, name)} is no field of files; use --set")
         control, file = None, text
     if not _is_stored(data, file):
-        raise InvalidInput(f"--shared {text}: the storage has no shared file {shown(file)}; send it by --input")
+        raise InvalidInput(f"--shared {text}: the storage has no shared file {quoted(file)}; send it by --input")
     if file in typed.files:
         raise InvalidInput(f"{file} is given twice, by --input and by --shared")
     typed.stored.add(file)
@@ -213,7 +213,7 @@ def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
     given = typed.files.get(file.name)
     if given is None and file.name in typed.stored:
         if not file.shared:
-            text = f"{shown(file.name)} is the job's own and cannot be shared; send it: --input {file.parameter}=PATH"
+            text = f"{quoted(file.name)} is the job's own and cannot be shared; send it: --input {file.parameter}=PATH"
             raise InvalidInput(text, field=file.parameter)
         given = find(data, file.name)
     if given is None:
@@ -226,8 +226,9 @@ def _not_sent(file: InputFile, data: Path) -> str:
     """The ways to say which file is meant: the storage may have one of that name, and be another than this one."""
     how = f"send it: --input {file.parameter}=PATH"
     if not file.shared or not _is_stored(data, file.name):
-        return f"{shown(file.name)} is not in the storage; {how}"
-    return f"{shown(file.name)} is not sent; {how}, or use the storage's: --shared {shlex.quote(f'{file.parameter}={file.name}')}"
+        return f"{quoted(file.name)} is not in the storage; {how}"
+    given = shlex.quote(f"{file.parameter}={file.name}")
+    return f"{quoted(file.name)} is not sent; {how}, or use the storage's: --shared {given}"
 
 
 def _label(app: App, name: str) -> str:

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 from peewee import JOIN, SQL, Database, Field, Model, ModelSelect, Table
 
-M = TypeVar("M", bound=Model)
+from server.errors import CumulusError
 
-EXCLUSIVE = "IMMEDIATE"  # the kind of a transaction that no other one writes beside
+M = TypeVar("M", bound=Model)
+OLDEST = (3, 34, 0)  # the first with substring indexes
+
+EXCLUSIVE = "IMMEDIATE"  # the kind of transaction beside which nobody else writes
 BUSY_TIMEOUT_MS = 10_000
 BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
 CACHE_KIB = 1_024  # of each connection, and each thread has its own; more is in the system's cache of files anyway
@@ -24,6 +27,18 @@ CONTROLLER_PRAGMAS: dict[str, object] = {
 }
 CHANGING_PRAGMAS: dict[str, object] = {**SHARED_PRAGMAS, "synchronous": "full", "foreign_keys": 1}
 READING_PRAGMAS: dict[str, object] = {**SHARED_PRAGMAS, "query_only": 1}
+
+
+class SqliteTooOld(CumulusError):
+    """This computer's SQLite lacks what the schema needs."""
+
+    code = "sqlite_too_old"
+
+
+def require_version() -> None:
+    """Raises SqliteTooOld."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise SqliteTooOld(f"SQLite {sqlite3.sqlite_version} is too old: 3.34 or later is needed")
 
 
 def commits_of_others(connection: sqlite3.Connection) -> int:

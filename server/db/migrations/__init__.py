@@ -1,12 +1,11 @@
-"""The schema's history: numbered steps, each in one transaction with its own record.
+"""The schema's history on SQLite: numbered steps, each in one transaction with its own record.
 
 A step that has been released never changes; the next change is a new step at the end of ``STEPS``.
 """
 
-import sqlite3
-
 from peewee import SqliteDatabase
 
+from server.db.dialects.sqlite import require_version
 from server.db.migrations import (
     m0001_first,
     m0002_search,
@@ -19,6 +18,7 @@ from server.db.migrations import (
     m0009_deleted,
     m0010_looks,
 )
+from server.db.transactions import exclusive
 from server.errors import CumulusError
 
 STEPS = (
@@ -33,7 +33,6 @@ STEPS = (
     m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
 )
-OLDEST_SQLITE = (3, 34, 0)  # the first with substring indexes
 
 
 class DatabaseTooNew(CumulusError):
@@ -42,17 +41,10 @@ class DatabaseTooNew(CumulusError):
     code = "database_too_new"
 
 
-class SqliteTooOld(CumulusError):
-    """This computer's SQLite lacks what the schema needs."""
-
-    code = "sqlite_too_old"
-
-
 def upgrade(database: SqliteDatabase) -> int:
     """Run the steps that the database has not seen; returns its version. Raises DatabaseTooNew, SqliteTooOld."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise SqliteTooOld(f"SQLite {sqlite3.sqlite_version} is too old: 3.34 or later is needed")
-    with database.atomic("IMMEDIATE"):
+    require_version()
+    with exclusive(database):
         database.execute_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, at REAL NOT NULL)")
     seen = version(database)
     if seen > len(STEPS):
@@ -73,7 +65,7 @@ def version(database: SqliteDatabase) -> int:
 
 
 def _run(database: SqliteDatabase, number: int) -> None:
-    with database.atomic("IMMEDIATE"):
+    with exclusive(database):
         if version(database) >= number:  # another process was first
             return
         for statement in STEPS[number - 1]:

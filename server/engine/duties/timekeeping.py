@@ -13,7 +13,7 @@ import structlog
 from peewee import fn
 
 from server.db.models import Event
-from server.db.settings_store import read_switch, write_switch
+from server.db.settings_store import read_setting, write_setting
 from server.db.transactions import exclusive
 from server.db.transitions import Change, shift_times
 from server.engine.breaker import shift_breaker
@@ -117,14 +117,14 @@ class Timekeeper:
         return Mark(self._boot, self.steady(), self.clock(), elapsed + passed, set_by, set_elapsed)
 
     def _keep(self, mark: Mark) -> None:
-        write_switch(MARK, json.dumps(asdict(mark)), Change(mark.at))
+        write_setting(MARK, json.dumps(asdict(mark)), Change(mark.at))
         self._last, self._kept_at = mark, mark.steady
 
 
 def read_mark() -> Mark | None:
     """The mark that a controller wrote last; None where none did."""
     try:
-        return Mark(**json.loads(read_switch(MARK)))
+        return Mark(**json.loads(read_setting(MARK)))
     except (ValueError, TypeError):
         return None
 

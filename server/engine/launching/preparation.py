@@ -28,7 +28,7 @@ from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, r
 from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
 from server.db.models import Job, worker_name
-from server.db.settings_store import read_switch, write_switch
+from server.db.settings_store import read_setting, write_setting
 from server.db.transactions import exclusive
 from server.db.transitions import Change
 from server.engine.failures import describe
@@ -147,8 +147,8 @@ class Preparation:
         """The database's own; made when it is first needed."""
         if not self._known_key:
             with exclusive():
-                if not (key := read_switch(SIGNING_KEY)):
-                    write_switch(SIGNING_KEY, key := secrets.token_hex(32), Change(self._clock()))
+                if not (key := read_setting(SIGNING_KEY)):
+                    write_setting(SIGNING_KEY, key := secrets.token_hex(32), Change(self._clock()))
             self._known_key = bytes.fromhex(key)
         return self._known_key
 
