@@ -59,7 +59,7 @@ class Settings(QemuSettings, OpenstackSettings):
         3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"
     )
     heartbeat_late_s: PositiveFloat = Field(
-        20, description="Seconds without a heartbeat (one comes every 15) before a job is lost and its machine is looked at"
+        20, description="Seconds without a heartbeat (one comes every 15) before a job is lost and its machine is inspected"
     )
     heartbeat_timeout_s: PositiveFloat = Field(
         120, description="Seconds without a heartbeat after which a machine that does not answer by ssh is given up"
@@ -99,10 +99,11 @@ class Settings(QemuSettings, OpenstackSettings):
         48 * 3600, description="Seconds that a machine goes on without a word from the controller before it switches itself off"
     )
     sweep_interval_s: PositiveFloat = Field(
-        60, description="Seconds between two looks at all that the cloud has; an orphan is removed when it was seen twice"
+        60, description="Seconds between two inspections of all that the cloud has; an orphan is removed when it was seen twice"
     )
     poll_interval_s: PositiveFloat = Field(
-        0.5, description="Seconds between two looks at the folders of running jobs, where the storage is not this computer's own"
+        0.5,
+        description="Seconds between two inspections of running jobs' folders, where the storage is not this computer's own",
     )
     play_retention_s: PositiveFloat = Field(7 * 24 * 3600, description="Seconds that the record of a play is kept")
     min_ready: dict[str, NonNegativeInt] = Field(
@@ -118,7 +119,7 @@ class Settings(QemuSettings, OpenstackSettings):
         ge=0,
         description="Free GB on the storage under which new jobs are refused, and logs do not grow (or 1 % if that is less)",
     )
-    data_max_age_days: PositiveInt = Field(90, description="Days that unused data is kept; told to the client")
+    data_max_age_days: PositiveInt = Field(90, description="Days that unused data is kept; the client shows it")
     trash_days: int = Field(
         7,
         ge=0,

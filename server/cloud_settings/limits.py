@@ -27,7 +27,7 @@ class CloudSettings(DoorSettings):
     )
     cloud_patience_s: PositiveFloat = Field(
         300,
-        description="Seconds for which a cloud that is busy or does not answer is asked again before no more machines are begun",
+        description="Seconds for which a cloud that is busy or does not answer is asked again before no more machines are made",
     )
     openstack_retries: NonNegativeInt = Field(
         6, le=20, description="Times that a request which gets 429, 5xx or no answer is repeated; also Terraform's `max_retries`"

@@ -54,7 +54,7 @@ class OpenstackSettings(CloudSettings):
         description="Name of the template's machine and volume; its snapshots carry it, so installations of one name share them",
     )
     openstack_template_volume: str = Field(
-        "", description="Name or id of a volume that the template is to be built on; empty: one is made from the image"
+        "", description="Name or id of a volume on which the template is built; empty: one is made from the image"
     )
     openstack_template_image: str = Field("", description="Name or id of the image that the template is made from")
     openstack_template_flavor: str = Field("", description="Flavor of the template's machine; empty: `default_flavor`")

@@ -8,7 +8,8 @@ from sqlite3 import DatabaseError
 import pytest
 
 from server.app import Controller
-from server.db.models import Change, Worker, create
+from server.db.models import Worker
+from server.db.transitions import Change, create
 from server.engine.background import Background
 from server.states import WorkerState
 from tests.conftest import eventually

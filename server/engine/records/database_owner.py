@@ -10,14 +10,12 @@ that it has and what happened since, and jobs at work keep their machines. :mod:
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 
 import structlog
 from peewee import SqliteDatabase
 
-from programs.database.sqlite import connect, reading_mode
 from server.db.connection import require_file
-from server.db.errors import unusable
+from server.db.dialects.sqlite_file import inspected, last_number_in, table_names
 from server.db.job_numbers import last_number, never_again
 from server.db.models import StoredSetting
 from server.db.opening import OWNER, ForeignDatabase, foreign
@@ -40,11 +38,8 @@ def why_lost(settings: Settings, server_id: str) -> str:
     path, storage = settings.database, Storage(settings.storage)
     if not require_file(path):
         return "it is not there" if has_jobs(storage) else ""
-    try:
-        with closing(connect(path, *reading_mode(path))) as found:
-            return _why_lost(found, settings, server_id, storage)
-    except sqlite3.DatabaseError as problem:
-        raise unusable(problem, path) from None
+    with inspected(path) as found:
+        return _why_lost(found, settings, server_id, storage)
 
 
 def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
@@ -71,7 +66,7 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
 
 
 def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, storage: Storage) -> str:
-    tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = table_names(found)
     if not tables:
         return "it was empty" if has_jobs(storage) else ""
     if "migration" not in tables or not {"job", "switch"} <= tables:
@@ -85,23 +80,23 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, sto
         raise foreign(settings, owner[0])
     if not has_jobs(storage):
         return ""
-    if not found.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'job'").fetchone():
+    last = last_number_in(found, "job")
+    if last is None:
         return "it never had a job"
     folders = storage.job_folders()
     if not owner and folders and not _knows_one_of(found, folders):
         raise foreign(settings, "of an earlier version, which has no id")
-    return _why_older(found, storage, folders)
+    return _why_older(found, storage, folders, last)
 
 
-def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str, int]) -> str:
+def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str, int], last: int) -> str:
     """How the storage shows that the database is older; "" where it does not. Jobs submitted since then would have no row, and
     their machines would be orphans; jobs that began since then would begin again.
     """
-    row = found.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
     submitting = set(storage.ledger.submitting())
     newest = storage.ledger.last_number()  # a folder beyond it was made by hand
     for name, number in folders.items():
-        if int(row[0]) < number <= newest and name not in submitting:
+        if last < number <= newest and name not in submitting:
             return f"{OLDER}: it has no job {number}"
     for job_id, name, attempt in found.execute(f"SELECT id, folder, attempt FROM job WHERE {UNFINISHED}"):  # noqa: S608  # literal
         if name in folders and storage.folder(name).reports.last_attempt() > attempt:
