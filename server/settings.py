@@ -96,7 +96,7 @@ class Settings(QemuSettings, OpenstackSettings):
         120, description="Seconds before one is tried again then; doubled with each failure, an hour at most"
     )
     lease_s: PositiveFloat = Field(
-        48 * 3600, description="Seconds that a machine goes on without a word from the controller before it switches itself off"
+        48 * 3600, description="Seconds that a machine continues without a word from the controller before it switches itself off"
     )
     sweep_interval_s: PositiveFloat = Field(
         60, description="Seconds between two inspections of all that the cloud has; an orphan is removed when it was seen twice"

@@ -22,7 +22,7 @@ from server.settings import CHECKOUT
 __all__ = ["App", "Catalog", "CatalogProblem", "Workflow"]
 
 SCHEMAS = CHECKOUT / "apps"
-LOOK_INTERVAL_S = 1.0
+INSPECT_INTERVAL_S = 1.0
 _Stamp = tuple[int, int, int]
 
 
@@ -78,7 +78,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._files: dict[Path, _File] = {}
         self._contents = _Contents({}, {}, {}, {}, ())
-        self._looked: float | None = None
+        self._inspected: float | None = None
 
     def apps(self) -> dict[str, App]:
         """The apps by id, in the order of their files' names."""
@@ -129,16 +129,16 @@ class Catalog:
     def _current(self) -> _Contents:
         with self._lock:
             now = self._clock()
-            if self._looked is None or not 0 <= now - self._looked < LOOK_INTERVAL_S:
-                self._looked = now
+            if self._inspected is None or not 0 <= now - self._inspected < INSPECT_INTERVAL_S:
+                self._inspected = now
                 known = set(self._contents.problems)
-                self._look()
+                self._inspect()
                 for problem in self._contents.problems:
                     if problem not in known:
                         self._report(problem)
             return self._contents
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         try:
             stamps = dict(_stamps(self._folder))
         except OSError as error:

@@ -71,7 +71,7 @@ def filled(app: App, given: Mapping[str, Any]) -> dict[str, Any]:
     require_names(app, given)
     form = {name: value for name, value in given.items() if value is not None}
     items = [item for section in app.sections for item in section.items]
-    _fill(items, form, given, from_page=FROM_A_PAGE in given and _was_shown(items, given))
+    _fill(items, form, given, from_page=FROM_A_PAGE in given and _was_on_page(items, given))
     return form
 
 
@@ -128,7 +128,7 @@ def _fill(items: Iterable[Item], form: dict[str, Any], given: Mapping[str, Any],
             form.setdefault(key, value)
         if isinstance(item, Conditional):
             for branch in taken(item, form):
-                _fill(branch.items, form, given, from_page=from_page and _was_shown(branch.items, given))
+                _fill(branch.items, form, given, from_page=from_page and _was_on_page(branch.items, given))
 
 
 def _defaults(control: AnyControl, *, from_page: bool) -> Mapping[str, Any]:
@@ -138,7 +138,7 @@ def _defaults(control: AnyControl, *, from_page: bool) -> Mapping[str, Any]:
     return {} if is_empty or from_page else control.defaults
 
 
-def _was_shown(items: Iterable[Item], given: Mapping[str, Any]) -> bool:
+def _was_on_page(items: Iterable[Item], given: Mapping[str, Any]) -> bool:
     """Whether a page that sent this form showed these items: it sends each of them that is no list, even untouched.
 
     A few may be missing all the same, where the app has gained fields since the page was drawn. Items of branches within

@@ -8,7 +8,7 @@ from server.db.models import Job
 from server.errors import CumulusError
 
 AFTER_A_LOSS = (
-    "restart the controller (`cumulus stop`, `cumulus serve`): it goes on with the right file, or makes the database anew from"
+    "restart the controller (`cumulus stop`, `cumulus serve`): it continues with the right file, or makes the database anew from"
     " the job folders; of a wrong file it says so, and `cumulus db rebuild` sets that aside"
 )
 

@@ -14,7 +14,7 @@ from server.home.folder import LOCK_FILE, SMALL, HomeUnusable, make_home, unusab
 from server.home.running import AlreadyRunning, running_controller
 
 LOOKED_AT_S = 0.3  # a command that only asks holds the lock for a moment, see is_held
-LOOK_S = 0.02
+RETRY_S = 0.02
 DYING_S = 10.0  # a killed process of some GB takes a moment to go
 PF_EXITING = 0x4  # of a process, as the kernel counts
 
@@ -33,7 +33,7 @@ def only_controller(home: Path) -> Iterator[IO[bytes]]:
                 is_dying, until = True, time.monotonic() + DYING_S
             if time.monotonic() > until:
                 raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
-            time.sleep(LOOK_S)
+            time.sleep(RETRY_S)
         if (other := running_controller(home)) and other.pid != os.getpid() and not _is_dying(other.pid):
             raise AlreadyRunning(f"a controller already runs on {home}{_holder(home)}; `cumulus stop` ends it")
         sign(lock)

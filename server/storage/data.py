@@ -67,21 +67,21 @@ def each_behind(folder: Path, name: str) -> Iterator[str]:
     return _regular_files(folder / base_name(name), name)
 
 
-def _regular_files(top: Path, shown_as: str) -> Iterator[str]:
+def _regular_files(top: Path, relative: str) -> Iterator[str]:
     """The files below a path, and the path itself where it is one; as texts, since there may be a hundred thousand."""
     with suppress(OSError):
         if stat.S_ISREG(top.lstat().st_mode):
-            yield shown_as
-        places = [(str(top), shown_as)] if stat.S_ISDIR(top.lstat().st_mode) else []
+            yield relative
+        places = [(str(top), relative)] if stat.S_ISDIR(top.lstat().st_mode) else []
         while places:
-            place, shown = places.pop()
+            place, below = places.pop()
             for entry in _scanned(place):
                 if entry.name.startswith(PRIVATE_PREFIX):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    places.append((entry.path, f"{shown}/{entry.name}"))
+                    places.append((entry.path, f"{below}/{entry.name}"))
                 elif entry.is_file(follow_symlinks=False):
-                    yield f"{shown}/{entry.name}"
+                    yield f"{below}/{entry.name}"
 
 
 def _scanned(folder: str) -> "Iterator[os.DirEntry[str]]":

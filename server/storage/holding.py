@@ -47,7 +47,7 @@ class Hold:
         self._root = root
         self._handles: dict[Path, int] = {}
         self._former: list[int] = []  # stay held: somebody may have them open
-        self._trouble = self._said = ""
+        self._refusal = self._said = ""
         self._device = 0
 
     def take(self, *, make: bool = True) -> None:
@@ -67,29 +67,29 @@ class Hold:
 
     def require_own(self) -> None:
         """Raises StorageTaken where the last inspection has found that the storage is no longer this installation's."""
-        if self._trouble:
-            raise StorageTaken(self._trouble)
+        if self._refusal:
+            raise StorageTaken(self._refusal)
 
     def inspect(self, own: str) -> None:
         """Find out whether the storage is still the installation's, and repair the files that say so."""
         if not Storage(self._root).is_there():
             return
         try:
-            trouble = self._why_taken(own)
-            if not trouble:
+            refusal = self._why_taken(own)
+            if not refusal:
                 self.take()
         except (CumulusError, OSError) as problem:
-            trouble = problem.message if isinstance(problem, StorageInUse) else self._trouble
+            refusal = problem.message if isinstance(problem, StorageInUse) else self._refusal
             if str(problem) != self._said:
                 log.warning("the storage's id and locks cannot be kept", detail=str(problem))
             self._said = str(problem)
         else:
             self._said = ""
-        if trouble and trouble != self._trouble:
-            log.error("no more work is started in the storage", detail=trouble)
-        elif self._trouble and not trouble:
+        if refusal and refusal != self._refusal:
+            log.error("no more work is started in the storage", detail=refusal)
+        elif self._refusal and not refusal:
             log.warning("the storage is this installation's again")
-        self._trouble = trouble
+        self._refusal = refusal
 
     @contextmanager
     def kept(self, own: str) -> Iterator[None]:
@@ -115,7 +115,7 @@ class Hold:
             return ""
         return (
             f"the storage {self._root} belongs to the installation {found} by now, and this controller is {own}: stop one of the "
-            f"two (`cumulus stop`), and have {identity_path(self._root)} name the one that goes on"
+            f"two (`cumulus stop`), and have {identity_path(self._root)} name the one that continues"
         )
 
     def _is_the_same(self) -> bool:

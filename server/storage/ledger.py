@@ -66,7 +66,7 @@ class Ledger:
         if number > self.last_number():
             self._note_number(number)
 
-    def settle(self, folder: str) -> None:
+    def end_submission(self, folder: str) -> None:
         """The submission is over: the job counts, or nothing of it is left. Where that fails, the next start does it."""
         with suppress(OSError):
             (self._submitting / folder).unlink(missing_ok=True)

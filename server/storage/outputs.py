@@ -1,6 +1,6 @@
 """The result files of jobs as clients ask for them, again and again: a job may have a hundred thousand.
 
-Owns which of them are shown, and when they are listed again. A list that is cheap to make is made each time. Any other one is
+Owns which of them are listed, and when they are listed again. A list that is cheap to make is made each time. Any other one is
 good for ten times as long as it took, and that of a job that has ended while none of its folders has changed: a runner replaces
 files, it does not write over them.
 """
@@ -28,7 +28,7 @@ NOT_NAME = 24  # bytes that a file takes in the list beside its name, roughly
 
 
 @dataclass(frozen=True)
-class Shown:
+class Listing:
     """The files as JSON: an array of ``[path, bytes]``; ``stamp`` is another one where they are others."""
 
     json: bytes
@@ -37,7 +37,7 @@ class Shown:
 
 @dataclass
 class _Kept:
-    shown: Shown
+    listing: Listing
     took: float
     at: float
     folders: dict[str, int]
@@ -62,12 +62,12 @@ class Outputs:
         self._many = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def shown(self, folder: JobFolder, *, has_ended: bool) -> Shown:
+    def listing(self, folder: JobFolder, *, has_ended: bool) -> Listing:
         """The result files of a job. A very long list ends after MAX_FILES, or MAX_JSON_BYTES."""
         with self._lock:
             kept = self._kept.get(folder.name)
         if kept and self._is_good(kept, folder, has_ended=has_ended):
-            return kept.shown
+            return kept.listing
         return self._list(folder)
 
     def _is_good(self, kept: _Kept, folder: JobFolder, *, has_ended: bool) -> bool:
@@ -78,7 +78,7 @@ class Outputs:
         kept.at = self._clock()
         return True
 
-    def _list(self, folder: JobFolder) -> Shown:
+    def _list(self, folder: JobFolder) -> Listing:
         began = self._clock()
         top = _changes(folder, [""])
         files = _bounded(one for one in folder.results.each_file() if self._wanted(one[0]))
@@ -91,21 +91,21 @@ class Outputs:
                 with self._lock:
                     kept = self._kept.get(folder.name)
                 if kept and kept.at > began:
-                    return kept.shown
+                    return kept.listing
                 began = self._clock()
                 found += files
                 text = _encoded(found)
                 took = self._clock() - began
-        shown = Shown(text, blake2b(text, digest_size=16).digest())
+        listing = Listing(text, blake2b(text, digest_size=16).digest())
         if took > CHEAP_S:
-            self._keep(folder, _Kept(shown, took, self._clock(), top | _changes(folder, _folders(found))))
-        return shown
+            self._keep(folder, _Kept(listing, took, self._clock(), top | _changes(folder, _folders(found))))
+        return listing
 
     def _keep(self, folder: JobFolder, kept: _Kept) -> None:
         with self._lock:
             self._kept[folder.name] = kept
             self._kept.move_to_end(folder.name)
-            while len(self._kept) > 1 and sum(len(one.shown.json) for one in self._kept.values()) > self._max_bytes:
+            while len(self._kept) > 1 and sum(len(one.listing.json) for one in self._kept.values()) > self._max_bytes:
                 self._kept.popitem(last=False)
 
 

@@ -98,7 +98,7 @@ def test_garbage_in_any_place_of_it_is_set_aside(tmp_path: Path, name: str, kind
     ledger = Ledger(tmp_path)
     ledger.begin(3, "Job_3")
     assert "Job_3" in ledger.submitting()
-    ledger.settle("Job_3")
+    ledger.end_submission("Job_3")
     assert ledger.bury("Job_3", "kept", tmp_path / "manifest")
     assert (ledger.last_number(), ledger.deleted_text("Job_3")) == (3, "kept")
     assert "Job_3" not in ledger.submitting()

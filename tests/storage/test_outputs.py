@@ -57,7 +57,7 @@ def folder(tmp_path: Path, clock: Clock) -> Slow:
 
 
 def files(kept: Outputs, folder: JobFolder, *, has_ended: bool = True) -> list[list[object]]:
-    found: list[list[object]] = json.loads(kept.shown(folder, has_ended=has_ended).json)
+    found: list[list[object]] = json.loads(kept.listing(folder, has_ended=has_ended).json)
     return found
 
 
@@ -69,7 +69,7 @@ def test_a_short_list_is_made_each_time(tmp_path: Path) -> None:
     for text in ("a", "ab", "abc"):
         (folder.output / "a.txt").write_text(text)
         assert files(kept, folder) == [["a.txt", len(text)]]
-        stamps.add(kept.shown(folder, has_ended=True).stamp)
+        stamps.add(kept.listing(folder, has_ended=True).stamp)
     assert len(stamps) == 3
 
 

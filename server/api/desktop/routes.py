@@ -277,7 +277,7 @@ class DesktopRoutes:
         if not name:
             return self._commits.number()
         folder = self._storage.folder(name.decode())
-        files = self._outputs.shown(folder, has_ended=JobState(state[0].decode()).is_final)
+        files = self._outputs.listing(folder, has_ended=JobState(state[0].decode()).is_final)
         return self._commits.number(), stamp(folder.log.path), files.stamp
 
     def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
@@ -321,7 +321,7 @@ class DesktopRoutes:
             "log": harmless(self._logs.text(folder.log.path, remarks(full, self._flavors.max_weight)) + last_word(full)),
             **_findings(full),
         }
-        files = self._outputs.shown(folder, has_ended=JobState(full.state).is_final)
+        files = self._outputs.listing(folder, has_ended=JobState(full.state).is_final)
         yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
 
 

@@ -102,7 +102,7 @@ class JobStore:
             if folder is not None and is_made:
                 self._leave_nothing(folder)
             raise
-        self._storage.ledger.settle(job.folder)
+        self._storage.ledger.end_submission(job.folder)
         return job
 
     def delete(self, choose: Callable[[], Sequence[Job]], change: Change) -> list[Job]:
@@ -140,7 +140,7 @@ class JobStore:
             if not Job.select().where(Job.folder == name).exists() and folder.is_untouched():
                 log.warning("an interrupted submission is forgotten", folder=name)
                 folder.remove()
-            ledger.settle(name)
+            ledger.end_submission(name)
         for names in chunked(ledger.deleted(), _LOOKED_UP):
             for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
                 self._finish_deletion(job)
@@ -174,7 +174,7 @@ class JobStore:
         try:
             folder.create(job.settings)
         except FileExistsError:
-            ledger.settle(folder.name)
+            ledger.end_submission(folder.name)
             raise
         except BaseException:
             self._leave_nothing(folder)
@@ -183,7 +183,7 @@ class JobStore:
     def _leave_nothing(self, folder: JobFolder) -> None:
         folder.remove()
         if not folder.path.exists():  # else the next start removes it
-            self._storage.ledger.settle(folder.name)
+            self._storage.ledger.end_submission(folder.name)
 
     def _bury(self, job: Job, state: JobState, change: Change) -> None:
         transition(Job, job.id, state, JobState.DELETED, change, FORGOTTEN)

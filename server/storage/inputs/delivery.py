@@ -1,8 +1,8 @@
 """The one way by which files of this computer come into the storage, and its rules.
 
 What ``data/`` has under a name is never replaced. A file with the same content, compared byte by byte, is shared and nothing is
-copied; one with another content goes to the job's own ``input/``, and the submitter learns of it. Whatever is written is beside
-its place until it is whole. At the end ``.cumulus.manifest`` says what the job uses, with SHA-256 checksums.
+copied; one with another content is put into the job's own ``input/``, and the submitter learns of it. Whatever is written is
+beside its place until it is whole. At the end ``.cumulus.manifest`` says what the job uses, with SHA-256 checksums.
 """
 
 from collections.abc import Callable, Iterable

@@ -15,7 +15,7 @@ class PlannedInput:
 
     ``shared``: in the data folder, as only jobs planned before 2.4 have any. ``keep``: what was made of it is left in the folder
     for other jobs. ``accepts``: what the app reads (docs/apps.md), None: what most do; ``rewrite``: how mzML that it does not
-    read is made into one that it does. ``alone``: where the file cannot be used, the job goes on with the others of its
+    read is made into one that it does. ``alone``: where the file cannot be used, the job runs with the others of its
     ``group``, the field that names them. ``expected``: the checksum that the file must have (``sha256:…``).
     """
 

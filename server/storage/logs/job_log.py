@@ -45,10 +45,10 @@ def stamp(path: Path) -> Stamp:
 
 def shortened(text: str) -> str:
     """What is shown of a very long log, a little less: so that it is shown as a whole, with the words on what is left out."""
-    shown = text.encode()
-    over = len(shown) - LOG_HEAD_BYTES - LOG_TAIL_BYTES
+    whole = text.encode()
+    over = len(whole) - LOG_HEAD_BYTES - LOG_TAIL_BYTES
     left_out = 2 * over + 16  # twice those words; and the halves of a letter take up to three bytes each when they are replaced
-    return (shown[: LOG_HEAD_BYTES + over] + shown[LOG_HEAD_BYTES + left_out :]).decode(errors="replace") if over > 0 else text
+    return (whole[: LOG_HEAD_BYTES + over] + whole[LOG_HEAD_BYTES + left_out :]).decode(errors="replace") if over > 0 else text
 
 
 class Log:
@@ -71,7 +71,7 @@ class Log:
         """The log with the remarks in it; of a very long one the beginning, the measures and the end; "" where there is none."""
         with self.lock:
             self._read_new()
-            text = merged(*self._shown(remarks)).decode(errors="replace")
+            text = merged(*self._visible(remarks)).decode(errors="replace")
             if "\0" in text:  # over NFS, a hole that an earlier write has yet to fill
                 self.forget_ends()
             return text
@@ -147,7 +147,7 @@ class Log:
         self._tail = os.pread(handle, size - begin, begin) if begin < size else b""
         self._has_ends = True
 
-    def _shown(self, remarks: Sequence[Remark]) -> tuple[list[Insertion], list[Insertion]]:
+    def _visible(self, remarks: Sequence[Remark]) -> tuple[list[Insertion], list[Insertion]]:
         """What is shown of the file, and what is inserted into it."""
         size = self._known.size
         placed = self._index.place(remarks, size)
