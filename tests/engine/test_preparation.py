@@ -18,7 +18,7 @@ from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
 from server.workers.clouds.base import Layout
-from tests.conftest import state_of, submission
+from tests.conftest import eventually, state_of, submission
 
 APP = '<tool id="it_1" name="it" version="1" command="echo {word} %nb_threads% %input_dir%" end_tag=""/>'
 
@@ -87,8 +87,9 @@ def test_a_job_is_rendered_once_and_for_all_attempts(queued: Queued, rendered: l
 
 
 def test_an_attempt_runs_with_the_xml_of_its_launch(queued: Queued, rendered: list[str]) -> None:
+    before = queued.controller.catalog.checksum("it_1")
     (queued.controller.settings.apps / "it.xml").write_text(APP.format(word="second"))
-    queued.controller.catalog._looked = None  # it reads its folder once a second
+    eventually(lambda: queued.controller.catalog.checksum("it_1") != before)  # it reads its folder once a second
     found = queued.found()
     assert found.rendered[0].command.startswith("echo second ")
     assert found.source.app_sha256 == queued.controller.catalog.checksum("it_1")
