@@ -20,8 +20,10 @@ from server.catalog.forms import completed, filled
 from server.catalog.model import App
 from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, render, render_each
 from server.catalog.values import check_settings, input_files
-from server.cli.shared.console import FORM, TEXT, asking_the_cloud, printable, read_form, show_table
-from server.cli.shared.inputs import labelled, read_typed, require_counting
+from server.cli.shared.arguments import FORM, TEXT
+from server.cli.shared.clouds import asking_the_cloud
+from server.cli.shared.inputs import labelled, read_form, read_typed, require_counting
+from server.cli.shared.output import printable, show_table
 from server.engine.installed_apps import InstalledApps
 from server.errors import InvalidInput, NotFound
 from server.settings import Settings, load_settings, where_given

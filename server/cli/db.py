@@ -14,7 +14,7 @@ import click
 from programs.database.sqlite import connect, reading_mode
 from programs.errors import explained
 from server import app as parts
-from server.cli.shared.console import PATIENCE_S, progress_on_stderr
+from server.cli.shared.output import PATIENCE_S, progress_on_stderr
 from server.db.models import require_file
 from server.db.opening import require_installation
 from server.db.own_log import require_own_log

@@ -6,7 +6,7 @@ import sys
 import click
 
 from programs.exits import ExitCode
-from server.cli.shared.console import PATIENCE_S, progress_on_stderr
+from server.cli.shared.output import PATIENCE_S, progress_on_stderr
 from server.services.doctor import examine
 from server.settings import load_settings
 

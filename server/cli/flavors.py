@@ -9,7 +9,8 @@ import click
 from programs.exits import ExitCode
 from server.catalog.flavors import read_flavors
 from server.catalog.flavorsfile import rewrite
-from server.cli.shared.console import asking_the_cloud, cloud_to_look_at, printable, show_table
+from server.cli.shared.clouds import asking_the_cloud, cloud_to_look_at
+from server.cli.shared.output import printable, show_table
 from server.settings import load_settings
 from server.workers.flavor_check import Difference, compare
 

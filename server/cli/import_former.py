@@ -11,7 +11,7 @@ import click
 from programs.errors import explained
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
-from server.cli.shared.console import PATIENCE_S, printable, progress_on_stderr
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 from server.engine.records.storage_owner import StorageNotOurs
 from server.errors import InvalidInput
 from server.home.installation import installation_id, known_id, only_controller

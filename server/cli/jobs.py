@@ -8,12 +8,16 @@ import click
 
 from programs.errors import login
 from programs.exits import ExitCode
+from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.connection import client, follow, print_log
-from server.cli.shared.console import JOB, TEXT, find_job, local_time, open_rows, show_table
+from server.cli.shared.opening import open_rows
+from server.cli.shared.output import show_table
 from server.db.models import Event, Job
 from server.db.search import Listed, Query, find
 from server.reasons import Reason
 from server.services.figures import described, parse_figures, per_file, told_of
+from server.services.job_lookup import find_job
+from server.services.times import local_time
 from server.settings import Settings, load_settings
 from server.storage.folders import JobFolder, Storage
 

@@ -15,25 +15,17 @@ import click
 from programs.errors import login
 from programs.exits import ExitCode
 from server import app as parts
-from server.cli.shared.console import (
-    JOB,
-    PATIENCE_S,
-    asking_the_cloud,
-    cloud_to_look_at,
-    find_job,
-    local_time,
-    number_between,
-    open_rows,
-    open_rows_to_change,
-    printable,
-    progress_on_stderr,
-    show_table,
-)
+from server.cli.shared.arguments import JOB, number_between
+from server.cli.shared.clouds import asking_the_cloud, cloud_to_look_at
+from server.cli.shared.opening import open_rows, open_rows_to_change
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_table
 from server.db.models import Change, Job, Worker, living_workers, record_event
 from server.db.opening import require_installation
 from server.engine.duties.sweeper import Orphan, Sweeper
 from server.errors import InvalidInput
 from server.home.installation import end_controller, nudge, only_controller, running_controller
+from server.services.job_lookup import find_job
+from server.services.times import local_time
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
 from server.workers.clouds import registry

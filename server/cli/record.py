@@ -13,28 +13,22 @@ from programs.interruption import shielded
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.catalog.model import App
+from server.cli.shared.arguments import JOB, TEXT
+from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.connection import cancelled_on_failure, client, follow, send
-from server.cli.shared.console import (
-    JOB,
-    PATIENCE_S,
-    TEXT,
-    asking_the_cloud,
-    find_job,
-    local_time,
-    open_rows,
-    printable,
-    progress_on_stderr,
-    show_table,
-)
 from server.cli.shared.inputs import Prepared, labelled
+from server.cli.shared.opening import open_rows
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_table
 from server.db.models import Job, known_job
 from server.engine.installed_apps import InstalledApps
 from server.engine.records.record import JobRecord, RecordedApp, RecordedController, RecordedFlavor, RecordedResult, to_text
 from server.engine.records.recording import assembled
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.progress import MB
+from server.services.job_lookup import find_job
 from server.services.record_comparison import Difference, Results, compare_results, differences
 from server.services.rerun import Rerun, again
+from server.services.times import local_time
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage

@@ -13,8 +13,11 @@ import click
 from programs.border import tell
 from programs.errors import explained
 from programs.exits import ExitCode
-from server.cli.shared.console import JOB, find_job, open_rows, printable
+from server.cli.shared.arguments import JOB
+from server.cli.shared.opening import open_rows
+from server.cli.shared.output import printable
 from server.errors import CumulusError, InvalidInput
+from server.services.job_lookup import find_job
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 

@@ -6,8 +6,10 @@ import click
 
 from server import app as parts
 from server.catalog.apps import Catalog
-from server.cli.shared.console import asking_the_cloud, local_time, progress_on_stderr
+from server.cli.shared.clouds import asking_the_cloud
+from server.cli.shared.output import progress_on_stderr
 from server.cli.shared.templates import LongCommands, known_template, new_template
+from server.services.times import local_time
 from server.settings import load_settings
 
 

@@ -11,20 +11,11 @@ import click
 
 from programs.errors import login
 from server import app as parts
-from server.cli.shared.console import (
-    PATIENCE_S,
-    TEXT,
-    asking_the_cloud,
-    local_time,
-    number_between,
-    open_rows,
-    open_rows_to_change,
-    own_installation,
-    printable,
-    progress_on_stderr,
-    show_table,
-)
+from server.cli.shared.arguments import TEXT, number_between
+from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.decommission import finish_removal, remove_unowned
+from server.cli.shared.opening import open_rows, open_rows_to_change, own_installation
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_table
 from server.db.models import Change, Job, Worker, jobs_of, living_workers, record_event
 from server.engine.completion import Completion
 from server.engine.duties.sweeper import OWN_NAME
@@ -32,6 +23,7 @@ from server.engine.records.manifests import Manifests
 from server.errors import InvalidInput
 from server.home.installation import nudge
 from server.services.decommission import Removal, removal_wish
+from server.services.times import local_time
 from server.settings import Settings
 from server.states import WorkerState
 from server.storage.folders import Storage

@@ -10,15 +10,9 @@ from typing import Any
 import click
 
 from programs.errors import login
-from server.cli.shared.console import (
-    PATIENCE_S,
-    TEXT,
-    local_time,
-    open_rows,
-    open_rows_to_change,
-    progress_on_stderr,
-    show_table,
-)
+from server.cli.shared.arguments import TEXT
+from server.cli.shared.opening import open_rows, open_rows_to_change
+from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_table
 from server.db.models import Change
 from server.engine.duties.retention import Plan, Removal, Retention
 from server.engine.duties.sightings import TRASH, noted_bytes
@@ -27,6 +21,7 @@ from server.engine.duties.trashcan import Trashcan
 from server.engine.records.storage_owner import adopt_storage, require_own_storage
 from server.errors import CumulusError
 from server.home.installation import nudge, only_controller
+from server.services.times import local_time
 from server.settings import Settings, load_settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage

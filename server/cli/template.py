@@ -2,7 +2,7 @@
 
 import click
 
-from server.cli.shared.console import progress_on_stderr
+from server.cli.shared.output import progress_on_stderr
 from server.cli.shared.templates import LongCommands, known_template, new_template
 
 

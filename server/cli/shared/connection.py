@@ -11,8 +11,9 @@ from functools import partial
 import click
 
 from server.catalog.flavors import read_flavors
-from server.cli.shared.console import PATIENCE_S, find_job, printable, progress_on_stderr, until_the_end
 from server.cli.shared.inputs import Prepared
+from server.cli.shared.opening import until_the_end
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 from server.cli.shared.terminal import progress_on
 from server.client import Client, Submitted, Unreachable
 from server.db.models import Job
@@ -22,6 +23,7 @@ from server.engine.records.storage_owner import require_own_storage
 from server.errors import CumulusError
 from server.home.installation import running_controller
 from server.progress import Counter, Step
+from server.services.job_lookup import find_job
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage

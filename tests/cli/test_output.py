@@ -7,7 +7,7 @@ from tests.screen import run_python
 
 PATH = "/srv/lab/" + "/".join(f"folder-{number:02}" for number in range(12))
 ROWS = f"""
-from server.cli.shared.console import show_table
+from server.cli.shared.output import show_table
 show_table(("id", "state", "message"), [("1", "failed", "no such file: {PATH} (" + "and so on " * 200 + ")"), ("2", "done", "")])
 """
 
