@@ -15,7 +15,8 @@ from server.catalog.flavors import read_flavors
 from server.catalog.model import App
 from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.clouds import asking_the_cloud
-from server.cli.shared.connection import cancelled_on_failure, client, follow, send
+from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, labelled
 from server.cli.shared.opening import open_rows
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_table

@@ -4,9 +4,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from server.db.models import Job
-from server.db.search import Listed
-
 
 def parse_figures(text: str) -> list[dict[str, Any]]:
     """The figures of a row: ``name``, ``label`` and ``value`` of each; what else a row may hold is none."""
@@ -22,13 +19,13 @@ def described(figures: Iterable[dict[str, Any]]) -> str:
     return ", ".join(f"{one['value']:,} {one.get('label') or one.get('name', '')}" for one in figures if _is_figure(one))
 
 
-def told_of(job: Job | Listed) -> str:
+def in_a_line(message: str, warning: str, figures: Iterable[dict[str, Any]]) -> str:
     """What a job's owner reads of it in a list: its message, or its warning; of a job that is done without one what it found."""
-    if job.message:
-        return str(job.message)
-    if job.warning:
-        return f"Warning: {'; '.join(job.warning.splitlines())}"
-    return described(parse_figures(job.figures))
+    if message:
+        return message
+    if warning:
+        return f"Warning: {'; '.join(warning.splitlines())}"
+    return described(figures)
 
 
 def per_file(files: Iterable[dict[str, Any]], figures: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:

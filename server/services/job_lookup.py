@@ -1,9 +1,40 @@
-"""Finding a job by its number."""
+"""Looking for jobs: a list of the newest, one with all that happened to it."""
 
 from server.db.cached_sql import rows as rows_of
 from server.db.models import Event, Job, known_job
+from server.db.search import Query, find
 from server.errors import NotFound, no_job
+from server.services.figures import per_file
+from server.services.job_views import EventView, FileOutcome, JobDetails, JobView, event_view, view_of
+from server.services.principal import Principal, Role
 from server.services.times import local_time
+from server.storage.folders import Storage
+
+
+class JobLookup:
+    """The jobs of an installation whose database is open. Everybody sees every job, as in the desktop client's list."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def newest(self, principal: Principal, owner: str = "", limit: int | None = None) -> list[JobView]:
+        """The newest jobs of owners whose name contains ``owner``; ``limit``: how many at most. Raises Forbidden."""
+        principal.require(Role.USER)
+        return [view_of(job, self._storage) for job in find(Query(owner=owner, limit=limit))]
+
+    def details(self, principal: Principal, job_id: int) -> JobDetails:
+        """One job with its events and its files. Raises NotFound, Forbidden."""
+        principal.require(Role.USER)
+        job = find_job(job_id)
+        folder = self._storage.folder(job.folder)
+        report = folder.report(job.attempt)
+        outcomes = per_file(report.files, report.figures) if report else ()
+        return JobDetails(
+            job=view_of(job, self._storage),
+            events=_events(job_id),
+            per_file=tuple(FileOutcome(*one) for one in outcomes),
+            files=tuple(folder.outputs()),
+        )
 
 
 def find_job(job_id: int) -> Job:
@@ -14,3 +45,7 @@ def find_job(job_id: int) -> Job:
         text = f"; {deleted[0].who} deleted it on {local_time(deleted[0].at)}" if deleted else "; `cumulus jobs` lists them"
         raise NotFound(f"{no_job(job_id)}{text}", field="job_id")
     return job
+
+
+def _events(job_id: int) -> tuple[EventView, ...]:
+    return tuple(map(event_view, rows_of(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job_id)))

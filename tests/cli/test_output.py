@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.cli.shared.connection import WholeLines
+from server.cli.shared.following import WholeLines
 from tests.screen import run_python
 
 PATH = "/srv/lab/" + "/".join(f"folder-{number:02}" for number in range(12))
