@@ -8,16 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
 from programs.http.visitors import visitors
-from server.api.desktop.routes import DesktopRoutes
-from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import (
+from server.api.desktop.refusals import (
     CHANGING,
     DATABASE_ERRORS,
     FAILED,
@@ -27,6 +25,8 @@ from server.api.refusals import (
     refused_foreign,
     storage_taken,
 )
+from server.api.desktop.routes import DesktopRoutes
+from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer, error_answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
@@ -50,9 +50,10 @@ from server.engine.records.job_store import JobStore
 from server.engine.records.manifests import Manifests
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
-from server.errors import CumulusError, InvalidInput, NotFound
+from server.errors import CumulusError
 from server.progress import Progress, counted
 from server.services.jobs import JobService
+from server.services.submission import SubmissionCheck
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -167,18 +168,9 @@ def make_controller(
     times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
     parts = storage, manifests, intake, steps, watch, pool, sweeper, warmer, circuit
     loop = Loop(settings, *parts, flavors.max_weight, *times)
-    jobs = JobService(
-        database,
-        catalog,
-        flavors,
-        storage,
-        JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock),
-        manifests,
-        has_program=cloud.has_program,
-        installed=installed,
-        clock=clock,
-        wake=loop.wake,
-    )
+    check = SubmissionCheck(catalog, flavors, installed, cloud.has_program)
+    store = JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock)
+    jobs = JobService(database, catalog, storage, store, manifests, check, clock=clock, wake=loop.wake)
     return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, steps, loop, sweeper, turns)
 
 
@@ -225,7 +217,7 @@ def create_app(controller: Controller) -> Flask:
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
-    app.register_error_handler(CumulusError, _refused)
+    app.register_error_handler(CumulusError, error_answer)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
@@ -243,11 +235,6 @@ def _health(controller: Controller) -> Response:
     if damage := controller.loop.damage:
         return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
-
-
-def _refused(error: CumulusError) -> Response:
-    missing = isinstance(error, NotFound) or (isinstance(error, InvalidInput) and request.path.startswith("/get"))
-    return error_answer(error, 404 if missing else 400)
 
 
 def _http_error(error: HTTPException) -> Response:

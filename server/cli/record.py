@@ -116,13 +116,13 @@ def _app(catalog: Catalog, before: JobRecord) -> App:
         return catalog.get(before.app.id)
     except NotFound:
         text = f"job {before.id} has run the app {before.app.id}, which is no longer offered"
-        raise NotFound(text, field="app_name") from None
+        raise NotFound(text, field="app") from None
 
 
 def _flavor(name: str, settings: Settings) -> RecordedFlavor:
     found = read_flavors(settings.flavors).get(name)
     if found is None:
-        raise InvalidInput(f"the machine size {name} is no longer offered: choose another with --flavor", field="strategy")
+        raise InvalidInput(f"the machine size {name} is no longer offered: choose another with --flavor", field="flavor")
     return RecordedFlavor(name=name, cpus=found.cpus, memory_gb=found.memory_gb)
 
 

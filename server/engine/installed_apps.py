@@ -32,9 +32,9 @@ class InstalledApps:
         """Raises AppNotInstalled, with who can do something about it, where machines made now do not have the app."""
         if app.program and not self._cloud.has_program(app.program):
             text = f"{_named(app)} is not installed on the machines: {app.licence}; ask who runs this installation"
-            raise AppNotInstalled(text, field="app_name")
+            raise AppNotInstalled(text, field="app")
         if self.version(app) is None:
-            raise AppNotInstalled(f"{not_installed(app)}. {Blame.ADMIN.phrase}", field="app_name")
+            raise AppNotInstalled(f"{not_installed(app)}. {Blame.ADMIN.phrase}", field="app")
 
     def require_version(self, app: App, snapshot: str = "") -> str:
         """As :meth:`version`, but raises CloudError, for which a job waits, where machines of that snapshot lack the app."""

@@ -43,7 +43,7 @@ def find_job(job_id: int) -> Job:
     if job is None:
         deleted = rows_of(Event, "subject = 'job' AND subject_id = ? AND new = 'deleted'", job_id)
         text = f"; {deleted[0].who} deleted it on {local_time(deleted[0].at)}" if deleted else "; `cumulus jobs` lists them"
-        raise NotFound(f"{no_job(job_id)}{text}", field="job_id")
+        raise NotFound(f"{no_job(job_id)}{text}", field="job")
     return job
 
 

@@ -10,6 +10,7 @@ class Forbidden(CumulusError):
     """The principal lacks the role that this takes."""
 
     code = "forbidden"
+    http_status = 403
 
 
 class Role(StrEnum):

@@ -103,7 +103,7 @@ class QueueService:
         principal.require(Role.ADMINISTRATOR)
         is_waiting = (Job.id == job_id) & Job.state.in_(WAITING)
         if not Job.update(priority=number).where(is_waiting).execute():
-            raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job_id")
+            raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job")
         record_event(Job, job_id, Change(self._clock(), who=principal.name, text=f"priority {number}"))
         nudge(self._settings.home)
 

@@ -51,7 +51,7 @@ def again(app: App, record: JobRecord, folder: JobFolder, data: Path, folder_of:
     """The same job for today. Raises InvalidInput naming a file that is not to be had any more as it was."""
     if not record.settings and known_names(app):  # as of a former server's job whose form was garbage
         text = f"the form of job {record.id} cannot be read, so that nobody knows what it has run with: submit a new job"
-        raise InvalidInput(text, field="job_id")
+        raise InvalidInput(text, field="job")
     form = form_of_today(app, record.settings)
     read = {one.name: one for one in record.inputs}
     shared: list[Path] = []
@@ -97,7 +97,7 @@ def _find(known: RecordedInput, places: Iterator[_Place], checksum: Checksum, jo
             if checksum(place.path) == known.sha256:
                 return place.path
         changed = True
-    raise InvalidInput(_why_not(known, job_id, changed=changed), field="job_id")
+    raise InvalidInput(_why_not(known, job_id, changed=changed), field="job")
 
 
 def _why_not(known: RecordedInput, job_id: int, *, changed: bool) -> str:

@@ -66,7 +66,7 @@ def row(name: str, state: WorkerState, **fields: object) -> Worker:
 
 
 def a_running_job(controller: Controller) -> tuple[Job, Worker]:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     return job, row(f"job-{job.id}", WorkerState.BUSY, job_id=job.id)
 

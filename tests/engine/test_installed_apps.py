@@ -69,8 +69,8 @@ def plain(settings: Settings) -> Iterator[Controller]:
 
 def refused(controller: Controller, app: str = "one_1") -> str:
     with pytest.raises(CumulusError) as caught:
-        controller.jobs.submit(submission(app=app, settings="{}"))
-    assert (caught.value.code, caught.value.field) == ("app_not_installed", "app_name")
+        controller.jobs.submit(*submission(app=app, settings="{}"))
+    assert (caught.value.code, caught.value.field) == ("app_not_installed", "app")
     assert Job.select().count() == 0
     return caught.value.message
 
@@ -81,7 +81,7 @@ def test_what_ran_on_the_snapshot_is_taken_and_what_did_not_is_refused(controlle
     assert refused(controller) == words
     assert controller.jobs.not_installed() == {"one_1"}
     cloud.tried = SnapshotApps(ONE)
-    assert controller.jobs.submit(submission(app="one_1", settings="{}")).id == 1
+    assert controller.jobs.submit(*submission(app="one_1", settings="{}")).id == 1
     assert controller.jobs.not_installed() == frozenset()
 
 
@@ -94,13 +94,13 @@ def test_an_app_whose_version_command_has_changed_since_is_refused(
 
 def test_an_app_without_a_version_command_has_nothing_to_prove(controller: Controller, cloud: SnapshotCloud) -> None:
     cloud.tried = SnapshotApps({})
-    assert controller.jobs.submit(submission(app="plain_1", settings="{}")).id == 1
+    assert controller.jobs.submit(*submission(app="plain_1", settings="{}")).id == 1
 
 
 @pytest.mark.parametrize("tried", [UnknownApps(), TemplateMissing("none"), CloudError("away")])
 def test_where_nobody_knows_jobs_are_taken(controller: Controller, cloud: SnapshotCloud, tried: TriedApps) -> None:
     cloud.tried = tried
-    assert controller.jobs.submit(submission(app="one_1", settings="{}")).id == 1
+    assert controller.jobs.submit(*submission(app="one_1", settings="{}")).id == 1
     assert controller.jobs.not_installed() == frozenset()
 
 
@@ -132,7 +132,7 @@ def test_the_desktop_client_is_told_and_gets_the_app_of_a_job_that_it_lists_all_
 def test_a_job_that_was_taken_waits_while_its_app_is_gone_and_holds_up_no_other(
     controller: Controller, cloud: SnapshotCloud
 ) -> None:
-    gone, other = (controller.jobs.submit(submission(app=app, settings="{}")) for app in ("one_1", "plain_1"))
+    gone, other = (controller.jobs.submit(*submission(app=app, settings="{}")) for app in ("one_1", "plain_1"))
     for job in (gone, other):
         controller.storage.folder(job.folder).mark_arrived()
     cloud.tried = SnapshotApps({})
@@ -153,7 +153,7 @@ def test_a_job_that_was_taken_waits_while_its_app_is_gone_and_holds_up_no_other(
 def test_a_machine_that_was_made_of_another_snapshot_meanwhile_does_not_start_the_app(
     controller: Controller, cloud: SnapshotCloud
 ) -> None:
-    job = controller.jobs.submit(submission(app="one_1", settings="{}"))
+    job = controller.jobs.submit(*submission(app="one_1", settings="{}"))
     controller.storage.folder(job.folder).mark_arrived()
     cloud.tried, cloud.tried_by_name = SnapshotApps(ONE), {"local": SnapshotApps({})}
     with turning(controller):
@@ -183,7 +183,7 @@ def test_where_jobs_run_on_this_computer_an_app_is_tried_once_when_it_is_first_w
     assert plain.jobs.not_installed() == {"one_1"}
     there.touch()
     for _ in range(3):
-        plain.jobs.submit(submission(app="one_1", settings="{}"))
+        plain.jobs.submit(*submission(app="one_1", settings="{}"))
     assert trace.read_text() == "x\nx\n"
     assert plain.jobs.not_installed() == frozenset()
 

@@ -67,7 +67,7 @@ def moody(settings: Settings) -> None:
 def begin(controller: Controller, number: int = 1) -> list[int]:
     found = []
     for _ in range(number):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         controller.storage.folder(job.folder).mark_arrived()
         found.append(int(job.id))
     controller.loop.wake()

@@ -10,6 +10,7 @@ import pytest
 from server.app import Controller
 from server.db.models import Job, Worker
 from server.home.installation import installation_id
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.base import Layout
@@ -82,7 +83,7 @@ def test_a_job_cancelled_before_its_machine_has_begun_is_cancelled_at_once(runni
     cloud.begins = False
     job_id = begin(running, submission())
     eventually(lambda: state_of(job_id) is JobState.STARTING)
-    running.jobs.cancel(job_id, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), job_id)
     eventually(lambda: nothing_left(running))
     assert state_of(job_id) is JobState.CANCELLED
     assert not list(folder_of(running, job_id).glob(".cumulus.attempt.*"))

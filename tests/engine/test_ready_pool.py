@@ -13,6 +13,7 @@ from server.engine.ready_pool import is_waiting
 from server.errors import InfrastructureError, InvalidInput
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import LocalCloud
@@ -61,7 +62,7 @@ def waiting() -> list[str]:
 
 
 def submit(controller: Controller, **changes: str) -> int:
-    job = controller.jobs.submit(submission(**changes))
+    job = controller.jobs.submit(*submission(**changes))
     controller.storage.folder(job.folder).mark_arrived()
     return int(job.id)
 
@@ -109,7 +110,7 @@ def test_machines_that_wait_make_room_for_a_job_that_does_not_fit_beside_them(ru
     assert sum(worker.weight for worker in living_workers()) == 4
     assert waiting() == []
     for job in jobs:
-        running.jobs.cancel(job, "ada")
+        running.jobs.cancel(Principal.desktop("ada"), job)
     eventually(lambda: len(waiting()) == 1)
 
 

@@ -13,6 +13,7 @@ from server.engine.records.job_store import StorageFull
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
 from server.reasons import Reason
 from server.services.jobs import AGENT_TROUBLES, AlreadyEnded
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import StorageUnusable
@@ -21,7 +22,7 @@ from tests.conftest import state_of, submission
 
 
 def test_a_submitted_job_has_a_row_a_folder_and_an_event(controller: Controller) -> None:
-    job = controller.jobs.submit(submission(description="first"))
+    job = controller.jobs.submit(*submission(description="first"))
     folder = controller.storage.folder(job.folder)
     assert job.folder.startswith(f"Job_{job.id}_ada_probe_1.0_")
     assert state_of(job.id) is JobState.UPLOADING
@@ -34,16 +35,16 @@ def test_a_submitted_job_has_a_row_a_folder_and_an_event(controller: Controller)
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"owner": ""}, "username"),
-        ({"owner": "<b>ada</b>"}, "username"),
-        ({"owner": "../ada"}, "username"),
-        ({"owner": "a" * 65}, "username"),
-        ({"app": "unknown_9"}, "app_name"),
-        ({"app": ""}, "app_name"),
-        ({"app": "../../etc/passwd"}, "app_name"),
-        ({"flavor": "m1.none"}, "strategy"),
-        ({"flavor": ""}, "strategy"),
-        ({"flavor": "m1.heavy"}, "strategy"),
+        ({"owner": ""}, "owner"),
+        ({"owner": "<b>ada</b>"}, "owner"),
+        ({"owner": "../ada"}, "owner"),
+        ({"owner": "a" * 65}, "owner"),
+        ({"app": "unknown_9"}, "app"),
+        ({"app": ""}, "app"),
+        ({"app": "../../etc/passwd"}, "app"),
+        ({"flavor": "m1.none"}, "flavor"),
+        ({"flavor": ""}, "flavor"),
+        ({"flavor": "m1.heavy"}, "flavor"),
         ({"settings": ""}, "settings"),
         ({"settings": "{"}, "settings"),
         ({"settings": "[]"}, "settings"),
@@ -51,14 +52,14 @@ def test_a_submitted_job_has_a_row_a_folder_and_an_event(controller: Controller)
         ({"settings": '{"outcome": "no such choice"}'}, "outcome"),
         ({"settings": '{"seconds": "soon"}'}, "seconds"),
         ({"description": "x" * 10_001}, "description"),
-        ({"start_after": "x"}, "start_after_id"),
-        ({"start_after": "99"}, "start_after_id"),
-        ({"start_after": "-1"}, "start_after_id"),
+        ({"start_after": "x"}, "start_after"),
+        ({"start_after": "99"}, "start_after"),
+        ({"start_after": "-1"}, "start_after"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_stored(controller: Controller, change: dict[str, str], field: str) -> None:
     with pytest.raises((InvalidInput, NotFound)) as caught:
-        controller.jobs.submit(submission(**change))
+        controller.jobs.submit(*submission(**change))
     assert caught.value.field == field
     assert caught.value.message
     assert Job.select().count() == 0
@@ -71,28 +72,28 @@ def test_a_full_storage_refuses_new_jobs_and_takes_them_again_when_there_is_room
     free = shutil.disk_usage(controller.storage.root).free
     controller.jobs._store._min_free = free + 1e12
     with pytest.raises(StorageFull, match="storage is full"):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     controller.jobs._store._min_free = 0
-    assert controller.jobs.submit(submission()).id == 1
+    assert controller.jobs.submit(*submission()).id == 1
 
 
 def test_a_folder_that_cannot_be_made_leaves_no_row(controller: Controller) -> None:
     shutil.rmtree(controller.storage.jobs)
     controller.storage.jobs.write_text("in the way")
     with pytest.raises(StorageUnusable, match="is away"):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     assert Job.select().count() == 0
     assert Event.select().count() == 0
 
 
 def test_only_the_owner_cancels_and_only_once(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     with pytest.raises(NotFound):
-        controller.jobs.cancel(job.id, "eve")
-    assert "is cancelled" in controller.jobs.cancel(job.id, "ada")
+        controller.jobs.cancel(Principal.desktop("eve"), job.id)
+    assert "is cancelled" in controller.jobs.cancel(Principal.desktop("ada"), job.id)
     assert state_of(job.id) is JobState.CANCELLED
     with pytest.raises(AlreadyEnded, match="already ended"):
-        controller.jobs.cancel(job.id, "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), job.id)
     assert Job.get_by_id(job.id).reason == Reason.CANCELLED
 
 
@@ -107,8 +108,8 @@ def test_only_the_owner_cancels_and_only_once(controller: Controller) -> None:
     ],
 )
 def test_whose_matter_it_is_that_files_did_not_arrive(controller: Controller, trouble: str, reason: Reason) -> None:
-    job = controller.jobs.submit(submission())
-    controller.jobs.fail(job.id, "what the agent met", trouble)
+    job = controller.jobs.submit(*submission())
+    controller.jobs.fail(Principal.agent(), job.id, "what the agent met", trouble)
     assert Job.get_by_id(job.id).reason == reason
 
 
@@ -119,19 +120,19 @@ def test_the_agent_knows_each_trouble_by_the_name_that_the_controller_expects() 
 
 
 def test_the_agent_fails_only_a_job_that_waits_for_files(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
-    controller.jobs.fail(job.id, "no such file: a.raw")
+    job = controller.jobs.submit(*submission())
+    controller.jobs.fail(Principal.agent(), job.id, "no such file: a.raw")
     row = Job.get_by_id(job.id)
     assert (row.state, row.message) == ("failed", Reason.UPLOAD_FAILED.explain("no such file: a.raw"))
-    done = controller.jobs.submit(submission())
+    done = controller.jobs.submit(*submission())
     Job.update(state=JobState.RUNNING).where(Job.id == done.id).execute()
-    controller.jobs.fail(done.id, "late")
+    controller.jobs.fail(Principal.agent(), done.id, "late")
     assert state_of(done.id) is JobState.RUNNING
 
 
 def test_a_refusal_is_an_expected_error_with_a_code(controller: Controller) -> None:
     with pytest.raises(CumulusError) as caught:
-        controller.jobs.submit(submission(flavor="m1.heavy"))
+        controller.jobs.submit(*submission(flavor="m1.heavy"))
     assert caught.value.code == "invalid_input"
     assert "weighs 9, more than the 4" in caught.value.message
 
@@ -159,7 +160,7 @@ def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
         "</section></tool>"
     )
     with pytest.raises(InvalidInput, match=words) as caught:
-        controller.jobs.submit(submission(app="needs_1", settings=json.dumps({"spectra": [f"/x/{file}"]})))
+        controller.jobs.submit(*submission(app="needs_1", settings=json.dumps({"spectra": [f"/x/{file}"]})))
     assert caught.value.field == "spectra"
     assert Job.select().count() == 0
     controller.loop.stop(1)
@@ -177,11 +178,11 @@ def test_an_app_that_needs_a_licence_can_be_used_where_its_program_is_installed(
     )
     controller = make_controller(settings, (LocalCloud if there else BareCloud)(settings, "ctest"))
     if there:
-        assert controller.jobs.submit(submission(app="paid_1", settings="{}")).id == 1
+        assert controller.jobs.submit(*submission(app="paid_1", settings="{}")).id == 1
     else:
         with pytest.raises(InvalidInput, match=r"Paid 1 is not installed on the machines: ask Ada for it") as caught:
-            controller.jobs.submit(submission(app="paid_1", settings="{}"))
-        assert caught.value.field == "app_name"
+            controller.jobs.submit(*submission(app="paid_1", settings="{}"))
+        assert caught.value.field == "app"
         assert Job.select().count() == 0
     assert controller.jobs.not_installed() == (frozenset() if there else {"paid_1"})
     controller.loop.stop(1)
@@ -211,7 +212,7 @@ def test_where_no_machine_can_be_made_no_licensed_program_is_installed(settings:
 def test_a_job_whose_files_never_come_ends_by_itself_with_its_reason(settings: Settings, cloud: LocalCloud) -> None:
     now = [1_800_000_000.0]
     controller = make_controller(settings, cloud, clock=lambda: now[0], steady=lambda: now[0])
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     now[0] += settings.upload_timeout_s - 1
     controller.loop.turn()
     assert state_of(job.id) is JobState.UPLOADING

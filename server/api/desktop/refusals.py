@@ -15,7 +15,8 @@ from peewee import DatabaseError
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
-from server.api.responses import answer, encoded, harmless
+from server.api.desktop.words import harmless
+from server.api.responses import answer, encoded
 from server.client import REFUSED
 from server.db.models import unusable
 from server.storage.holding import StorageTaken
