@@ -1,42 +1,26 @@
 """``cumulus storage``: how full it is, what is no longer kept, and what can be had back."""
 
-import json
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from programs.errors import login
-from server.cli.shared.arguments import TEXT
-from server.cli.shared.opening import open_rows, open_rows_to_change
-from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_table
-from server.db.models import Change
-from server.engine.duties.retention import Plan, Removal, Retention
-from server.engine.duties.sightings import TRASH, noted_bytes
-from server.engine.duties.timekeeping import DAY_S, why_disagrees, why_doubted
-from server.engine.duties.trashcan import Trashcan
-from server.engine.records.storage_owner import adopt_storage, require_own_storage
+from server.cli.shared.arguments import TEXT, as_json_option
+from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
+from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
+from server.engine.duties.retention import Plan
+from server.engine.duties.timekeeping import DAY_S
 from server.errors import CumulusError
-from server.home.installation import nudge, only_controller
+from server.services.storage import StorageService, TrashView, cleaning_json, storage_json, trash_json
 from server.services.times import local_time
-from server.settings import Settings, load_settings, where_given
-from server.storage.data import usage
-from server.storage.folders import Storage
-from server.storage.trash import Entry
+from server.settings import load_settings
 
 GB = 1e9
+KINDS = {"job": "archived job", "deleted": "deleted job", "data": "shared data"}
 
 
-class ClockDisagrees(CumulusError):
-    """Ages cannot be told by this computer's clock."""
-
-    code = "clock_disagrees"
-
-
-class NotWished(CumulusError):
+class NotConfirmed(CumulusError):
     """Nobody has said yes."""
 
     code = "not_wished"
@@ -44,39 +28,24 @@ class NotWished(CumulusError):
 
 @click.group()
 def storage() -> None:
-    """The shared storage."""
-
-
-class NoStorage(CumulusError):
-    """The folder of the storage is not there: it is not mounted, or the setting names another one."""
-
-    code = "no_storage"
-
-
-def require_storage(settings: Settings) -> None:
-    """Raises NoStorage where there is nothing to look at."""
-    if settings.storage.is_dir():
-        return
-    where = where_given("storage")
-    raise NoStorage(f"there is no storage {settings.storage} ({where}): mount it, or set another one", field="setting storage")
+    """The shared storage: how full it is; clean it; restore from the trash."""
 
 
 @storage.command("usage")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def show_usage(as_json: bool) -> None:
     """Say how full the storage is, how much of it the trash takes, and why nothing is removed by its age, where that is so."""
-    settings, place = _opened()
-    total, used, free = usage(place.root)
-    trash, doubted = noted_bytes(TRASH), why_doubted(time.time())
+    settings = open_rows()
+    found = StorageService(settings).usage(administrator())
     if as_json:
-        sizes = {"total_bytes": total, "used_bytes": used, "free_bytes": free, "trash_bytes": trash}
-        click.echo(json.dumps({"path": str(place.root), **sizes, "doubted": doubted}, indent=1))
+        show_json(storage_json(found))
         return
-    click.echo(f"{place.root}: {used / GB:.1f} of {total / GB:.1f} GB used, {free / GB:.1f} GB free")
-    if trash:
-        click.echo(f"in the trash: {trash / GB:.2f} GB, for {settings.trash_days} days or until room is short")
-    if doubted:
-        click.echo(f"nothing is removed by its age: {doubted}")
+    total, used, free = (size / GB for size in (found.total_bytes, found.used_bytes, found.free_bytes))
+    click.echo(f"{found.path}: {used:.1f} of {total:.1f} GB used, {free:.1f} GB free")
+    if found.trash_bytes:
+        click.echo(f"in the trash: {found.trash_bytes / GB:.2f} GB, for {settings.trash_days} days or until room is short")
+    if found.doubted:
+        click.echo(f"nothing is removed by its age: {found.doubted}")
 
 
 @storage.command()
@@ -86,10 +55,7 @@ def adopt() -> None:
     A home without jobs takes the place of the lost one: with its id the machines that still run are found again, and the next
     start makes the database from the job folders. The storage of a former server (2.x) is not adopted: see import-former.
     """
-    settings = load_settings()
-    require_storage(settings)
-    with only_controller(settings.home):
-        click.echo(adopt_storage(settings))
+    click.echo(StorageService(load_settings()).adopt(administrator()))
 
 
 @storage.command()
@@ -102,40 +68,42 @@ def clean(dry_run: bool, yes: bool, as_json: bool) -> None:
     At once, into the trash: the controller does so by itself once a day with what was old the day before, too. The figures are
     what is given back in the end: a shared file that jobs have pinned is gone with the last of them.
     """
-    settings, place = _opened(to_change=not dry_run)
-    now = time.time()
-    rules = Retention(place, settings.data_max_age_days, Trashcan(place, settings.trash_days))
-    progress = progress_on_stderr(PATIENCE_S)
+    service = StorageService(open_rows() if dry_run else open_rows_to_change())
+    who, progress = administrator(), progress_on_stderr(PATIENCE_S)
+    if not dry_run:
+        service.require_own(who)
     with progress.step("Looking at jobs and shared data", "job folders") as step:
-        plan = rules.plan(now, step.advance)
-    removals: list[Removal] = list(plan.removals)
+        plan = service.plan(who, step)
+    removals = list(plan.removals)
     if not dry_run and removals:
-        _require_wish(plan, now, yes=yes)
+        service.require_clock()
+        _require_yes(plan, yes=yes)
         with progress.step("Removing what nobody has used", "entries") as step:
-            removals = rules.remove(plan.removals, now, step.advance)
+            removals = service.clean(who, plan, step)
+    doubted = service.why_doubted()
     if as_json:
-        found = {"dry_run": dry_run, "removed": [asdict(one) for one in removals], "unknown": plan.unknown}
-        click.echo(json.dumps({**found, "doubted": why_doubted(now)}, indent=1))
+        show_json(cleaning_json(plan, removals, doubted, dry_run=dry_run))
         return
     for one in removals:
         click.echo(f"{'would remove' if dry_run else 'removed'}  {one.bytes / GB:8.2f} GB  {one.kind}  {one.name}: {one.reason}")
     for name in plan.unknown:
         click.echo(f"left alone, nobody knows it: {name}")
     click.echo(f"{sum(one.bytes for one in removals) / GB:.2f} GB in {len(removals)} entries")
-    if dry_run and (doubted := why_doubted(now)):
+    if dry_run and doubted:
         click.echo(f"the controller removes nothing by its age now: {doubted}")
 
 
 @storage.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def trash(as_json: bool) -> None:
     """List what was removed and can be had back, what went last first."""
-    settings, place = _opened()
-    found = [_told(entry, left_s) for entry, left_s in Trashcan(place, settings.trash_days).listed()]
+    found = StorageService(open_rows()).trash(administrator())
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        show_json(list(map(trash_json, found)))
     elif found:
         show_table(("name", "what", "removed", "size", "stays", "why"), map(_cells, found))
+    else:
+        click.echo("the trash is empty")
 
 
 @storage.command()
@@ -144,49 +112,30 @@ def restore(name: str) -> None:
     """Put back what is in the trash: NAME as `trash` shows it, a job's number, or the name of a shared file.
 
     An archived job is done, failed or cancelled again, with its results and its input. What an owner has deleted stays deleted:
-    it is told where its files are.
+    it is told where its files are. Example: cumulus storage restore 17
     """
-    settings, place = _opened(to_change=True)
-    change = Change(time.time(), who=login(), text="restored from the trash")
-    click.echo(Trashcan(place, settings.trash_days).restore(name, change))
-    nudge(settings.home)
+    click.echo(StorageService(open_rows_to_change()).restore(administrator(), name))
 
 
-def _opened(*, to_change: bool = False) -> tuple[Settings, Storage]:
-    """The settings, with the database open, and the storage. Raises NoInstallation, NoStorage, StorageNotOurs."""
-    settings = open_rows_to_change() if to_change else open_rows()
-    require_storage(settings)
-    if to_change:
-        require_own_storage(settings)
-    return settings, Storage(settings.storage)
-
-
-def _require_wish(plan: Plan, now: float, *, yes: bool) -> None:
-    """Raises ClockDisagrees, NotWished."""
-    if why := why_disagrees(now):
-        raise ClockDisagrees(f"nothing was removed: {why}")
+def _require_yes(plan: Plan, *, yes: bool) -> None:
+    """Raises NotConfirmed."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise NotWished("nothing was removed: say --yes where nobody can be asked, or --dry-run to look only")
+        raise NotConfirmed("nothing was removed: say --yes where nobody can be asked, or --dry-run to look only")
     size = sum(one.bytes for one in plan.removals) / GB
-    text = f"Remove {len(plan.removals)} entries ({size:.2f} GB)? It is {local_time(now)} by this computer's clock"
+    text = f"Remove {len(plan.removals)} entries ({size:.2f} GB)? It is {local_time(time.time())} by this computer's clock"
     if not click.confirm(text, err=True):
-        raise NotWished("nothing was removed")
+        raise NotConfirmed("nothing was removed")
 
 
-def _told(entry: Entry, left_s: float) -> dict[str, Any]:
-    told = entry.told.model_dump(exclude={"version"}) if entry.told else {}
-    return {"entry": entry.name, **told, "path": str(entry.content), "stays_s": round(left_s)}
-
-
-def _cells(one: dict[str, Any]) -> tuple[str, ...]:
-    kind = {"job": "archived job", "deleted": "deleted job", "data": "shared data"}[one["kind"]]
+def _cells(one: TrashView) -> tuple[str, ...]:
+    told = one.told
     return (
-        one["entry"],
-        f"{kind} {Path(one['name']).name}",
-        local_time(one["at"]),
-        f"{one['bytes'] / GB:.2f} GB",
-        f"{one['stays_s'] / DAY_S:.1f} days",
-        one["reason"],
+        one.entry,
+        f"{KINDS[told['kind']]} {Path(told['name']).name}",
+        local_time(told["at"]),
+        f"{told['bytes'] / GB:.2f} GB",
+        f"{one.stays_s / DAY_S:.1f} days",
+        told["reason"],
     )
