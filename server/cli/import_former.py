@@ -1,27 +1,16 @@
 """``cumulus import-former``: an installation of the former Cumulus server (2.x) goes on as this one."""
 
-import json
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from programs.errors import explained
-from server.catalog.apps import Catalog
-from server.catalog.flavors import read_flavors
-from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
-from server.engine.records.storage_owner import StorageNotOurs
-from server.errors import InvalidInput
-from server.home.installation import installation_id, known_id, only_controller
-from server.progress import Progress
-from server.services.former_server.database import FormerDatabase, look_at
-from server.services.former_server.plan import ImportPlan, Surveyor, read_here, surroundings
-from server.services.former_server.takeover import only_new, take_over
-from server.settings import Settings, load_settings
-from server.storage.folders import Storage, StorageUnusable
-from server.storage.identity import read_identity, write_identity
+from server.cli.shared.arguments import as_json_option
+from server.cli.shared.opening import administrator
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json
+from server.services.former_server.importing import FormerServerImport, plan_json
+from server.services.former_server.plan import ImportPlan
+from server.settings import load_settings
 
 SHOWN = 10  # of each kind; --json has all
 MACHINES = "its machine worker_job_{0} and volume volume_job_{0} may still be in the cloud: remove them there"
@@ -31,68 +20,21 @@ MACHINES = "its machine worker_job_{0} and volume volume_job_{0} may still be in
 @click.argument("storage", type=click.Path(path_type=Path))
 @click.argument("database", type=click.Path(path_type=Path), metavar="CUMULUS.DB")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done; writes nothing, anywhere.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def import_former(storage: Path, database: Path, *, dry_run: bool, as_json: bool) -> None:
     """Take over STORAGE and CUMULUS.DB of the former Cumulus server (2.x), with all jobs, results and shared data in place.
 
     The former server must not run. Its database and its files stay as they are: each job folder gets two small files more. What
     had not ended there is cancelled and never runs again. Safe to repeat; until it has ended, no controller starts there.
     """
-    settings = load_settings()
-    _require_settings(settings, storage, dry_run=dry_run)
-    progress, now = progress_on_stderr(PATIENCE_S), time.time()
-    if dry_run:
-        _tell(_planned(settings, storage, look_at(database), now, progress)[1], dry_run=True, as_json=as_json)
-        return
-    with only_controller(settings.home):
-        former = look_at(database)
-        surveyor, plan = _planned(settings, storage, former, now, progress)
-        plan.require_possible(Storage(storage))
-        again = Surveyor(former, replace(surveyor.around, checked=False), surveyor.here, settings.data_max_age_days)
-        try:
-            with progress.step("Taking over the jobs", "jobs") as step:
-                take_over(settings, former, only_new(again.each()), now, step.advance)
-        except OSError as problem:
-            raise StorageUnusable(
-                f"the storage {storage} takes nothing: {explained(problem)}; do it once more after that"
-            ) from None
-        own = installation_id(settings.home)
-        if (found := write_identity(settings.storage, own)) != own:
-            raise StorageNotOurs(f"the storage {storage} was taken by the installation {found} meanwhile")
-    _tell(plan, dry_run=False, as_json=as_json)
-
-
-def _require_settings(settings: Settings, storage: Path, *, dry_run: bool) -> None:
-    """Raises InvalidInput, StorageNotOurs where this installation could not go on with the storage."""
-    if not (storage / "jobs").is_dir():
-        raise InvalidInput(
-            f"{storage} has no folder jobs: it is not the storage of a former server (its `storage.path`)", field="storage"
-        )
-    found = read_identity(storage)
-    if found is not None and found != known_id(settings.home):
-        raise StorageNotOurs(
-            f"the storage {storage} belongs to the installation {found} already, and {settings.home} is another one"
-        )
-    if not dry_run and settings.storage.resolve() != storage.resolve():
-        raise InvalidInput(
-            f"the results stay where they are, so set `storage` (CUMULUS_STORAGE) to {storage.resolve()} first; "
-            f"it is {settings.storage}",
-            field="setting storage",
-        )
-
-
-def _planned(
-    settings: Settings, storage: Path, former: FormerDatabase, now: float, progress: Progress
-) -> tuple[Surveyor, ImportPlan]:
-    around = surroundings(Storage(storage), Catalog(settings.apps), read_flavors(settings.flavors), former, now)
-    surveyor = Surveyor(former, around, read_here(settings.database), settings.data_max_age_days)
-    with progress.step("Looking at the former server's jobs", "jobs") as step:
-        return surveyor, surveyor.survey(step.advance)
+    taking = FormerServerImport(load_settings(), storage, database, progress_on_stderr(PATIENCE_S))
+    plan = taking.planned(administrator()) if dry_run else taking.carry_out(administrator())
+    _tell(plan, dry_run=dry_run, as_json=as_json)
 
 
 def _tell(plan: ImportPlan, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, **asdict(plan)}, indent=1))
+        show_json({"dry_run": dry_run, **plan_json(plan)})
         return
     click.echo(f"{plan.rows} jobs of the former server; {'would be taken over' if dry_run else 'taken over'}:")
     for state, number in sorted(plan.jobs.items()):

@@ -3,11 +3,12 @@
 from server.db.cached_sql import rows as rows_of
 from server.db.models import Event, Job, known_job
 from server.db.search import Query, find
-from server.errors import NotFound, no_job
+from server.errors import InvalidInput, NotFound, no_job
 from server.services.figures import per_file
-from server.services.job_views import EventView, FileOutcome, JobDetails, JobView, event_view, view_of
+from server.services.job_views import EventView, FileOutcome, JobDetails, JobView, ResultsView, event_view, view_of
 from server.services.principal import Principal, Role
 from server.services.times import local_time
+from server.states import JobState
 from server.storage.folders import Storage
 
 
@@ -35,6 +36,17 @@ class JobLookup:
             per_file=tuple(FileOutcome(*one) for one in outcomes),
             files=tuple(folder.outputs()),
         )
+
+    def results(self, principal: Principal, job_id: int) -> ResultsView:
+        """Where the results of a job that has ended are. Raises Forbidden, NotFound, InvalidInput while there are none."""
+        principal.require(Role.USER)
+        job = find_job(job_id)
+        state = JobState(job.state)
+        if not state.is_final:
+            raise InvalidInput(f"job {job_id} is {state} and has no results yet; `cumulus logs -f {job_id}` waits for its end")
+        if state is JobState.ARCHIVED:
+            raise InvalidInput(f"the results of job {job_id} are no longer kept")
+        return ResultsView(state, job.message, job.warning, self._storage.folder(job.folder))
 
 
 def find_job(job_id: int) -> Job:

@@ -8,7 +8,8 @@ from server.db.search import Listed
 from server.reasons import Reason
 from server.services.figures import parse_figures
 from server.services.times import local_time
-from server.storage.folders import Storage
+from server.states import JobState
+from server.storage.folders import JobFolder, Storage
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class JobDetails:
     events: tuple[EventView, ...]
     per_file: tuple[FileOutcome, ...]
     files: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class ResultsView:
+    """The results of a job that has ended. ``state``: how."""
+
+    state: JobState
+    message: str
+    warning: str
+    folder: JobFolder
 
 
 def view_of(job: Job | Listed, storage: Storage) -> JobView:
