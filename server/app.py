@@ -52,8 +52,8 @@ from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
 from server.errors import CumulusError
 from server.progress import Progress, counted
-from server.services.jobs import JobService
-from server.services.submission import SubmissionCheck
+from server.services.jobs.service import JobService
+from server.services.jobs.submission import SubmissionCheck
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage

@@ -16,8 +16,8 @@ import structlog
 from server.app import Controller, make_controller
 from server.db.models import Job
 from server.home.installation import installation_id
+from server.services.jobs.submission import Submission
 from server.services.principal import Principal
-from server.services.submission import Submission
 from server.settings import CloudName, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud

@@ -10,9 +10,9 @@ from programs.exits import ExitCode
 from server.cli.shared.arguments import JOB, TEXT, as_json_option
 from server.cli.shared.opening import administrator, open_rows
 from server.cli.shared.output import show_json, show_table
-from server.services.figures import described, in_a_line
-from server.services.job_lookup import JobLookup
-from server.services.job_views import EventView, JobView, details_json, job_json
+from server.services.jobs.figures import described, in_a_line
+from server.services.jobs.lookup import JobLookup
+from server.services.jobs.views import EventView, JobView, details_json, job_json
 from server.services.times import local_time
 from server.settings import load_settings
 from server.storage.folders import Storage

@@ -17,8 +17,8 @@ from server.cli.shared.opening import administrator, open_rows
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
 from server.engine.records.record import JobRecord, to_text
 from server.errors import InvalidInput
-from server.services.record_comparison import differences
-from server.services.records import Comparison, RecordService, comparison_json
+from server.services.records.comparison import differences
+from server.services.records.service import Comparison, RecordService, comparison_json
 from server.services.times import local_time
 from server.settings import Settings
 from server.states import JobState

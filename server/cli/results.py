@@ -17,7 +17,7 @@ from server.cli.shared.arguments import JOB
 from server.cli.shared.opening import administrator, open_rows
 from server.cli.shared.output import printable
 from server.errors import CumulusError, InvalidInput
-from server.services.job_lookup import JobLookup
+from server.services.jobs.lookup import JobLookup
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 

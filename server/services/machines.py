@@ -12,7 +12,7 @@ from server.engine.duties.sweeper import Orphan, Sweeper
 from server.errors import InvalidInput
 from server.home.installation import end_controller, nudge, only_controller, running_controller
 from server.progress import Progress
-from server.services.job_lookup import find_job
+from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
 from server.services.times import local_time
 from server.settings import Settings

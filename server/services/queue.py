@@ -15,7 +15,7 @@ from server.errors import InvalidInput
 from server.home.installation import nudge, running_controller
 from server.policy.scheduling import Rules
 from server.policy.why_waiting import Candidate, Machine, Situation, why_waiting
-from server.services.job_lookup import find_job
+from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
 from server.services.times import local_time
 from server.settings import Settings

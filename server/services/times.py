@@ -4,5 +4,5 @@ from datetime import datetime
 
 
 def local_time(at: float) -> str:
-    """Unix seconds as a date and a time of day here."""
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+    """Unix seconds as a date and a time of day here, with the zone."""
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S %Z}"

@@ -12,8 +12,8 @@ from server.db.settings_store import drain, write_switch
 from server.engine.breaker import NAME
 from server.engine.history import FIRST, LAST, last_word, remarks
 from server.reasons import Reason
+from server.services.jobs.submission import Submission
 from server.services.principal import Principal
-from server.services.submission import Submission
 from server.states import JobState, WorkerState
 from server.storage.logs.job_log import Log
 from tests.conftest import eventually, state_of, submission, turning

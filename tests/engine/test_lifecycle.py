@@ -15,8 +15,8 @@ from server.engine.breaker import read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id
 from server.reasons import Reason
+from server.services.jobs.submission import Submission
 from server.services.principal import Principal
-from server.services.submission import Submission
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import RUNNER, LocalCloud

@@ -13,7 +13,7 @@ from server.app import Controller
 from server.cli.main import main
 from server.db.models import Job
 from server.reasons import Reason
-from server.services.figures import described, parse_figures, per_file
+from server.services.jobs.figures import described, parse_figures, per_file
 from server.settings import Settings
 from server.states import JobState
 from tests.api.serving import listening

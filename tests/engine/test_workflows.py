@@ -10,7 +10,7 @@ from server.app import Controller
 from server.db.models import Job
 from server.errors import InvalidInput
 from server.reasons import Reason
-from server.services.jobs import AlreadyEnded
+from server.services.jobs.service import AlreadyEnded
 from server.services.principal import Principal
 from server.states import JobState
 from tests.conftest import eventually, state_of, submission, turning

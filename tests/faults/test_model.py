@@ -19,9 +19,9 @@ from server.db.models import Change, Event, Job, Worker, living_workers
 from server.db.settings_store import drain
 from server.errors import CumulusError, NotFound
 from server.reasons import Reason
-from server.services.jobs import AlreadyEnded
+from server.services.jobs.service import AlreadyEnded
+from server.services.jobs.submission import Submission
 from server.services.principal import Principal
-from server.services.submission import Submission
 from server.settings import CloudName, Settings
 from server.states import JobState
 from tests.faults.figures import record

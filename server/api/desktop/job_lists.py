@@ -19,7 +19,7 @@ from server.db.models import ChangeCounter, Job, known_job
 from server.db.search import Listed, Query, find, listed
 from server.engine.history import last_word, remarks
 from server.errors import InvalidInput
-from server.services.figures import parse_figures
+from server.services.jobs.figures import parse_figures
 from server.states import JobState
 from server.storage.folders import Storage
 from server.storage.logs.job_log import Logs, stamp

@@ -23,9 +23,9 @@ from server.db.models import ChangeCounter
 from server.db.search import Query, named_apps, require_short
 from server.engine.history import last_word, remarks
 from server.errors import CumulusError, InvalidInput, NotFound
-from server.services.jobs import JobService
+from server.services.jobs.service import JobService
+from server.services.jobs.submission import Submission, parse_number
 from server.services.principal import Principal
-from server.services.submission import Submission, parse_number
 from server.settings import Settings
 from server.states import JobState
 from server.storage.data import listing, usage

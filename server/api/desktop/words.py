@@ -8,7 +8,7 @@ from server.catalog.controls import WrongValue
 from server.db.models import Job
 from server.db.search import Listed
 from server.errors import CumulusError
-from server.services.submission import MARKUP
+from server.services.jobs.submission import MARKUP
 from server.states import JobState
 
 _WORDS: Mapping[JobState, str] = MappingProxyType(

@@ -14,7 +14,7 @@ from server.cli.shared.output import progress_on_stderr
 from server.cli.shared.terminal import progress_on
 from server.db.opening import open_to_read
 from server.progress import Counter, Step
-from server.services.job_logs import JobLogs
+from server.services.jobs.logs import JobLogs
 from server.settings import Settings
 from server.storage.folders import Storage
 

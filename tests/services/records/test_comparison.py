@@ -13,7 +13,7 @@ from server.engine.records.record import (
     RecordedInput,
     RecordedResult,
 )
-from server.services.record_comparison import compare_results, differences
+from server.services.records.comparison import compare_results, differences
 
 BEFORE = JobRecord(
     id=1,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from server.engine.history import last_word, remarks
-from server.services.job_lookup import find_job
+from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
 from server.states import JobState
 from server.storage.folders import Storage

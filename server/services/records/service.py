@@ -14,10 +14,10 @@ from server.engine.records.record import JobRecord, RecordedApp, RecordedControl
 from server.engine.records.recording import assembled
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.progress import MB, Progress
-from server.services.job_lookup import find_job
+from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
-from server.services.record_comparison import Difference, Results, compare_results, differences
-from server.services.rerun import Rerun, again
+from server.services.records.comparison import Difference, Results, compare_results, differences
+from server.services.records.rerun import Rerun, again
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.checksums import content_sha256

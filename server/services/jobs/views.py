@@ -6,7 +6,7 @@ from typing import Any
 from server.db.models import Event, Job
 from server.db.search import Listed
 from server.reasons import Reason
-from server.services.figures import parse_figures
+from server.services.jobs.figures import parse_figures
 from server.services.times import local_time
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage

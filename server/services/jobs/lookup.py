@@ -4,8 +4,8 @@ from server.db.cached_sql import rows as rows_of
 from server.db.models import Event, Job, known_job
 from server.db.search import Query, find
 from server.errors import InvalidInput, NotFound, no_job
-from server.services.figures import per_file
-from server.services.job_views import EventView, FileOutcome, JobDetails, JobView, ResultsView, event_view, view_of
+from server.services.jobs.figures import per_file
+from server.services.jobs.views import EventView, FileOutcome, JobDetails, JobView, ResultsView, event_view, view_of
 from server.services.principal import Principal, Role
 from server.services.times import local_time
 from server.states import JobState

@@ -12,7 +12,7 @@ from server.db.models import Event, Job
 from server.engine.records.job_store import StorageFull
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
 from server.reasons import Reason
-from server.services.jobs import AGENT_TROUBLES, AlreadyEnded
+from server.services.jobs.service import AGENT_TROUBLES, AlreadyEnded
 from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState

@@ -16,8 +16,8 @@ from server.engine.records.recording import Learned
 from server.engine.workflows import workflow_of
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.reasons import Reason
+from server.services.jobs.submission import Submission, SubmissionCheck
 from server.services.principal import Principal, Role
-from server.services.submission import Submission, SubmissionCheck
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 

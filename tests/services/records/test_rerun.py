@@ -11,7 +11,7 @@ import pytest
 from server.catalog.model import App
 from server.engine.records.record import JobRecord, RecordedApp, RecordedFlavor, RecordedInput
 from server.errors import InvalidInput
-from server.services.rerun import Rerun, again, form_of_today
+from server.services.records.rerun import Rerun, again, form_of_today
 from server.storage.folders import JobFolder
 from server.storage.inputs.checksums import content_sha256
 from tests.catalog.building import app
