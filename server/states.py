@@ -47,6 +47,11 @@ class WorkerState(StrEnum):
 # Where a job has a machine, or is about to get one.
 AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
+# Where a machine is made for a job, or its app is started on it.
+LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
+# Where its app has started and its end is awaited.
+STARTED = frozenset({JobState.RUNNING, JobState.LOST, JobState.FINISHING})
+
 _FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED, JobState.DELETED})
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})

@@ -8,7 +8,7 @@ from server.catalog.flavors import read_flavors
 from server.cli.shared.arguments import JOB, TEXT, as_json_option
 from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
-from server.engine.breaker import Breaker
+from server.policy.circuit_breaker import Breaker
 from server.progress import Step
 from server.services.queue import Place, QueueService, queue_json
 from server.services.times import local_time

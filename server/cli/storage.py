@@ -9,7 +9,7 @@ import click
 from server.cli.shared.arguments import TEXT, as_json_option
 from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
-from server.engine.duties.retention import Plan
+from server.engine.duties.retention_plan import Plan
 from server.engine.duties.timekeeping import DAY_S
 from server.errors import CumulusError
 from server.services.storage import StorageService, TrashView, cleaning_json, storage_json, trash_json

@@ -1,6 +1,6 @@
 """Which apps the machines have: those whose version command has succeeded on the promoted snapshot.
 
-Owns what that means for a job of an app. What a snapshot remembers is its cloud's matter.
+Owns what that means for a job of an app. What a snapshot records is up to its cloud.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ UNKNOWN = "this snapshot does not say which apps it has, so jobs of any are take
 
 
 class AppNotInstalled(InvalidInput):
-    """An app is offered, and the machines do not have it yet."""
+    """An app is offered that the machines do not have yet."""
 
     code = "app_not_installed"
 
 
 class InstalledApps:
-    """What the machines of one cloud have of the apps."""
+    """The apps that one cloud's machines have."""
 
     def __init__(self, catalog: Catalog, cloud: Cloud) -> None:
         self._catalog = catalog
         self._cloud = cloud
 
     def require(self, app: App) -> None:
-        """Raises AppNotInstalled, with who can do something about it, where machines made now do not have the app."""
+        """Raises AppNotInstalled, with who can fix it, where machines made now do not have the app."""
         if app.program and not self._cloud.has_program(app.program):
             text = f"{_named(app)} is not installed on the machines: {app.licence}; ask who runs this installation"
             raise AppNotInstalled(text, field="app")
@@ -46,15 +46,15 @@ class InstalledApps:
     def version(self, app: App, snapshot: str = "") -> str | None:
         """What the app's version command printed on a machine of that snapshot (default: the promoted one).
 
-        "" where that is not known: the app has no such command, or nobody wrote it down, or the cloud does not answer. None
-        where it has not succeeded.
+        "" where that is unknown: the app has no such command, or the snapshot has no record of it, or the cloud does not answer.
+        None where the command has not succeeded.
         """
         return self._tried(snapshot).version(app.id, app.version_command) if app.version_command else ""
 
     def missing(self, *, tries: bool = False) -> Mapping[str, str]:
         """The apps that machines made now do not have, by id, and why not.
 
-        ``tries``: what is not known yet is found out, where that can be done; it may take seconds.
+        ``tries``: find out what is not known yet, where possible; that may take seconds.
         """
         try:
             optional = {app: f"needs a licence: {self._catalog.get(app).licence}" for app in self._optional_missing()}
@@ -69,7 +69,7 @@ class InstalledApps:
         return {**{app.id: not_installed(app) for app in lacking}, **optional}
 
     def hint(self) -> str:
-        """What is worth knowing of what is known, "" for nothing. Raises TemplateMissing, CloudError."""
+        """A hint about the snapshot, "" for none. Raises TemplateMissing, CloudError."""
         return "" if self._cloud.tried_apps().are_known else UNKNOWN
 
     def _optional_missing(self) -> list[str]:
@@ -78,12 +78,12 @@ class InstalledApps:
     def _tried(self, snapshot: str = "") -> TriedApps:
         try:
             return self._cloud.tried_apps(snapshot)
-        except (TemplateMissing, CloudError):  # jobs wait until there is one, and are looked at again then
+        except (TemplateMissing, CloudError):  # jobs wait until there is one, and are checked again then
             return UnknownApps()
 
 
 def not_installed(app: App) -> str:
-    """What people read of an app that the machines lack."""
+    """The message about an app that the machines lack."""
     return f"{_named(app)} is not installed on the machines yet; run make snapshot"
 
 

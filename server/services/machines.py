@@ -79,7 +79,7 @@ class MachineService:
         """What the cloud and Terraform have that no job accounts for. Raises Forbidden, CloudError."""
         principal.require(Role.ADMINISTRATOR)
         with self._sweeper(starting=False) as sweeper:
-            return [_orphan(one, removed=False) for one in sweeper.look().orphans]
+            return [_orphan(one, removed=False) for one in sweeper.inspect().orphans]
 
     def remove_orphans(self, principal: Principal, note: Callable[[str], None]) -> list[OrphanView]:
         """Remove what is an orphan at two looks, a few seconds apart; some may be left. Raises Forbidden, CloudError."""
@@ -90,7 +90,7 @@ class MachineService:
                 note(f"{len(found)} found; looking once more")
                 time.sleep(APART_S)
                 sweeper.sweep()
-            left = set(sweeper.look().orphans)
+            left = set(sweeper.inspect().orphans)
         return [_orphan(one, removed=one not in left) for one in found]
 
     def hold(self, principal: Principal, job_id: int, hours: float) -> HeldView:

@@ -8,11 +8,12 @@ from typing import Any
 from server.catalog.flavors import Flavors
 from server.db.models import Change, Job, Worker, living_workers, record_event, unfinished_jobs
 from server.db.settings_store import drain, resume, why_drained
-from server.engine.breaker import Breaker, known_breaker
+from server.engine.breaker import known_breaker
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.ready_pool import is_waiting
 from server.errors import InvalidInput
 from server.home.installation import nudge, running_controller
+from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Rules
 from server.policy.why_waiting import Candidate, Machine, Situation, why_waiting
 from server.services.jobs.lookup import find_job

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.db.models import Change
-from server.engine.duties.retention import Plan, Removal, Retention
+from server.engine.duties.restoring import Restorer
+from server.engine.duties.retention import Retention
+from server.engine.duties.retention_plan import Plan, Removal
 from server.engine.duties.sightings import TRASH, noted_bytes
 from server.engine.duties.timekeeping import why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
@@ -112,7 +114,7 @@ class StorageService:
         """Put something back; returns a sentence. Raises Forbidden, NotFound, NotRestorable, StorageNotOurs."""
         self.require_own(principal)
         change = Change(self._clock(), who=principal.name, text="restored from the trash")
-        text = self._trashcan.restore(name, change)
+        text = Restorer(self._storage).restore(name, change)
         nudge(self._settings.home)
         return text
 

@@ -10,7 +10,7 @@ from server.app import Controller
 from server.cli.main import main
 from server.db.models import Change, Conversion, Event, Job, Worker, create, open_database
 from server.db.settings_store import write_switch
-from server.engine.breaker import Breaker
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.services.times import local_time
 from server.states import JobState, WorkerState

@@ -11,9 +11,8 @@ import pytest
 from server.app import make_module
 from server.catalog.flavors import Flavor
 from server.db.models import Event, Worker
-from server.engine.monitor import STARTED
 from server.reasons import Reason
-from server.states import JobState, WorkerState
+from server.states import STARTED, JobState, WorkerState
 from server.workers.clouds.registry import make_cloud
 from server.workers.terraform.module import TerraformModule
 from tests.faults.lab import Lab, mentions, wait

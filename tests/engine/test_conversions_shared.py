@@ -247,10 +247,10 @@ def test_nobody_waits_for_longer_than_the_settings_say(controller: Controller, c
     controller.loop.turn()
     assert (state_of(first), state_of(second)) == (JobState.PROVISIONING, JobState.QUEUED)
     Job.update(state_since=now - controller.settings.conversion_wait_s - 1).where(Job.id == first).execute()
-    steps = controller.loop._steps
+    admission = controller.loop._admission
     job = Job.get_by_id(second)
-    assert not steps.must_wait(job, now)
-    assert steps.must_wait(job, now - 60)
+    assert not admission.must_wait(job, now)
+    assert admission.must_wait(job, now - 60)
     assert converter.count() <= 1
 
 
@@ -379,7 +379,7 @@ def test_records_of_finished_jobs_are_dropped(running: Controller) -> None:
     job = begin(running, "a.raw")
     result(running, job)
     assert [row.job_id for row in Conversion.select()] == [job]
-    running.loop._steps.tidy(time.time())
+    running.loop._schedule._upkeep.prune(time.time())
     assert Conversion.select().count() == 0
 
 

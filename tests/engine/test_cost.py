@@ -128,7 +128,7 @@ def first_turn(controller: Controller) -> None:
     """The first turn begins what is done once a day and once a minute, too."""
     with heard():
         controller.loop.turn()
-        eventually(lambda: not controller.loop._in_flight)
+        eventually(controller.loop._background.is_idle)
 
 
 def one_of_each(controller: Controller) -> None:

@@ -15,7 +15,8 @@ from server.app import Controller, create_app, make_controller, rebuild_database
 from server.db.models import Change, Conversion, Event, Job, StoredSetting, Worker, create, never_again, record_event, transition
 from server.db.settings_store import drain
 from server.engine.duties.timekeeping import MARK
-from server.engine.records.manifests import KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest, Manifests
+from server.engine.records.manifest_format import KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest
+from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
 from server.home.installation import installation_id
 from server.progress import Lines

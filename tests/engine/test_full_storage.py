@@ -7,7 +7,7 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
-from server.engine.storage_waits import LOG, OVER, RESULTS, tell_waiting
+from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, report_full_storage
 from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
@@ -94,11 +94,11 @@ def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.log").touch()
-    tell_waiting(Job.get_by_id(job.id), folder, 1000.0)
-    tell_waiting(Job.get_by_id(job.id), folder, 1001.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1000.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1001.0)
     assert Job.get_by_id(job.id).message == f"{LOG} (since 1970-01-01 00:16 UTC)."
     (folder.path / ".cumulus.full.log").unlink()
-    tell_waiting(Job.get_by_id(job.id), folder, 1002.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1002.0)
     assert (Job.get_by_id(job.id).message, told(job.id)) == ("", [f"{LOG}.", f"{OVER}."])
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_waits_for_ever_is_ended_all_the_same(controller: Controller)
     Job.update(state=JobState.RUNNING, attempt=1, state_since=1000.0).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.results").touch()
     limit_s = controller.settings.run_timeout_s
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
     assert state_of(job.id) is JobState.RUNNING
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
     assert (state_of(job.id), Job.get_by_id(job.id).reason) == (JobState.FAILED, "run_timeout")

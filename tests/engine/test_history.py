@@ -66,9 +66,9 @@ def test_a_job_that_is_tried_again_tells_why_and_of_each_attempt(step: Callable[
         (2, False, "A machine of size m1.4xlarge is being made (attempt 2)"),
         (2, False, "The machine has booted; it gets the storage and the job"),
         (2, False, "The machine has the storage and begins with the job"),
-        (2, True, "The machine is being looked at: no sign of life for 30 s"),
-        (2, True, "The machine is heard of again"),
-        (2, True, "The machine is being looked at: the cloud does not list its machine"),
+        (2, True, "The machine is being checked: no sign of life for 30 s"),
+        (2, True, "The machine answers again"),
+        (2, True, "The machine is being checked: the cloud does not list its machine"),
         (
             2,
             True,

@@ -238,7 +238,7 @@ def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controlle
     arrive(controller, job)
     cancel = controller.jobs.cancel
     monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(job.id, "ada")) and False)
-    controller.loop._intake.prepare(job.id)
+    controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.CANCELLED
     assert list(folder_of(controller, job).input.iterdir()) == []
 
@@ -267,8 +267,8 @@ def test_a_storage_that_stays_full_fails_the_job(controller: Controller, monkeyp
     monkeypatch.setattr(os, "link", refusing(errno.ENOSPC))
     start = time.time()
     for later in (0.0, controller.settings.upload_timeout_s + 1):
-        monkeypatch.setattr(controller.loop._intake, "_clock", lambda later=later: start + later)
-        controller.loop._intake.prepare(job.id)
+        monkeypatch.setattr(controller.stages.intake, "_clock", lambda later=later: start + later)
+        controller.stages.intake.prepare(job.id)
     reason, message = why(job)
     assert reason == Reason.CONTROLLER_DISK_FULL
     assert "the storage is full" in message
@@ -283,8 +283,8 @@ def test_whatever_else_fails_for_long_ends_the_job_and_not_the_loop(
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
     start = time.time()
     for later in (0.0, 61.0):
-        monkeypatch.setattr(controller.loop._intake, "_clock", lambda later=later: start + later)
-        controller.loop._intake.prepare(job.id)
+        monkeypatch.setattr(controller.stages.intake, "_clock", lambda later=later: start + later)
+        controller.stages.intake.prepare(job.id)
     assert why(job)[0] == Reason.FOLDER_UNUSABLE
 
 
@@ -316,18 +316,18 @@ def test_a_note_is_made_once_whatever_happens_after_it(controller: Controller) -
     (folder_of(controller, job).input / "a.dat").write_text("mine")
     arrive(controller, job)
     for _ in range(3):
-        controller.loop._intake.prepare(job.id)
+        controller.stages.intake.prepare(job.id)
     assert told(job) == [f"a.dat: {APART}"]
 
 
 def test_many_files_are_not_looked_into_by_the_loop(controller: Controller) -> None:
-    names = [f"{number}.dat" for number in range(intake.QUICK_FILES // intake.LOOK_COST + 1)]
+    names = [f"{number}.dat" for number in range(intake.QUICK_FILES // intake.INSPECTION_COST + 1)]
     job = submit(controller, *names)
     for name in names:
         (controller.storage.data / name).write_text("chosen")
     arrive(controller, job)
     row = Job.get_by_id(job.id)
-    assert controller.loop._intake.receive(row, time.time())
+    assert controller.stages.intake.receive(row, time.time())
     assert state_of(job.id) is JobState.UPLOADING
-    controller.loop._intake.prepare(job.id)
+    controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.QUEUED

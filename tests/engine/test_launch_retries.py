@@ -8,9 +8,10 @@ import pytest
 from server.app import Controller
 from server.catalog.flavors import Flavor
 from server.db.models import Job, Worker
-from server.engine.breaker import Breaker, read_breaker
+from server.engine.breaker import read_breaker
 from server.errors import CloudError, StillCopying
 from server.home.installation import installation_id
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JobState
@@ -147,7 +148,7 @@ def test_the_end_of_an_attempt_in_the_clouds_trouble_does_not_count(
         (job_id,) = begin(controller)
         eventually(lambda: Job.get_by_id(job_id).message.startswith("The cloud is asked again"))
         job = Job.get_by_id(job_id)
-        controller.steps.expire(job, job.state_since + settings.provisioning_limit_s + 1)
+        controller.stages.timeouts.expire(job, job.state_since + settings.provisioning_limit_s + 1)
         assert (Job.get_by_id(job_id).spared, Job.get_by_id(job_id).state) == (1, JobState.QUEUED)
 
 
@@ -155,7 +156,7 @@ def test_the_end_of_an_attempt_in_the_clouds_trouble_does_not_count(
 def test_a_disk_that_is_copied_for_longer_than_allowed_is_waited_for(
     controller: Controller, cloud: MoodyCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.engine.launch_retries.COPY_PAUSE_S", 0.05)
+    monkeypatch.setattr("server.engine.launching.launch_retries.COPY_PAUSE_S", 0.05)
     cloud.copying = 4
     with turning(controller):
         jobs = begin(controller)

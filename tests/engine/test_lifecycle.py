@@ -333,5 +333,5 @@ def test_a_machine_that_went_after_the_loop_had_looked_is_left_alone(controller:
     job = controller.jobs.submit(*submission())
     row = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1}
     worker = create(Worker, Change(1.0), state=WorkerState.DELETED, **row)
-    controller.loop._steps.remove(worker)
+    controller.stages.teardown.remove(worker)
     assert Event.select().where(Event.subject == "worker").count() == 1

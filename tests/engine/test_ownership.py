@@ -278,7 +278,7 @@ def test_a_submission_that_was_broken_off_does_not_make_the_database_an_old_one(
     with capture_logs() as said:
         take_as_own(controller.database, settings, installation_id(settings.home))
         controller.jobs.finish_interrupted()
-    assert [one["event"] for one in said] == ["a submission was broken off and is forgotten"]
+    assert [one["event"] for one in said] == ["an interrupted submission is forgotten"]
     assert not controller.storage.folder(name).path.exists()
     assert controller.jobs.submit(*submission()).id == job.id + 2
 

@@ -126,7 +126,7 @@ def test_a_machine_that_is_no_longer_what_it_should_be_is_replaced(
         cloud.snapshot = "newer"
     else:
         cloud.delete(cloud.resources()[0])
-        running.loop._sweep_due = 0.0
+        running.loop._schedule._sweep_due = 0.0
     running.loop.wake()
     eventually(lambda: waiting() not in ([], [name]))
     assert why in [event.text for event in Event.select().where(Event.new == WorkerState.DELETING)]

@@ -250,10 +250,10 @@ def test_a_record_that_lacks_the_end_is_made_whole_by_the_next_controller(contro
         path.write_text(left)
     assert controller.storage.folder(other.folder).record_text()
     manifests = Manifests(controller.storage)
-    assert manifests.mend() == [job.id]
+    assert manifests.complete_records() == [job.id]
     found = record(controller, job.id)
     assert (found.state, found.settings["text"], found.app.id) == ("cancelled", "hello", "probe_1.0")
-    assert manifests.mend() == []
+    assert manifests.complete_records() == []
 
 
 def test_the_loop_s_first_turn_looks_for_such_records(controller: Controller) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from server.app import Controller
 from server.db.models import Change, Event, Job, Worker, create
-from server.engine.duties.retention import DAY_S, Plan, Removal, Retention
-from server.engine.records.manifests import read_manifest
+from server.engine.duties.retention import DAY_S, Retention
+from server.engine.duties.retention_plan import Plan, Removal
+from server.engine.records.manifest_format import read_manifest
 from server.errors import InvalidInput, NotFound
 from server.services.principal import Principal
 from server.states import JobState, WorkerState
@@ -151,7 +152,7 @@ def test_what_jobs_have_pinned_is_given_back_once_with_the_last_of_its_names(con
     assert removals["a.raw"].bytes == 100_000  # after both jobs
     (controller.storage.data / "keep").hardlink_to(shared)
     gone = next(one for one in clean(rules, later(first, AGE + 31)) if one.name == "a.raw")
-    assert (gone.bytes, gone.reason) == (0, "nobody has used it for 90 days; jobs have it still")
+    assert (gone.bytes, gone.reason) == (0, "no job has used it for 90 days; jobs have it still")
 
 
 def test_a_job_that_leaves_a_pinned_file_does_not_make_it_new(controller: Controller, rules: Retention) -> None:

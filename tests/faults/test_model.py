@@ -228,11 +228,11 @@ class Installation(RuleBasedStateMachine):
         cloud = ToyCloud(given, "c000000000000")
         cloud.world = self.world
         self.controller = parts.make_controller(given, cloud, lambda: self.now, lambda: self.steady)
-        self.controller.loop._executor.shutdown()
-        self.controller.loop._executor = Inline()  # type: ignore[assignment]
+        self.controller.loop._background._executor.shutdown()
+        self.controller.loop._background._executor = Inline()
 
     def _end(self) -> None:
-        self.controller.loop._notices.close()
+        self.controller.loop._file_watcher.close()
         self.controller.database.close()
 
     def _restart(self) -> None:

@@ -16,6 +16,6 @@ def _remove_here(settings: Settings, worker: Worker) -> None:
     controller = make_controller(settings, registry.known_cloud(settings))
     controller.cloud.start()
     try:
-        controller.steps.remove(worker)
+        controller.stages.teardown.remove(worker)
     finally:
         controller.cloud.stop()

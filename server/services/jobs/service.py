@@ -9,7 +9,7 @@ from server.catalog.apps import Catalog
 from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
 from server.db.models import Change, Job, known_job, transition, unfinished_jobs
-from server.engine.duties.retention import needed_steps
+from server.engine.duties.retention_plan import needed_steps
 from server.engine.records.job_store import JobStore
 from server.engine.records.manifests import Manifests
 from server.engine.records.recording import Learned

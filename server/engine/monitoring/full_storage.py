@@ -1,4 +1,4 @@
-"""Telling a job's owner that its machine waits for room in the storage, and that it does so no more."""
+"""Tells a job's owner that its machine waits for room in the storage, and when it no longer does."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ LOG = "The storage is nearly full: the log is kept on the machine until there is
 OVER = "There is room in the storage again"
 
 
-def tell_waiting(job: Job, folder: JobFolder, now: float) -> None:
+def report_full_storage(job: Job, folder: JobFolder, now: float) -> None:
     """RUNNING or LOST: bring message and events of the job up to date; later, where the database takes nothing now."""
     text = RESULTS if folder.results_wait() else LOG if folder.log_waits() else ""
     before = next((known for known in (RESULTS, LOG) if job.message.startswith(known)), "")

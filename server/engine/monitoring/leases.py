@@ -1,4 +1,4 @@
-"""Renewing the leases of the machines that started jobs run on: a machine that nobody renews switches itself off."""
+"""Renews the leases of the machines that started jobs run on: a machine whose lease runs out switches itself off."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ RENEWALS = 8  # in the time of a lease
 
 
 class Leases:
-    """The renewals of one controller; in memory, so that a new one renews at once. ``steady``: seconds that never jump."""
+    """The renewals of one controller; in memory, so that a new controller renews at once. ``steady``: seconds that never jump."""
 
     def __init__(self, lease_s: float, steady: Callable[[], float]) -> None:
         self._interval_s = min(LONGEST_S, lease_s / RENEWALS)
@@ -17,7 +17,7 @@ class Leases:
         self._due: dict[str, float] = {}
 
     def renew(self, folder: JobFolder) -> None:
-        """Renew the lease of the job's machine, where it is time to."""
+        """Renew the lease of the job's machine if that is due."""
         now = self._steady()
         if now >= self._due.get(folder.name, now):
             folder.renew_lease()
