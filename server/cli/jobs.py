@@ -35,7 +35,10 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
     if as_json:
         show_json(list(map(job_json, found)))
         return
-    show_table(COLUMNS, map(_cells, found))
+    if found:
+        show_table(COLUMNS, map(_cells, found))
+    else:
+        click.echo(f"there is no job of an owner whose name contains {owner!r}" if owner else "there is no job yet")
 
 
 @click.command()

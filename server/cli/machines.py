@@ -48,7 +48,7 @@ def stop(machines: bool) -> None:
 @click.option("--delete", is_flag=True, help="Remove what is an orphan at two looks, a few seconds apart.")
 @as_json_option
 def orphans(delete: bool, as_json: bool) -> None:
-    """List what the cloud and Terraform have of this installation and no job accounts for.
+    """List what the cloud and Terraform have of this installation and no job accounts for; nothing where there is nothing.
 
     The controller removes orphans by itself; this is for looking, and for when none runs. Exit code 1 if something could not be
     removed. A workspace is removed with its machine by `cumulus state destroy`, too.

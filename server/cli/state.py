@@ -122,7 +122,10 @@ def _drift_told(drift: Drift) -> str:
 def _show(found: WorkspacesView, *, with_drift: bool) -> None:
     columns = ("workspace", "job", "owner", "worker is", "machine runs", "started", "MB", "MB shared out", "serial", "lock")
     rows = [_cells(one, with_drift=with_drift) for one in found.workspaces]
-    show_table((*columns, *(("drift",) if with_drift else ()), "resources"), rows)
+    if rows:
+        show_table((*columns, *(("drift",) if with_drift else ()), "resources"), rows)
+    else:
+        click.echo("there is no workspace")
     for line in (*_matters(found), *found.remarks):
         click.echo(printable(line))
 
