@@ -38,12 +38,16 @@ SECTIONS = {
         "snapshot": Command("server.cli.snapshot:snapshot", "Copies of the template's disk; workers start from one."),
     },
     "Installation": {
-        "serve": Command("server.cli.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
+        "serve": Command("server.cli.installation.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
         "stop": Command("server.cli.machines:stop", "End the controller in order."),
-        "doctor": Command("server.cli.doctor:doctor", "Say what this computer lacks and how to get it."),
-        "storage": Command("server.cli.storage:storage", "How full the storage is; clean it; restore from the trash."),
-        "db": Command("server.cli.db:db", "The database: back it up, or make it anew."),
-        "import-former": Command("server.cli.import_former:import_former", "Take over the jobs of a former server (2.x)."),
+        "doctor": Command("server.cli.installation.doctor:doctor", "Say what this computer lacks and how to get it."),
+        "storage": Command(
+            "server.cli.installation.storage:storage", "How full the storage is; clean it; restore from the trash."
+        ),
+        "db": Command("server.cli.installation.db:db", "The database: back it up, or make it anew."),
+        "import-former": Command(
+            "server.cli.installation.import_former:import_former", "Take over the jobs of a former server (2.x)."
+        ),
     },
 }
 
