@@ -92,6 +92,7 @@ class Intake:
 
         What takes long, or fails now, is left for their launch.
         """
+        self._preparation.require_key()
         for job in Job.select().where(Job.state == JobState.QUEUED).order_by(Job.id):
             folder = self._storage.folder(job.folder)
             try:

@@ -138,11 +138,15 @@ class Preparation:
         except (OSError, ValueError):
             return None
 
+    def require_key(self) -> None:
+        """Have a key, before any job needs it."""
+        self._key()
+
     def _signature(self, text: str) -> str:
         return hmac.new(self._key(), text.encode(), hashlib.sha256).hexdigest()
 
     def _key(self) -> bytes:
-        """The database's own; made when it is first needed."""
+        """The database's own; made where it has none."""
         if not self._known_key:
             with Job._meta.database.atomic("IMMEDIATE"):
                 if not (key := read_switch(SIGNING_KEY)):
