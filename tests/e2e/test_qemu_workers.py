@@ -196,7 +196,7 @@ def test_machines_end_with_no_trace_in_the_home(installation: Installation) -> N
     installation.apply("job-9114")
     installation.destroy("job-9114")
     assert Machines(QemuHome(installation.settings.home)).folders() == []
-    assert installation.module.workspaces() == []
+    assert installation.module.store.workspaces() == []
 
 
 def started_terraform(installation: Installation, worker: str) -> "subprocess.Popen[str]":

@@ -110,7 +110,7 @@ def test_one_that_is_given_up_leaves_nothing_and_takes_no_time(installation: Ins
             making.result()
     assert time.monotonic() - begin < GIVE_UP_LIMIT_S
     assert installation.running() == {}
-    assert installation.module.workspaces() == []
+    assert installation.module.store.workspaces() == []
     assert images_of(installation.settings.home, flavor) == []
 
 

@@ -38,7 +38,7 @@ class Resumption:
 
     def take_up(self, worker: str, module: TerraformModule) -> None:
         """Have the state say what is there. Raises StillCopying, CloudError where the server came to nothing, TerraformError."""
-        made = module.made(worker)
+        made = module.store.made(worker)
         addresses = {kind: address for kind, address in ADDRESSES.items() if kind != "volume" or self.holdings.has_volumes}
         if len(made) == len(addresses) and not any(tainted for _, tainted in made.values()):
             return
@@ -63,7 +63,7 @@ class Resumption:
         begin = self.waiting.clock()
         while True:
             try:
-                if module.variables(worker):
+                if module.store.variables(worker):
                     self.take_up(worker, module)
                 return module.apply(worker, variables, limit_s)
             except (TerraformError, CloudError) as problem:

@@ -231,11 +231,11 @@ class _InMemory(TerraformModule):
 
     def resource(self, workspace: str, kind: str) -> str:
         """The id in the state, "" where there is none."""
-        found = [one for one in self.state(workspace).get("resources", []) if one["type"] == kind]
+        found = [one for one in self.store.state(workspace).get("resources", []) if one["type"] == kind]
         return str(found[0]["instances"][0]["attributes"]["id"]) if found else ""
 
     def write(self, workspace: str, resources: dict[str, str], outputs: dict[str, object]) -> dict[str, Any]:
-        folder = self.states / workspace
+        folder = self.store.states / workspace
         folder.mkdir(parents=True, exist_ok=True)
         listed = [
             {"mode": "managed", "type": kind, "name": "x", "instances": [{"attributes": {"id": one}}]}
@@ -331,12 +331,12 @@ class _WorkerModule(_InMemory):
             double.remove_server(server)
         self.site.steps("canary's server gone")
         double.volumes.pop(self.resource(workspace, VOLUME), None)
-        if workspace in self.workspaces():
+        if workspace in self.store.workspaces():
             self._forget_state(workspace)
 
     def _forget_state(self, workspace: str) -> None:
         self.write(workspace, {}, {})
-        self._forget(workspace)
+        self.store.forget(workspace)
 
 
 def template_volumes(site: Site) -> list[dict[str, Any]]:

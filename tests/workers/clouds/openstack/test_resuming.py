@@ -32,8 +32,8 @@ class Recorded(TerraformModule):
             number = {"index_key": 0} if ADDRESSES[kind].endswith("[0]") else {}
             instance = {"attributes": {"id": identifier}, **number, **({"status": "tainted"} if tainted else {})}
             listed.append({"mode": "managed", "type": type_, "name": name, "instances": [instance]})
-        self.state_file(JOB).parent.mkdir(parents=True, exist_ok=True)
-        self.state_file(JOB).write_text(json.dumps({"version": 4, "serial": 1, "resources": listed}))
+        self.store.state_file(JOB).parent.mkdir(parents=True, exist_ok=True)
+        self.store.state_file(JOB).write_text(json.dumps({"version": 4, "serial": 1, "resources": listed}))
 
     def adopt(self, workspace: str, address: str, identifier: str, timeout_s: float) -> None:
         """Write it down."""

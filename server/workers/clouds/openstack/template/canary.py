@@ -50,7 +50,7 @@ class Canaries:
 
     def clear(self, progress: Progress) -> None:
         """Remove the machines of attempts that were killed."""
-        left = {*self.module.names(), *(one.worker for one in self.holdings.listed())}
+        left = {*self.module.store.names(), *(one.worker for one in self.holdings.listed())}
         for worker in sorted(name for name in left if name.startswith(CANARY)):
             progress.say(f"{worker} is there from an earlier attempt")
             self._remove(worker, progress)

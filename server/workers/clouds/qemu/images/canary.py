@@ -86,7 +86,7 @@ class Canaries:
 
     def clear(self, progress: Progress) -> None:
         """Remove the machines of attempts that were killed."""
-        for worker in sorted({*self.module.workspaces(), *Machines(self.home).folders()}):
+        for worker in sorted({*self.module.store.workspaces(), *Machines(self.home).folders()}):
             if worker.startswith(CANARY):
                 with progress.step(f"Removing {worker}, which an earlier attempt has left"):
                     self._remove(worker)
