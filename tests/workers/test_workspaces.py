@@ -15,8 +15,8 @@ from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
-from server.workers.terraform.state_store import StateStore
 from server.workers.terraform.state_lock import StillLocked
+from server.workers.terraform.state_store import StateStore
 from server.workers.workspaces import Drift, Workspaces, troubles
 from tests.workers.test_terraform import hold
 
