@@ -59,7 +59,8 @@ from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
-from server.workers.clouds.base import Cloud, Trial
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.registry import known_cloud, make_cloud
 from server.workers.fleet import Fleet
 from server.workers.terraform.module import TerraformModule, terraform_binary
@@ -96,7 +97,7 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
-        cloud.said_by_terraform,
+        cloud.translate_output,
     )
 
 
@@ -110,10 +111,10 @@ def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> Trial:
+def make_trial(catalog: Catalog) -> SmokeTest:
     """What a new snapshot is tried with: every app that tells its version, the converters, and what only a licence gives."""
     optional = catalog.optional_programs()
-    return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
+    return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
 
 def elapsed() -> float:
@@ -174,7 +175,7 @@ def make_controller(
         storage,
         JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock),
         manifests,
-        has_program=cloud.has_program,
+        has_program=cloud.images.has_program,
         installed=installed,
         clock=clock,
         wake=loop.wake,

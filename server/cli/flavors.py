@@ -11,6 +11,7 @@ from server.catalog.flavors import read_flavors
 from server.catalog.flavorsfile import rewrite
 from server.cli.shared.console import asking_the_cloud, cloud_to_look_at, printable, show_table
 from server.settings import load_settings
+from server.workers.clouds.capabilities import HasFlavors, HasPrewarming
 from server.workers.flavor_check import Difference, compare
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -28,7 +29,9 @@ def flavors(ctx: click.Context, as_json: bool) -> None:
     settings = load_settings()
     cloud, sizes = cloud_to_look_at(settings), read_flavors(settings.flavors)
     with asking_the_cloud():
-        found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
+        prewarming = cloud.prewarming if isinstance(cloud, HasPrewarming) else None
+        boots = {name: prewarming.next_boot(flavor) if prewarming else "" for name, flavor in sizes.items()}
+    found = [{**asdict(flavor), "next_boot": boots[name]} for name, flavor in sizes.items()]
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
@@ -44,7 +47,8 @@ def sync(write: bool, as_json: bool) -> None:
     settings = load_settings()
     known = read_flavors(settings.flavors)
     with asking_the_cloud():
-        sizes = cloud_to_look_at(settings).sizes()
+        cloud = cloud_to_look_at(settings)
+        sizes = cloud.flavors.listed() if isinstance(cloud, HasFlavors) else None
     found = [] if sizes is None else compare(list(known.values()), sizes, settings.worker_disk_gb)
     written = [one for one in found if one.cells] if write else []
     if written:

@@ -37,7 +37,7 @@ from server.home.installation import end_controller, nudge, only_controller, run
 from server.settings import Settings, load_settings
 from server.states import JobState, WorkerState
 from server.workers.clouds import registry
-from server.workers.clouds.base import Quota
+from server.workers.clouds.capabilities import HasQuota, Quota
 
 STOP_LIMIT_S = 30.0
 APART_S = 3.0  # between the two looks at which something must be an orphan
@@ -49,7 +49,8 @@ HOUR_S = 3600.0
 def quota(as_json: bool) -> None:
     """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
     with asking_the_cloud():
-        found = cloud_to_look_at(load_settings()).quotas()
+        cloud = cloud_to_look_at(load_settings())
+        found = cloud.quota.listed() if isinstance(cloud, HasQuota) else []
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return

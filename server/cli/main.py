@@ -46,7 +46,7 @@ from server.services.figures import described, parse_figures, per_file, told_of
 from server.settings import Settings, load_settings
 from server.storage.folders import JobFolder, Storage
 from server.workers.clouds import registry
-from server.workers.clouds.base import Template
+from server.workers.clouds.images import Template
 
 MAX_LISTED = 10_000_000
 
@@ -260,12 +260,12 @@ def doctor(as_json: bool) -> None:
 
 def _maker() -> Template:
     """The template of the installation that there is. Raises NoInstallation."""
-    return registry.known_cloud(load_settings()).template()
+    return registry.known_cloud(load_settings()).images.template()
 
 
 def _making() -> Template:
     """The template, for who makes something of it: an installation may begin so."""
-    return registry.make_cloud(load_settings()).template()
+    return registry.make_cloud(load_settings()).images.template()
 
 
 def _summary(job: Job | Listed, settings: Settings) -> dict[str, Any]:

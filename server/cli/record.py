@@ -160,7 +160,7 @@ def _as_of_today(
     with asking_the_cloud():
         program = InstalledApps(catalog, cloud).version(app) or ""
         try:
-            snapshot = cloud.current_snapshot()
+            snapshot = cloud.images.current()
         except CumulusError:
             snapshot = ""
     update = {

@@ -21,6 +21,7 @@ from server.settings import Settings
 from server.workers.ansible.connection import Host
 from server.workers.ansible.playbooks import Playbooks, PlayOutcome
 from server.workers.clouds.base import Cloud, Layout
+from server.workers.clouds.capabilities import HasConsole, HasPrewarming, HasQuota, HasResumption
 from server.workers.orphaned_processes import OrphanReaper
 from server.workers.own_start import OwnStart
 from server.workers.terraform.module import TerraformModule
@@ -110,15 +111,15 @@ class Fleet:
 
     def is_copying(self, worker: str) -> bool:
         """Whether the cloud still copies the machine's disk. Raises CloudError."""
-        return self._cloud.is_copying(worker)
+        return isinstance(self._cloud, HasResumption) and self._cloud.resumption.is_copying(worker)
 
     def console_log(self, worker: str) -> str:
         """The last lines of the machine's console."""
-        return self._cloud.console_log(worker)
+        return self._cloud.console.log(worker) if isinstance(self._cloud, HasConsole) else ""
 
     def fault(self, worker: str) -> str:
         """Why the machine failed, in the cloud's own words; "" where it did not."""
-        return self._cloud.fault(worker)
+        return self._cloud.console.fault(worker) if isinstance(self._cloud, HasConsole) else ""
 
     def launch(
         self,
@@ -137,7 +138,7 @@ class Fleet:
         Ansible's own start costs no extra time. May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
         """
         variables = {**self._variables(worker, flavor), **layout.orders}
-        if layout.orders and self._cloud.starts_jobs_at_boot():
+        if layout.orders and self._cloud.images.starts_jobs_at_boot():
             address = self._made(worker, variables, on_machine)
             if not self._own_start.awaited(address.host, address.port, has_started, unwanted, self._settings.create_timeout_s):
                 self._order(worker, address, layout, unwanted)
@@ -202,7 +203,7 @@ class Fleet:
     def is_of_current_snapshot(self, worker: str) -> bool:
         """Whether a machine made now would be made of the same snapshot, or none could be made now."""
         try:
-            current = self._cloud.current_snapshot()
+            current = self._cloud.images.current()
         except (TemplateMissing, CloudError):
             return True
         return bool(self._module.store.variables(worker).get("snapshot") == current)
@@ -278,7 +279,8 @@ class Fleet:
 
     def forget_unused(self, now: float) -> None:
         """Have the cloud remove what it keeps for later machines and no machine needs. Raises CumulusError."""
-        self._cloud.tidy(now)
+        if isinstance(self._cloud, HasPrewarming):
+            self._cloud.prewarming.prune(now)
 
     def _variables(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """What the machine is to be made with, once nothing stands in its way.
@@ -288,12 +290,13 @@ class Fleet:
         """
         self._former.settle(worker, self._settings.making_limit_s)
         before = self._module.store.variables(worker)
-        if before:
-            self._cloud.take_up(worker, self._module)
+        if before and isinstance(self._cloud, HasResumption):
+            self._cloud.resumption.take_up(worker, self._module)
         if not self._module.store.state(worker).get("resources"):
             if worker in self._module.store.names():
                 self._delete_all(worker)
-            self._cloud.require_room(flavor)
+            if isinstance(self._cloud, HasQuota):
+                self._cloud.quota.require_room(flavor)
         variables = self._cloud.terraform_vars(worker, flavor)
         # What was begun stays what it is, whatever was promoted meanwhile: the job's record names its snapshot.
         return {**variables, "snapshot": before["snapshot"]} if before.get("snapshot") and self.made(worker) else variables

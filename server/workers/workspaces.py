@@ -19,7 +19,8 @@ import psutil
 
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.states import WorkerState
-from server.workers.clouds.base import Cloud, MemoryUse, Resource
+from server.workers.clouds.base import Cloud, Resource
+from server.workers.clouds.capabilities import HasMemoryUse, MemoryUse
 from server.workers.terraform import state_lock
 from server.workers.terraform.drift import differences
 from server.workers.terraform.module import TerraformModule
@@ -161,7 +162,7 @@ class Workspaces:
             readable=self._module.store.is_readable(name),
             complete=bool(self._module.store.outputs(name).get("id")),
             alive=None if alive is None else name in alive,
-            memory=self._cloud.memory_use(name),
+            memory=self._cloud.memory.use(name) if isinstance(self._cloud, HasMemoryUse) else None,
             lock=self._module.locks.state_lock(name),
         )
 

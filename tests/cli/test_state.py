@@ -19,7 +19,8 @@ from server.cli.main import main
 from server.db.models import Change, Event, Job, Worker, create
 from server.errors import InfrastructureError
 from server.states import JobState, WorkerState
-from server.workers.clouds.base import MemoryUse, Resource
+from server.workers.clouds.base import Resource
+from server.workers.clouds.capabilities import MemoryUse
 from server.workers.clouds.local import LocalCloud
 from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.conftest import eventually, state_of, submission
@@ -74,7 +75,11 @@ def a_running_job(controller: Controller) -> tuple[Job, Worker]:
 class SharingCloud(LocalCloud):
     """One whose machines share memory."""
 
-    def memory_use(self, worker: str) -> MemoryUse | None:
+    @property
+    def memory(self) -> "SharingCloud":
+        return self
+
+    def use(self, worker: str) -> MemoryUse | None:
         return MemoryUse(300 << 20, 120 << 20) if worker == "job-1" else None
 
 

@@ -42,6 +42,10 @@ class MoodyCloud(LocalCloud):
             raise CloudError("the cloud: its service is not available now", self.refusing)
         return super().terraform_vars(worker, flavor)
 
+    @property
+    def resumption(self) -> "MoodyCloud":
+        return self
+
     def take_up(self, worker: str, module: TerraformModule) -> None:
         self.taken_up += 1
         if self.is_copying(worker):

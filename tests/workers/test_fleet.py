@@ -14,7 +14,7 @@ from server.catalog.flavors import Flavor
 from server.settings import Settings
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Layout, Resource
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from server.workers.fleet import Address, Fleet, MachineRemains, PlayFailed
 from server.workers.own_start import OwnStart
 from server.workers.terraform.module import TerraformError
@@ -118,11 +118,13 @@ def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings:
             fleet.remove("job-1", tmp_path, at_rest=True)
 
 
-class BootingCloud(LocalCloud):
-    """Its machines know their jobs from the beginning."""
-
+class BootingImages(LocalImages):
     def starts_jobs_at_boot(self) -> bool:
         return True
+
+
+class BootingCloud(LocalCloud):
+    """Its machines know their jobs from the beginning."""
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         return replace(super().layout(worker, job_dir), orders={"job": job_dir.name})
@@ -148,7 +150,7 @@ class Launching:
 
 @pytest.fixture
 def booting(settings: Settings) -> tuple[Fleet, Launching]:
-    cloud, own = BootingCloud(settings, "c0123456789ab"), Launching()
+    cloud, own = BootingCloud(settings, "c0123456789ab", BootingImages()), Launching()
     cloud.start()
     fleet = Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible"), settings, own.start)
     return fleet, own

@@ -20,7 +20,7 @@ from server.catalog.flavors import Flavor
 from server.progress import Lines
 from server.settings import CloudName, OpenstackBoot, Settings
 from server.workers.ansible.playbooks import PlayOutcome
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.flavors import require_disk
 from server.workers.clouds.openstack.names import Names
@@ -44,7 +44,7 @@ from tests.workers.clouds.openstack.double import Double
 NAME = "cumulus-template"
 LIMITS = Limits(Limit(60), Limit(60), Limit(60))
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n"
-TRIAL = Trial([("probe_1", "probe --version")], ["msconvert", "diann"])
+TRIAL = SmokeTest([("probe_1", "probe --version")], ["msconvert", "diann"])
 
 
 class Killed(BaseException):

@@ -259,7 +259,7 @@ def test_what_terraform_says_of_the_gateway_is_told_of_the_cloud(settings: Setti
     program.chmod(0o755)
     source = tmp_path / "source"
     source.mkdir()
-    module = TerraformModule(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.said_by_terraform)
+    module = TerraformModule(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.translate_output)
     module.store.variable_files.folder.mkdir(parents=True)
     with pytest.raises(TerraformError) as caught:
         module._check("apply", module._command("job-1", 20).cmd("apply"))

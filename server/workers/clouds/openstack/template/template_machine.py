@@ -78,15 +78,15 @@ class TemplateMachine:
         """Whether there is one, whatever it does."""
         return bool(self.servers.listed())
 
-    def seal(self, original: Original, login: Login, progress: Progress, recipe: str = "") -> None:
+    def seal(self, original: Original, login: Login, progress: Progress, build_hash: str = "") -> None:
         """Flush all, shut the machine down and take it away: the volume may be copied then.
 
-        ``recipe``: what has just been installed; it counts from the moment on in which the volume is sealed. Raises CumulusError.
+        ``build_hash``: of what has just been installed; it counts from when the volume is sealed. Raises CumulusError.
         """
         with progress.step("Flushing and shutting the template's machine down") as step:
             self.guests.seal(login)
             self._take_away(original, step)
-            self.originals.seal(original, recipe or original.recipe)
+            self.originals.seal(original, build_hash or original.build_hash)
 
     def stop(self, original: Original, progress: Progress) -> None:
         """The same for a machine in whatever state. Where it could not be flushed, the next snapshot starts it once more."""
@@ -136,7 +136,7 @@ class TemplateMachine:
         if original is None or self.servers.listed():
             return original
         status = self.originals.await_free(original)
-        if status in BROKEN and not original.recipe:
+        if status in BROKEN and not original.build_hash:
             with progress.step(f"Removing the volume {original.identifier}, which could not be made"):
                 self.originals.remove(original)
             return None
