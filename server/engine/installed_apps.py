@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from server.catalog.apps import Catalog
 from server.catalog.model import App
 from server.errors import CloudError, CumulusError, InvalidInput, TemplateMissing
-from server.reasons import Blame, Reason
+from server.reason_texts import Blame
+from server.reasons import Reason
 from server.workers.clouds.base import Cloud
 from server.workers.clouds.smoke_results import NoResults, SmokeResults
 
