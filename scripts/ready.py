@@ -22,13 +22,13 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     if problems := cloud.problems():
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
-        if hint := cloud.check_snapshot():
+        if hint := cloud.images.check():
             progress.say(f"Note: {hint}")
         installed, optional = InstalledApps(catalog, cloud), catalog.optional_programs()
         for hint in filter(None, (installed.hint(), *(why for app, why in installed.missing().items() if app not in optional))):
             progress.say(f"Note: {hint}")
     except TemplateMissing:
-        maker = cloud.template()
+        maker = cloud.images.template()
         maker.build(progress, fresh=False)
         if not _is_there(cloud):  # another command may have been at it, and we have waited for that one
             maker.take_snapshot(make_trial(catalog), progress)
@@ -36,7 +36,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
 
 def _is_there(cloud: Cloud) -> bool:
     try:
-        cloud.check_snapshot()
+        cloud.images.check()
     except TemplateMissing:
         return False
     return True
@@ -55,7 +55,7 @@ def make(settings: Settings, options: set[str], progress: Progress) -> None:
     """The same without the ends. Raises CumulusError."""
     cloud = make_cloud(settings)
     if "--template" in options:
-        maker = cloud.template()
+        maker = cloud.images.template()
         if maker.exists():
             progress.say(maker.boot(progress))
         else:

@@ -50,7 +50,8 @@ from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
-from server.workers.clouds.base import Cloud, Trial
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.registry import known_cloud, make_cloud
 from server.workers.fleet import Fleet
 from server.workers.terraform.module import TerraformModule, terraform_binary
@@ -87,7 +88,7 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
-        cloud.said_by_terraform,
+        cloud.translate_output,
     )
 
 
@@ -101,10 +102,10 @@ def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> Trial:
+def make_trial(catalog: Catalog) -> SmokeTest:
     """The smoke test of a new snapshot: every app with a version command, the converters, and programs that need a licence."""
     optional = catalog.optional_programs()
-    return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
+    return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
 
 def elapsed() -> float:
@@ -169,7 +170,7 @@ def _foundation(
 def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
     settings, clock = base.settings, base.timekeeper.clock
     store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
-    check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.has_program)
+    check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
     return JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=engine.loop.wake)
 
 

@@ -15,7 +15,7 @@ from server.cli.shared.opening import administrator, open_rows, open_rows_to_cha
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
 from server.services.machines import MachineService, OrphanView, orphan_json, quota_json
 from server.settings import Settings, load_settings
-from server.workers.clouds.base import Quota
+from server.workers.clouds.capabilities import Quota
 
 
 @click.command()

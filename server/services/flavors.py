@@ -8,6 +8,7 @@ from server.catalog.flavorsfile import rewrite
 from server.services.principal import Principal, Role
 from server.settings import Settings
 from server.workers.clouds.base import Cloud
+from server.workers.clouds.capabilities import HasFlavors, HasPrewarming
 from server.workers.flavor_check import Difference, compare
 
 
@@ -52,7 +53,8 @@ class FlavorService:
         """All sizes, in the order of their file. Raises Forbidden."""
         principal.require(Role.USER)
         found = read_flavors(self._settings.flavors).values()
-        return [FlavorView(flavor, self._cloud.next_boot(flavor)) for flavor in found]
+        prewarming = self._cloud.prewarming if isinstance(self._cloud, HasPrewarming) else None
+        return [FlavorView(flavor, prewarming.next_boot(flavor) if prewarming else "") for flavor in found]
 
     def compared(self, principal: Principal, *, write: bool) -> Comparison:
         """Compare the sizes with what the cloud has; ``write``: correct the file where that helps.
@@ -61,7 +63,7 @@ class FlavorService:
         """
         principal.require(Role.ADMINISTRATOR)
         known = list(read_flavors(self._settings.flavors).values())
-        sizes = self._cloud.sizes()
+        sizes = self._cloud.flavors.listed() if isinstance(self._cloud, HasFlavors) else None
         found = [] if sizes is None else compare(known, sizes, self._settings.worker_disk_gb)
         written = [one for one in found if one.cells] if write else []
         if written:

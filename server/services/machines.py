@@ -19,7 +19,8 @@ from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import Storage
 from server.workers.clouds import registry
-from server.workers.clouds.base import Cloud, Quota
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.capabilities import HasQuota, Quota
 from server.workers.fleet import Fleet
 
 STOP_LIMIT_S = 30.0
@@ -58,7 +59,7 @@ class MachineService:
     def quotas(self, principal: Principal, cloud: Cloud) -> list[Quota]:
         """What the cloud lets the project have; nothing where there is no such limit. Raises Forbidden, CloudError."""
         principal.require(Role.ADMINISTRATOR)
-        return cloud.quotas()
+        return cloud.quota.listed() if isinstance(cloud, HasQuota) else []
 
     def stop(self, principal: Principal, progress: Progress, *, machines: bool) -> None:
         """End the controller in order; with ``machines`` remove all of them, too, whose jobs are tried again at the next start.

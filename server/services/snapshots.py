@@ -7,7 +7,7 @@ from server.progress import Progress
 from server.services.principal import Principal, Role
 from server.settings import Settings
 from server.workers.clouds import registry
-from server.workers.clouds.base import Template, Trial
+from server.workers.clouds.images import SmokeTest, Template
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SnapshotService:
         """Shut the template's machine down; its disk keeps what was installed."""
         self._known(principal).stop(progress)
 
-    def create(self, principal: Principal, smoke_test: Trial, progress: Progress) -> None:
+    def create(self, principal: Principal, smoke_test: SmokeTest, progress: Progress) -> None:
         """Copy the template, try every app on a machine of the copy, and promote it if all is well."""
         self._new(principal).take_snapshot(smoke_test, progress)
 
@@ -55,11 +55,11 @@ class SnapshotService:
 
     def _known(self, principal: Principal) -> Template:
         principal.require(Role.ADMINISTRATOR)
-        return registry.known_cloud(self._settings).template()
+        return registry.known_cloud(self._settings).images.template()
 
     def _new(self, principal: Principal) -> Template:
         principal.require(Role.ADMINISTRATOR)
-        return registry.make_cloud(self._settings).template()
+        return registry.make_cloud(self._settings).images.template()
 
 
 def snapshot_json(view: SnapshotView) -> dict[str, Any]:

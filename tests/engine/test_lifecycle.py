@@ -45,6 +45,13 @@ class FaultyCloud(LocalCloud):
         """Worker -> command that ends its creation."""
         return self.broken
 
+    @property
+    def console(self) -> "FaultyCloud":
+        return self
+
+    def log(self, worker: str) -> str:
+        return ""
+
     def fault(self, worker: str) -> str:
         """What the cloud says of a machine, while machines fail."""
         return self.fault_words

@@ -14,11 +14,16 @@ from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.base import Layout
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from tests.conftest import eventually, state_of, submission, turning
 from tests.engine.test_lifecycle import begin, folder_of, is_final, moves, nothing_left
 
 pytestmark = pytest.mark.system
+
+
+class BootingImages(LocalImages):
+    def starts_jobs_at_boot(self) -> bool:
+        return True
 
 
 class BootingCloud(LocalCloud):
@@ -28,11 +33,8 @@ class BootingCloud(LocalCloud):
     fails = False  # the apply, after that
 
     def __init__(self, settings: Settings, server_id: str) -> None:
-        super().__init__(settings, server_id)
+        super().__init__(settings, server_id, BootingImages())
         self._commands: dict[str, str] = {}
-
-    def starts_jobs_at_boot(self) -> bool:
-        return True
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         found = super().layout(worker, job_dir)

@@ -84,7 +84,7 @@ class RecordService:
         app, size = self.app_of(before), self.flavor(flavor)
         program = InstalledApps(self._catalog, cloud).version(app) or ""
         try:
-            snapshot = cloud.current_snapshot()
+            snapshot = cloud.images.current()
         except CumulusError:
             snapshot = ""
         update = {

@@ -17,7 +17,7 @@ from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import StorageUnusable
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from tests.conftest import state_of, submission
 
 
@@ -137,7 +137,7 @@ def test_a_refusal_is_an_expected_error_with_a_code(controller: Controller) -> N
     assert "weighs 9, more than the 4" in caught.value.message
 
 
-class BareCloud(LocalCloud):
+class BareImages(LocalImages):
     """Machines without any converter."""
 
     def has_program(self, name: str) -> bool:
@@ -153,7 +153,7 @@ def test_a_file_that_no_machine_can_convert_is_refused_before_the_job_starts(
 ) -> None:
     settings.apps = tmp_path / "apps"
     settings.apps.mkdir()
-    controller = make_controller(settings, BareCloud(settings, "ctest"))
+    controller = make_controller(settings, LocalCloud(settings, "ctest", BareImages()))
     (settings.apps / "needs_1.xml").write_text(
         '<tool id="needs_1" name="needs" version="1" command="true" end_tag=""><section name="s" title="S">'
         '<filelist name="spectra" label="S" multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="true"/>'
@@ -176,7 +176,7 @@ def test_an_app_that_needs_a_licence_can_be_used_where_its_program_is_installed(
     (settings.apps / "paid_1.xml").write_text(
         '<tool id="paid_1" name="Paid" version="1" command="sh" end_tag="" program="sh" licence="ask Ada for it"/>'
     )
-    controller = make_controller(settings, (LocalCloud if there else BareCloud)(settings, "ctest"))
+    controller = make_controller(settings, LocalCloud(settings, "ctest", LocalImages() if there else BareImages()))
     if there:
         assert controller.jobs.submit(*submission(app="paid_1", settings="{}")).id == 1
     else:
@@ -189,7 +189,7 @@ def test_an_app_that_needs_a_licence_can_be_used_where_its_program_is_installed(
     controller.database.close()
 
 
-class NoSnapshotCloud(LocalCloud):
+class NoImages(LocalImages):
     """Nothing to make machines of."""
 
     def has_program(self, name: str) -> bool:
@@ -203,7 +203,7 @@ def test_where_no_machine_can_be_made_no_licensed_program_is_installed(settings:
     (settings.apps / "paid_1.xml").write_text(
         '<tool id="paid_1" name="Paid" version="1" command="sh" end_tag="" program="sh" licence="ask Ada for it"/>'
     )
-    controller = make_controller(settings, NoSnapshotCloud(settings, "ctest"))
+    controller = make_controller(settings, LocalCloud(settings, "ctest", NoImages()))
     assert controller.jobs.not_installed() == {"paid_1"}
     controller.loop.stop(1)
     controller.database.close()

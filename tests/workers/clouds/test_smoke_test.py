@@ -10,9 +10,9 @@ import pytest
 from server.errors import InfrastructureError
 from server.progress import Lines
 from server.settings import CHECKOUT
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.smoke_results import MAX_VERSION, from_json, to_json
-from server.workers.clouds.smoke_test import ANSWERS, once_ready, try_apps
+from server.workers.clouds.smoke_test import ANSWERS, once_ready, run_smoke_test
 from server.workers.clouds.ssh import CommandFailed
 
 
@@ -27,7 +27,7 @@ def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_th
     told: list[str] = []
     versions = [("paid_1", "no-such-program --version"), ("free_1", "echo 1.0"), ("bought_1", "echo 2.0; cat /dev/null")]
     optional = {"paid_1": "no-such-program", "bought_1": "cat"}
-    found = try_apps(ask, Trial(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append))
+    found = run_smoke_test(ask, SmokeTest(versions, ["sh", "no-such-program", "cat"], optional), Lines(told.append))
     assert found.programs == ["sh", "cat"]
     assert {app: tried.version for app, tried in found.apps.items()} == {"free_1": "1.0", "bought_1": "2.0"}
     assert told[:-1] == ["Trying the apps …", "paid_1: not installed", "free_1: 1.0", "bought_1: 2.0"]
@@ -36,7 +36,7 @@ def test_an_app_that_needs_a_licence_is_told_as_not_installed_and_one_that_is_th
 
 def test_what_succeeded_is_remembered_by_its_command_also_where_it_prints_nothing_or_too_much() -> None:
     long = f"printf '%s' {'x' * 500}"
-    found = try_apps(ask, Trial([("quiet_1", "true"), ("long_1", long)], ["sh"]), Lines(lambda _: None))
+    found = run_smoke_test(ask, SmokeTest([("quiet_1", "true"), ("long_1", long)], ["sh"]), Lines(lambda _: None))
     apps = from_json(json.loads(json.dumps(to_json(found.apps))))
     assert apps.version("quiet_1", "true") == ""
     assert apps.version("long_1", long) == "x" * MAX_VERSION
@@ -53,15 +53,15 @@ def test_what_is_no_memory_of_apps_is_refused(garbage: object) -> None:
 
 def test_what_an_app_says_of_itself_cannot_move_the_cursor() -> None:
     told: list[str] = []
-    try_apps(ask, Trial([("gaudy_1", "printf '\\033[2J\\033[31mGaudy\\033[0m 1.0\\a\\n'")]), Lines(told.append))
+    run_smoke_test(ask, SmokeTest([("gaudy_1", "printf '\\033[2J\\033[31mGaudy\\033[0m 1.0\\a\\n'")]), Lines(told.append))
     assert "gaudy_1: Gaudy 1.0" in told
 
 
 @pytest.mark.parametrize("program", [{}, {"broken_1": "sh"}])
 def test_an_app_that_should_run_and_does_not_fails_the_snapshot(program: dict[str, str]) -> None:
-    trial = Trial([("broken_1", "no-such-program --version")], ["sh"], program)
+    trial = SmokeTest([("broken_1", "no-such-program --version")], ["sh"], program)
     with pytest.raises(InfrastructureError, match="the app broken_1 does not run in the new snapshot"):
-        try_apps(ask, trial, Lines(lambda _: None))
+        run_smoke_test(ask, trial, Lines(lambda _: None))
 
 
 def test_a_script_runs_once_the_service_waits_for_a_job(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_app_whose_package_the_release_lacks_is_not_installed_and_the_others_
     def with_missing(script: str) -> str:
         return "comet-ms\n<b>\n" if "/etc/cumulus/missing-packages" in script else ask(script)
 
-    found = try_apps(with_missing, Trial(versions, ["sh"]), Lines(told.append))
+    found = run_smoke_test(with_missing, SmokeTest(versions, ["sh"]), Lines(told.append))
     assert list(found.apps) == ["free_1"]
     assert "the template's release has no package comet-ms" in told
     assert "lacking_1: not installed" in told
