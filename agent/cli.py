@@ -7,20 +7,20 @@ import sys
 from logging.handlers import RotatingFileHandler
 
 import click
-import httpx
 import structlog
 
 from agent.errors import SetupMissing
+from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
 from agent.queue.models import open_to_read, unusable
 from agent.queue.queue import Queue
-from agent.serve import VERSION
 from agent.serve import serve as run_agent
 from agent.settings import CONFIG, Settings, load_settings, where_given
 from programs.commands import Commands
 from programs.errors import explained
 from programs.exits import ExitCode
 from programs.regular import is_regular
+from programs.version import VERSION
 
 LOG = "agent.log"
 OLD_LOGS = 5
@@ -101,8 +101,8 @@ def _open_queue(settings: Settings) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/", timeout=ASK_TIMEOUT_S, trust_env=False).text == VERSION
-    except (httpx.HTTPError, httpx.InvalidURL):
+        return get(url, "/", ASK_TIMEOUT_S).text == VERSION
+    except NoAnswer:
         return False
 
 
@@ -116,7 +116,6 @@ def _log_to_file(settings: Settings) -> None:
         raise SetupMissing(f"the log cannot be written: {explained(problem)}; move it away") from None
     file = RotatingFileHandler(folder / LOG, maxBytes=int(settings.log_mb * MB), backupCount=OLD_LOGS, encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(), file])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

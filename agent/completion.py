@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Iterable
 
-import httpx
 import structlog
 
+from agent.http_client import HttpClient, NoAnswer
 from agent.queue.lines import left_out
 from agent.queue.manifest import manifest
 from agent.queue.models import Job
@@ -82,15 +82,15 @@ class Completion:
 
     def _post(self, job: Job) -> str:
         """What went wrong; "" where nothing did."""
-        form = {"job_id": (None, str(job.number)), "error_message": (None, job.message)}
+        form = {"job_id": str(job.number), "error_message": job.message}
         if trouble := Trouble.told_in(job.message):
-            form["trouble"] = (None, trouble)
+            form["trouble"] = trouble
         try:
-            with httpx.Client(timeout=TELL_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
-                response = client.post(self._settings.controller.rstrip("/") + "/fail", files=form)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return f"{type(error).__name__}: {error}"
-        return "" if response.status_code == httpx.codes.OK else f"the controller answered {response.status_code}"
+            with HttpClient(self._settings.controller, TELL_TIMEOUT_S) as client:
+                answer = client.post("/fail", form)
+        except NoAnswer as error:
+            return f"the controller does not answer: {error}"
+        return "" if answer.is_ok else f"the controller answered {answer.status}"
 
     def _later(self, job: Job, why: str) -> None:
         delay = backoff_s(self._settings.retry_delay_s, job.failures)

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from agent.errors import AgentError, InvalidInput, SetupMissing
+from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
 from agent.sending.carrier import Carrier
 from agent.sending.rsync import CONNECT_S, Children, Command, Rsync, version
@@ -151,11 +150,11 @@ def _controller(settings: Settings) -> str:
     if not settings.controller:
         raise SetupMissing("no controller is set, so nobody hears of a file that cannot be sent: give its URL in `controller`")
     try:
-        found = httpx.get(settings.controller.rstrip("/") + "/healthz", timeout=CONNECT_S, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        found = get(settings.controller, "/healthz", CONNECT_S)
+    except NoAnswer as error:
         raise SetupMissing(f"{settings.controller} does not answer: {error}") from None
-    if found.status_code != httpx.codes.OK:
-        raise SetupMissing(f"{settings.controller} answers {found.status_code}")
+    if not found.is_ok:
+        raise SetupMissing(f"{settings.controller} answers {found.status}")
     return f"{settings.controller} answers"
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -36,8 +35,8 @@ from programs.http.door import Door, ManyAddresses
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
 from programs.regular import open_regular
+from programs.version import VERSION
 
-VERSION = version("cumulus")
 JOIN_S = 10.0
 RESTART = "restart the agent, and send again what was in its queue; what is under way is broken off"
 REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has

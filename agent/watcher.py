@@ -6,9 +6,9 @@ something else, is believed to want all.
 
 from collections.abc import Callable
 
-import httpx
 import structlog
 
+from agent.http_client import HttpClient, NoAnswer
 from agent.queue.models import Job
 from agent.queue.queue import Queue
 from agent.sending.rsync import Children
@@ -40,11 +40,11 @@ class Watcher:
 
     def look(self, jobs: list[Job]) -> None:
         """Ask for the first of these jobs and some others, and end those that nobody wants. Ends where the controller is away."""
-        with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
+        with HttpClient(self._settings.controller, ASK_TIMEOUT_S) as client:
             for job in self._chosen(jobs):
                 try:
                     why = self._unwanted(client, job)
-                except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError) as error:
+                except (NoAnswer, ValueError, TypeError, KeyError) as error:
                     log.info("the controller does not tell which jobs it wants", detail=f"{type(error).__name__}: {error}")
                     return
                 if why:
@@ -56,10 +56,12 @@ class Watcher:
         self._asked = start + OTHERS
         return jobs[:FIRST] + (others + others)[start : start + min(OTHERS, len(others))]
 
-    def _unwanted(self, client: httpx.Client, job: Job) -> str:
+    def _unwanted(self, client: HttpClient, job: Job) -> str:
         """Why a job is not wanted any more; "" where it is."""
-        response = client.get(f"{self._settings.controller.rstrip('/')}/joblist/{job.number}/1")
-        rows = response.raise_for_status().json()
+        answer = client.get(f"/joblist/{job.number}/1")
+        if not answer.is_ok:
+            raise NoAnswer(f"it answers {answer.status}")
+        rows = answer.json()
         if not isinstance(rows, list):
             raise TypeError("this is no list of jobs")
         states = [str(row["status"]) for row in rows if row["id"] == job.number]

@@ -12,6 +12,7 @@ from programs.commands import Commands
 from programs.errors import login
 from programs.exits import ExitCode
 from programs.interruption import GIVEN_UP, interruption_means
+from programs.version import VERSION
 from server import app as parts
 from server.catalog.apps import Catalog
 from server.cli import machines, queue
@@ -61,7 +62,7 @@ class LongCommands(click.Group):
 
 
 @click.group(cls=Commands, program="cumulus", unusable=unusable)
-@click.version_option(parts.VERSION, prog_name="cumulus")
+@click.version_option(VERSION, prog_name="cumulus")
 def main() -> None:
     """Run heavy programs on machines that live as long as the job."""
     structlog.configure(

@@ -9,7 +9,8 @@ from werkzeug.test import TestResponse
 
 from agent.queue.models import Job, Transfer
 from agent.queue.states import JobState, TransferState
-from agent.serve import VERSION, Agent
+from agent.serve import Agent
+from programs.version import VERSION
 from tests.agent.conftest import Lab, order
 
 HOSTILE = "<script>alert(1)\"'&.raw"
