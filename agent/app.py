@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from agent.door import doorkeeper
 from agent.errors import AgentError
 from agent.loop import Loop
-from agent.queue.models import unusable
+from agent.queue.database import unusable
 from agent.queue.orders import DATA, job_number, read_order
 from agent.queue.queue import Queue
 from agent.settings import Settings
@@ -45,7 +45,7 @@ class Api:
     def send(self) -> Response:
         """Take an order; a sentence. What cannot be a job (the client sends the controller's refusals here) is left alone."""
         order = read_order(request.form, self._roots)
-        new = self._queue.add(order, self._clock())
+        new = self._queue.jobs.add(order, self._clock())
         self._loop.wake()
         log.info("ordered", job_id=order.number, owner=order.owner, files=len(order.wanted), new=new, refusal=order.refusal)
         if not new:
@@ -56,11 +56,11 @@ class Api:
 
     def names(self) -> Response:
         """Base names of the shared files that are queued or under way."""
-        return answer(self._queue.shared_names(DATA))
+        return answer(self._queue.listing.shared_names(DATA))
 
     def progress(self, owner: str, job_id: str) -> Response:
         """Base name to percent of what is not sent yet."""
-        return answer({line.name: line.percent for line in self._queue.lines(owner, job_number(job_id))})
+        return answer({line.name: line.percent for line in self._queue.listing.lines(owner, job_number(job_id))})
 
     def cancel(self, owner: str, job_id: str) -> Response:
         """End an owner's job; a sentence, the same for another's job and for none."""
@@ -72,16 +72,16 @@ class Api:
 
     def queue(self) -> Response:
         """All that waits, with bytes, for programs."""
-        return answer([line.for_programs() for line in self._queue.lines()])
+        return answer([line.for_programs() for line in self._queue.listing.lines()])
 
     def status(self) -> Response:
         """The page for people."""
         page = render_template(
             "status.html",
             version=self._version,
-            lines=self._queue.lines(),
-            recent=self._queue.recent(RECENT),
-            counts=self._queue.counts(),
+            lines=self._queue.listing.lines(),
+            recent=self._queue.listing.recent(RECENT),
+            counts=self._queue.listing.counts(),
             time=lambda at: f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}",
         )
         response = _plain(page, "text/html")

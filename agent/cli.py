@@ -12,7 +12,7 @@ import structlog
 from agent.errors import SetupMissing
 from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
-from agent.queue.models import open_to_read, unusable
+from agent.queue.database import open_to_read, unusable
 from agent.queue.queue import Queue
 from agent.serve import serve as run_agent
 from agent.settings import CONFIG, Settings, load_settings, where_given
@@ -57,7 +57,7 @@ def queue(as_json: bool) -> None:
     from agent.view import show  # its libraries would cost the resident agent memory
 
     _open_queue(load_settings())
-    show(Queue().lines(), as_json=as_json)
+    show(Queue().listing.lines(), as_json=as_json)
 
 
 @main.command()
@@ -86,7 +86,7 @@ def status() -> None:
     else:
         click.echo(f"process {running.pid} at {running.url} {'answers' if answers else 'does not answer'}")
     _open_queue(settings)
-    for state, number in Queue().counts().items():
+    for state, number in Queue().listing.counts().items():
         click.echo(f"{number:6}  {state}")
     sys.exit(ExitCode.OK if answers else ExitCode.FAILED)
 

@@ -12,9 +12,9 @@ from agent.queue.models import Job
 from agent.queue.queue import Queue
 from agent.queue.states import JobState, Trouble
 from agent.sending.carrier import Carrier
-from agent.sending.rsync import AgentEnds
+from agent.sending.children import AgentEnds
+from agent.sending.failures import backoff_s
 from agent.sending.rsync_failures import Diagnosis, diagnose
-from agent.sending.sender import backoff_s
 from agent.settings import Settings
 
 TELL_TIMEOUT_S = 20.0
@@ -50,11 +50,11 @@ class Completion:
             self._later(job, f"{type(error).__name__}: {error}")
 
     def _mark(self, job: Job) -> None:
-        skipped = self._queue.skipped(job)
-        outcome = self._carrier.finish(job.folder, manifest(self._queue.contents(job), skipped))
+        skipped = self._queue.jobs.skipped(job)
+        outcome = self._carrier.finish(job.folder, manifest(self._queue.jobs.contents(job), skipped))
         if outcome.code:
             return self._not_marked(job, diagnose(outcome.code, outcome.said))
-        if self._queue.end_job(job, JobState.DELIVERED, left_out(json.dumps(skipped)), self._clock()):
+        if self._queue.jobs.end(job, JobState.DELIVERED, left_out(json.dumps(skipped)), self._clock()):
             log.info("all files of a job are there", job_id=job.number, owner=job.owner)
 
     def _not_marked(self, job: Job, found: Diagnosis) -> None:
@@ -62,21 +62,21 @@ class Completion:
         if found.trouble.retryable and not lasting:
             return self._later(job, found.text)
         log.warning("a job cannot be marked complete", job_id=job.number, detail=found.text)
-        self._queue.end_job(job, JobState.FAILING, found.text, self._clock())
+        self._queue.jobs.end(job, JobState.FAILING, found.text, self._clock())
 
     def _tell(self, job: Job) -> None:
         """POST /fail at the controller, which shows the message to the job's owner."""
         if not self._settings.controller:
             log.error(NOBODY, job_id=job.number, detail=job.message)
-            self._queue.end_job(job, JobState.FAILED, f"{job.message} ({NOBODY})", self._clock())
+            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} ({NOBODY})", self._clock())
             return
         problem = self._post(job)
         if not problem:
             log.info("the controller was told that a job fails", job_id=job.number, detail=job.message)
-            self._queue.end_job(job, JobState.FAILED, job.message, self._clock())
+            self._queue.jobs.end(job, JobState.FAILED, job.message, self._clock())
         elif self._clock() - job.state_since > self._settings.give_up_s:
             log.error("the controller was never told that a job fails", job_id=job.number, detail=problem)
-            self._queue.end_job(job, JobState.FAILED, f"{job.message} (the controller was not told: {problem})", self._clock())
+            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} (the controller was not told: {problem})", self._clock())
         else:
             self._later(job, problem)
 
@@ -95,4 +95,4 @@ class Completion:
     def _later(self, job: Job, why: str) -> None:
         delay = backoff_s(self._settings.retry_delay_s, job.failures)
         log.warning("a job's end is tried again", job_id=job.number, detail=why, delay_s=delay)
-        self._queue.postpone_job(job, why, self._clock() + delay)
+        self._queue.jobs.postpone(job, why, self._clock() + delay)

@@ -14,8 +14,10 @@ from agent.errors import AgentError, InvalidInput, SetupMissing
 from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
 from agent.sending.carrier import Carrier
-from agent.sending.rsync import CONNECT_S, Children, Command, Rsync, version
+from agent.sending.children import Children, Command
+from agent.sending.rsync import Rsync, version
 from agent.sending.rsync_failures import diagnose
+from agent.sending.ssh import CONNECT_S
 from agent.sending.staging import Load
 from agent.sending.target import Kind, Target, read_target
 from agent.settings import Settings, where_given

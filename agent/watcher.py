@@ -11,7 +11,7 @@ import structlog
 from agent.http_client import HttpClient, NoAnswer
 from agent.queue.models import Job
 from agent.queue.queue import Queue
-from agent.sending.rsync import Children
+from agent.sending.children import Children
 from agent.settings import Settings
 
 FIRST = 10  # jobs that are asked for each time: those for which something is sent now are among them
@@ -75,7 +75,7 @@ class Watcher:
 
     def _withdraw(self, job: Job, why: str) -> None:
         self._missing.discard(job.id)
-        found, stopped = self._queue.withdraw(job, why, self._clock())
+        found, stopped = self._queue.jobs.withdraw(job, why, self._clock())
         self._children.end(stopped)
         if found:
             log.info("a job is not wanted any more", job_id=job.number, owner=job.owner, detail=why)

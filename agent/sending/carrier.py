@@ -13,8 +13,10 @@ from pathlib import Path
 import structlog
 
 from agent.sending import publish
-from agent.sending.rsync import Children, Command, Outcome, Rsync, ssh_command
+from agent.sending.children import Children, Command, Outcome
+from agent.sending.rsync import Rsync
 from agent.sending.rsync_output import Item, Progress
+from agent.sending.ssh import ssh_command
 from agent.sending.staging import Load, Source, staged
 from agent.sending.target import Kind, Target
 from agent.settings import Settings
