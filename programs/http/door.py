@@ -20,6 +20,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from programs.http.channels import Channel, Phase
+from programs.http.deadlines import end_if_overdue, kept_bytes, worth
 from programs.http.lanes import Lanes
 from programs.http.rare_log import seldom_logger
 
@@ -127,7 +128,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     def look(self, now: float) -> None:
         """Close what keeps others waiting, or takes too long."""
         for channel in self._channels():
-            channel.end_if_overdue(now)
+            end_if_overdue(channel, now)
         self._bound_bodies()
         if self.task_dispatcher.is_short():
             for channel in self._channels():
@@ -167,7 +168,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.logger.warning("all %d connections are in use: idle and slow ones make room", len(channels))
         owned = defaultdict(list)
         for number, channel in enumerate(channels):
-            owned[channel.home].append((channel.worth(now), number))
+            owned[channel.home].append((worth(channel, now), number))
         for own in owned.values():
             own.sort(reverse=True)
         for place in range(min(len(channels), max(wanted, spare))):
@@ -178,12 +179,12 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
     def _bound_bodies(self) -> None:
         """Bodies lie in files of the temporary folder: whoever fills it loses the slowest first."""
-        holders = [channel for channel in self._channels() if channel.kept_bytes > MEMORY_BYTES]
-        kept = sum(channel.kept_bytes for channel in holders)
+        holders = [channel for channel in self._channels() if kept_bytes(channel) > MEMORY_BYTES]
+        kept = sum(kept_bytes(channel) for channel in holders)
         for channel in sorted(holders, key=lambda one: (one.phase is Phase.WORK, one.since)):
             if kept <= self.limits.kept_bytes:
                 return
-            kept -= channel.kept_bytes
+            kept -= kept_bytes(channel)
             self.logger.warning("more is being sent than can be kept: the slowest sender is left")
             channel.handle_close()
 
