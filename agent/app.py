@@ -114,7 +114,7 @@ def create_app(api: Api) -> Flask:
 
 
 def answer(value: object, status: int = 200) -> Response:
-    """JSON in plain ASCII that nobody keeps: the client joins the pieces of an answer as strings."""
+    """JSON in plain ASCII that is not cached: the client joins the pieces of an answer as strings."""
     return _plain(json.dumps(value, ensure_ascii=True) + "\n", "application/json", status)
 
 

@@ -1,4 +1,4 @@
-"""The end of a job's sending: its manifest and then its marker are written, or the controller is told why it must fail."""
+"""The end of a job's sending: writes its manifest and then its marker, or reports to the controller why it must fail."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from agent.queue.lines import left_out
 from agent.queue.manifest import manifest
 from agent.queue.models import Job
 from agent.queue.queue import Queue
-from agent.queue.states import JobState, Trouble
+from agent.queue.states import FailureKind, JobState
 from agent.sending.carrier import Carrier
 from agent.sending.children import AgentEnds
 from agent.sending.failures import backoff_s
@@ -18,7 +18,7 @@ from agent.sending.rsync_failures import Diagnosis, diagnose
 from agent.settings import Settings
 
 TELL_TIMEOUT_S = 20.0
-NOBODY = "no controller is named in the settings, so it was not told"
+NO_CONTROLLER = "no controller is set, so it was not informed"
 log = structlog.get_logger()
 
 
@@ -53,13 +53,13 @@ class Completion:
         skipped = self._queue.jobs.skipped(job)
         outcome = self._carrier.finish(job.folder, manifest(self._queue.jobs.contents(job), skipped))
         if outcome.code:
-            return self._not_marked(job, diagnose(outcome.code, outcome.said))
+            return self._not_marked(job, diagnose(outcome.code, outcome.stderr))
         if self._queue.jobs.end(job, JobState.DELIVERED, left_out(json.dumps(skipped)), self._clock()):
             log.info("all files of a job are there", job_id=job.number, owner=job.owner)
 
     def _not_marked(self, job: Job, found: Diagnosis) -> None:
         lasting = self._clock() - job.state_since > self._settings.give_up_s
-        if found.trouble.retryable and not lasting:
+        if found.failure.retryable and not lasting:
             return self._later(job, found.text)
         log.warning("a job cannot be marked complete", job_id=job.number, detail=found.text)
         self._queue.jobs.end(job, JobState.FAILING, found.text, self._clock())
@@ -67,23 +67,23 @@ class Completion:
     def _tell(self, job: Job) -> None:
         """POST /fail at the controller, which shows the message to the job's owner."""
         if not self._settings.controller:
-            log.error(NOBODY, job_id=job.number, detail=job.message)
-            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} ({NOBODY})", self._clock())
+            log.error(NO_CONTROLLER, job_id=job.number, detail=job.message)
+            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} ({NO_CONTROLLER})", self._clock())
             return
         problem = self._post(job)
         if not problem:
-            log.info("the controller was told that a job fails", job_id=job.number, detail=job.message)
+            log.info("the controller was informed that a job fails", job_id=job.number, detail=job.message)
             self._queue.jobs.end(job, JobState.FAILED, job.message, self._clock())
         elif self._clock() - job.state_since > self._settings.give_up_s:
-            log.error("the controller was never told that a job fails", job_id=job.number, detail=problem)
-            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} (the controller was not told: {problem})", self._clock())
+            log.error("the controller could not be informed that a job fails", job_id=job.number, detail=problem)
+            self._queue.jobs.end(job, JobState.FAILED, f"{job.message} (the controller does not know: {problem})", self._clock())
         else:
             self._later(job, problem)
 
     def _post(self, job: Job) -> str:
         """What went wrong; "" where nothing did."""
         form = {"job_id": str(job.number), "error_message": job.message}
-        if trouble := Trouble.told_in(job.message):
+        if trouble := FailureKind.named_in(job.message):
             form["trouble"] = trouble
         try:
             with HttpClient(self._settings.controller, TELL_TIMEOUT_S) as client:

@@ -126,18 +126,18 @@ def _host_key(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    """A run of rsync that sends nothing, over a connection of its own: one that is open tells nothing of the key."""
+    """A run of rsync that sends nothing, over a new connection: one that is open would not prove the key."""
     target = _target(settings)
     if target.kind is Kind.LOCAL:
         return _local_storage(Path(target.base))
     command = Rsync(settings, target).compare(Load(str(settings.home), ()), "data", shared=False)
     outcome = Children(settings.home).run(Command(command.argv))
     if outcome.code:
-        raise SetupMissing(diagnose(outcome.code, outcome.said).text)
+        raise SetupMissing(diagnose(outcome.code, outcome.stderr).text)
     looked = Carrier(settings, target, Rsync(settings, target), Children(settings.home)).look(Load("", ()), "data", ())
     if looked.code and target.kind is not Kind.DAEMON:
         needed = "python3" if target.path else "cumulus-receive of this version"
-        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.said).words}")
+        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.stderr).words}")
     return f"{settings.target} takes files"
 
 

@@ -41,7 +41,7 @@ class Tasks:
 
 
 class Loop:
-    """Sends, looks at sources and ends jobs, each in a pool of its own, so that a slow transfer holds up no other matter."""
+    """Sends, inspects sources and completes jobs, each in a pool of its own, so that a slow transfer delays nothing else."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Loop:
             self._wake.clear()
 
     def stop(self) -> None:
-        """End: what is under way is broken off in order, and goes on at the next start."""
+        """Stop: what is under way ends in order, and continues at the next start."""
         self._stopped.set()
         self.wake()
         self._tasks.children.close()

@@ -39,13 +39,13 @@ class Watcher:
         self._missing: set[int] = set()  # not in the list when it was asked last: once may be a controller that is just starting
 
     def look(self, jobs: list[Job]) -> None:
-        """Ask for the first of these jobs and some others, and end those that nobody wants. Ends where the controller is away."""
+        """Ask about the first of these jobs and some others, and end those no longer wanted. Stops if the controller is away."""
         with HttpClient(self._settings.controller, ASK_TIMEOUT_S) as client:
             for job in self._chosen(jobs):
                 try:
                     why = self._unwanted(client, job)
                 except (NoAnswer, ValueError, TypeError, KeyError) as error:
-                    log.info("the controller does not tell which jobs it wants", detail=f"{type(error).__name__}: {error}")
+                    log.info("the controller does not say which jobs it wants", detail=f"{type(error).__name__}: {error}")
                     return
                 if why:
                     self._withdraw(job, why)

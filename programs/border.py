@@ -1,7 +1,7 @@
-"""The border between a failure and a person: every program runs inside, and nobody sees a traceback.
+"""The border between a failure and a person: every program runs inside, and no user sees a traceback.
 
 Owns what is said, and where; interruption.py owns signals and lost output. An expected failure is one line on standard error. An
-unexpected one is one line, too; its traceback goes to a file that the line names. Both end with an exit code of
+unexpected one is one line, too; its traceback is in a file that the line names. Both end with an exit code of
 :mod:`programs.exits`.
 """
 
@@ -54,7 +54,7 @@ def _run(program: str, command: Callable[[], object], folders: Folders) -> int:
 def _told(program: str, failure: BaseException, folders: Folders) -> int:
     try:
         return _failed(program, failure, folders)
-    except Exception as another:  # noqa: BLE001  # to tell of a failure can fail
+    except Exception as another:  # noqa: BLE001  # reporting a failure can fail
         return _tell_unexpected(program, another, folders)
 
 
@@ -118,7 +118,7 @@ def _ended(program: str, message: str, code: ExitCode) -> int:
 
 
 def tell(program: str, message: str) -> None:
-    """A line on standard error, if anybody can be told; what a terminal would obey is left out."""
+    """Write a line to standard error, if possible; control characters are replaced."""
     text = "".join(char if char.isprintable() or char == "\n" else "?" for char in message)
     with suppress(OSError, ValueError):
         print(f"{program}: {text}", file=sys.stderr, flush=True)  # noqa: T201  # click may be what failed
@@ -176,7 +176,7 @@ def _prepare_streams() -> None:
 
 
 def _flushed(program: str, code: int) -> int:
-    """The exit code, which tells too that the output did not get where it should."""
+    """The exit code; another one where the output could not be written."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()

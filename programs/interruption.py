@@ -42,7 +42,7 @@ _ENDS = MappingProxyType(
         signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
         signal.SIGTERM: (ExitCode.ENDED, "asked to end"),
         HANGUP: (ExitCode.HUNG_UP, "the terminal was closed"),
-        PIPE: (ExitCode.READER_GONE, "nobody reads the output any more"),
+        PIPE: (ExitCode.READER_GONE, "the reader of the output has ended"),
     }
 )
 
@@ -183,7 +183,7 @@ class _Once:
 
 @contextmanager
 def lasting_output(lost: Callable[[int], None]) -> Iterator[None]:
-    """Within the block, standard output and error fail no more: what nobody can read is dropped.
+    """Within the block, standard output and error do not fail: what cannot be written is dropped.
 
     ``lost`` is called with the error number when a terminal is gone (EIO) or a reader (EPIPE), in the thread that has written.
     """
@@ -251,9 +251,9 @@ def _is_heard(number: int) -> bool:
 
 @contextmanager
 def until_a_signal() -> Iterator[None]:
-    """The first signal ends a server, which runs within, by SystemExit with code 0; one that lost its output goes on.
+    """The first signal ends a server, which runs within, by SystemExit with code 0; one that lost its output continues.
 
-    Behind it nothing is left to end, and Python forgets its handlers while it goes: no signal has an effect. Where the server
+    Behind it nothing is left to end, and Python drops its handlers while it exits: no signal has an effect. Where the server
     fails, they are what they were.
     """
     before = {number: signal.signal(number, _end) for number in filter(_is_heard, ENDING)}

@@ -75,7 +75,7 @@ def absolute(path: Path) -> Path:
 
 
 def named(path: Path) -> Path:
-    """The same of a file that keeps its name, also where it is a link, so that it is told by the name that was given."""
+    """The same of a file that keeps its name, also where it is a link, so that messages have the name that was given."""
     folder = absolute(path.parent)
     return folder / path.name if path.name else folder
 

@@ -72,7 +72,7 @@ class Life:
                 self._note_child(name, None)
 
     def submitted(self, job_id: int, owner: str) -> None:
-        """A job is on its way; until its end is told it is what a killed demonstration leaves."""
+        """A job is on its way; until its end is reported, a killed demonstration leaves it behind."""
         self._record.job = OpenJob(job_id=job_id, owner=owner)
         self._write()
 
@@ -136,7 +136,7 @@ def end_left(record: Record, say: Say) -> None:
 
 
 def read_record(home: Path) -> Record | None:
-    """What the home tells of a demonstration that runs, or was killed; None where it tells nothing."""
+    """The note in the home of a demonstration that runs or was killed; None where there is none."""
     try:
         return Record.model_validate_json((home / "demo.json").read_bytes())
     except (OSError, ValidationError):

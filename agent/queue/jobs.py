@@ -27,7 +27,7 @@ class Jobs:
         return True
 
     def cancel(self, owner: str, number: int, now: float) -> tuple[bool, list[int]]:
-        """Send no more of the owner's job; whether there was one, and the transfers under way that nobody wants any more."""
+        """Send no more of the owner's job; returns whether there was one, and the transfers under way that no other job wants."""
         with database_of(Job).atomic("IMMEDIATE"):
             jobs = [
                 job
@@ -56,7 +56,7 @@ class Jobs:
         return list(Job.select().where(waiting).order_by(Job.id.in_(sending).desc(), Job.id))
 
     def due(self, now: float) -> list[Job]:
-        """The jobs that are to be marked complete, or reported as failed."""
+        """The jobs to mark complete or to report as failed."""
         waiting = Job.state.in_((JobState.MARKING, JobState.FAILING)) & (Job.not_before <= now)
         return list(Job.select().where(waiting).order_by(Job.id).limit(CHUNK))
 

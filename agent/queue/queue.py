@@ -1,6 +1,6 @@
-"""The queue: what is to be sent, in which order, and what became of it. Owns every change of a row's state; moves no byte.
+"""The queue: what to send, in which order, and what became of it. Owns every change of a row's state; moves no byte.
 
-All of it lies in the database, so an agent that was killed goes on where it was. Its parts have no state of their own.
+All of it lies in the database, so a killed agent continues where it was. The parts have no state of their own.
 """
 
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ class Queue:
     upkeep: Upkeep = field(default_factory=Upkeep)
 
     def next_batch(self, now: float) -> list[Transfer]:
-        """What is to be sent next, together, moved to SENDING; empty where nothing is."""
+        """The next batch to send, moved to SENDING; empty if there is none."""
         return next_batch(now)
 
     def together(self) -> AbstractContextManager[object]:

@@ -1,6 +1,6 @@
 """The steps that made the queue's schema what it is."""
 
-# Steps of the schema; one that has been released never changes. `PRAGMA user_version` tells how many a file has seen.
+# Steps of the schema; a released step never changes. `PRAGMA user_version` counts the steps that a file has seen.
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE job (

@@ -14,7 +14,7 @@ class Transfers:
     """The queue's transfers."""
 
     def to_survey(self, now: float) -> list[Transfer]:
-        """The transfers whose source is to be looked at now."""
+        """The transfers whose source is due for a look."""
         due = (Transfer.state == TransferState.WAITING) & (Transfer.not_before <= now)
         return list(Transfer.select(*LISTED).where(due).order_by(Transfer.id).limit(BATCH_FILES))
 
@@ -40,7 +40,7 @@ class Transfers:
         transition(Transfer, transfer.id, TransferState.WAITING, TransferState.READY, Change(now, f"{size} bytes"), fields)
 
     def postpone_survey(self, transfer: Transfer, until: float, why: str, fingerprint: str, still_since: float) -> None:
-        """The source is to be looked at again."""
+        """The source is not complete: look again later."""
         fields = {"not_before": until, "message": why, "fingerprint": fingerprint, "still_since": still_since}
         Transfer.update(fields).where(Transfer.id == transfer.id, Transfer.state == TransferState.WAITING).execute()
 
@@ -54,7 +54,7 @@ class Transfers:
         return bool(Transfer.update(fields).where(wanted).execute())
 
     def still_sending(self, transfers: Sequence[int]) -> set[int]:
-        """Those of these that nobody has cancelled."""
+        """Those that have not been cancelled."""
         sending = Transfer.select(Transfer.id).where(Transfer.state == TransferState.SENDING)
         return set(numbers(sending)) & set(transfers)
 

@@ -13,7 +13,7 @@ BATCH_FILES = 1_000
 
 
 def next_batch(now: float) -> list[Transfer]:
-    """What is to be sent next, together, moved to SENDING; empty where nothing is.
+    """The next batch to send, moved to SENDING; empty if there is none.
 
     The turn goes to the owner with the fewest transfers under way, then to who was served least recently, then to
     who came first. Small files of one folder go together.
@@ -77,7 +77,7 @@ def _companions(first: Transfer, owner: str, now: float) -> list[Transfer]:
 
 
 def _sendable(now: float) -> Any:
-    """Transfers that may begin, joined with the jobs that want them. An earlier one to the same name goes first."""
+    """Transfers that may begin, joined with the jobs that want them. An earlier one to the same name comes first."""
     earlier = Transfer.alias()
     before = earlier.select(SQL("1")).where(
         earlier.place == Transfer.place,

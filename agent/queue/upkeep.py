@@ -14,7 +14,7 @@ class Upkeep:
     """Restarts, clocks and old rows."""
 
     def recover(self, now: float, why: str = "the agent was restarted", delay_s: float = 0.0) -> int:
-        """Take up again what nobody is sending any more; how many that were. Nothing may be under way.
+        """Queue again what a killed agent was sending; returns the number of transfers. Only while nothing is being sent.
 
         ``delay_s``: not sooner than that.
         """
@@ -23,7 +23,7 @@ class Upkeep:
         return len(transition_all(Transfer, ids, TransferState.SENDING, TransferState.READY, Change(now, why), fields))
 
     def begin_anew(self, now: float) -> None:
-        """The agent was away, and its clock may be wrong now: no limit is over for that, and no pause is endless."""
+        """The agent was away, and its clock may be wrong now: no limit expires for that, and no pause is endless."""
         with database_of(Transfer).atomic("IMMEDIATE"):
             for table, active in ((Transfer, ACTIVE_TRANSFERS), (Job, ACTIVE_JOBS)):
                 fields = {"state_since": now, "not_before": fn.MIN(table.not_before, now)}
@@ -32,7 +32,7 @@ class Upkeep:
                 table.update(fields).where(table.state.in_(active)).execute()
 
     def adjust_clock(self, seconds: float) -> None:
-        """The computer's clock was set by so much: limits and pauses go on counting the time that really passed."""
+        """The computer's clock was set by so many seconds: limits and pauses keep counting the time that really passed."""
         with database_of(Transfer).atomic("IMMEDIATE"):
             for table, active in ((Transfer, ACTIVE_TRANSFERS), (Job, ACTIVE_JOBS)):
                 moved: dict[str, Any] = {"state_since": table.state_since + seconds, "not_before": table.not_before + seconds}
@@ -42,7 +42,7 @@ class Upkeep:
                 table.update(moved).where(table.state.in_(active)).execute()
 
     def next_time(self, now: float) -> float | None:
-        """When something is due that is not now; None where nothing is."""
+        """When the next thing that is not due yet becomes due; None if nothing does."""
         later = (
             query.scalar()
             for query in (
@@ -55,7 +55,7 @@ class Upkeep:
         return min((float(time) for time in later if time is not None), default=None)
 
     def forget(self, before: float) -> int:
-        """Remove what ended long ago; how many jobs that were."""
+        """Remove what ended long ago; returns the number of jobs."""
         with database_of(Job).atomic("IMMEDIATE"):
             old = Job.delete().where(Job.state.not_in(ACTIVE_JOBS), Job.state_since < before).execute()
             wanted = Want.select(Want.transfer_id)

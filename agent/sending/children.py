@@ -29,14 +29,14 @@ READ_BYTES = 64 * 1024
 
 
 class AgentEnds(AgentError):
-    """No transfer begins any more; it goes on when the agent is started again."""
+    """The agent is shutting down; transfers continue when it starts again."""
 
     code = "agent_ends"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One run of rsync. ``names``: what is sent of the folder, each a name in it; none: the arguments tell all.
+    """One run of rsync. ``names``: what to send of the folder, each a name in it; empty where the arguments say it all.
 
     ``descriptors``: what it gets to read beside its standard input.
     """
@@ -48,15 +48,15 @@ class Command:
 
 @dataclass
 class Outcome:
-    """How a run ended: exit code (negative: a signal), what became of each file by its path, what rsync said of errors.
+    """How a run ended: its exit code (negative: a signal), what became of each file by its path, and its standard error.
 
-    ``told``: what another program answered.
+    ``answer``: what another program printed.
     """
 
     code: int
     items: dict[str, Item] = field(default_factory=dict)
-    said: str = ""
-    told: str = ""
+    stderr: str = ""
+    answer: str = ""
 
 
 class Children:
@@ -71,9 +71,9 @@ class Children:
     def run(
         self, command: Command, transfers: Iterable[int] = (), on_event: Callable[[Item | Progress], None] = lambda _: None
     ) -> Outcome:
-        """Run to the end, which :meth:`end` can bring about; tells of each event while it runs.
+        """Run until it ends, or until :meth:`end` ends it; reports each event while it runs.
 
-        Raises AgentEnds where none may start any more.
+        Raises AgentEnds while the agent shuts down.
         """
         # With a dot before it: what begins with # or ; would be taken for a comment.
         names = b"".join(b"./" + os.fsencode(name) + b"\0" for name in command.names)
@@ -85,24 +85,24 @@ class Children:
                     outcome.items[event.path] = event
                 on_event(event)
 
-        outcome.code, outcome.said = self._run(command, names, frozenset(transfers), read)
+        outcome.code, outcome.stderr = self._run(command, names, frozenset(transfers), read)
         return outcome
 
     def ask(self, command: Command, text: str, transfers: Iterable[int] = ()) -> Outcome:
-        """Run another program with a text as its input; what it answers is in ``told``. Raises AgentEnds."""
+        """Run another program with a text as its input; its output is in ``answer``. Raises AgentEnds."""
         outcome = Outcome(0)
 
         def read(child: "subprocess.Popen[bytes]") -> None:
             assert child.stdout is not None
-            outcome.told = child.stdout.read(SAID_LIMIT).decode(errors="replace")
+            outcome.answer = child.stdout.read(SAID_LIMIT).decode(errors="replace")
 
-        outcome.code, outcome.said = self._run(command, text.encode(), frozenset(transfers), read)
+        outcome.code, outcome.stderr = self._run(command, text.encode(), frozenset(transfers), read)
         return outcome
 
     def _run(
         self, command: Command, text: bytes, transfers: frozenset[int], read: Callable[["subprocess.Popen[bytes]"], None]
     ) -> tuple[int, str]:
-        """The exit code, and what was said on standard error."""
+        """The exit code and standard error."""
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
             given.write(text)
             given.seek(0)
@@ -119,7 +119,7 @@ class Children:
             return code, said.read(SAID_LIMIT).decode(errors="replace")
 
     def end(self, transfers: Iterable[int]) -> None:
-        """End the runs that are at work for these transfers and no others; what was sent stays for the next time."""
+        """End the runs that serve these transfers and no others; what they have sent stays for the next attempt."""
         unwanted = frozenset(transfers)
         with self._lock:
             found = [child for child, ids in self._running.items() if ids and ids <= unwanted]
@@ -127,7 +127,7 @@ class Children:
             end_group(child.pid)
 
     def close(self) -> None:
-        """End all; none starts any more."""
+        """End all, and let none start."""
         with self._lock:
             self._closed = True
             found = list(self._running)
@@ -162,20 +162,20 @@ class Children:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What an rsync gets to know: no settings of its own from whoever started the agent, and the mark to be found by."""
+    """An rsync's environment: no rsync settings of the user who started the agent, and the mark by which orphans are found."""
     kept = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8", MARK: str(home)}
 
 
 def end_orphans(home: Path) -> list[int]:
-    """End what an agent on this home has left at work when it was killed; their process numbers."""
+    """End the child processes that a killed agent left on this home; returns their process numbers."""
     found = [process for process in psutil.process_iter() if _is_of(process, home)]
     _end_processes(found)
     return [process.pid for process in found]
 
 
 def end_group(pid: int) -> None:
-    """End a run: in order, so that rsync keeps what it has received; by force where that takes too long."""
+    """End a run: first politely, so that rsync keeps what it has received, then by force."""
     try:
         leader = psutil.Process(pid)
         family = [leader, *leader.children(recursive=True)]
@@ -195,7 +195,7 @@ def _end_processes(processes: list[psutil.Process]) -> None:
 
 
 def _is_at_work(process: psutil.Process) -> bool:
-    """Not psutil's own wait, which would take a child's exit code from whoever started it."""
+    """Not psutil's own wait, which would take a child's exit code from the thread that waits for it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

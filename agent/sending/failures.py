@@ -6,7 +6,7 @@ import structlog
 
 from agent.queue.models import Transfer
 from agent.queue.queue import Queue
-from agent.queue.states import TransferState, Trouble
+from agent.queue.states import FailureKind, TransferState
 from agent.sending.children import Children, Outcome
 from agent.sending.parcels import Parcel
 from agent.sending.rsync_failures import Diagnosis, diagnose
@@ -44,16 +44,16 @@ class Failures:
 
     def broken(self, parcels: list[Parcel], outcome: Outcome) -> None:
         """A run of rsync failed: each of its transfers fails too, or is tried again, with the others or alone."""
-        found = diagnose(outcome.code, outcome.said)
+        found = diagnose(outcome.code, outcome.stderr)
         for parcel in parcels:
             transfer = parcel.transfer
-            if found.trouble is Trouble.SOURCE_CHANGED or not parcel.source.is_unchanged():
+            if found.failure is FailureKind.SOURCE_CHANGED or not parcel.source.is_unchanged():
                 self.changed(transfer)
-            elif found.trouble is Trouble.SOURCE_UNREADABLE and not self.unchanged([parcel]):
-                continue  # it has told which one, and why
-            elif found.trouble.retryable:
+            elif found.failure is FailureKind.SOURCE_UNREADABLE and not self.unchanged([parcel]):
+                continue  # unchanged() has reported which one, and why
+            elif found.failure.retryable:
                 self.again(transfer, found)
-            elif len(parcels) > 1:  # which of them is at fault is told when each goes alone
+            elif len(parcels) > 1:  # sending each alone shows which of them is at fault
                 self._queue.transfers.again(transfer, TransferState.READY, found.text, self._clock(), alone=True)
             else:
                 self.fail(transfer, found.text)
@@ -66,13 +66,13 @@ class Failures:
         if now - (row.failing_since or now) > self._settings.give_up_s:
             return self.fail(row, found.text)
         delay = backoff_s(self._settings.retry_delay_s, row.failures)
-        log.warning("a transfer is tried again", name=row.name, trouble=str(found.trouble), detail=found.words, delay_s=delay)
+        log.warning("a transfer is tried again", name=row.name, trouble=str(found.failure), detail=found.words, delay_s=delay)
         self._queue.transfers.again(row, TransferState.READY, found.text, now, delay_s=delay)
 
     def changed(self, transfer: Transfer) -> None:
         """The source was changed meanwhile: the transfer waits until it is complete again."""
         log.info("a source was changed while it was sent", name=transfer.name)
-        self._queue.transfers.again(transfer, TransferState.WAITING, Trouble.SOURCE_CHANGED.text, self._clock())
+        self._queue.transfers.again(transfer, TransferState.WAITING, FailureKind.SOURCE_CHANGED.text, self._clock())
 
     def fail(self, transfer: Transfer, why: str) -> None:
         """The transfer cannot be done: what is sent for the same jobs ends, too."""

@@ -32,7 +32,7 @@ class SendingProgress:
             self.ended()
 
     def ended(self) -> None:
-        """Write down how far it is; of small files that go together nobody asks."""
+        """Record how far it is. Nobody watches small files that are sent together."""
         self._told = time.monotonic()
         if len(self._parcels) == 1 and self._sent:
             there = self._same + self._sent

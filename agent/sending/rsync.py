@@ -14,7 +14,7 @@ from agent.sources.paths import for_rsync
 from agent.sources.skipping import FILTERS
 
 PARTIAL = ".cumulus.partial"
-# At the end, when what was kept of broken attempts has been used; it is not spared, as rsync would do by itself.
+# Deletes at the end, after using what broken attempts left behind; `risk` deletes that too, which rsync would protect by itself.
 _EXACT = ("--delete-after", f"--filter=risk {PARTIAL}/")
 
 
@@ -36,7 +36,7 @@ class Rsync:
         return self._of_names(options, load, place, shared=self._settings.parallel == 1)
 
     def look(self, load: Load, place: str) -> Command:
-        """Tell which of the names are not in a place yet, and change nothing."""
+        """Find the names that are not in a place yet, and change nothing."""
         return self._of_names(["--dry-run", "--ignore-existing", "--no-recursive", "--dirs"], load, place)
 
     def link(self, load: Load, place: str, upload: str, *, replace: bool) -> Command:
@@ -44,13 +44,13 @@ class Rsync:
         return self._of_names([f"--link-dest={upload}", *(_EXACT if replace else ["--ignore-existing"])], load, place)
 
     def discard(self, empty: str, place: str, upload: str) -> Command:
-        """Remove an upload's folder from a place, by making the place as an empty folder is, with all else in it spared."""
+        """Remove an upload's folder from a place: sync an empty folder over it, with everything else excluded."""
         only = [f"--include=/{upload}/***", "--exclude=*"]
         argv = [*self._program(), "--recursive", "--delete", *only, *self._way(), "--", for_rsync(empty).rstrip("/") + "/"]
         return Command((*argv, self._target.at(place) + "/"))
 
     def compare(self, load: Load, place: str, *, shared: bool = True) -> Command:
-        """Compare by checksums of both sides, and change nothing; what a folder there has beside is told as deleted."""
+        """Compare by checksums of both sides, and change nothing; extra files in a folder there are reported as deleted."""
         return self._of_names(["--dry-run", "--checksum", *_EXACT], load, place, shared=shared)
 
     def put(self, file: Path, path: str) -> Command:
@@ -72,7 +72,7 @@ class Rsync:
             "-ii",
             f"--out-format={FORMAT}",
             *options,
-            *(["--copy-links"] if load.follow else FILTERS),  # after what a former attempt's leftovers are not spared by
+            *(["--copy-links"] if load.follow else FILTERS),  # after the filters that let leftovers be deleted
             *self._way(shared=shared),
             "--",
             for_rsync(load.folder).rstrip("/") + "/",
@@ -106,7 +106,7 @@ def _rsh_word(word: str) -> str:
 
 
 def version(program: str) -> str:
-    """The first line that rsync tells of itself; "" where there is none."""
+    """The first line of `rsync --version`; "" where there is none."""
     if not shutil.which(program):
         return ""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False)

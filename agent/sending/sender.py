@@ -1,7 +1,7 @@
 """Sending a batch: what is there already is compared, the rest is sent and gets its names, the source is looked at again.
 
-Owns what follows from an outcome for a transfer. In which order things are sent is the queue's matter, how they are carried the
-carrier's. What the storage has under a shared name is never replaced.
+Decides what follows from an outcome for a transfer. The queue decides the order, the carrier how files travel. Nothing that the
+storage has under a shared name is ever replaced.
 """
 
 import json
@@ -13,7 +13,7 @@ import structlog
 from agent.queue.models import Transfer
 from agent.queue.orders import DATA
 from agent.queue.queue import Queue
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 from agent.sending.carrier import Carrier
 from agent.sending.children import AgentEnds, Children, Outcome
 from agent.sending.failures import Failures
@@ -23,7 +23,7 @@ from agent.sending.rsync_failures import Diagnosis
 from agent.sending.rsync_output import Item
 from agent.sending.staging import hold
 from agent.settings import Settings, Verify
-from agent.sources.paths import Root, shown
+from agent.sources.paths import Root, printable
 from agent.sources.survey import SourceAway, SourceUnusable
 
 EXIT_PARTLY = 23  # rsync's
@@ -64,7 +64,7 @@ class Sender:
         except Exception as error:
             log.exception("a batch failed unexpectedly", names=[one.name for one in batch[:5]])
             for transfer in batch:  # those that have moved on meanwhile stay where they are
-                self._failures.again(transfer, Diagnosis(Trouble.INTERRUPTED, shown(f"{type(error).__name__}: {error}")))
+                self._failures.again(transfer, Diagnosis(FailureKind.INTERRUPTED, printable(f"{type(error).__name__}: {error}")))
 
     def _hold(self, transfer: Transfer, stack: ExitStack) -> Parcel | None:
         """The source, opened, if it is still as it was surveyed; else the transfer is moved where it belongs."""
@@ -84,7 +84,7 @@ class Sender:
         looked = self._carrier.look(batch.load, batch.place, batch.transfers)
         if looked.code:
             return self._failures.broken(batch.parcels, looked)
-        there = set(json.loads(looked.told))
+        there = set(json.loads(looked.answer))
         absent = [parcel for parcel in batch.parcels if parcel.name not in there]
         present = [parcel for parcel in batch.parcels if parcel.name in there]
         to_send = absent + (self._reconcile(batch.only(present)) if present else [])
@@ -105,7 +105,7 @@ class Sender:
         return [parcel for parcel in different if not parcel.is_shared]
 
     def _is_of_another_kind(self, parcels: list[Parcel], compared: Outcome) -> bool:
-        """Whether rsync stumbled over a file where it looked into a folder, after it had told that it would replace it."""
+        """Whether rsync met a file where it expected a folder, after reporting that it would replace it."""
         return compared.code == EXIT_PARTLY and len(parcels) == 1 and is_new(parcels[0], compared.items)
 
     def _keep_apart(self, parcels: list[Parcel]) -> None:
@@ -129,14 +129,14 @@ class Sender:
             if different and not checksum:
                 return self._send(batch.only(different + [one for one in sure if one.transfer.id in proved]), checksum=True)
             for parcel in different:
-                self._failures.fail(parcel.transfer, Trouble.TARGET_DAMAGED.text)
+                self._failures.fail(parcel.transfer, FailureKind.TARGET_DAMAGED.text)
         there = [parcel for parcel in sure if parcel.transfer.id in proved]
         if there:
             self._publish(batch.only(there), batch.upload, proved)
         self._discard(batch)
 
     def _discard(self, batch: Batch) -> None:
-        """Remove what has arrived of a transfer that nobody will go on with: it failed, or was cancelled."""
+        """Remove what has arrived of a transfer that failed or was cancelled."""
         if self._queue.transfers.is_given_up(batch.parcels[0].transfer):
             self._carrier.discard(batch.place, batch.upload)
 
@@ -157,7 +157,7 @@ class Sender:
         outcome = self._carrier.publish(batch.load, batch.place, upload, batch.transfers, over=batch.place != DATA)
         if outcome.code:
             return self._failures.broken(batch.parcels, outcome)
-        taken = set(json.loads(outcome.told))
+        taken = set(json.loads(outcome.answer))
         given = [one.transfer.id for one in batch.parcels if one.name not in taken]
         self._queue.transfers.arrived({number: contents[number] for number in given}, self._clock())
         if late := [parcel for parcel in batch.parcels if parcel.name in taken]:

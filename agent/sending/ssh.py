@@ -12,7 +12,7 @@ MAX_SOCKET_PATH = 85  # bytes: of the system's 107, less what ssh adds while it 
 
 
 def ssh_command(settings: Settings, *, shared: bool = False) -> list[str]:
-    """The ssh with the agent's own key and the one host key that it believes; nobody's configuration is read, nobody is asked.
+    """The ssh command with the agent's own key and the one host key that it trusts. It reads no configuration, asks nothing.
 
     ``shared``: the first opens a connection that stays for a minute, and the others use it: a job needs three logins, each of
     which costs a good part of a second. Not on Windows, whose Cygwin cannot hand a connection on.

@@ -99,7 +99,7 @@ def for_rsync(path: str) -> str:
     return "/".join(("/cygdrive", named.anchor[0].lower(), *named.parts))
 
 
-def shown(path: object) -> str:
+def printable(path: object) -> str:
     """A path for people, and for a database: with what is no text replaced."""
     return os.fsencode(str(path)).decode(errors="replace")
 

@@ -9,7 +9,7 @@ from agent.queue.models import Transfer
 from agent.queue.queue import Queue
 from agent.sending.children import Children
 from agent.settings import Settings
-from agent.sources.paths import Root, shown
+from agent.sources.paths import Root, printable
 from agent.sources.survey import SourceAway, SourceUnusable, Stillness, Writers, judge, take
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class Surveyor:
 
     def _ready(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
         if seen.skipped:
-            log.info("a part of a source is not sent", name=transfer.name, skipped=[shown(path) for path in seen.skipped])
+            log.info("a part of a source is not sent", name=transfer.name, skipped=[printable(path) for path in seen.skipped])
         self._queue.transfers.ready(
             transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now, skipped=seen.skipped
         )

@@ -1,9 +1,9 @@
 """Whether the file behind an open database is still the one that was opened. Shared by both programs; knows no schema.
 
-SQLite goes on with files that were removed, renamed or replaced: it reads and writes what nobody else sees, and what ends with
-the process. So the main file, its log (``-wal``) and its index (``-shm``) are compared with those that were opened, by device
-and number, and the main file's first 100 bytes with what this database had there: also a file that was overwritten in place
-has another mark. One look is four calls of the system, some microseconds.
+SQLite keeps using files that were removed, renamed or replaced: it reads and writes what no other process sees, and what
+ends with the process. So the main file, its log (``-wal``) and its index (``-shm``) are compared with those that were opened,
+by device and number, and the main file's first 100 bytes with what this database had there: also a file that was overwritten
+in place has another mark. One look is four calls of the system, some microseconds.
 """
 
 import os
@@ -23,7 +23,7 @@ from programs.regular import open_to_keep
 SUFFIXES = ("", "-wal", "-shm")
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
-FRESH_S = 0.2  # for so long a look holds for whoever only reads
+FRESH_S = 0.2  # for so long readers rely on the last look
 SHORT_S = 3.0  # while SQLite writes its log into the file, that is shorter than it says, for some milliseconds
 # Of SQLite's file format (sqlite.org/fileformat2.html): the page's size, the number of pages, the application's id
 _PAGE_SIZE, _PAGES, _MARK = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">I")
@@ -43,7 +43,7 @@ def marked(ask: Ask) -> int:
 
 
 def mark_of(application_id: object) -> int:
-    """The number as the file has it: SQLite tells it with a sign."""
+    """The number as the file has it: SQLite returns it with a sign."""
     return int(str(application_id)) & 0xFFFFFFFF
 
 
@@ -86,7 +86,7 @@ class DatabaseFile:
             return self._trouble
 
     def only_its_log_is_gone(self) -> bool:
-        """Whether the main file is the one that was opened, and nobody has begun another log beside it."""
+        """Whether the main file is the one that was opened, and no other log was begun beside it."""
         lost = [path for path, number in self._opened.items() if _number(path) != number]
         return bool(lost) and all(path != str(self.path) and _number(path) is None for path in lost)
 

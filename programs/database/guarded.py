@@ -21,7 +21,7 @@ class _Connection(sqlite3.Connection):
 
 
 class GuardedDatabase(SqliteDatabase):
-    """Makes a file only where it is told to, at the first connection. Once it is guarded, each statement is refused with ``Lost``
+    """Makes a file only with mode `rwc`, at the first connection. Once it is guarded, each statement is refused with ``Lost``
     while the file is not the one that was opened; what is written looks anew, before and at the end of its transaction.
     """
 
@@ -88,7 +88,7 @@ class GuardedDatabase(SqliteDatabase):
         super().begin(lock_type)
 
     def commit(self) -> Any:
-        """End the transaction; what would be written where nobody sees it is refused. Raises Lost."""
+        """End the transaction; refuses to write to a file that no other process sees. Raises Lost."""
         self.require_file()
         return super().commit()
 

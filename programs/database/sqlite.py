@@ -76,7 +76,7 @@ def is_known(problem: Exception) -> bool:
 
 
 def is_of_the_file(problem: Exception) -> bool:
-    """Whether an error says something of the file, its disk or other writers: nobody's fault in the program."""
+    """Whether an error is due to the file, its disk or other writers, and not to a mistake in the program."""
     if isinstance(problem, OperationalError | sqlite3.OperationalError):
         return True
     return isinstance(problem, DatabaseError | sqlite3.DatabaseError) and is_known(problem)

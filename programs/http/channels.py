@@ -16,7 +16,7 @@ from waitress.task import ErrorTask
 
 from programs.http.requests import Parser
 
-IPV6_NETWORK = 64  # whoever has one IPv6 address has all of its network
+IPV6_NETWORK = 64  # who has one IPv6 address has all of its network
 
 
 class Phase(Enum):
@@ -48,7 +48,7 @@ class JsonError(ErrorTask):  # type: ignore[misc]  # waitress has no types
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection.
 
-    ``home``: whose it is, as far as its address tells. ``since``: when it began what it is doing. ``heard``: when it last sent
+    ``home``: whose it is, by its address. ``since``: when it began what it is doing. ``heard``: when it last sent
     something, or took some of an answer.
     """
 

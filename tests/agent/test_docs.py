@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 from agent.settings import DEFAULT_FILE, Settings, load_settings
 from server.settings import CHECKOUT
 
@@ -24,8 +24,8 @@ def test_every_setting_is_documented_as_it_is(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("trouble", list(Trouble))
-def test_every_trouble_is_documented(trouble: Trouble) -> None:
+@pytest.mark.parametrize("trouble", list(FailureKind))
+def test_every_trouble_is_documented(trouble: FailureKind) -> None:
     assert f"| {trouble.text} |" in PAGE
 
 

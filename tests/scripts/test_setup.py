@@ -239,7 +239,7 @@ def test_ctrl_c_ends_pip_at_once_and_says_how_it_goes_on(checkout: Checkout) -> 
     checkout.know("pip-slow", "50")
     result = checkout.on_terminal("scripts/setup.sh", "run", after=("Python packages: 1/2", "\x03"))
     assert result.code == 130
-    assert result.lines[-1] == "interrupted: the next set-up goes on from here"
+    assert result.lines[-1] == "interrupted: the next set-up continues from here"
     assert shows_no_program_text(result)
     assert not (checkout.folder / ".venv" / ".installed").exists()
 
