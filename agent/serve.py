@@ -18,9 +18,9 @@ from agent.door import connections_beside, open_agent_door
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
 from agent.loop import Loop, Tasks
-from agent.queue.belonging import require_own, take_as_own
 from agent.queue.database import open_database
 from agent.queue.models import Job, database_of
+from agent.queue.ownership import require_own, take_as_own
 from agent.queue.queue import Queue
 from agent.sending import staging
 from agent.sending.carrier import Carrier

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from peewee import DatabaseError
 
-from agent.queue.belonging import FILE
 from agent.queue.database import QueueUnusable, open_database
 from agent.queue.models import Job, database_of
+from agent.queue.ownership import FILE
 from agent.queue.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import Settings

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from server.settings import CHECKOUT
 from tests.conftest import eventually
@@ -357,3 +359,20 @@ def test_the_lock_of_this_checkout_is_complete() -> None:
     """Packages are installed without looking at what they depend on: the lock must name it all."""
     checked = subprocess.run([CHECKOUT / ".venv/bin/python", "-m", "pip", "check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "lock"),
+    [
+        ("pyproject.toml", "requirements.lock"),
+        ("pyproject.toml", "requirements-dev.lock"),
+        ("agent/pyproject.toml", "agent/requirements.lock"),
+    ],
+)
+def test_the_locked_versions_are_those_that_are_asked_for(package: str, lock: str) -> None:
+    """Otherwise scripts/lock.sh has to write the lock anew."""
+    project = tomllib.loads((CHECKOUT / package).read_text())["project"]
+    asked = project["dependencies"] + (project["optional-dependencies"]["dev"] if "-dev" in lock else [])
+    locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (CHECKOUT / lock).read_text(), re.MULTILINE))
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(locked[requirement.name]), requirement
