@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Api:
-    """The routes over the parts that answer them."""
+    """The routes, answered by the parts below."""
 
     def __init__(self, settings: Settings, version: str, queue: Queue, loop: Loop, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -43,7 +43,7 @@ class Api:
         return _plain(self._version, "text/plain")
 
     def send(self) -> Response:
-        """Take an order; a sentence. What cannot be a job (the client sends the controller's refusals here) is left alone."""
+        """Take an order; answers with a sentence. Ignores what cannot be a job, such as the controller's refusals."""
         order = read_order(request.form, self._roots)
         new = self._queue.jobs.add(order, self._clock())
         self._loop.wake()
@@ -59,11 +59,11 @@ class Api:
         return answer(self._queue.listing.shared_names(DATA))
 
     def progress(self, owner: str, job_id: str) -> Response:
-        """Base name to percent of what is not sent yet."""
+        """Base name and percent of each file that is not sent yet."""
         return answer({line.name: line.percent for line in self._queue.listing.lines(owner, job_number(job_id))})
 
     def cancel(self, owner: str, job_id: str) -> Response:
-        """End an owner's job; a sentence, the same for another's job and for none."""
+        """End an owner's job; answers with a sentence, the same for another owner's job as for none."""
         number = job_number(job_id)
         if self._loop.cancel(owner, number):
             log.info("cancelled", job_id=number, owner=owner)
@@ -71,7 +71,7 @@ class Api:
         return answer(f"Nothing of a job {number} of yours is queued")
 
     def queue(self) -> Response:
-        """All that waits, with bytes, for programs."""
+        """The whole queue, with bytes, for programs."""
         return answer([line.for_programs() for line in self._queue.listing.lines()])
 
     def status(self) -> Response:
@@ -149,7 +149,7 @@ def _always(view: Callable[..., Response], empty: object) -> Callable[..., Respo
 
 
 def _http_error(error: HTTPException) -> Response:
-    """What is no route of the agent's."""
+    """The answer to a path that is no route."""
     return answer(
         {"error": {"code": (error.name or "error").lower().replace(" ", "_"), "message": error.description}}, error.code or 500
     )

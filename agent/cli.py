@@ -54,7 +54,7 @@ def serve(host: str | None, port: int | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def queue(as_json: bool) -> None:
     """Show what is queued or under way, whether the agent runs or not."""
-    from agent.view import show  # its libraries would cost the resident agent memory
+    from agent.view import show  # only this command needs it
 
     _open_queue(load_settings())
     show(Queue().listing.lines(), as_json=as_json)
@@ -107,7 +107,7 @@ def _answers(url: str) -> bool:
 
 
 def _log_to_file(settings: Settings) -> None:
-    """Lines to standard error and to a file in the home that is put aside when it has grown."""
+    """Log to standard error and to a file in the home, which is rotated."""
     folder = settings.home / "log"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What this computer has and lacks for the agent's settings. Looks only; what it asks the target changes nothing there."""
+"""What this computer has and lacks for the agent's settings. Changes nothing, neither here nor on the target."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that an agent with these settings needs, in the order in which to mend it."""
+    """Everything that an agent with these settings needs, in the order in which to fix it."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("home", _home),
         ("rsync", _rsync),
@@ -58,7 +58,7 @@ def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(name, True, check(settings))
     except AgentError as error:
         return Finding(name, False, error.message)
-    except OSError as error:  # this user may not look, say
+    except OSError as error:  # such as no right to look
         return Finding(name, False, explained(error))
 
 

@@ -1,7 +1,7 @@
 """Asking the controller whether the jobs that files are sent for are still wanted: cancelled, failed and deleted ones are not.
 
-By the desktop client's REST (``GET /joblist/ID/1``), which every version of the controller has. One that is away, or answers
-something else, is believed to want all.
+By the desktop client's REST (``GET /joblist/ID/1``), which every version of the controller has. If it is away, or answers
+something else, all jobs count as wanted.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from agent.queue.queue import Queue
 from agent.sending.children import Children
 from agent.settings import Settings
 
-FIRST = 10  # jobs that are asked for each time: those for which something is sent now are among them
+FIRST = 10  # jobs to ask about each time: those for which something is being sent come first
 OTHERS = 10  # and so many of the rest, in turn: a long queue asks no more of the controller than a short one
 ASK_TIMEOUT_S = 10.0
 UNWANTED = {
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Watcher:
-    """Ends here what has ended there."""
+    """Ends jobs that have ended at the controller."""
 
     def __init__(self, settings: Settings, queue: Queue, children: Children, clock: Callable[[], float]) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""The group of commands that both programs are."""
+"""The command group of both programs."""
 
 import sqlite3
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Commands(click.Group):
     def _translated(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DatabaseError, sqlite3.DatabaseError) as problem:  # rows that are read late go past Peewee
+        except (DatabaseError, sqlite3.DatabaseError) as problem:  # rows that are fetched late bypass Peewee
             if type(problem) not in (DatabaseError, OperationalError, sqlite3.DatabaseError, sqlite3.OperationalError):
-                raise  # a rule of the schema is broken: our fault, not the disk's
+                raise  # a constraint of the schema is violated: a bug, not the disk
             raise self._unusable(problem) from None

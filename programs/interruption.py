@@ -1,6 +1,6 @@
 """How a program is ended: by Ctrl-C, SIGTERM, a closed terminal, or a reader of its output that went away.
 
-Owns the signals of this process and what happens to its output, not what is cleaned up and what is said; every command runs in
+Owns the signals of this process and what happens to its output, not clean-up and messages; every command runs in
 it, see border.py. Each of these ends is the same exception, raised once: a closed terminal signals the whole process group, and
 `make` and `sudo` pass the signal on, so a second one comes while the first is being dealt with. A server ends in its own way, by
 ``until_a_signal``.
@@ -48,7 +48,7 @@ _ENDS = MappingProxyType(
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program is to end. ``number``: the signal that said so; that of SIGPIPE where the reader of the output is gone.
+    """The program has to end. ``number``: the signal that said so; that of SIGPIPE where the reader of the output is gone.
 
     ``meaning``: what becomes of the program's work, for a person.
     """
@@ -76,7 +76,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruption_means(meaning: str) -> Iterator[None]:
-    """What becomes of the work within the block where the program is to end meanwhile, for a person."""
+    """What becomes of the work within the block if the program has to end meanwhile, for a person."""
     try:
         yield
     except Interrupted as interrupted:
@@ -85,7 +85,7 @@ def interruption_means(meaning: str) -> Iterator[None]:
 
 
 class Shield:
-    """Signals that come behind it wait."""
+    """Signals that arrive while it is up wait."""
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
@@ -284,6 +284,6 @@ def _end(number: int, _frame: FrameType | None) -> None:
     for one in ENDING:
         signal.signal(one, _pass_over)
     if number == HANGUP:
-        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
+        for file in (sys.stdout, sys.stderr):  # from here on, no log line may fail
             to_nowhere(file.fileno())
     raise SystemExit(0)

@@ -27,7 +27,7 @@ _KINDS = (
 
 
 class NotRegular(OSError):
-    """Something else than a regular file lies in its place."""
+    """The path is not a regular file."""
 
 
 def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:

@@ -111,7 +111,7 @@ class Sources:
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
 
     def _unreadable(self, error: SettingsError) -> WrongSettings:
-        """A variable that must hold JSON and does not."""
+        """A variable that must contain JSON and does not."""
         found = re.search(r'field "(\w+)"', str(error))
         name = found[1] if found else ""
         cause = error.__cause__
@@ -130,7 +130,7 @@ class Sources:
 
 
 def _line(file: Path, name: str) -> int:
-    """Where the file sets it; 0: nowhere."""
+    """The line in the file that sets it; 0: none."""
     wanted = re.compile(rf"""\s*(\[\s*)*["']?{re.escape(name)}["']?\s*[\].=]""")
     try:
         lines = read_regular(file, MAX_FILE_BYTES, follow=True).decode(errors="replace").splitlines()

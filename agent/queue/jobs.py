@@ -61,13 +61,13 @@ class Jobs:
         return list(Job.select().where(waiting).order_by(Job.id).limit(CHUNK))
 
     def end(self, job: Job, end: JobState, why: str, now: float) -> bool:
-        """Move a job on to ``end``; False where somebody was first."""
+        """Move a job on to ``end``; False if it has moved meanwhile."""
         return transition(
             Job, job.id, JobState(job.state), end, Change(now, why), {"message": why, "not_before": 0.0, "failures": 0}
         )
 
     def postpone(self, job: Job, why: str, until: float) -> None:
-        """A job's end did not succeed yet."""
+        """A job could not be completed yet: it waits ``until`` then."""
         fields = {
             "not_before": until,
             "failures": job.failures + 1,
@@ -82,7 +82,7 @@ class Jobs:
         return [(row[0], row[1]) for row in tuples(query)]
 
     def skipped(self, job: Job) -> list[str]:
-        """What was left out of the folders of a job."""
+        """What was left out of a job's folders."""
         wanted = Want.select(Want.transfer_id).where(Want.job_id == job.id)
         texts = [row[0] for row in tuples(Transfer.select(Transfer.skipped).where(Transfer.id.in_(wanted)))]
         return sorted({path for text in texts for path in json.loads(text)})

@@ -132,7 +132,7 @@ def transition(
 ) -> bool:
     """Change a row's state if it is still ``old``, with its event, in one transaction.
 
-    ``fields`` are set in the same statement. False: somebody else was first, so drop what you were doing.
+    ``fields`` are set in the same statement. False: it has moved meanwhile, so drop what you were doing.
     Raises ForbiddenTransition.
     """
     return bool(transition_all(table, [row_id], old, new, change, fields))

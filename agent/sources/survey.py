@@ -1,4 +1,4 @@
-"""Looking at a source before and after it is sent: what is in it, whether it can be read, whether somebody still writes it.
+"""Looking at a source before and after it is sent: what is in it, whether it can be read, whether it is still being written.
 
 By polling, not by notifications of the system: those say nothing of network shares, where instruments write.
 """
@@ -122,7 +122,7 @@ def examine(source: str, roots: Iterable[Root], look: Callable[[Path, Path, str]
 def judge(snapshot: Snapshot, fingerprint: str, since: float, now: float, stable_s: float, holder: str | None) -> Stillness:
     """Whether the source is no longer being written, from what it was at the look before (``fingerprint``, unchanged ``since``).
 
-    A source that was last written long ago is complete at once. One that somebody holds open is not, whatever its times say.
+    A source that was last written long ago is complete at once. One that a program holds open is not, whatever its times say.
     """
     if holder:
         return Stillness(False, now, f"it is open for writing ({holder})")

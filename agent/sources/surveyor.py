@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Surveyor:
-    """One look at all that waits for one; never waits itself."""
+    """Looks once at each source that is due; never waits."""
 
     def __init__(
         self, settings: Settings, roots: Iterable[Root], queue: Queue, children: Children, clock: Callable[[], float]

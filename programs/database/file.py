@@ -3,7 +3,7 @@
 SQLite keeps using files that were removed, renamed or replaced: it reads and writes what no other process sees, and what
 ends with the process. So the main file, its log (``-wal``) and its index (``-shm``) are compared with those that were opened,
 by device and number, and the main file's first 100 bytes with what this database had there: also a file that was overwritten
-in place has another mark. One look is four calls of the system, some microseconds.
+in place has another mark. A look takes four system calls, some microseconds.
 """
 
 import os
@@ -29,13 +29,13 @@ SHORT_S = 3.0  # while SQLite writes its log into the file, that is shorter than
 _PAGE_SIZE, _PAGES, _MARK = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">I")
 _PAGE_SIZE_AT, _PAGES_AT, _MARK_AT = 16, 28, 68
 _LARGEST_PAGE = 65_536
-_SHARED_AT, _SHARED_BYTES = 0x40000002, 510  # what SQLite locks of a main file
+_SHARED_AT, _SHARED_BYTES = 0x40000002, 510  # the bytes of a main file that SQLite locks
 _Number = tuple[int, int]
 Ask = Callable[[str], Any]
 
 
 def marked(ask: Ask) -> int:
-    """The number that this database alone has, given where it has none. ``ask``: runs a statement, returns its first value."""
+    """The number that identifies this database, assigned if it has none. ``ask``: runs a statement, returns its first value."""
     if mark := mark_of(ask("PRAGMA application_id")):
         return mark
     ask(f"PRAGMA application_id = {1 + randbelow(0x7FFFFFFE)}")
@@ -77,7 +77,7 @@ class DatabaseFile:
             raise Lost(trouble)
 
     def trouble(self, *, fresh: bool = True) -> str:
-        """What has become of the files, for people; "" where all is well."""
+        """What happened to the files, for people; "" where all is well."""
         with self._lock:
             now = self._clock()
             if fresh or self._trouble or not 0 <= now - self._looked_at < FRESH_S:
@@ -150,7 +150,7 @@ def _became(path: str, found: _Number | None) -> str:
 
 
 def _number(path: str) -> _Number | None:
-    """Device and number of what lies there; None where nothing does."""
+    """Device and inode of the path; None where nothing lies there."""
     try:
         found = os.stat(path)  # noqa: PTH116  # asked several times for each transaction
     except OSError:
@@ -159,6 +159,6 @@ def _number(path: str) -> _Number | None:
 
 
 def _said_size(header: bytes) -> int:
-    """How long the file is by its own word, in bytes."""
+    """The file's size according to its own header, in bytes."""
     page_size = _PAGE_SIZE.unpack_from(header, _PAGE_SIZE_AT)[0]
     return int(_PAGES.unpack_from(header, _PAGES_AT)[0] * (_LARGEST_PAGE if page_size == 1 else page_size))

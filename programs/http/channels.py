@@ -102,7 +102,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def handle_read(self) -> None:
-        """Read what there is; of a sender that is refused, to nowhere."""
+        """Read what there is; discard it if the sender is refused."""
         if not self._lingers:
             super().handle_read()
             return
@@ -131,7 +131,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return taken
 
     def _refuse(self) -> None:
-        """Say at once why a request cannot be read; no thread is kept from others for that."""
+        """Say at once why a request cannot be read, without occupying a worker thread."""
         try:
             self.service()
         except Exception:
@@ -144,11 +144,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.close_when_flushed, self._lingers, self.since = False, True, self._clock()
 
     def readable(self) -> bool:
-        """Whether the loop is to listen to it."""
+        """Whether the loop should listen to it."""
         return self.socket is not None and bool(super().readable())
 
     def writable(self) -> bool:
-        """Whether the loop is to write to it."""
+        """Whether the loop should write to it."""
         return self.socket is not None and bool(super().writable())
 
     def service(self) -> None:
@@ -159,13 +159,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.received(b"")
 
     def cancel(self) -> None:
-        """Nothing is answered any more."""
+        """Answer nothing more."""
         for request in self.requests:
             request.close()
         super().cancel()
 
     def handle_close(self) -> None:
-        """Close it, with what had come of a request."""
+        """Close it, and drop what has arrived of a request."""
         if self.socket is None:
             return
         self._rest = b""
@@ -175,7 +175,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             super().handle_close()
 
     def give_up(self) -> None:
-        """Answer a request that does not come to its end: its sender may wait for ever otherwise."""
+        """Answer a request that does not arrive completely: otherwise its sender may wait for ever."""
         with self.requests_lock:
             request, self.request = self.request, None
             if request is None or self.requests:
@@ -199,7 +199,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 def home_of(address: str) -> str:
-    """Whose an address is: an IPv4 address is a computer's, an IPv6 one stands for its network."""
+    """Who an address belongs to: an IPv4 address is one computer, an IPv6 address stands for its network."""
     with suppress(ValueError):
         found = ipaddress.ip_address(address.partition("%")[0])
         if found.version == 6 and not found.is_link_local:

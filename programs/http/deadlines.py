@@ -2,8 +2,8 @@
 
 from programs.http.channels import Channel, Phase
 
-LINGER_S = 2.0  # so long a sender whose request is refused may go on before it is cut off, so that it reads why
-FRESH_S = 2.0  # so long a new connection may take to say something before it counts as idle
+LINGER_S = 2.0  # a sender whose request is refused may continue for so long before it is cut off, so that it reads why
+FRESH_S = 2.0  # a new connection may take so long to send something before it counts as idle
 
 
 def end_if_overdue(channel: Channel, now: float) -> None:
@@ -24,7 +24,7 @@ def end_if_overdue(channel: Channel, now: float) -> None:
 
 
 def worth(channel: Channel, now: float) -> tuple[bool, bool, float]:
-    """What is closed first where there is no more room has the least: idle, then slow, last what is being worked at."""
+    """The order in which connections are closed when there is no more room: idle, then slow, and last those being served."""
     phase = channel.phase
     is_idle = phase is Phase.LINGER or (phase is Phase.IDLE and now - channel.since > FRESH_S)
     return phase is Phase.WORK, not is_idle, channel.heard if phase is Phase.ANSWER else channel.since
