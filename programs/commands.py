@@ -1,4 +1,4 @@
-"""The group of commands that both programs are."""
+"""The command group of both programs."""
 
 import sys
 from collections.abc import Callable
@@ -43,11 +43,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except _database_errors() as problem:
             if type(problem).__name__ not in ("DatabaseError", "OperationalError"):
-                raise  # a rule of the schema is broken: our fault, not the disk's
+                raise  # a constraint of the schema is violated: a bug, not the disk
             raise self._unusable(problem) from None
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
-    """Peewee's, and SQLite's of rows that are read late; of a library that nothing has loaded there is none to catch."""
+    """Peewee's, and SQLite's own, since rows that are fetched late bypass Peewee; none of a library that is not loaded."""
     loaded = (sys.modules.get(name) for name in ("peewee", "sqlite3"))
     return tuple(module.DatabaseError for module in loaded if module is not None)

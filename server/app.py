@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -15,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
 from programs.http.visitors import visitors
+from programs.version import VERSION
 from server.api.desktop.refusals import (
     CHANGING,
     DATABASE_ERRORS,
@@ -59,7 +59,6 @@ from server.workers.workspaces import Workspaces
 
 INFRA = CHECKOUT / "infra"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-VERSION = version("cumulus")
 log = structlog.get_logger()
 
 

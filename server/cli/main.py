@@ -9,6 +9,7 @@ import sys
 import click
 
 from programs.errors import Expected
+from programs.version import VERSION
 from server.cli.shared.lazy import Command, LazyCommands
 
 SECTIONS = {
@@ -59,7 +60,7 @@ def _unusable(problem: Exception) -> Expected:
 
 
 @click.group(cls=LazyCommands, sections=SECTIONS, program="cumulus", unusable=_unusable)
-@click.version_option(package_name="cumulus", prog_name="cumulus")
+@click.version_option(VERSION, prog_name="cumulus")
 def main() -> None:
     """Run heavy programs on machines that live as long as the job."""
     import structlog  # not before a command runs

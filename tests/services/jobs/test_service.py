@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
 from server.engine.records.job_store import StorageFull
@@ -114,9 +114,9 @@ def test_whose_matter_it_is_that_files_did_not_arrive(controller: Controller, tr
 
 
 def test_the_agent_knows_each_trouble_by_the_name_that_the_controller_expects() -> None:
-    of_the_sender = {Trouble.SOURCE_UNREADABLE, Trouble.SOURCE_CHANGED, Trouble.UNKNOWN}
-    assert set(Trouble) - of_the_sender == set(AGENT_TROUBLES)
-    assert all(Trouble.told_in(f"{one.text} (rsync: …)") is one for one in Trouble)
+    of_the_sender = {FailureKind.SOURCE_UNREADABLE, FailureKind.SOURCE_CHANGED, FailureKind.UNKNOWN}
+    assert set(FailureKind) - of_the_sender == set(AGENT_TROUBLES)
+    assert all(FailureKind.named_in(f"{one.text} (rsync: …)") is one for one in FailureKind)
 
 
 def test_the_agent_fails_only_a_job_that_waits_for_files(controller: Controller) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.queue.models import QueueUnusable, require_file, unusable
+from agent.queue.database import QueueUnusable, require_file, unusable
 from programs.database.file import mark_of
 from programs.database.guarded import GuardedDatabase
 from programs.database.sqlite import connect, reading_mode
