@@ -18,6 +18,7 @@ from server.db.models import Change, Event, Job, transition
 from server.engine import intake
 from server.errors import InvalidInput
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.states import JobState
 from server.storage.folders import JobFolder
 from server.storage.inputs import placing
@@ -237,7 +238,7 @@ def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controlle
     job = submit(controller, "a.dat")
     arrive(controller, job)
     cancel = controller.jobs.cancel
-    monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(job.id, "ada")) and False)
+    monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(Principal.desktop("ada"), job.id)) and False)
     controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.CANCELLED
     assert list(folder_of(controller, job).input.iterdir()) == []
