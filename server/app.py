@@ -4,20 +4,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
 from programs.http.visitors import visitors
-from server.api.desktop.routes import DesktopRoutes
-from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import (
+from programs.version import VERSION
+from server.api.desktop.refusals import (
     CHANGING,
     DATABASE_ERRORS,
     FAILED,
@@ -27,6 +25,8 @@ from server.api.refusals import (
     refused_foreign,
     storage_taken,
 )
+from server.api.desktop.routes import DesktopRoutes
+from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer, error_answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
@@ -41,16 +41,18 @@ from server.engine.records.job_store import JobStore
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
 from server.engine.stages import Stages
-from server.errors import CumulusError, InvalidInput, NotFound
+from server.errors import CumulusError
 from server.progress import Progress, counted
-from server.services.jobs import JobService
+from server.services.jobs.service import JobService
+from server.services.jobs.submission import SubmissionCheck
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
-from server.workers.clouds.base import Cloud, Trial
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.registry import known_cloud, make_cloud
 from server.workers.fleet import Fleet
 from server.workers.terraform.module import TerraformModule, terraform_binary
@@ -58,7 +60,6 @@ from server.workers.workspaces import Workspaces
 
 INFRA = CHECKOUT / "infra"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-VERSION = version("cumulus")
 log = structlog.get_logger()
 
 
@@ -87,7 +88,7 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
-        cloud.said_by_terraform,
+        cloud.translate_output,
     )
 
 
@@ -101,10 +102,10 @@ def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> Trial:
+def make_trial(catalog: Catalog) -> SmokeTest:
     """The smoke test of a new snapshot: every app with a version command, the converters, and programs that need a licence."""
     optional = catalog.optional_programs()
-    return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
+    return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
 
 def elapsed() -> float:
@@ -169,18 +170,8 @@ def _foundation(
 def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
     settings, clock = base.settings, base.timekeeper.clock
     store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
-    return JobService(
-        database,
-        base.catalog,
-        base.flavors,
-        base.storage,
-        store,
-        engine.manifests,
-        has_program=base.cloud.has_program,
-        installed=engine.installed,
-        clock=clock,
-        wake=engine.loop.wake,
-    )
+    check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
+    return JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=engine.loop.wake)
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:
@@ -226,7 +217,7 @@ def create_app(controller: Controller) -> Flask:
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
-    app.register_error_handler(CumulusError, _refused)
+    app.register_error_handler(CumulusError, error_answer)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
@@ -244,11 +235,6 @@ def _health(controller: Controller) -> Response:
     if damage := controller.loop.damage:
         return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
-
-
-def _refused(error: CumulusError) -> Response:
-    missing = isinstance(error, NotFound) or (isinstance(error, InvalidInput) and request.path.startswith("/get"))
-    return error_answer(error, 404 if missing else 400)
 
 
 def _http_error(error: HTTPException) -> Response:

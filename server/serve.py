@@ -125,7 +125,7 @@ def require_setup(cloud: Cloud) -> None:
     for problem in cloud.site_problems():
         log.warning("the cloud is not as it should be; jobs wait", detail=problem)
     try:
-        hint = cloud.check_snapshot()
+        hint = cloud.images.check()
     except CloudError as problem:
         log.warning("the snapshot could not be checked", detail=problem.message)
     else:

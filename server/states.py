@@ -30,11 +30,6 @@ class JobState(StrEnum):
         """Whether nothing more happens to the job by itself."""
         return self in _FINAL
 
-    @property
-    def wire(self) -> str:
-        """The desktop client's word for this state (an archived job also needs its outcome: :func:`wire_status`)."""
-        return _WIRE[self]
-
 
 class WorkerState(StrEnum):
     """A machine's life, in order."""
@@ -58,21 +53,6 @@ LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
 STARTED = frozenset({JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
 _FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED, JobState.DELETED})
-
-_WIRE = {
-    JobState.UPLOADING: "PENDING",
-    JobState.QUEUED: "PENDING",
-    JobState.PROVISIONING: "PREPARING",
-    JobState.STARTING: "PREPARING",
-    JobState.RUNNING: "RUNNING",
-    JobState.LOST: "RUNNING",
-    JobState.FINISHING: "RUNNING",
-    JobState.DONE: "DONE",
-    JobState.FAILED: "FAILED",
-    JobState.CANCELLED: "CANCELLED",
-    JobState.ARCHIVED: "ARCHIVED",
-    JobState.DELETED: "DELETED",  # in no answer
-}
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})
 _GOES = frozenset({JobState.ARCHIVED, JobState.DELETED})

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from server.catalog.apps import Catalog
 from server.catalog.model import App
 from server.errors import CloudError, CumulusError, InvalidInput, TemplateMissing
-from server.reasons import Blame, Reason
+from server.reason_texts import Blame
+from server.reasons import Reason
 from server.workers.clouds.base import Cloud
-from server.workers.clouds.smoke_results import TriedApps, UnknownApps
+from server.workers.clouds.smoke_results import NoResults, SmokeResults
 
 UNKNOWN = "this snapshot does not say which apps it has, so jobs of any are taken: make snapshot"
 
@@ -30,11 +31,11 @@ class InstalledApps:
 
     def require(self, app: App) -> None:
         """Raises AppNotInstalled, with who can fix it, where machines made now do not have the app."""
-        if app.program and not self._cloud.has_program(app.program):
+        if app.program and not self._cloud.images.has_program(app.program):
             text = f"{_named(app)} is not installed on the machines: {app.licence}; ask who runs this installation"
-            raise AppNotInstalled(text, field="app_name")
+            raise AppNotInstalled(text, field="app")
         if self.version(app) is None:
-            raise AppNotInstalled(f"{not_installed(app)}. {Blame.ADMIN.phrase}", field="app_name")
+            raise AppNotInstalled(f"{not_installed(app)}. {Blame.ADMIN.phrase}", field="app")
 
     def require_version(self, app: App, snapshot: str = "") -> str:
         """As :meth:`version`, but raises CloudError, for which a job waits, where machines of that snapshot lack the app."""
@@ -70,16 +71,16 @@ class InstalledApps:
 
     def hint(self) -> str:
         """A hint about the snapshot, "" for none. Raises TemplateMissing, CloudError."""
-        return "" if self._cloud.tried_apps().are_known else UNKNOWN
+        return "" if self._cloud.images.smoke_results().are_known else UNKNOWN
 
     def _optional_missing(self) -> list[str]:
-        return [app for app, program in self._catalog.optional_programs().items() if not self._cloud.has_program(program)]
+        return [app for app, program in self._catalog.optional_programs().items() if not self._cloud.images.has_program(program)]
 
-    def _tried(self, snapshot: str = "") -> TriedApps:
+    def _tried(self, snapshot: str = "") -> SmokeResults:
         try:
-            return self._cloud.tried_apps(snapshot)
+            return self._cloud.images.smoke_results(snapshot)
         except (TemplateMissing, CloudError):  # jobs wait until there is one, and are checked again then
-            return UnknownApps()
+            return NoResults()
 
 
 def not_installed(app: App) -> str:

@@ -11,7 +11,8 @@ from server.db.job_numbers import never_again
 from server.db.models import Event, Job, Worker
 from server.db.queries import living_workers, unfinished_jobs
 from server.db.transitions import Change, ForbiddenTransition, create, transition
-from server.reasons import Blame, Reason
+from server.reason_texts import Blame
+from server.reasons import Reason
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 
 

@@ -207,7 +207,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 def begin(controller: Controller, number: int) -> list[int]:
     found = []
     for _ in range(number):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         controller.storage.folder(job.folder).mark_arrived()
         found.append(int(job.id))
     controller.loop.wake()

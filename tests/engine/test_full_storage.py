@@ -8,6 +8,7 @@ import pytest
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
 from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, report_full_storage
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -28,7 +29,7 @@ def settings(settings: Settings) -> Iterator[Settings]:
 
 
 def begin(controller: Controller) -> JobFolder:
-    job = controller.jobs.submit(submission(settings=SHORT))
+    job = controller.jobs.submit(*submission(settings=SHORT))
     folder = controller.storage.folder(job.folder)
     folder.mark_arrived()
     controller.loop.wake()
@@ -68,7 +69,7 @@ def test_who_waits_for_room_can_be_cancelled(controller: Controller) -> None:
         begin(controller)
         fill(controller.settings.storage / "others")
         eventually(lambda: Job.get_by_id(1).message.startswith(RESULTS))
-        controller.jobs.cancel(1, "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), 1)
         eventually(lambda: controller.cloud.resources() == [])
         assert state_of(1) is JobState.CANCELLED
 
@@ -89,7 +90,7 @@ def test_results_that_never_find_room_are_given_up_with_the_reason(controller: C
 
 
 def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.log").touch()
@@ -102,7 +103,7 @@ def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
 
 
 def test_a_run_that_waits_for_ever_is_ended_all_the_same(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1, state_since=1000.0).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.results").touch()

@@ -28,6 +28,10 @@ class ColdCloud(LocalCloud):
     during: Callable[[], None] = staticmethod(lambda: None)
     given_up = False
 
+    @property
+    def prewarming(self) -> "ColdCloud":
+        return self
+
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         self.asked.append(flavor.name)
         self.during()

@@ -19,6 +19,7 @@ from server.db.transitions import Change, transition
 from server.engine import intake
 from server.errors import InvalidInput
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.states import JobState
 from server.storage.folders import JobFolder
 from server.storage.inputs import placing
@@ -39,7 +40,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 def submit(controller: Controller, *names: str, after: int | None = None, seconds: str = "0") -> Job:
     """A job that reads these files of the client's computer; none is there yet."""
     form = {"text": "x", "seconds": seconds, "outcome": "ok", "inputs": [f"/far/{name}" for name in names]}
-    return controller.jobs.submit(submission(settings=json.dumps(form), start_after="" if after is None else str(after)))
+    return controller.jobs.submit(*submission(settings=json.dumps(form), start_after="" if after is None else str(after)))
 
 
 def folder_of(controller: Controller, job: Job) -> JobFolder:
@@ -195,14 +196,14 @@ def test_a_name_is_found_in_the_form_that_the_storage_s_system_gives_it(running:
 def test_two_files_of_one_name_are_refused_at_once(controller: Controller) -> None:
     form = {"text": "x", "inputs": ["C:/a/b.dat", "C:/b/b.dat"]}
     with pytest.raises(InvalidInput, match="have the same name: rename one of them"):
-        controller.jobs.submit(submission(settings=json.dumps(form)))
+        controller.jobs.submit(*submission(settings=json.dumps(form)))
     assert Job.select().count() == 0
 
 
 def test_a_path_that_the_client_sends_twice_is_read_once(running: Controller) -> None:
     (running.storage.data / "b.dat").write_text("123")
     form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/a/b.dat", "C:\\a\\b.dat"]}
-    job = running.jobs.submit(submission(settings=json.dumps(form)))
+    job = running.jobs.submit(*submission(settings=json.dumps(form)))
     arrive(running, job)
     assert read(running, job) == "123"
     assert (folder_of(running, job).output / "result.txt").read_text() == "x\n3\n"
@@ -238,7 +239,7 @@ def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controlle
     job = submit(controller, "a.dat")
     arrive(controller, job)
     cancel = controller.jobs.cancel
-    monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(job.id, "ada")) and False)
+    monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(Principal.desktop("ada"), job.id)) and False)
     controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.CANCELLED
     assert list(folder_of(controller, job).input.iterdir()) == []
@@ -304,7 +305,7 @@ def test_a_result_of_another_step_is_pinned_also_where_nothing_can_be_linked(
     monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
     first = submit(running)
     form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["%job_dir_0%/output/result.txt"]}
-    second = running.jobs.submit(submission(settings=json.dumps(form), start_after=str(first.id)))
+    second = running.jobs.submit(*submission(settings=json.dumps(form), start_after=str(first.id)))
     arrive(running, first)
     eventually(lambda: state_of(second.id) is not JobState.UPLOADING)
     shutil.rmtree(folder_of(running, first).output)

@@ -43,6 +43,10 @@ class MoodyCloud(LocalCloud):
             raise CloudError("the cloud: its service is not available now", self.refusing)
         return super().terraform_vars(worker, flavor)
 
+    @property
+    def resumption(self) -> "MoodyCloud":
+        return self
+
     def take_up(self, worker: str, module: TerraformModule) -> None:
         self.taken_up += 1
         if self.is_copying(worker):
@@ -68,7 +72,7 @@ def moody(settings: Settings) -> None:
 def begin(controller: Controller, number: int = 1) -> list[int]:
     found = []
     for _ in range(number):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         controller.storage.folder(job.folder).mark_arrived()
         found.append(int(job.id))
     controller.loop.wake()
@@ -175,7 +179,7 @@ def test_what_was_begun_stays_what_it_was_made_of(controller: Controller, tmp_pa
             "job-1", flavor, layout, on_machine=lambda _: None, unwanted=lambda: False, has_started=lambda: False
         )
     module = controller.fleet._module
-    file = module._variables_file("job-1")
+    file = module.store.variable_files.path("job-1")
     file.write_text(file.read_text().replace('"local"', '"former"'))
     assert controller.fleet._variables("job-1", flavor)["snapshot"] == "former"
     controller.fleet.remove("job-1", tmp_path, at_rest=True)

@@ -22,7 +22,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_the_runner_is_told_the_limits_of_the_installation(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.storage.folder(job.folder)
     layout = controller.fleet.layout("job-1", folder.path)
     flavor = controller.flavors["m1.4xlarge"]

@@ -49,7 +49,7 @@ class Queued:
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
-        job = controller.jobs.submit(submission(app="it_1", settings="{}"))
+        job = controller.jobs.submit(*submission(app="it_1", settings="{}"))
         self.folder: JobFolder = controller.storage.folder(job.folder)
         self.folder.mark_arrived()
         assert not controller.stages.intake.receive(job, job.created)

@@ -76,7 +76,7 @@ def test_elapsed_time_is_the_sum_over_controllers_and_starts_of_the_computer(clo
 
 def waiting_job(controller: Controller, at: float) -> Job:
     """A job that has waited since then, with a machine that is looked at again later, and a breaker that is open."""
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state_since=at, not_before=at + 100).where(Job.id == job.id).execute()
     worker = {"name": "job-1", "job_id": job.id, "flavor": "m1", "weight": 1, "state": WorkerState.DELETING}
     create(Worker, Change(at), **worker)
@@ -166,7 +166,7 @@ def test_a_clock_that_was_set_is_believed_again_when_it_has_gone_on_for_a_day(cl
 
 
 def test_a_clock_behind_what_was_recorded_last_is_not_believed(controller: Controller, clocks: Clocks) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     record_event(Job, job.id, Change(clocks.at, text="later"))
     assert why_disagrees(clocks.at) == ""
     assert "10 minutes behind" in why_disagrees(clocks.at - 600)

@@ -20,6 +20,7 @@ from server.engine.records.recovery import recover
 from server.errors import NotFound
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage
@@ -49,7 +50,7 @@ def rules(controller: Controller, trashcan: Trashcan, elapsed: Elapsed) -> Reten
 def ended(controller: Controller, state: JobState = JobState.DONE, name: str = "") -> Job:
     """A job that has ended, with a result; ``name``: of a shared file that it has read."""
     inputs = f', "inputs": ["/far/{name}"]' if name else ""
-    job = controller.jobs.submit(submission(settings=f'{{"text": "x", "seconds": "0", "outcome": "ok"{inputs}}}'))
+    job = controller.jobs.submit(*submission(settings=f'{{"text": "x", "seconds": "0", "outcome": "ok"{inputs}}}'))
     Job.update(state=state, outcome=state, ended=job.created).where(Job.id == job.id).execute()
     folder = controller.storage.folder(job.folder)
     (folder.output / "deep").mkdir()
@@ -93,7 +94,7 @@ def test_an_archived_job_comes_back_also_after_its_database_was_lost(
     controller: Controller, settings: Settings, rules: Retention
 ) -> None:
     job, gone = ended(controller), ended(controller)
-    controller.jobs.delete(gone.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), gone.id)
     clean(rules, job)
     Manifests(controller.storage).keep_up()
     size = noted_bytes(TRASH)
@@ -152,7 +153,7 @@ def test_of_a_job_that_was_archived_and_then_deleted_all_places_are_named(
 ) -> None:
     job = ended(controller)
     clean(rules, job)
-    controller.jobs.delete(job.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     contents = [str(entry.content) for entry, _ in trashcan.listed()]
     assert len(contents) == 2
     for name in (str(job.id), job.folder, *(entry.name for entry, _ in trashcan.listed())):
@@ -177,7 +178,7 @@ def test_a_record_that_names_another_place_counts_for_none(
 
 def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_itself(controller: Controller) -> None:
     job = ended(controller)
-    controller.jobs.delete(job.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     assert not controller.storage.folder(job.folder).path.exists()
     trashcan = Trashcan(controller.storage, controller.settings.trash_days)
     ((entry, left_s),) = trashcan.listed()
@@ -291,11 +292,11 @@ def test_the_trash_counts_against_no_new_job(
     folders = large(controller, rules, elapsed, 3)
     Disk(controller.storage, monkeypatch, 1_000_000_000)
     controller.jobs._store._min_free = 850_000_000
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     assert in_the_trash(trashcan) == sorted(folders[2:])
     controller.jobs._store._min_free = 1_500_000_000
     with pytest.raises(StorageFull):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
 
 
 def test_without_trash_days_everything_goes_at_once(controller: Controller) -> None:

@@ -44,7 +44,7 @@ def job(controller: Controller) -> Job:
     """One that has ended, with a shared file, something converted and an upload that broke off."""
     (controller.storage.data / "a.dat").write_text("old")
     form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["/far/away/a.dat"]}'
-    job = controller.jobs.submit(submission(settings=form))
+    job = controller.jobs.submit(*submission(settings=form))
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=job.created).where(Job.id == job.id).execute()
     (controller.storage.folder(job.folder).output / "result.txt").write_text("12345")
     (controller.storage.data / ".b.dat.Xy12Zz").write_text("half")
@@ -167,8 +167,8 @@ def test_a_controller_whose_clock_is_a_hundred_days_ahead_at_one_start_removes_n
         eventually(controller.loop._background.is_idle)
 
     first = start("a")
-    job = first.jobs.submit(submission())
-    uploading = first.jobs.submit(submission())
+    job = first.jobs.submit(*submission())
+    uploading = first.jobs.submit(*submission())
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=computer.at).where(Job.id == job.id).execute()
     (first.storage.folder(job.folder).output / "result.txt").write_text("12345")
     play = settings.home / "plays" / "job-9.start"

@@ -13,6 +13,7 @@ from server.catalog.flavors import Flavor, Flavors
 from server.db.models import Worker
 from server.errors import CumulusError
 from server.workers.clouds.base import Cloud
+from server.workers.clouds.capabilities import HasPrewarming
 
 COLD = "cold"  # how the cloud's report begins of a machine that started without an image
 PAUSE_S, LONGEST_PAUSE_S = 60.0, 3600.0
@@ -69,7 +70,8 @@ class ImagePrewarmer:
             return stopping() or not self._has_room(flavor)
 
         try:
-            self._cloud.warm_up(flavor, unwanted)
+            if isinstance(self._cloud, HasPrewarming):
+                self._cloud.prewarming.warm_up(flavor, unwanted)
         except Exception as problem:  # noqa: BLE001  # whatever it is: it affects no job, and a pause follows
             if not unwanted():
                 self._failed(self._requests[flavor.name], problem)

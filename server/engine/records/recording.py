@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
+from programs.version import VERSION
 from server.catalog.apps import App
 from server.catalog.flavors import Flavor
 from server.catalog.values import InputFile
@@ -78,7 +78,7 @@ def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> Jo
 @cache
 def controller_version() -> str:
     """The version of this Cumulus."""
-    return version("cumulus")
+    return VERSION
 
 
 def _new(job: Job) -> JobRecord:
