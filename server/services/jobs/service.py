@@ -10,6 +10,7 @@ from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
 from server.db.models import Job
 from server.db.queries import known_job, unfinished_jobs
+from server.db.transactions import exclusive
 from server.db.transitions import Change, transition
 from server.engine.duties.retention_plan import needed_steps
 from server.engine.records.job_store import JobStore
@@ -163,7 +164,7 @@ class JobService:
 
     def _end_workflow(self, job: Job, end: JobState, change: Change) -> list[int]:
         """End all steps of the job's workflow, or none; the numbers of those that had not ended."""
-        with self._database.atomic("IMMEDIATE"):
+        with exclusive(self._database):
             ended = [step for step in workflow_of(job) if self._end(step, end, change)]
         for step in ended:
             self.folder(step).instructions.request_stop()

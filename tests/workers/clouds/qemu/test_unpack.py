@@ -107,7 +107,6 @@ def test_packages_are_counted_and_the_total_is_given_once_it_is_known(tmp_path: 
 
 
 @needs_mmdebstrap
-@pytest.mark.enable_socket
 def test_a_mirror_that_does_not_answer_is_named(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     found = failure(debian(tmp_path, "http://127.0.0.1:1/debian"), root)
@@ -117,7 +116,6 @@ def test_a_mirror_that_does_not_answer_is_named(tmp_path: Path, root: Path, monk
 
 
 @needs_mmdebstrap
-@pytest.mark.enable_socket
 def test_a_mirror_without_that_release_is_named(
     tmp_path: Path, root: Path, empty_mirror: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
