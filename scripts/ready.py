@@ -30,7 +30,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     except TemplateMissing:
         maker = cloud.images.template()
         maker.build(progress, fresh=False)
-        if not _is_there(cloud):  # another command may have made it while this one waited
+        if not _is_there(cloud):  # another command may have been at it, and we have waited for that one
             maker.take_snapshot(make_trial(catalog), progress)
 
 
@@ -45,14 +45,14 @@ def _is_there(cloud: Cloud) -> bool:
 def main() -> None:
     """Make what is missing, or with ``--template`` build or boot the template. Raises CumulusError, Interrupted.
 
-    ``--demo``: called by a demonstration; other callers wait until none runs.
+    With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
     """
     with interruption_means(GIVEN_UP):
         make(load_settings(), set(sys.argv[1:]), progress_on(sys.stderr))
 
 
 def make(settings: Settings, options: set[str], progress: Progress) -> None:
-    """The same, without handling interruptions. Raises CumulusError."""
+    """The same without the ends. Raises CumulusError."""
     cloud = make_cloud(settings)
     if "--template" in options:
         maker = cloud.images.template()
