@@ -195,7 +195,8 @@ def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_
     with progress.step("Reading the job folders", "folders") as step:
         jobs, left = recover(storage, flavors, settings.default_flavor, step.advance)
     with progress.step("Looking for machines"):
-        machines = {one.worker for one in cloud.resources() if one.worker} | set(make_fleet(settings, cloud).workspaces())
+        workspaces = make_fleet(settings, cloud).machines.workspaces()
+        machines = {one.worker for one in cloud.resources() if one.worker} | set(workspaces)
     names = sorted(name for name in machines if OWN_NAME.fullmatch(name))
     if not dry_run:
         with progress.step("Writing the database", "jobs") as step:

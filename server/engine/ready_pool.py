@@ -22,7 +22,8 @@ from server.policy.error_classification import cause
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import WorkerState
-from server.workers.fleet import Address, Fleet
+from server.workers.address import Address
+from server.workers.fleet import Fleet
 from server.workers.transient_errors import passing
 
 MADE_AT_ONCE = 2  # the machines that jobs wait for go first
@@ -177,7 +178,7 @@ class ReadyPool:
             failures = self._failures.setdefault(worker.flavor, Failures())
             failures.number += 1
             failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
-        reason = cause(error, self._fleet.fault(worker.name)) or passing(error) or Reason.MACHINE_NOT_CREATED
+        reason = cause(error, self._fleet.machines.fault(worker.name)) or passing(error) or Reason.MACHINE_NOT_CREATED
         self._circuit.failed(0, error.message, reason)
         log.warning("no machine could be made for the pool", worker=worker.name, flavor=worker.flavor, detail=error.message)
         change = Change(now, reason=error.code, text=error.message)
@@ -189,7 +190,7 @@ class ReadyPool:
             log.info("a waiting machine is removed", worker=worker.name, why=why)
 
     def _is_current(self, worker: Worker) -> bool:
-        return self._fleet.is_of_current_snapshot(worker.name)
+        return self._fleet.machines.is_of_current_snapshot(worker.name)
 
 
 def is_waiting(worker: Worker) -> bool:

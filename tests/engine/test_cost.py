@@ -15,7 +15,8 @@ from server.app import Controller
 from server.db.models import Change, Event, Job, Row, Worker, create, record_event
 from server.engine.records.manifests import Manifests
 from server.states import JobState, WorkerState
-from server.workers.fleet import Address, Fleet
+from server.workers.address import Address
+from server.workers.fleet import Fleet
 from tests.conftest import eventually, submission
 
 ENDED = 2000

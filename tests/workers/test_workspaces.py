@@ -13,7 +13,7 @@ from server.errors import InfrastructureError, InvalidInput, NotFound
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.clouds.machine_locks import exclusive
+from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
 from server.workers.terraform.state_lock import StillLocked
 from server.workers.terraform.state_store import StateStore

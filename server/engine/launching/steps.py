@@ -38,8 +38,9 @@ from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import FolderGone, JobFolder, Storage
 from server.storage.inputs.pins import InputProblem, Pins
+from server.workers.address import Address
 from server.workers.clouds.base import Layout
-from server.workers.fleet import Address, Fleet
+from server.workers.fleet import Fleet
 from server.workers.transient_errors import passing
 
 GB = 1e9
@@ -235,7 +236,7 @@ class Steps:
         if state is not WorkerState.HELD:
             folder = self._folder_of(worker, job).path
             self._fleet.stop_job(worker.name, folder)
-            if not self._fleet.exists(worker.name) or self._fleet.runs(worker.name, folder) is not False:
+            if not self._fleet.machines.exists(worker.name) or self._fleet.runs(worker.name, folder) is not False:
                 return False
             login = self._fleet.login_command(worker.name, folder)
             text = f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {login}"
@@ -297,7 +298,7 @@ class Steps:
             folder.require()
             if folder.has_started(job.attempt):
                 return None
-            made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+            made_of = self._fleet.machines.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
             self._installed.require_version(self._catalog.get(job.app), made_of)
             folder.require_own_files()
             folder.forget_unreadable_result()
@@ -316,7 +317,7 @@ class Steps:
 
         Raises CloudError where another one was promoted meanwhile, and lacks the app.
         """
-        snapshot = self._fleet.snapshot_of(worker.name)
+        snapshot = self._fleet.machines.snapshot_of(worker.name)
         program = self._installed.require_version(learned.app, snapshot)
         self._manifests.write(job.id, replace(learned, cloud=str(self._settings.cloud), snapshot=snapshot, program=program))
 
@@ -328,7 +329,7 @@ class Steps:
         if pause_s is not None:
             return self._go_on_later(job, worker, error, pause_s)
         self._persistence.over(worker.name)
-        fault = self._fleet.fault(worker.name)
+        fault = self._fleet.machines.fault(worker.name)
         reason = self._launch_failure(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
         if folder.has_started(worker.attempt):  # the play failed, or came too late, after it had done its work
@@ -397,7 +398,7 @@ class Steps:
             limit_named(error.message),
             *([f"The cloud says of the machine: {fault}"] if fault else []),
             getattr(error, "output", ""),
-            f"--- console ---\n{self._fleet.console_log(worker.name)}",
+            f"--- console ---\n{self._fleet.machines.console_log(worker.name)}",
         ]
         try:
             folder.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")

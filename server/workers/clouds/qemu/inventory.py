@@ -7,13 +7,13 @@ import psutil
 
 from server.workers.clouds.base import Resource
 from server.workers.clouds.capabilities import MemoryUse
-from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.qemu.images.canary import CANARY
 from server.workers.clouds.qemu.images.prewarming import SNAPSHOT
 from server.workers.clouds.qemu.images.snapshot import half_made, remove_half_made
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
+from server.workers.machine_locks import is_held
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.home.files import clear, read_end, read_own, write_own
 from server.progress import Step, repeating
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.accelerator import Accel
 from server.workers.clouds.qemu.channel import ChannelError, run_in_guest
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images.images import Image, read_image
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName, carries, end_process, find_process, wait_gone
+from server.workers.machine_locks import exclusive
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SNAPSHOT = r"^([0-9]+|template)$"

@@ -15,13 +15,13 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Counter, Lines, Progress
 from server.workers.clouds.images import SmokeTest
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images.canary import Canaries, shape_of
 from server.workers.clouds.qemu.images.images import Image, describe_image, read_image
 from server.workers.clouds.qemu.images.snapshot import Snapshots, half_made, remove_half_made
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.machine_locks import exclusive
 from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk, unique_server
 

@@ -20,13 +20,13 @@ from server.workers.ansible.connection import Host
 from server.workers.ansible.playbooks import Playbooks, current_task
 from server.workers.clouds.build_hash import build_hash
 from server.workers.clouds.images import SmokeTest, Snapshot
-from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.openstack.template.canary import Canaries
 from server.workers.clouds.openstack.template.snapshots import Kept, Snapshots, is_leftover, promoted_of
 from server.workers.clouds.openstack.template.template_machine import TemplateMachine
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.ssh import Login, ssh_command
 from server.workers.clouds.template_turns import Say, turn
+from server.workers.machine_locks import is_held
 
 LOCK = "template"
 PLAY_LIMIT_S = 7200.0

@@ -11,7 +11,6 @@ from server.errors import SetupMissing
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.images import SmokeTest, Snapshot
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.host_setup import build_problems
 from server.workers.clouds.qemu.images.build import Builder
 from server.workers.clouds.qemu.images.canary import Canaries
@@ -22,6 +21,7 @@ from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.ssh import Login, run_over_ssh, ssh_command
 from server.workers.clouds.template_turns import Say, turn
+from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformModule, terraform_binary
 
 INFRA = CHECKOUT / "infra"

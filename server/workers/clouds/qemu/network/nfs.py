@@ -26,7 +26,6 @@ from typing import IO
 
 from server.errors import InfrastructureError, SetupMissing
 from server.home.files import open_lock, own_folder, read_own, remove_own, set_aside, write_own
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.network.private_network import (
     PrivateNetwork,
     listening_ports,
@@ -38,6 +37,7 @@ from server.workers.clouds.qemu.network.uplink import Uplink
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import end_process, find_process
 from server.workers.clouds.qemu.rights import admit_top, closed_to
+from server.workers.machine_locks import exclusive
 
 GANESHA = "ganesha.nfsd"
 PLUGIN_FOLDERS = ("/usr/lib/x86_64-linux-gnu/ganesha", "/usr/lib/ganesha", "/usr/lib64/ganesha")
