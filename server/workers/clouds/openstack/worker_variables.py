@@ -13,7 +13,7 @@ from server.workers.clouds.openstack.flavors import disk_gb_of, read_own_disks, 
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.project import Project
 from server.workers.clouds.openstack.resources import Resources
-from server.workers.clouds.openstack.template.snapshots import Kept
+from server.workers.clouds.openstack.template.kept import Kept
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from server.workers.ansible.playbooks import Playbooks, current_task
 from server.workers.clouds.build_hash import build_hash
 from server.workers.clouds.images import SmokeTest, Snapshot
 from server.workers.clouds.openstack.template.canary import Canaries
-from server.workers.clouds.openstack.template.snapshots import Kept, Snapshots, is_leftover, promoted_of
+from server.workers.clouds.openstack.template.kept import Kept
+from server.workers.clouds.openstack.template.snapshots import Snapshots, is_leftover, promoted_of
 from server.workers.clouds.openstack.template.template_machine import TemplateMachine
 from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
 from server.workers.clouds.ssh import Login, ssh_command
@@ -168,7 +169,7 @@ class OpenstackTemplate:
 
     def _prune_volumes(self, progress: Progress) -> None:
         found = self.originals.look()
-        built, used = built_of(found), self.copies.volumes()
+        built, used = built_of(found), self.copies.copies.sources()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
                 with progress.step(f"Removing the {self.originals.noun} {one.identifier} of a former template"):

@@ -14,7 +14,7 @@ from server.workers.clouds.openstack.console import Console
 from server.workers.clouds.openstack.resources import Resources
 from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.template.guest import CHECK_LIMIT_S, UNMOUNT, Guests
-from server.workers.clouds.openstack.template.snapshots import Kept, number_in
+from server.workers.clouds.openstack.template.kept import Kept, number_in
 from server.workers.clouds.smoke_test import Found, run_smoke_test
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.terraform.module import TerraformError, TerraformModule
