@@ -15,7 +15,8 @@ from server.workers.clouds.qemu.accelerator import VARIABLE, accel_problems
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.host_setup import setup_problems
 from server.workers.clouds.qemu.images.mirror import install_mirror
-from server.workers.clouds.qemu.network.nfs import NfsServer, user_problems
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.network.nfs_problems import user_problems
 from server.workers.clouds.qemu.network.uplink import uplink_problems
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of

@@ -23,7 +23,7 @@ from server.workers.clouds.qemu.images.memory import MemoryImage, Origin
 from server.workers.clouds.qemu.images.mirror import install_mirror
 from server.workers.clouds.qemu.images.snapshot import Snapshots, restore_current
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
-from server.workers.clouds.qemu.network import nfs
+from server.workers.clouds.qemu.network import nfs_port
 from server.workers.clouds.qemu.network.nfs import NfsServer
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
@@ -157,11 +157,11 @@ def test_the_nfs_server_keeps_its_port_where_the_file_is_lost(
     """Running machines have it in their mounts."""
     server = NfsServer(home, "c1", tmp_path / "data", tmp_path / "jobs", 1234)
     server.folder.mkdir(parents=True)
-    nfs.write_own(home.nfs_config, server._configuration(23456))
-    server._keep_port(23456)
+    nfs_port.write_own(home.nfs_config, server._ganesha.configuration(23456))
+    server._port.keep(23456)
     spoil(server.folder / "port")
     assert server.port == 23456
-    server._keep_port(server.port)
+    server._port.keep(server.port)
     assert (server.folder / "port").read_text() == "23456\n"
     (server.folder / "port").unlink()
     spoil(home.nfs_config)
