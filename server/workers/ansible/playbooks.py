@@ -1,6 +1,6 @@
 """Ansible plays on one machine each, run by ansible-runner as child processes.
 
-Owns the private folder of a play and what a failed play means for a person; how Ansible reaches the machine is in reach.py.
+Owns the private folder of a play; how Ansible reaches the machine is in connection.py, how a failure is explained in failures.py.
 What is played is in ``infra/ansible``.
 
 A play may be launched before its machine exists. Ansible then does all that it does before its first connection (0.6 s here, of
@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from server.workers.ansible.connection import CONTROL_PERSIST_S, WORKER, Connection, Host, Reach, make_private
+from server.workers.ansible.failures import explain_failure
 from server.workers.ansible.fork_server import PROGRAM, AnsibleForkServer, folder_of, kill
 
 REMOTE_PYTHON = "/usr/bin/python3"
@@ -161,7 +162,7 @@ class _Play:
         psutil.wait_procs([process for process in self.processes if kill(process)], timeout=5)
         output = _read(self.directory / "artifacts" / "play" / "stdout")
         ok = runner.rc == 0 and not self.why
-        message = "" if ok else self.why or _explain(self.failure, output)
+        message = "" if ok else self.why or explain_failure(self.failure, output)
         return PlayOutcome(ok, message, output, "unreachable" in self.failure, self.directory)
 
     def given_up(self) -> PlayOutcome:
@@ -211,33 +212,6 @@ def _literal(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_literal(one) for one in value]
     return value
-
-
-def _explain(failure: Mapping[str, Any], output: str) -> str:
-    """One sentence or two out of what a failed task returned."""
-    said = (
-        _last(str(failure.get("stderr") or ""))
-        or _last(str(failure.get("stdout") or ""))
-        or str(failure.get("msg") or "").strip()
-    )
-    if "unreachable" in failure:
-        return _explain_unreachable(said)
-    if failure:
-        return said or f"exit code {failure.get('rc', 'unknown')}"
-    return _last(output) or "Ansible ended without a word"
-
-
-def _explain_unreachable(said: str) -> str:
-    said = said.removeprefix("Failed to connect to the host via ssh:").strip() or "no connection"
-    if "Host key verification failed" in said or "HOST IDENTIFICATION HAS CHANGED" in said:
-        return f"the machine's host key is not the one it was made with: {said}"
-    if "Permission denied" in said:
-        return f"the machine does not let the controller in: {said}"
-    return f"the machine does not answer: {said}"
-
-
-def _last(text: str, lines: int = 3) -> str:
-    return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
 
 
 def _prepare(directory: Path, connection: Connection) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from server.errors import SetupMissing
 from server.home.files import read_own_text, write_own
 from server.settings import Accelerator
+from server.workers.clouds.qemu.host.probe import Verdict, device_problem, probe
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.probe import Verdict, device_problem, probe
 from server.workers.machine_locks import exclusive
 
 QEMU = "qemu-system-x86_64"

@@ -1,4 +1,4 @@
-"""Which machines an installation has on this computer, what they take and say, and removing them."""
+"""Which machines an installation has on this computer, what they take, and removing them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +57,6 @@ class MachineInventory:
         if record is None:  # its record is lost, and with it how it was made
             return worker == TEMPLATE and self.alive(worker)
         return record.spec.persistent
-
-
-@dataclass(frozen=True)
-class MachineConsole:
-    """What the machines write on their consoles."""
-
-    home: QemuHome
-
-    def log(self, worker: str) -> str:
-        """The last lines of the machine's console and of QEMU's own log."""
-        return Machines(self.home).console(worker)
-
-    def fault(self, worker: str) -> str:  # noqa: ARG002
-        """Nothing more than Terraform has said."""
-        return ""
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from server.workers.clouds.openstack.template.glance_copies import GlanceCopies
 from server.workers.clouds.openstack.template.guest import HOLD, SEAL, UNMOUNT, Guests
 from server.workers.clouds.openstack.template.image_machine import ImageMachine, ServerOriginals
 from server.workers.clouds.openstack.template.kept import TEMPLATE, Kept
+from server.workers.clouds.openstack.template.originals import Originals
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.template.template_machine import SERVER, VOLUME, TemplateMachine
-from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.smoke_test import once_ready
 from server.workers.clouds.ssh import CommandFailed, Login

@@ -16,6 +16,7 @@ from server.workers.clouds.qemu import accelerator
 from server.workers.clouds.qemu.accelerator import Found
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.images import Image, describe_image, read_image, require_intact
 from server.workers.clouds.qemu.images.integrity import Content
@@ -122,7 +123,7 @@ def test_a_machine_s_record_is_never_waited_for_and_the_machine_is_removed_by_it
     (machines.folder("job-1") / "console.log").mkdir()
     os.mkfifo(machines.folder("job-1") / "qemu.log")
     assert machines.record("job-1") is None
-    assert machines.console("job-1") == ""
+    assert MachineConsole(home).log("job-1") == ""
     machines.write(Machine(spec=spec, host_key=""))
     assert machines.record("job-1") is not None
     (home.machines / "job-2").write_text("no folder")

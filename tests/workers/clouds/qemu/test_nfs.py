@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, SetupMissing
+from server.workers.clouds.qemu.host.rights import admit_worker
 from server.workers.clouds.qemu.network import ganesha, nfs_problems
 from server.workers.clouds.qemu.network.nfs import NfsServer
 from server.workers.clouds.qemu.network.private_network import connect
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.rights import admit_worker
 from tests.workers.clouds.qemu import nfs_client
 from tests.workers.clouds.qemu.building import unique_server
 from tests.workers.clouds.qemu.nfs_client import Client, Refused

@@ -16,6 +16,7 @@ from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Counter, Lines, Progress
 from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images.canary import Canaries, shape_of
 from server.workers.clouds.qemu.images.images import Image, describe_image, read_image
 from server.workers.clouds.qemu.images.snapshot import Snapshots, half_made, remove_half_made
@@ -110,7 +111,7 @@ def test_a_step_tells_the_latest_message_on_a_machine_s_console(home: QemuHome) 
     (machines.folder("job-7") / "console.log").write_bytes(
         b"[  OK  ] Started a\r\n[\x1b[32m  OK  \x1b[0m] Started ssh\r\n\x1b[2K"
     )
-    with machines.followed("job-7", step):
+    with MachineConsole(machines.home).followed("job-7", step):
         eventually(lambda: step.latest == "[ OK ] Started ssh")
 
 

@@ -19,8 +19,8 @@ from server.workers.clouds.openstack.client.access import told_to_terraform
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
 from server.workers.clouds.openstack.template.guest import Guests
+from server.workers.clouds.openstack.template.originals import BROKEN, FREE, Original, Originals
 from server.workers.clouds.openstack.template.ports import remove_stray_ports
-from server.workers.clouds.openstack.volumes import BROKEN, FREE, Original, Originals
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.orphaned_processes import OrphanReaper
 from server.workers.terraform.module import TerraformError, TerraformModule
@@ -107,16 +107,12 @@ class TemplateMachine:
     def _answers(self, login: Login, identifier: str, step: Step) -> bool:
         """Wait for it. False where it switched itself off: an earlier try had told it to, just before."""
         try:
-            self.guests.await_answer(login, lambda: self._lost(identifier), step.note)
+            self.guests.await_answer(login, lambda: _lost(self.servers, identifier), step.note)
         except InfrastructureError:
             if self.servers.status(identifier) == RUNS:
                 raise
             return False
         return True
-
-    def _lost(self, identifier: str) -> str:
-        status = self.servers.status(identifier)
-        return "" if status == RUNS else f"is {status or 'gone'}"
 
     def _take_away(self, original: Original, step: Step) -> None:
         servers = self.servers.listed()
@@ -199,3 +195,9 @@ class TemplateMachine:
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }
+
+
+def _lost(servers: Servers, identifier: str) -> str:
+    """Why the server will not answer any more; "" while it runs."""
+    status = servers.status(identifier)
+    return "" if status == RUNS else f"is {status or 'gone'}"

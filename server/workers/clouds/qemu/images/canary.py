@@ -15,6 +15,7 @@ from server.progress import MB, Progress, Step
 from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.images import Image
@@ -71,7 +72,7 @@ class Canaries:
             place = memory.reserve(image, shape, worker, on_demand=unwanted is not None)
             with self._ended_when(unwanted, GuestName(str(variables["server_id"]), worker)):
                 text = f"Booting a machine of snapshot {image.folder.name} as {flavor.name}"
-                with progress.step(text) as step, Machines(self.home).followed(worker, step):
+                with progress.step(text) as step, MachineConsole(self.home).followed(worker, step):
                     self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
                 if machine.note:
@@ -160,5 +161,5 @@ def _told(step: Step) -> memory.Saving:
 
 def _running(machines: Machines, worker: str) -> Machine:
     if not (machine := machines.find(worker)):
-        raise InfrastructureError(f"the machine {worker} ended at once: {machines.console(worker)[-500:]}")
+        raise InfrastructureError(f"the machine {worker} ended at once: {MachineConsole(machines.home).log(worker)[-500:]}")
     return machine

@@ -11,6 +11,7 @@ from server.errors import SetupMissing
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.images import SmokeTest, Snapshot
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.host_setup import build_problems
 from server.workers.clouds.qemu.images.build import Builder
 from server.workers.clouds.qemu.images.canary import Canaries
@@ -68,7 +69,7 @@ class QemuTemplate:
             if not fresh and self.exists():
                 progress.say("There is a template already")
                 return
-            self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
+            _require([*self._cloud.problems(), *build_problems(self._settings.home)])
             self._cloud.prepare()
             self._shut_down(progress)
             settings = self._settings
@@ -83,8 +84,8 @@ class QemuTemplate:
         """Start the template's machine; returns the command that logs in on it."""
         with self._alone(progress.say), self._started():
             read_image(self._home.template)
-            with progress.step("Booting the template's machine") as step, Machines(self._home).followed(TEMPLATE, step):
-                variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
+            with progress.step("Booting the template's machine") as step, MachineConsole(self._home).followed(TEMPLATE, step):
+                variables = self._cloud.variables(TEMPLATE, _default_flavor(self._settings), TEMPLATE)
                 made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
                 login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
                 run_over_ssh(login, UNTIL_STOPPED, LEASE_LIMIT_S)
@@ -102,7 +103,7 @@ class QemuTemplate:
         """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(progress.say), self._started():
             self._shut_down(progress)
-            return self._snapshots().take(self._flavor(), trial, progress)
+            return self._snapshots().take(_default_flavor(self._settings), trial, progress)
 
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first."""
@@ -128,12 +129,9 @@ class QemuTemplate:
         if not machines.find(TEMPLATE):
             return False
         text = "Shutting the template's machine down"
-        with self._started(), progress.step(text) as step, machines.followed(TEMPLATE, step):
+        with self._started(), progress.step(text) as step, MachineConsole(self._home).followed(TEMPLATE, step):
             self._module("template").destroy(TEMPLATE, STOP_LIMIT_S)
         return True
-
-    def _flavor(self) -> Flavor:
-        return read_default(self._settings.flavors, self._settings.default_flavor)
 
     def canaries(self) -> Canaries:
         """The machines that try a snapshot and give it their memory. Raises SetupMissing where there is no terraform."""
@@ -147,14 +145,10 @@ class QemuTemplate:
         path, home = INFRA / "terraform" / CloudName.QEMU / name, self._settings.home / "terraform" / folder
         return TerraformModule(path, home, terraform_binary(), self._cloud.terraform_env)
 
-    def _require(self, problems: list[str]) -> None:
-        if problems:
-            raise SetupMissing("\n".join(dict.fromkeys(problems)))
-
     @contextmanager
     def _started(self) -> Iterator[None]:
         """The provider is started by the first terraform; whatever was started ends again, unless a machine needs it."""
-        self._require(self._cloud.problems())
+        _require(self._cloud.problems())
         self._cloud.prepare()
         try:
             yield
@@ -167,3 +161,12 @@ class QemuTemplate:
         lock = self._home.snapshot_lock
         with turn(lock, NEXT, say), exclusive(lock, SNAPSHOT, GIVE_WAY_LIMIT_S):
             yield
+
+
+def _require(problems: list[str]) -> None:
+    if problems:
+        raise SetupMissing("\n".join(dict.fromkeys(problems)))
+
+
+def _default_flavor(settings: Settings) -> Flavor:
+    return read_default(settings.flavors, settings.default_flavor)

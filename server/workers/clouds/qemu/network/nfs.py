@@ -19,12 +19,12 @@ from typing import IO
 
 from server.errors import InfrastructureError
 from server.home.files import open_lock, own_folder
+from server.workers.clouds.qemu.host.rights import admit_top
 from server.workers.clouds.qemu.network.ganesha import Ganesha
 from server.workers.clouds.qemu.network.nfs_port import PORTS, NfsPort
 from server.workers.clouds.qemu.network.private_network import PrivateNetwork, private_network
 from server.workers.clouds.qemu.network.uplink import Uplink
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.rights import admit_top
 from server.workers.machine_locks import exclusive
 
 TRIES = 20

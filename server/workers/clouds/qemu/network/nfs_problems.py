@@ -5,9 +5,9 @@ import pwd
 import shutil
 from pathlib import Path
 
+from server.workers.clouds.qemu.host.rights import closed_to
 from server.workers.clouds.qemu.network.ganesha import GANESHA
 from server.workers.clouds.qemu.network.private_network import network_problems
-from server.workers.clouds.qemu.rights import closed_to
 
 PLUGIN_FOLDERS = ("/usr/lib/x86_64-linux-gnu/ganesha", "/usr/lib/ganesha", "/usr/lib64/ganesha")
 MOUNT_TABLE = Path("/etc/mtab")
