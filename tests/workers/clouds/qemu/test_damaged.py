@@ -203,7 +203,7 @@ def test_no_machine_boots_from_a_snapshot_that_is_not_as_it_was_written(
 
 
 @pytest.mark.parametrize("name", ["programs.json", "apps.json"])
-def test_what_a_snapshot_s_trial_has_shown_is_not_known_where_it_is_lost(
+def test_what_a_snapshot_s_smoke_test_has_shown_is_not_known_where_it_is_lost(
     home: QemuHome, spoil: Callable[[Path], None], name: str
 ) -> None:
     image = snapshot(home, 1)

@@ -39,7 +39,7 @@ class Pretending(Canaries):
     unwanted: bool | None = None
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         assert unwanted is not None
         vars(self)["made"] = self.made + 1

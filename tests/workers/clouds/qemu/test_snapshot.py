@@ -42,6 +42,10 @@ class Workspaces:
     def destroy(self, workspace: str, timeout_s: float) -> None:
         self.destroyed.append(workspace)
 
+    @property
+    def store(self) -> "Workspaces":
+        return self
+
     def workspaces(self) -> list[str]:
         return self.left
 
@@ -50,7 +54,7 @@ class Untried(Canaries):
     """Snapshots are promoted without a machine."""
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         progress.say(f"looked at {image.folder.name}")
 

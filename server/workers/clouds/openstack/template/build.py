@@ -106,7 +106,7 @@ class OpenstackTemplate:
             for original in [one for one in (begun_of(found), built_of(found)) if one]:
                 making.machine.stop(original, progress)
 
-    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take_snapshot(self, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well; former ones stay until they are pruned.
 
         Raises CumulusError; nothing new is left then, and the same one is promoted as before.
@@ -121,8 +121,8 @@ class OpenstackTemplate:
                 making.machine.seal(original, making.machine.start(original, original.worker, progress), progress)
             one = self._maker.copy(original, progress)
             try:
-                found = making.canaries.try_snapshot(one, flavor, trial, progress)
-                if trial.programs:
+                found = making.canaries.try_snapshot(one, flavor, test, progress)
+                if test.programs:
                     self.copies.write_found(one, found)
             except BaseException:
                 with progress.step(f"Removing the snapshot {one.name}"):

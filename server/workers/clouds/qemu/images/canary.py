@@ -58,7 +58,7 @@ class Canaries:
     nfs_port: Callable[[], int]
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         """Boot a machine of the image, try it and keep its memory for all workers of that flavor.
 
@@ -77,7 +77,7 @@ class Canaries:
                 machine = _running(Machines(self.home), worker)
                 if machine.note:
                     progress.say(machine.note)
-                self._try(machine, image, trial, progress)
+                self._run_test(machine, image, test, progress)
                 with progress.step("Saving the machine's memory", "MB") as step:
                     self._save(machine, image, place, step)
         finally:
@@ -92,11 +92,11 @@ class Canaries:
                 with progress.step(f"Removing {worker}, which an earlier attempt has left"):
                     self._remove(worker)
 
-    def _try(self, machine: Machine, image: Image, trial: SmokeTest, progress: Progress) -> None:
+    def _run_test(self, machine: Machine, image: Image, test: SmokeTest, progress: Progress) -> None:
         dial = dial_command(Machines(self.home).folder(machine.spec.worker))
         login = Login(machine.port, self.home.key, machine.host_key, proxy=dial)
-        found = run_smoke_test(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
-        if trial.programs:
+        found = run_smoke_test(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), test, progress)
+        if test.programs:
             image.write_programs(found.programs)
             image.write_apps(found.apps)
         script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))

@@ -41,7 +41,7 @@ class Snapshots:
     canaries: Canaries
     now: Callable[[], float] = time.time
 
-    def take(self, flavor: Flavor, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take(self, flavor: Flavor, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try it on a machine of ``flavor``, promote it and drop all but the one before.
 
         Raises CumulusError; the new snapshot is gone then and the old one still promoted.
@@ -51,7 +51,7 @@ class Snapshots:
         self.prune()
         image = self._copy(template, progress)
         try:
-            self.canaries.keep_memory(image, flavor, trial, progress)
+            self.canaries.keep_memory(image, flavor, test, progress)
         except BaseException:
             shutil.rmtree(image.folder, ignore_errors=True)
             raise

@@ -99,11 +99,11 @@ class QemuTemplate:
             if not self._shut_down(progress):
                 progress.say("The template's machine does not run")
 
-    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take_snapshot(self, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(progress.say), self._started():
             self._shut_down(progress)
-            return self._snapshots().take(_default_flavor(self._settings), trial, progress)
+            return self._snapshots().take(_default_flavor(self._settings), test, progress)
 
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first."""
