@@ -111,7 +111,7 @@ def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> SmokeTest:
+def make_smoke_test(catalog: Catalog) -> SmokeTest:
     """What a new snapshot is tried with: every app that tells its version, the converters, and what only a licence gives."""
     optional = catalog.optional_programs()
     return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)

@@ -212,7 +212,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    _making().take_snapshot(parts.make_trial(Catalog(settings.apps)), progress_on_stderr())
+    _making().take_snapshot(parts.make_smoke_test(Catalog(settings.apps)), progress_on_stderr())
 
 
 @snapshot.command("list")

@@ -37,7 +37,7 @@ from server.states import WorkerState
 from server.storage.folders import Storage
 from server.workers.clouds import registry
 from server.workers.clouds.base import Resource
-from server.workers.workspaces import Drift, Listed, Workspaces, require_name, told, troubles
+from server.workers.workspaces import Drift, Listed, Workspaces, describe_lock, failures, require_name
 
 MB = 1 << 20
 DRIFT_LIMIT_S = 120.0
@@ -114,7 +114,7 @@ def unlock(name: str, force: bool, as_json: bool) -> None:
         click.echo("cumulus: a terraform that is ended at work may leave a machine that its state does not know", err=True)
     with progress_on_stderr(PATIENCE_S).step(f"Unlocking {name}"):
         lock = workspaces.unlock(name, force=force)
-    text = f"{name} is unlocked; it was locked by {told(lock, time.time())}" if lock else f"{name} is not locked"
+    text = f"{name} is unlocked; it was locked by {describe_lock(lock, time.time())}" if lock else f"{name} is not locked"
     _tell({"worker": name, "was": asdict(lock) if lock else None}, text, as_json=as_json)
 
 
@@ -219,7 +219,7 @@ def _one(one: Listed, row: Worker | None, owners: Mapping[int, str], drift: Drif
         "job": job,
         "owner": owners.get(job or 0, "") or _former_owner(job),
         "drift": asdict(drift) if drift else None,
-        "troubles": troubles(one, row.state if row else "", own=bool(OWN_NAME.fullmatch(one.worker))),
+        "troubles": failures(one, row.state if row else "", own=bool(OWN_NAME.fullmatch(one.worker))),
     }
 
 

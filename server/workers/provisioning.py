@@ -49,7 +49,7 @@ class Provisioning:
 
     def end_orphans(self, worker: str) -> None:
         """Return when no terraform or ansible of an earlier controller is at work for the worker."""
-        self.orphans.settle(worker, self.settings.making_limit_s)
+        self.orphans.end_for(worker, self.settings.making_limit_s)
 
     def delete_unknown_machine(self, worker: str) -> None:
         """Where an apply never came to its end, the machine may be there and not in the state, and hold on to what is.

@@ -90,7 +90,7 @@ def test_a_cloud_that_does_not_answer_is_one_line(sized: SizedCloud, monkeypatch
     def silent(_: SizedCloud) -> None:
         raise InfrastructureError("the cloud does not answer")
 
-    monkeypatch.setattr(SizedCloud, "sizes", silent)
+    monkeypatch.setattr(SizedCloud, "listed", silent)
     done = run("sync")
     assert (done.exit_code, done.output) == (1, "cumulus: the cloud does not answer\n")
 

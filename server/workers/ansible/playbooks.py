@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from server.workers.ansible.connection import CONTROL_PERSIST_S, WORKER, Connection, Host, Reach, make_private
+from server.workers.ansible.connection import CONTROL_PERSIST_S, WORKER, Connection, Host, MachineConnection, make_private
 from server.workers.ansible.failures import explain_failure
 from server.workers.ansible.fork_server import PROGRAM, AnsibleForkServer, folder_of, kill
 
@@ -57,14 +57,14 @@ class Playbooks:
 
         A connection that is opened stays open for ``persist_s`` seconds after its last use.
         """
-        Reach(directory).announce(host, persist_s)
+        MachineConnection(directory).announce(host, persist_s)
 
     def ask(self, directory: Path, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced in ``directory`` prints.
 
         None where the machine does not answer in time, or has no answer to that.
         """
-        return Reach(directory).ask(command, limit_s)
+        return MachineConnection(directory).ask(command, limit_s)
 
     def await_answer(
         self,
@@ -89,7 +89,7 @@ class Playbooks:
 
     def login_command(self, directory: Path, host: Host) -> str:
         """What an administrator types to log in on the machine; ``directory`` must stay as long as that is to work."""
-        return Reach(directory).login_command(host)
+        return MachineConnection(directory).login_command(host)
 
     def run(
         self,
@@ -112,11 +112,11 @@ class Playbooks:
         _prepare(directory, connection)
         environment = _environment(self._folder, directory)
         if connection == "shell":
-            environment["ANSIBLE_EXECUTABLE"] = str(Reach(directory).shell)
+            environment["ANSIBLE_EXECUTABLE"] = str(MachineConnection(directory).shell)
         return play.run(self._folder / playbook, variables, environment)
 
     def _announced_connection(self, play: "_Play") -> Connection | None:
-        reach = Reach(play.directory)
+        reach = MachineConnection(play.directory)
         while not reach.is_announced:
             if play.must_end():
                 return None
@@ -171,7 +171,7 @@ class _Play:
 
     def must_end(self) -> bool:
         """Whether nobody wants the play any more, or its time is over."""
-        if self.announced is None and Reach(self.directory).is_announced:
+        if self.announced is None and MachineConnection(self.directory).is_announced:
             self.announced = self.clock()
         if self.cancelled():
             self.why = "the play was cancelled"
@@ -218,7 +218,7 @@ def _prepare(directory: Path, connection: Connection) -> None:
     """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    wait = Reach(directory).write_wait()
+    wait = MachineConnection(directory).write_wait()
     variables: dict[str, object] = {
         "ansible_connection": "ssh" if connection == "ssh" else "local",
         "ansible_python_interpreter": REMOTE_PYTHON if connection == "ssh" else sys.executable,
@@ -263,7 +263,7 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
     """Whether a process is of the play with that folder."""
     try:
         command = " ".join(process.cmdline())
-        return str(directory) in command or str(Reach(directory).shell) in command or folder_of(process) == directory
+        return str(directory) in command or str(MachineConnection(directory).shell) in command or folder_of(process) == directory
     except psutil.Error:
         return False
 

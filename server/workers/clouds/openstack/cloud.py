@@ -104,7 +104,7 @@ class OpenstackCloud(Cloud):
 
     def translate_output(self, text: str) -> str:
         """The provider was given the gateway's addresses."""
-        return self._gateway.in_the_clouds_words(text)
+        return self._gateway.with_cloud_addresses(text)
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""

@@ -24,7 +24,7 @@ from server.workers.clouds.openstack.template.snapshot_maker import SnapshotMake
 from server.workers.clouds.openstack.template.snapshots import Snapshots, promoted_of
 from server.workers.clouds.openstack.template.template_machine import TemplateMachine
 from server.workers.clouds.ssh import ssh_command
-from server.workers.clouds.template_turns import Say, turn
+from server.workers.clouds.template_queue import Say, turn
 from server.workers.machine_locks import is_held
 
 LOCK = "template"

@@ -15,7 +15,7 @@ from server.policy.error_classification import classify
 from server.progress import Progress, Step
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.client.access import told_to_terraform
+from server.workers.clouds.openstack.client.access import terraform_settings
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
 from server.workers.clouds.openstack.template.guest import Guests
@@ -148,7 +148,7 @@ class TemplateMachine:
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
-        OrphanReaper(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
+        OrphanReaper(self.module.data, self.settings.home / "plays").end_for(worker, self.settings.template_limit_s)
         if not self.module.store.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
@@ -191,7 +191,7 @@ class TemplateMachine:
             "name": settings.openstack_template,
             **named_variables(self.names, settings),
             "user": settings.openstack_user,
-            **told_to_terraform(settings),
+            **terraform_settings(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }

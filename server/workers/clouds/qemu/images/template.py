@@ -21,7 +21,7 @@ from server.workers.clouds.qemu.images.snapshot import Snapshots
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.ssh import Login, run_over_ssh, ssh_command
-from server.workers.clouds.template_turns import Say, turn
+from server.workers.clouds.template_queue import Say, turn
 from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformModule, terraform_binary
 
