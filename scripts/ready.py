@@ -5,7 +5,7 @@ import sys
 from programs.encoding import begin_in_utf8
 from programs.interruption import GIVEN_UP, interruption_means
 from scripts.lifetime import wait_for_demo
-from server.app import make_trial
+from server.app import make_smoke_test
 from server.catalog.apps import Catalog
 from server.cli.shared.terminal import progress_on
 from server.engine.installed_apps import InstalledApps
@@ -31,7 +31,7 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
         maker = cloud.images.template()
         maker.build(progress, fresh=False)
         if not _is_there(cloud):  # another command may have been at it, and we have waited for that one
-            maker.take_snapshot(make_trial(catalog), progress)
+            maker.take_snapshot(make_smoke_test(catalog), progress)
 
 
 def _is_there(cloud: Cloud) -> bool:

@@ -16,6 +16,7 @@ from scripts.psms import Psm
 from server.cli.shared.terminal import Terminal, plain_console, print_table
 from server.progress import ESCAPES, Progress, last_line
 from server.settings import CloudName, Settings
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
 
@@ -101,7 +102,7 @@ def machine_message(settings: Settings, job_id: int) -> str:
         return ""
     machines, name = Machines(QemuHome(settings.home)), re.compile(rf"job-{job_id}(-[0-9]+)?")
     workers = [worker for worker in machines.folders() if name.fullmatch(worker)]
-    return machines.console(workers[-1]) if workers else ""
+    return MachineConsole(machines.home).log(workers[-1]) if workers else ""
 
 
 def show_psms(psms: Sequence[Psm]) -> None:

@@ -102,7 +102,7 @@ def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> SmokeTest:
+def make_smoke_test(catalog: Catalog) -> SmokeTest:
     """The smoke test of a new snapshot: every app with a version command, the converters, and programs that need a licence."""
     optional = catalog.optional_programs()
     return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
@@ -186,7 +186,8 @@ def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_
     with progress.step("Reading the job folders", "folders") as step:
         jobs, left = recover(storage, flavors, settings.default_flavor, step.advance)
     with progress.step("Looking for machines"):
-        machines = {one.worker for one in cloud.resources() if one.worker} | set(make_fleet(settings, cloud).workspaces())
+        workspaces = make_fleet(settings, cloud).machines.workspaces()
+        machines = {one.worker for one in cloud.resources() if one.worker} | set(workspaces)
     names = sorted(name for name in machines if OWN_NAME.fullmatch(name))
     if not dry_run:
         with progress.step("Writing the database", "jobs") as step:

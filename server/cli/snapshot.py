@@ -2,7 +2,7 @@
 
 import click
 
-from server.app import make_trial
+from server.app import make_smoke_test
 from server.catalog.apps import Catalog
 from server.cli.shared.arguments import as_json_option
 from server.cli.shared.clouds import asking_the_cloud
@@ -23,7 +23,7 @@ def snapshot() -> None:
 def snapshot_create() -> None:
     """Copy the template, try every app on a machine of the copy, promote it if all is well; the previous one is kept."""
     settings = load_settings()
-    SnapshotService(settings).create(administrator(), make_trial(Catalog(settings.apps)), progress_on_stderr())
+    SnapshotService(settings).create(administrator(), make_smoke_test(Catalog(settings.apps)), progress_on_stderr())
 
 
 @snapshot.command("list")

@@ -114,7 +114,7 @@ class ReadyPool:
             log.info("a waiting machine is removed", worker=worker.name, why=why)
 
     def _is_current(self, worker: Worker) -> bool:
-        return self._fleet.is_of_current_snapshot(worker.name)
+        return self._fleet.machines.is_of_current_snapshot(worker.name)
 
 
 def is_waiting(worker: Worker) -> bool:

@@ -102,7 +102,7 @@ class Teardown:
     def _hold(self, worker: Worker, state: WorkerState, folder: JobFolder, until: float) -> bool:
         """Stop the app, and write down how to log in; False where the machine is gone or the app may still run."""
         self._fleet.stop_job(worker.name, folder.path)
-        if not self._fleet.exists(worker.name) or self._fleet.runs(worker.name, folder.path) is not False:
+        if not self._fleet.machines.exists(worker.name) or self._fleet.runs(worker.name, folder.path) is not False:
             return False
         login = self._fleet.login_command(worker.name, folder.path)
         text = f"for inspection, until {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}: {login}"

@@ -22,7 +22,7 @@ from server.states import WorkerState
 from server.storage.folders import Storage
 from server.workers.clouds.base import Resource
 from server.workers.terraform.state_lock import Lock
-from server.workers.workspaces import Drift, Listed, Workspaces, require_name, told, troubles
+from server.workers.workspaces import Drift, Listed, Workspaces, describe_lock, failures, require_name
 
 # Earlier, the controller would make the machine anew beside the one that is there.
 MADE = frozenset({WorkerState.READY, WorkerState.BUSY, WorkerState.HELD, WorkerState.DELETING})
@@ -121,7 +121,7 @@ class WorkspaceService:
         principal.require(Role.ADMINISTRATOR)
         self._workspaces.require(name)
         lock = self._workspaces.unlock(name, force=force)
-        text = f"{name} is unlocked; it was locked by {told(lock, self._clock())}" if lock else f"{name} is not locked"
+        text = f"{name} is unlocked; it was locked by {describe_lock(lock, self._clock())}" if lock else f"{name} is not locked"
         return Unlocked(lock, text)
 
     def forget(self, principal: Principal, name: str, *, force: bool) -> Forgotten:
@@ -192,7 +192,7 @@ def _view(one: Listed, row: Worker | None, owners: Mapping[int, str], drift: Dri
         job=job,
         owner=owners.get(job or 0, "") or _former_owner(job),
         drift=drift,
-        troubles=tuple(troubles(one, row.state if row else "", own=bool(OWN_NAME.fullmatch(one.worker)))),
+        troubles=tuple(failures(one, row.state if row else "", own=bool(OWN_NAME.fullmatch(one.worker)))),
         lock_age_s=round(now - one.lock.since, 1) if one.lock else 0.0,
     )
 

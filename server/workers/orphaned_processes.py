@@ -33,7 +33,7 @@ class OrphanReaper:
     _found: dict[str, list[psutil.Process]] | None = field(default=None, init=False)
     _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def settle(self, worker: str, limit_s: float) -> None:
+    def end_for(self, worker: str, limit_s: float) -> None:
         """Return when none is at work for the worker: a terraform may end by itself within ``limit_s``, a play is ended."""
         mine = self._at_work().pop(worker, [])
         terraforms = [process for process in mine if self._workspace(process) == worker]

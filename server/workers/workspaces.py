@@ -30,7 +30,7 @@ from server.workers.terraform.state_store import WORKSPACE
 PLANS_AT_ONCE = 4
 CHANGING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.DELETING})
 # A provider that the controller keeps running is not for others, and who may use a cloud has credentials.
-HARMLESS = re.compile(r"CUMULUS_LOCAL_(MACHINES|STOP)|TF_CLI_CONFIG_FILE|OS_CLOUD|OS_CLIENT_CONFIG_FILE")
+SHOWN_VARIABLES = re.compile(r"CUMULUS_LOCAL_(MACHINES|STOP)|TF_CLI_CONFIG_FILE|OS_CLOUD|OS_CLIENT_CONFIG_FILE")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Workspaces:
         lock, state = self._module.locks.state_lock(name), self._module.store.state_file(name)
         if lock is not None and lock.is_held:
             if not force:
-                raise StillLocked(f"{name} is locked by {told(lock, time.time())}: wait for its end, or --force ends it")
+                raise StillLocked(f"{name} is locked by {describe_lock(lock, time.time())}: wait for its end, or --force ends it")
             state_lock.end_holder(state)
         state_lock.clear(state)
         return lock
@@ -140,10 +140,14 @@ class Workspaces:
 
         ``MODULE``, ``STATES`` and ``VARS`` are folders, for who types commands.
         """
-        told = {name: value for name, value in self._cloud.plain_terraform_env().items() if HARMLESS.fullmatch(name) or not value}
+        shown = {
+            name: value
+            for name, value in self._cloud.plain_terraform_env().items()
+            if SHOWN_VARIABLES.fullmatch(name) or not value
+        }
         store = self._module.store
         folders = {"MODULE": self._module.path, "STATES": store.states, "VARS": store.variable_files.folder}
-        return {"TF_DATA_DIR": str(self._module.data), **told, **{name: str(path) for name, path in folders.items()}}
+        return {"TF_DATA_DIR": str(self._module.data), **shown, **{name: str(path) for name, path in folders.items()}}
 
     def _alive(self) -> tuple[set[str] | None, str]:
         try:
@@ -194,7 +198,7 @@ def require_name(name: str) -> None:
         raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="NAME")
 
 
-def troubles(one: Listed, state: str, *, own: bool) -> list[str]:
+def failures(one: Listed, state: str, *, own: bool) -> list[str]:
     """What is the matter with a workspace and what cures it, a line each. ``state``: of the worker's row, "" where there is none.
 
     ``own``: whether jobs and the pool have such names.
@@ -217,7 +221,7 @@ def troubles(one: Listed, state: str, *, own: bool) -> list[str]:
     return found
 
 
-def told(lock: Lock, now: float) -> str:
+def describe_lock(lock: Lock, now: float) -> str:
     """A lock in words, such as ``apply by root@host, process 4711, for 12 s``."""
     by = " by ".join(word for word in (lock.operation, lock.who) if word) or "somebody"
     process = f"process {lock.pid}" if lock.pid else "another computer's process" if lock.is_held else "its process is gone"

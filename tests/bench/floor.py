@@ -23,6 +23,7 @@ from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Memory, Shape, qemu_command
 from server.workers.clouds.qemu.dial import dial_command
+from server.workers.clouds.qemu.host.rights import admit_worker
 from server.workers.clouds.qemu.images.images import read_image
 from server.workers.clouds.qemu.images.memory import memory_image
 from server.workers.clouds.qemu.machine import Machine, MachineSpec
@@ -30,7 +31,6 @@ from server.workers.clouds.qemu.network.private_network import private_network
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from server.workers.clouds.qemu.provider.boot import FORWARD
-from server.workers.clouds.qemu.rights import admit_worker
 from server.workers.clouds.qemu.sockets import connect
 from server.workers.clouds.ssh import Login, ssh_command
 from tests.bench.lives import END, FIRST_LINE, GONE, LINE, MACHINE, SSH, Marks

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from server.settings import Settings
 from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.ssh import Login, ssh_command
 from server.workers.own_start import takes_connections
@@ -64,7 +65,7 @@ class OpenstackFloor:
         """So many lives at once; seconds from their common beginning to each step. ``seconds``: that the app sleeps."""
         with self.access.use() as cloud:
             wanted = _Wanted.of(
-                cloud, self.settings, Snapshots(self.access, self.settings.openstack_template).current().identifier
+                cloud, self.settings, Snapshots(CinderCopies(self.access, self.settings.openstack_template)).current().identifier
             )
         names = [f"bare-{next(self.numbers)}" for _ in range(number)]
         for name in names:

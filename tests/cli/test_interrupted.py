@@ -16,7 +16,7 @@ from server.cli.main import main
 from server.client import Submitted
 from server.workers.clouds.qemu.images.prewarming import NEXT
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.template_turns import turn
+from server.workers.clouds.template_queue import turn
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 

@@ -10,8 +10,8 @@ import pytest
 
 from server.workers.clouds.qemu.accelerator import QEMU, described
 from server.workers.clouds.qemu.cloud import QemuCloud
+from server.workers.clouds.qemu.host.probe import device_problem
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.probe import device_problem
 from server.workers.clouds.ssh import run_over_ssh
 from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.e2e.installation import WORKER_MODULE, Installation

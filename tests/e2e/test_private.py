@@ -14,7 +14,7 @@ from server.client import Client
 from server.settings import Settings
 from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.delivery import deliver
-from server.workers.ansible.connection import Host, Reach
+from server.workers.ansible.connection import Host, MachineConnection
 from server.workers.clouds.qemu.channel import run_in_guest
 from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.machine import read_machine
@@ -221,7 +221,7 @@ def login(settings: Settings, folder: Path, tmp_path: Path) -> str:
     assert machine
     key = QemuHome(settings.home).key
     host = Host(folder.name, "shell", "127.0.0.1", machine.port, "root", machine.host_key, key, proxy=dial_command(folder))
-    return Reach(tmp_path / "login").login_command(host)
+    return MachineConnection(tmp_path / "login").login_command(host)
 
 
 def test_other_users_of_this_computer_reach_the_api_and_nothing_else(

@@ -30,7 +30,7 @@ from pathlib import Path
 from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.qemu.cloud import QemuCloud
-QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").template().build(Lines(lambda text: print(text, flush=True)))
+QemuCloud(Settings(home=Path(sys.argv[1])), "ctest0build").images.template().build(Lines(lambda text: print(text, flush=True)))
 """
 
 

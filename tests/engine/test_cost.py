@@ -16,7 +16,8 @@ from server.db.models import Event, Job, Row, Worker
 from server.db.transitions import Change, create, record_event
 from server.engine.records.manifests import Manifests
 from server.states import JobState, WorkerState
-from server.workers.fleet import Address, Fleet
+from server.workers.address import Address
+from server.workers.fleet import Fleet
 from tests.conftest import eventually, submission
 
 ENDED = 2000

@@ -181,5 +181,5 @@ def test_what_was_begun_stays_what_it_was_made_of(controller: Controller, tmp_pa
     module = controller.fleet._module
     file = module.store.variable_files.path("job-1")
     file.write_text(file.read_text().replace('"local"', '"former"'))
-    assert controller.fleet._variables("job-1", flavor)["snapshot"] == "former"
+    assert controller.fleet._provisioning.variables("job-1", flavor)["snapshot"] == "former"
     controller.fleet.remove("job-1", tmp_path, at_rest=True)

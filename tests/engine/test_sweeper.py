@@ -44,7 +44,7 @@ def test_a_machine_without_a_row_is_removed_at_the_second_look(controller: Contr
     sweeper.sweep()
     assert not machine.exists()
     assert sweeper.inspect().orphans == ()
-    assert controller.fleet.workspaces() == []
+    assert controller.fleet.machines.workspaces() == []
     assert sweeper.removed == 2
 
 
@@ -76,7 +76,7 @@ def test_a_workspace_whose_machine_is_gone_is_removed(controller: Controller, sw
     assert kinds(sweeper) == {("workspace", "job-9")}
     sweeper.sweep()
     sweeper.sweep()
-    assert controller.fleet.workspaces() == []
+    assert controller.fleet.machines.workspaces() == []
 
 
 def test_variables_that_a_killed_controller_left_are_removed(controller: Controller, sweeper: Sweeper) -> None:
@@ -96,7 +96,7 @@ def test_half_a_state_is_set_aside_for_whoever_wants_to_look(controller: Control
     sweeper.sweep()
     sweeper.sweep()
     assert not machine.exists()
-    assert controller.fleet.workspaces() == []
+    assert controller.fleet.machines.workspaces() == []
     assert len(list((terraform / "broken").iterdir())) == 1
 
 
@@ -127,7 +127,7 @@ def test_workspaces_of_others_are_left_to_them(controller: Controller, sweeper: 
     make_machine(controller, "canary-3").rmdir()
     for _ in range(3):
         assert sweeper.sweep().orphans == ()
-    assert controller.fleet.workspaces() == ["canary-3"]
+    assert controller.fleet.machines.workspaces() == ["canary-3"]
 
 
 def test_machines_of_another_installation_are_never_seen(controller: Controller, tmp_path: Path, sweeper: Sweeper) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
+from server.workers.address import Address
 from server.workers.clouds.base import Layout, Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.fleet import Address
 
 
 class Crash(BaseException):
@@ -76,6 +76,11 @@ class ToyFleet:
 
     def __init__(self, world: World) -> None:
         self.world = world
+
+    @property
+    def machines(self) -> "ToyFleet":
+        """It looks at them, too."""
+        return self
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """The job's folder is the layout's only truth."""
@@ -176,7 +181,7 @@ class ToyFleet:
         """Terraform's."""
         return sorted(self.world.workspaces)
 
-    def former_workers(self) -> list[str]:
+    def with_orphaned_processes(self) -> list[str]:
         """No processes here."""
         return []
 

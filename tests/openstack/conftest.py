@@ -33,7 +33,8 @@ from server.workers.clouds.base import Resource
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.qemu.network.nfs import NfsServer, nfs_problems
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.network.nfs_problems import nfs_problems
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.terraform.module import terraform_binary
 from tests.e2e.conftest import FINAL, until

@@ -15,7 +15,7 @@ from server.progress import Lines
 from server.settings import Settings
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.cloud import OpenstackCloud
-from server.workers.clouds.openstack.template.snapshots import TEMPLATE
+from server.workers.clouds.openstack.template.kept import TEMPLATE
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 COMMAND_LIMIT_S = 3600.0

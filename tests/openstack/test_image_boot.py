@@ -19,6 +19,7 @@ from server.workers.clouds.build_hash import build_hash
 from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.template.build import OpenstackTemplate
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.qemu.network.nfs import NfsServer
 from server.workers.clouds.qemu.paths import QemuHome
@@ -34,7 +35,7 @@ TRIAL = SmokeTest([("probe_1.0", "echo probe 1.0")], ["sh"])
 def image(site: dict[str, str], template: str) -> Iterator[str]:
     """The id of an image of the promoted snapshot."""
     access = Access(Settings(**site))
-    snapshot = Snapshots(access, template).current()
+    snapshot = Snapshots(CinderCopies(access, template)).current()
     with access.use() as cloud:
         volume = cloud.block_storage.create_volume(size=snapshot.size_gb, snapshot_id=snapshot.identifier, name="image-boot")
         cloud.block_storage.wait_for_status(volume, "available", ["error"], wait=int(LIMIT_S))

@@ -12,7 +12,9 @@ import pytest
 
 from server.settings import Settings
 from server.workers.clouds.openstack.client.access import Access
-from server.workers.clouds.openstack.template.snapshots import PROMOTED, Snapshots
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
+from server.workers.clouds.openstack.template.kept import PROMOTED
+from server.workers.clouds.openstack.template.snapshots import Snapshots
 from tests.e2e.conftest import served, until
 from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told
 
@@ -145,7 +147,7 @@ def test_a_job_waits_while_no_snapshot_is_promoted_and_is_done_then(make_lab: Ma
 @contextmanager
 def no_promoted_snapshot(lab: Lab) -> Iterator[None]:
     """All snapshots of the template are as they were before their promotion."""
-    promoted = [one for one in Snapshots(lab.access, lab.settings.openstack_template).look() if one.promoted]
+    promoted = [one for one in Snapshots(CinderCopies(lab.access, lab.settings.openstack_template)).look() if one.promoted]
     with lab.access.use() as cloud:
         for one in promoted:
             cloud.block_storage.delete_snapshot_metadata(one.identifier, keys=[PROMOTED])

@@ -28,7 +28,11 @@ class Beside:
     def problems(self) -> list[str]:
         return []
 
-    def check_snapshot(self) -> str:
+    @property
+    def images(self) -> "Beside":
+        return self
+
+    def check(self) -> str:
         if not self.snapshot:
             raise TemplateMissing("there is none")
         return ""

@@ -60,7 +60,7 @@ def test_a_damaged_file_stops_no_other_machine_and_leaks_none(
     KINDS[kind](path)
     fleet.remove("job-1", tmp_path, at_rest=True)
     assert cloud.resources() == []
-    assert fleet.workspaces() == []
+    assert fleet.machines.workspaces() == []
     assert module.apply("job-2", cloud.terraform_vars("job-2", FLAVOR), LIMIT_S)["id"] == "job-2"
 
 
@@ -112,7 +112,7 @@ def test_a_file_in_the_place_of_a_workspace_is_no_machine_for_ever(
     (tmp_path / "home" / "local" / "job-8").write_text("not a machine")
     for worker in ("job-7", "job-8"):
         fleet.remove(worker, tmp_path, at_rest=True)
-    assert fleet.workspaces() == ["job-1"]
+    assert fleet.machines.workspaces() == ["job-1"]
     assert [one.worker for one in cloud.resources()] == ["job-1"]
 
 

@@ -12,12 +12,14 @@ import pytest
 from server.app import INFRA, make_fleet, make_module
 from server.catalog.flavors import Flavor
 from server.settings import Settings
+from server.workers.address import Address
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Layout, Resource
 from server.workers.clouds.local import LocalCloud, LocalImages
-from server.workers.fleet import Address, Fleet, MachineRemains, PlayFailed
+from server.workers.fleet import Fleet, MachineRemains
 from server.workers.own_start import OwnStart
 from server.workers.terraform.module import TerraformError
+from server.workers.worker_plays import PlayFailed
 
 NOW = 1_800_000_000.0
 FLAVOR = Flavor("m1.4xlarge", 1, 1, 1)
@@ -52,7 +54,7 @@ def test_an_installation_without_plays_has_nothing_to_forget(fleet: Fleet) -> No
 
 def test_removing_what_never_was_succeeds(fleet: Fleet, tmp_path: Path) -> None:
     fleet.remove("job-7", tmp_path)
-    assert fleet.workspaces() == []
+    assert fleet.machines.workspaces() == []
 
 
 def test_a_machine_that_the_cloud_still_has_is_not_removed(settings: Settings, tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_only_a_machine_that_may_be_at_work_is_told_to_stop_before_it_goes(
     assert cloud.resources("pool-2") == []
     fleet.remove("pool-1", tmp_path, at_rest=at_rest)
     assert (settings.home / "plays" / "pool-1.teardown").exists() is not at_rest
-    assert fleet.workspaces() == []
+    assert fleet.machines.workspaces() == []
     assert cloud.resources() == []
 
 
@@ -88,7 +90,7 @@ def test_a_launch_that_fails_after_the_machine_was_made_ends_its_play_at_once(
         fleet.launch("job-1", FLAVOR, layout, on_machine=refuse, unwanted=lambda: False, has_started=lambda: False)
     assert time.monotonic() - begin < settings.play_timeout_s / 2
     fleet.remove("job-1", tmp_path)
-    assert fleet.workspaces() == []
+    assert fleet.machines.workspaces() == []
 
 
 class ClingingCloud(LocalCloud):
@@ -112,7 +114,7 @@ def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings:
         state = module.store.state("job-1")
         module.store.state_file("job-1").write_text(json.dumps({**state, "outputs": {}}))
         fleet.remove("job-1", tmp_path, at_rest=True)
-        assert (cloud.resources(), fleet.workspaces()) == ([], [])
+        assert (cloud.resources(), fleet.machines.workspaces()) == ([], [])
     else:
         with pytest.raises(TerraformError):
             fleet.remove("job-1", tmp_path, at_rest=True)

@@ -29,8 +29,8 @@ import sys
 from pathlib import Path
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.ansible.connection import Host
-from server.workers.ansible.fork_server import Preloaded
-playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=Preloaded()), Path(sys.argv[2])
+from server.workers.ansible.fork_server import AnsibleForkServer
+playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=AnsibleForkServer()), Path(sys.argv[2])
 playbooks.announce(directory, Host("job-7", "shell"))
 playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "shell")
 """

@@ -61,20 +61,20 @@ def former_of(home: Path) -> OrphanReaper:
 def test_a_terraform_that_ends_by_itself_is_awaited(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
     children.append(terraform(tmp_path, "job-1", 1.0))
     begin = time.monotonic()
-    former_of(tmp_path).settle("job-1", 30)
+    former_of(tmp_path).end_for("job-1", 30)
     assert children[0].wait() == 0
     assert time.monotonic() - begin < 10
 
 
 def test_a_terraform_that_does_not_end_is_ended(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
     children.append(terraform(tmp_path, "job-1", 60))
-    former_of(tmp_path).settle("job-1", 0.2)
+    former_of(tmp_path).end_for("job-1", 0.2)
     assert is_over(children[0])
 
 
 def test_a_play_is_ended_at_once(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
     children.append(play(tmp_path, "job-1-2"))
-    former_of(tmp_path).settle("job-1-2", 30)
+    former_of(tmp_path).end_for("job-1-2", 30)
     assert children[0].wait() == -9
 
 
@@ -82,7 +82,7 @@ def test_a_forked_play_is_known_by_the_folder_it_works_in(tmp_path: Path, childr
     children.append(forked_play(tmp_path, "job-3"))
     former = former_of(tmp_path)
     assert former.workers() == ["job-3"]
-    former.settle("job-3", 30)
+    former.end_for("job-3", 30)
     assert children[0].wait() == -9
 
 
@@ -90,7 +90,7 @@ def test_those_of_other_workers_and_installations_go_on(tmp_path: Path, children
     home, other = tmp_path / "one", tmp_path / "other"
     children += [terraform(home, "job-2", 60), play(home, "job-11"), terraform(other, "job-1", 60), play(other, "job-1")]
     former = former_of(home)
-    former.settle("job-1", 0.1)
+    former.end_for("job-1", 0.1)
     assert [child.poll() for child in children] == [None] * 4
     assert former.workers() == ["job-11", "job-2"]
 
@@ -99,7 +99,7 @@ def test_children_of_this_controller_are_not_former_ones(tmp_path: Path, childre
     former = former_of(tmp_path)
     assert former.workers() == []
     children.append(terraform(tmp_path, "job-1", 60))
-    former.settle("job-1", 0.1)
+    former.end_for("job-1", 0.1)
     assert children[0].poll() is None
 
 
@@ -109,7 +109,7 @@ def test_one_that_nobody_has_waited_for_is_over(tmp_path: Path, children: list[s
     former = former_of(tmp_path)
     assert former.workers() == ["job-1"]
     begin = time.monotonic()
-    former.settle("job-1", 30)
+    former.end_for("job-1", 30)
     assert time.monotonic() - begin < 10
     assert former.workers() == []
 
@@ -137,7 +137,7 @@ def test_who_asks_while_the_first_one_looks_waits_for_its_answer(tmp_path: Path,
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(former.workers)
         looking.wait(30)
-        second = pool.submit(former.settle, "job-1", 0.1)
+        second = pool.submit(former.end_for, "job-1", 0.1)
         with pytest.raises(TimeoutError):
             second.result(0.5)
         go_on.set()

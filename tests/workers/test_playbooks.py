@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from server.settings import CHECKOUT
-from server.workers.ansible.connection import Host, Reach
+from server.workers.ansible.connection import Host, MachineConnection
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks, PlayOutcome, _works_in
 from tests.conftest import eventually
@@ -146,7 +146,7 @@ def test_the_time_counts_from_the_announcement(playbooks: Playbooks, directory: 
 def test_what_waits_for_the_machine_is_known_in_a_folder_with_blanks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes by another path there."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    reach = Reach(tmp_path / "two words" / "job-7.start")
+    reach = MachineConnection(tmp_path / "two words" / "job-7.start")
     reach.directory.mkdir(parents=True)
     reach.write_wait()
     with subprocess.Popen([reach.shell, "-c", "true"]) as waiting:

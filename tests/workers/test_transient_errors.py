@@ -4,9 +4,9 @@ import pytest
 
 from server.errors import CumulusError
 from server.reasons import Reason
-from server.workers.fleet import PlayFailed
 from server.workers.terraform.process import TerraformError
 from server.workers.transient_errors import passing
+from server.workers.worker_plays import PlayFailed
 
 WAITING = "Error waiting for openstack_blockstorage_volume_v3 1 to become ready: Expected HTTP response code [200] when accessing"
 

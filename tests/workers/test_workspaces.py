@@ -13,11 +13,11 @@ from server.errors import InfrastructureError, InvalidInput, NotFound
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.local import LocalCloud
-from server.workers.clouds.machine_locks import exclusive
+from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
 from server.workers.terraform.state_lock import StillLocked
 from server.workers.terraform.state_store import StateStore
-from server.workers.workspaces import Drift, Workspaces, troubles
+from server.workers.workspaces import Drift, Workspaces, failures
 from tests.workers.test_terraform import hold
 
 # What a cloud's own provider reads again at a refresh is a file here.
@@ -289,6 +289,6 @@ def test_a_workspace_without_a_row_is_a_trouble_only_where_jobs_have_such_names(
 ) -> None:
     make("job-1")
     ((one,), _) = workspaces.listed()
-    found = troubles(one, state, own=own)
+    found = failures(one, state, own=own)
     assert len(found) == bool(words)
     assert all(words in text for text in found)

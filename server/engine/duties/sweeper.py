@@ -60,8 +60,9 @@ class Sweeper:
         """Compare; change nothing. The cloud is read first: a worker's row is older than anything that is made for it."""
         resources = self._cloud.resources()
         found = [Orphan(one.kind, one.worker, one.identifier) for one in resources]
-        found += [Orphan("workspace", name, name) for name in self._fleet.workspaces() if OWN_NAME.fullmatch(name)]
-        found += [Orphan("process", name, name) for name in self._fleet.former_workers() if OWN_NAME.fullmatch(name)]
+        found += [Orphan("workspace", name, name) for name in self._fleet.machines.workspaces() if OWN_NAME.fullmatch(name)]
+        orphaned = self._fleet.machines.with_orphaned_processes()
+        found += [Orphan("process", name, name) for name in orphaned if OWN_NAME.fullmatch(name)]
         rows = {worker.name: worker for worker in living_workers()}
         unknown = {one.worker for one in found if one.worker not in rows}
         excluded = self._of_jobs_without_a_row(unknown)

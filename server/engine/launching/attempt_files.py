@@ -58,7 +58,7 @@ class AttemptFiles:
             folder.require()
             if folder.reports.has_started(job.attempt):
                 return None
-            made_of = self._fleet.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
+            made_of = self._fleet.machines.snapshot_of(worker.name) if worker.state == WorkerState.READY else ""
             self._installed.require_version(self._catalog.get(job.app), made_of)
             folder.reports.require_own_files()
             folder.reports.forget_unreadable_result()
@@ -76,6 +76,6 @@ class AttemptFiles:
 
         Raises CloudError where another snapshot was promoted meanwhile that lacks the app.
         """
-        snapshot = self._fleet.snapshot_of(worker.name)
+        snapshot = self._fleet.machines.snapshot_of(worker.name)
         program = self._installed.require_version(learned.app, snapshot)
         self._manifests.write(job.id, replace(learned, cloud=self._cloud, snapshot=snapshot, program=program))

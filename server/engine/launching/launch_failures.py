@@ -21,7 +21,8 @@ from server.policy.limit_advice import limit_named
 from server.reasons import Reason
 from server.states import LAUNCHING, WorkerState
 from server.storage.folders import JobFolder
-from server.workers.fleet import Address, Fleet
+from server.workers.address import Address
+from server.workers.fleet import Fleet
 from server.workers.transient_errors import passing
 
 UNKNOWN = Address("", 0)  # of a machine whose Terraform failed after it was made
@@ -51,7 +52,7 @@ class LaunchFailures:
         if pause_s is not None:
             return self._continue_later(job, worker, error, pause_s)
         self._retries.clear(worker.name)
-        fault = self._fleet.fault(worker.name)
+        fault = self._fleet.machines.fault(worker.name)
         reason = self._reason(worker, error, fault)
         self._keep_output(folder, worker, error, reason, fault)
         if folder.reports.has_started(worker.attempt):
@@ -93,7 +94,7 @@ class LaunchFailures:
             limit_named(error.message),
             *([f"The cloud says of the machine: {fault}"] if fault else []),
             getattr(error, "output", ""),
-            f"--- console ---\n{self._fleet.console_log(worker.name)}",
+            f"--- console ---\n{self._fleet.machines.console_log(worker.name)}",
         ]
         try:
             folder.private.keep(f"failure.{worker.attempt}", "\n\n".join(parts) + "\n")

@@ -51,7 +51,7 @@ class LaunchRetries:
             return self._copying(worker, error)
         if not reason.is_transient:
             return None
-        now, made = self._clock(), self._fleet.made(worker)
+        now, made = self._clock(), self._fleet.machines.made(worker)
         failure = self._record(worker, made, reason, now)
         pause_s = min(backoff_s(self._first_pause_s, failure.tries), LONGEST_PAUSE_S)
         lasts = now - failure.since >= self._patience_s
@@ -82,6 +82,6 @@ class LaunchRetries:
 
     def _copying(self, worker: str, error: CumulusError) -> float | None:
         try:
-            return COPY_PAUSE_S if isinstance(error, StillCopying) or self._fleet.is_copying(worker) else None
+            return COPY_PAUSE_S if isinstance(error, StillCopying) or self._fleet.machines.is_copying(worker) else None
         except CloudError as problem:  # whether it copies is unknown: nothing is thrown away
             return self.pause_s(0, worker, problem, problem.reason) or None

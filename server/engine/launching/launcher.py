@@ -25,8 +25,9 @@ from server.reasons import Reason
 from server.states import WorkerState
 from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.pins import InputProblem
+from server.workers.address import Address
 from server.workers.clouds.base import Layout
-from server.workers.fleet import Address, Fleet
+from server.workers.fleet import Fleet
 
 log = structlog.get_logger()
 

@@ -20,7 +20,8 @@ from server.policy.error_classification import cause
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import WorkerState
-from server.workers.fleet import Address, Fleet
+from server.workers.address import Address
+from server.workers.fleet import Fleet
 from server.workers.transient_errors import passing
 
 COMING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.BOOTING})
@@ -112,7 +113,7 @@ class PoolLauncher:
             failures = self._failures.setdefault(worker.flavor, FlavorFailures())
             failures.number += 1
             failures.try_at = now + backoff_s(self._retry_delay_s, failures.number)
-        reason = cause(error, self._fleet.fault(worker.name)) or passing(error) or Reason.MACHINE_NOT_CREATED
+        reason = cause(error, self._fleet.machines.fault(worker.name)) or passing(error) or Reason.MACHINE_NOT_CREATED
         self._breaker.failed(0, error.message, reason)
         log.warning("no machine could be made for the pool", worker=worker.name, flavor=worker.flavor, detail=error.message)
         change = Change(now, reason=error.code, text=error.message)

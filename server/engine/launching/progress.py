@@ -3,7 +3,7 @@
 from server.db.models import Job, Worker
 from server.db.transitions import Change, transition
 from server.states import LAUNCHING, JobState, WorkerState
-from server.workers.fleet import Address
+from server.workers.address import Address
 
 
 def record_machine(job: Job, worker: Worker, address: Address, now: float) -> None:

@@ -104,7 +104,7 @@ class Monitor:
     def _verdict(self, worker: Worker, folder: JobFolder) -> str:
         """Why the attempt is given up, "" while it is not. Evidence must be seen twice: an answer may be old."""
         try:
-            exists = self._fleet.alive(worker.name)
+            exists = self._fleet.machines.alive(worker.name)
             at_work = self._fleet.runs(worker.name, folder.path) if exists else False
         except InfrastructureError as error:
             log.warning("a lost job's machine could not be inspected", worker=worker.name, detail=error.message)

@@ -18,7 +18,7 @@ import psutil
 from programs.errors import explained
 from server.errors import CumulusError
 from server.storage.regular import is_regular
-from server.workers.clouds.machine_locks import FLOCK
+from server.workers.machine_locks import FLOCK
 
 NEEDED = ("id", "owner", "app_name", "strategy", "description", "settings", "status", "creation_date", "job_dir")
 # Some came with later versions of 2.x, which added them to older databases at their start; two were given up.

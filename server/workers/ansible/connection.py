@@ -1,8 +1,8 @@
 """How a machine is reached: by ssh with a pinned host key, or through a program of this computer that is the machine's shell.
 
 Owns the programs in a play's private folder by which Ansible, and who asks the machine something, get there. A play may be
-launched before its machine exists: what Ansible takes for ``ssh`` (or for the shell) is :meth:`Reach.write_wait`'s program,
-which waits until :meth:`Reach.announce` says where the machine is.
+launched before its machine exists: what Ansible takes for ``ssh`` (or for the shell) is the program that
+:meth:`MachineConnection.write_wait` writes, which waits until :meth:`MachineConnection.announce` says where the machine is.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Reach:
+class MachineConnection:
     """The programs in one play's private folder."""
 
     directory: Path

@@ -1,6 +1,6 @@
 """Ansible plays on one machine each, run by ansible-runner as child processes.
 
-Owns the private folder of a play and what a failed play means for a person; how Ansible reaches the machine is in reach.py.
+Owns the private folder of a play; how Ansible reaches the machine is in connection.py, how a failure is explained in failures.py.
 What is played is in ``infra/ansible``.
 
 A play may be launched before its machine exists. Ansible then does all that it does before its first connection (0.6 s here, of
@@ -21,7 +21,8 @@ from typing import Any
 
 import psutil
 
-from server.workers.ansible.connection import CONTROL_PERSIST_S, WORKER, Connection, Host, Reach, make_private
+from server.workers.ansible.connection import CONTROL_PERSIST_S, WORKER, Connection, Host, MachineConnection, make_private
+from server.workers.ansible.failures import explain_failure
 from server.workers.ansible.fork_server import PROGRAM, AnsibleForkServer, folder_of, kill
 
 REMOTE_PYTHON = "/usr/bin/python3"
@@ -56,14 +57,14 @@ class Playbooks:
 
         A connection that is opened stays open for ``persist_s`` seconds after its last use.
         """
-        Reach(directory).announce(host, persist_s)
+        MachineConnection(directory).announce(host, persist_s)
 
     def ask(self, directory: Path, command: Sequence[str], limit_s: float) -> str | None:
         """What a command on the machine that was announced in ``directory`` prints.
 
         None where the machine does not answer in time, or has no answer to that.
         """
-        return Reach(directory).ask(command, limit_s)
+        return MachineConnection(directory).ask(command, limit_s)
 
     def await_answer(
         self,
@@ -88,7 +89,7 @@ class Playbooks:
 
     def login_command(self, directory: Path, host: Host) -> str:
         """What an administrator types to log in on the machine; ``directory`` must stay as long as that is to work."""
-        return Reach(directory).login_command(host)
+        return MachineConnection(directory).login_command(host)
 
     def run(
         self,
@@ -111,11 +112,11 @@ class Playbooks:
         _prepare(directory, connection)
         environment = _environment(self._folder, directory)
         if connection == "shell":
-            environment["ANSIBLE_EXECUTABLE"] = str(Reach(directory).shell)
+            environment["ANSIBLE_EXECUTABLE"] = str(MachineConnection(directory).shell)
         return play.run(self._folder / playbook, variables, environment)
 
     def _announced_connection(self, play: "_Play") -> Connection | None:
-        reach = Reach(play.directory)
+        reach = MachineConnection(play.directory)
         while not reach.is_announced:
             if play.must_end():
                 return None
@@ -161,7 +162,7 @@ class _Play:
         psutil.wait_procs([process for process in self.processes if kill(process)], timeout=5)
         output = _read(self.directory / "artifacts" / "play" / "stdout")
         ok = runner.rc == 0 and not self.why
-        message = "" if ok else self.why or _explain(self.failure, output)
+        message = "" if ok else self.why or explain_failure(self.failure, output)
         return PlayOutcome(ok, message, output, "unreachable" in self.failure, self.directory)
 
     def given_up(self) -> PlayOutcome:
@@ -170,7 +171,7 @@ class _Play:
 
     def must_end(self) -> bool:
         """Whether nobody wants the play any more, or its time is over."""
-        if self.announced is None and Reach(self.directory).is_announced:
+        if self.announced is None and MachineConnection(self.directory).is_announced:
             self.announced = self.clock()
         if self.cancelled():
             self.why = "the play was cancelled"
@@ -213,38 +214,11 @@ def _literal(value: object) -> object:
     return value
 
 
-def _explain(failure: Mapping[str, Any], output: str) -> str:
-    """One sentence or two out of what a failed task returned."""
-    said = (
-        _last(str(failure.get("stderr") or ""))
-        or _last(str(failure.get("stdout") or ""))
-        or str(failure.get("msg") or "").strip()
-    )
-    if "unreachable" in failure:
-        return _explain_unreachable(said)
-    if failure:
-        return said or f"exit code {failure.get('rc', 'unknown')}"
-    return _last(output) or "Ansible ended without a word"
-
-
-def _explain_unreachable(said: str) -> str:
-    said = said.removeprefix("Failed to connect to the host via ssh:").strip() or "no connection"
-    if "Host key verification failed" in said or "HOST IDENTIFICATION HAS CHANGED" in said:
-        return f"the machine's host key is not the one it was made with: {said}"
-    if "Permission denied" in said:
-        return f"the machine does not let the controller in: {said}"
-    return f"the machine does not answer: {said}"
-
-
-def _last(text: str, lines: int = 3) -> str:
-    return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
-
-
 def _prepare(directory: Path, connection: Connection) -> None:
     """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    wait = Reach(directory).write_wait()
+    wait = MachineConnection(directory).write_wait()
     variables: dict[str, object] = {
         "ansible_connection": "ssh" if connection == "ssh" else "local",
         "ansible_python_interpreter": REMOTE_PYTHON if connection == "ssh" else sys.executable,
@@ -289,7 +263,7 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
     """Whether a process is of the play with that folder."""
     try:
         command = " ".join(process.cmdline())
-        return str(directory) in command or str(Reach(directory).shell) in command or folder_of(process) == directory
+        return str(directory) in command or str(MachineConnection(directory).shell) in command or folder_of(process) == directory
     except psutil.Error:
         return False
 

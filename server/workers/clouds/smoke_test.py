@@ -24,13 +24,13 @@ MISSING = "/etc/cumulus/missing-packages"  # what the template's release lacks, 
 
 @dataclass(frozen=True)
 class Found:
-    """What a machine has: those of the trial's programs, and the apps whose version command succeeded, by id."""
+    """What a machine has: those of the test's programs, and the apps whose version command succeeded, by id."""
 
     programs: Sequence[str]
     apps: Mapping[str, AppResult]
 
 
-def run_smoke_test(ask: Ask, trial: SmokeTest, progress: Progress) -> Found:
+def run_smoke_test(ask: Ask, test: SmokeTest, progress: Progress) -> Found:
     """Let every app say its version. Raises InfrastructureError for one that should and does not.
 
     Where the template's release lacks packages, an app that does not is one that needs them: it is not installed.
@@ -39,18 +39,18 @@ def run_smoke_test(ask: Ask, trial: SmokeTest, progress: Progress) -> Found:
     if missing := _missing(ask):
         progress.say(f"the template's release has no package {', '.join(missing)}")
     with progress.step("Trying the apps", "apps") as step:
-        programs = _found(ask, trial.programs)
-        for number, (app, command) in enumerate(trial.versions):
-            step.advance(number, len(trial.versions))
+        programs = _found(ask, test.programs)
+        for number, (app, command) in enumerate(test.versions):
+            step.advance(number, len(test.versions))
             step.note(app)
-            program = trial.optional.get(app)
+            program = test.optional.get(app)
             version = _version(ask, app, command, missing) if program is None or program in programs else None
             if version is None:
                 progress.say(f"{app}: not installed")
                 continue
             apps[app] = AppResult(short(command), version)
             progress.say(f"{app}: {version or 'it runs'}")
-        step.advance(len(trial.versions))
+        step.advance(len(test.versions))
     return Found(programs, apps)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import InfrastructureError
-from server.workers.clouds.machine_locks import FLOCK
+from server.workers.machine_locks import FLOCK
 
 NOTE_LIMIT = 100_000  # bytes
 WORD_LIMIT = 100  # characters of a note that are shown

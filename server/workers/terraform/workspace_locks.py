@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from programs.errors import explained
-from server.workers.clouds.machine_locks import exclusive, is_held
+from server.workers.machine_locks import exclusive, is_held
 from server.workers.terraform.process import TerraformError
 from server.workers.terraform.state_lock import Lock, read_lock
 from server.workers.terraform.state_store import StateStore

@@ -59,9 +59,9 @@ def test_what_an_app_says_of_itself_cannot_move_the_cursor() -> None:
 
 @pytest.mark.parametrize("program", [{}, {"broken_1": "sh"}])
 def test_an_app_that_should_run_and_does_not_fails_the_snapshot(program: dict[str, str]) -> None:
-    trial = SmokeTest([("broken_1", "no-such-program --version")], ["sh"], program)
+    test = SmokeTest([("broken_1", "no-such-program --version")], ["sh"], program)
     with pytest.raises(InfrastructureError, match="the app broken_1 does not run in the new snapshot"):
-        run_smoke_test(ask, trial, Lines(lambda _: None))
+        run_smoke_test(ask, test, Lines(lambda _: None))
 
 
 def test_a_script_runs_once_the_service_waits_for_a_job(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.site import SiteCheck, missing_settings
 from server.workers.clouds.openstack.template.build import is_at_work
 from server.workers.clouds.openstack.template.canary import CANARY
-from server.workers.clouds.openstack.template.images import Images
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
+from server.workers.clouds.openstack.template.glance_copies import GlanceCopies
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.template.worker_images import OpenstackImages
 from server.workers.clouds.openstack.waiting import Waiting
@@ -48,9 +49,10 @@ class OpenstackCloud(Cloud):
         self._settings = settings
         waiting = Waiting(patience_s=settings.cloud_patience_s)
         self._project = project = Project(settings, server_id, access or Access(settings), waiting)
-        copies = Snapshots if project.has_volumes else Images
+        kind = CinderCopies if project.has_volumes else GlanceCopies
+        copies = kind(project.access, settings.openstack_template)
         limits = project.limit("snapshot_create"), project.limit("snapshot_delete")
-        self._snapshots = copies(project.access, settings.openstack_template, waiting, *limits)
+        self._snapshots = Snapshots(copies, waiting, *limits)
         self._resources = Resources(project.access, server_id, Limits.of(settings), waiting, has_volumes=project.has_volumes)
         self._gateway = GatewayProcess(project.access, settings)
         names = Names(project.access, settings)
@@ -102,7 +104,7 @@ class OpenstackCloud(Cloud):
 
     def translate_output(self, text: str) -> str:
         """The provider was given the gateway's addresses."""
-        return self._gateway.in_the_clouds_words(text)
+        return self._gateway.with_cloud_addresses(text)
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables. Raises TemplateMissing, CloudError."""

@@ -1,12 +1,12 @@
 """What the settings name in the cloud, by name or by id. Each must be exactly one thing: then its id is what Terraform gets.
 
-Owns how a kind of thing is looked for, and what is said where nothing, or more than one, has the name. Looks only.
+Owns which settings name which kind of thing, and how each is listed. Looks only.
 """
 
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from server.errors import CloudError
 from server.reasons import Reason
 from server.settings import Settings
 from server.workers.clouds.openstack.client.access import Access, look_up
+from server.workers.clouds.openstack.name_lookup import NameLookup
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3._proxy import Proxy
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 
 ID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 REMEMBERED_S = 60.0  # what an administrator makes anew under the same name is seen after that time
-SHOWN = 5  # candidates that a message names
-
-
-@dataclass(frozen=True)
-class Thing:
-    """Something in the cloud that has a name and an id."""
-
-    identifier: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Names:
     """The names in the settings, and what they are in the cloud. ``clock``: seconds that never jump."""
 
     def __init__(self, access: Access, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._access = access
+        self._lookup = NameLookup(access, settings)
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
@@ -74,15 +66,15 @@ class Names:
 
     def image_problems(self) -> Iterator[str]:
         """The same for the image that the template is made from, which is needed once."""
-        yield from _problem(self._template_image)
+        yield from _problem(self.image)
 
     def image(self) -> str:
         """The id of the image that the template is made from. Raises CloudError."""
-        return self._template_image()
+        return self._lookup.one("image", "openstack_template_image", _images, Reason.SNAPSHOT_MISSING)
 
     def volume(self) -> str:
         """The id of the volume that the template is to be built on. Raises CloudError."""
-        return self._one("volume", "openstack_template_volume", _volumes)
+        return self._lookup.one("volume", "openstack_template_volume", _volumes)
 
     def _look(self) -> Named:
         network = self._network()
@@ -91,81 +83,43 @@ class Names:
         return Named(network, self._subnet(network), self._group(), self._key_pair(), self._server_group(), self._volume_type())
 
     def _network(self) -> str:
-        return self._one("network", "openstack_network", _networks, Reason.NETWORK_MISSING)
+        return self._lookup.one("network", "openstack_network", _networks, Reason.NETWORK_MISSING)
 
     def _subnet(self, network: str = "") -> str:
         if not self._settings.openstack_subnet:
             return ""
         where = network or self._network()
         listed = partial(_subnets, network=where)
-        return self._one(
+        return self._lookup.one(
             f"subnet of the network {self._settings.openstack_network}", "openstack_subnet", listed, Reason.NETWORK_MISSING
         )
 
     def _group(self) -> str:
-        return self._one("security group", "openstack_security_group", _groups, Reason.SECURITY_GROUP_MISSING)
+        return self._lookup.one("security group", "openstack_security_group", _groups, Reason.SECURITY_GROUP_MISSING)
 
     def _server_group(self) -> str:
-        return self._one("server group", "openstack_server_group", lambda cloud, _: cloud.compute.server_groups())
+        return self._lookup.one("server group", "openstack_server_group", lambda cloud, _: cloud.compute.server_groups())
 
     def _key_pair(self) -> str:
         """A key pair has no id: its name is one, for each user."""
-        return self._one("key pair", "openstack_key_pair", _key_pairs)
+        return self._lookup.one("key pair", "openstack_key_pair", _key_pairs)
 
     def _volume_type(self) -> str:
         """Cinder writes a type's name into its volumes, so that is what Terraform gets."""
         if self._settings.openstack_boot is OpenstackBoot.IMAGE:
             return ""
-        found = self._thing("volume type", "openstack_volume_type", lambda cloud, _: cloud.block_storage.types())
+        found = self._lookup.thing("volume type", "openstack_volume_type", lambda cloud, _: cloud.block_storage.types())
         return found.name if found else ""
 
-    def _template_image(self) -> str:
-        return self._one("image", "openstack_template_image", _images, Reason.SNAPSHOT_MISSING)
-
     def _compute_zone(self) -> str:
-        return self._zone("compute", "openstack_availability_zone", lambda cloud: cloud.compute.availability_zones())
+        return self._lookup.zone("compute", "openstack_availability_zone", lambda cloud: cloud.compute.availability_zones())
 
     def _volume_zone(self) -> str:
         if self._settings.openstack_boot is OpenstackBoot.IMAGE:
             return ""
-        return self._zone("volumes", "openstack_volume_availability_zone", lambda cloud: _storage(cloud).availability_zones())
-
-    def _zone(self, use: str, setting: str, listed: "Callable[[Connection], Iterable[Any]]") -> str:
-        """An availability zone, which may name a host behind a colon where the cloud allows that."""
-        wanted = str(getattr(self._settings, setting))
-        if not wanted:
-            return ""
-        with self._access.use() as cloud:
-            zones = {str(one.name): (one.state or {}).get("available", True) for one in listed(cloud)}
-        name = wanted.partition(":")[0]
-        if name not in zones:
-            there = ", ".join(sorted(zones)) or "none"
-            text = f"the cloud has no availability zone {name} for {use} (it has {there}): correct the setting {setting}"
-            raise CloudError(text, Reason.ZONE_UNUSABLE)
-        if not zones[name]:
-            text = f"the availability zone {name} for {use} is not available: ask who runs the cloud, or change {setting}"
-            raise CloudError(text, Reason.ZONE_UNUSABLE)
-        return wanted
-
-    def _one(self, noun: str, setting: str, listed: "Listed", missing: Reason = Reason.NAME_UNKNOWN_TO_CLOUD) -> str:
-        found = self._thing(noun, setting, listed, missing)
-        return found.identifier if found else ""
-
-    def _thing(self, noun: str, setting: str, listed: "Listed", missing: Reason = Reason.NAME_UNKNOWN_TO_CLOUD) -> Thing | None:
-        """What has that id, or else that name; None where the setting is empty."""
-        wanted = str(getattr(self._settings, setting))
-        if not wanted:
-            return None
-        with self._access.use() as cloud:
-            found = {str(one.id): Thing(str(one.id), str(one.name or "")) for one in listed(cloud, wanted)}
-        if wanted in found:
-            return found[wanted]
-        named = [one for one in found.values() if one.name == wanted]
-        if len(named) > 1:
-            raise CloudError(_ambiguous(noun, setting, wanted, named), Reason.NAME_AMBIGUOUS)
-        if not named:
-            raise CloudError(f"the cloud has no {noun} {wanted}: make it, or correct the setting {setting}", missing)
-        return named[0]
+        return self._lookup.zone(
+            "volumes", "openstack_volume_availability_zone", lambda cloud: _storage(cloud).availability_zones()
+        )
 
 
 def named_variables(names: Names, settings: Settings) -> dict[str, object]:
@@ -181,10 +135,6 @@ def named_variables(names: Names, settings: Settings) -> dict[str, object]:
         "volume_availability_zone": settings.openstack_volume_availability_zone,
         "volume_type": found.volume_type,
     }
-
-
-Listed = Callable[["Connection", str], Iterable[Any]]
-"""Things that may have the name or the id."""
 
 
 def _problem(look: Callable[[], str]) -> Iterator[str]:
@@ -203,12 +153,6 @@ WRONG = frozenset(
         *(Reason.ZONE_UNUSABLE, Reason.SNAPSHOT_MISSING),
     }
 )
-
-
-def _ambiguous(noun: str, setting: str, wanted: str, named: list[Thing]) -> str:
-    shown = ", ".join(sorted(one.identifier for one in named)[:SHOWN])
-    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return f"the name {wanted} is that of more than one {noun} ({shown}{more}): give the id of one in the setting {setting}"
 
 
 def _by(wanted: str) -> Iterator[Mapping[str, str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
-from server.workers.clouds.openstack.template.snapshots import SERVER_ID, TEMPLATE
+from server.workers.clouds.openstack.template.kept import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from server.policy.error_classification import cause, classify
 from server.reasons import Reason
 from server.workers.clouds.openstack.console import Console
 from server.workers.clouds.openstack.resources import Resources, Thing
-from server.workers.clouds.openstack.volumes import FREE, MAKING
+from server.workers.clouds.openstack.template.originals import FREE, MAKING
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.terraform.module import TerraformError, TerraformModule
 from server.workers.transient_errors import passing

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
-from server.workers.clouds.openstack.template.snapshots import SERVER_ID, TEMPLATE
+from server.workers.clouds.openstack.template.kept import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import QUICK, Limit, Waiting
 
 if TYPE_CHECKING:

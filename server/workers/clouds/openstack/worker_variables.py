@@ -8,12 +8,12 @@ from server.catalog.flavors import Flavor
 from server.errors import CloudError
 from server.workers.clouds.base import worker_variables
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.client.access import told_to_terraform
+from server.workers.clouds.openstack.client.access import terraform_settings
 from server.workers.clouds.openstack.flavors import disk_gb_of, read_own_disks, require_disk, require_own_disk
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.project import Project
 from server.workers.clouds.openstack.resources import Resources
-from server.workers.clouds.openstack.template.snapshots import Kept
+from server.workers.clouds.openstack.template.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class WorkerVariables:
             "snapshot_id": snapshot.identifier,
             "user": settings.openstack_user,
             "lease_s": int(settings.lease_s),
-            **told_to_terraform(settings),
+            **terraform_settings(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }

@@ -15,9 +15,9 @@ from pathlib import Path
 from server.cloud_settings.qemu import Accelerator
 from server.errors import SetupMissing
 from server.home.files import read_own_text, write_own
-from server.workers.clouds.machine_locks import exclusive
+from server.workers.clouds.qemu.host.probe import Verdict, device_problem, probe
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.probe import Verdict, device_problem, probe
+from server.workers.machine_locks import exclusive
 
 QEMU = "qemu-system-x86_64"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -9,12 +9,13 @@ from server.settings import CloudName, Settings
 from server.workers.clouds.base import Cloud, Layout, Resource
 from server.workers.clouds.qemu import guest_shell
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.dial import dial_command
-from server.workers.clouds.qemu.host import QemuHost
+from server.workers.clouds.qemu.host.services import QemuHost
+from server.workers.clouds.qemu.images.prewarmer import QemuPrewarmer
 from server.workers.clouds.qemu.images.worker_images import QemuImages
-from server.workers.clouds.qemu.inventory import MachineConsole, MachineInventory, MachineMemory
+from server.workers.clouds.qemu.inventory import MachineInventory, MachineMemory
 from server.workers.clouds.qemu.machine import Machines
-from server.workers.clouds.qemu.prewarming import QemuPrewarmer
 
 WORK_DIR = "/var/lib/cumulus/job"
 JOB_DIR = "/srv/job"

@@ -8,7 +8,7 @@ import psutil
 
 from server.errors import SetupMissing
 from server.workers.clouds.qemu.accelerator import QEMU
-from server.workers.clouds.qemu.network.nfs import nfs_problems
+from server.workers.clouds.qemu.network.nfs_problems import nfs_problems
 from server.workers.terraform.module import terraform_binary
 
 PROGRAMS = {

@@ -1,4 +1,4 @@
-"""Which machines an installation has on this computer, what they take and say, and removing them."""
+"""Which machines an installation has on this computer, what they take, and removing them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +7,13 @@ import psutil
 
 from server.workers.clouds.base import Resource
 from server.workers.clouds.capabilities import MemoryUse
-from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.qemu.images.canary import CANARY
 from server.workers.clouds.qemu.images.prewarming import SNAPSHOT
 from server.workers.clouds.qemu.images.snapshot import half_made, remove_half_made
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName, find_process, guests_of
+from server.workers.machine_locks import is_held
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,6 @@ class MachineInventory:
         if record is None:  # its record is lost, and with it how it was made
             return worker == TEMPLATE and self.alive(worker)
         return record.spec.persistent
-
-
-@dataclass(frozen=True)
-class MachineConsole:
-    """What the machines write on their consoles."""
-
-    home: QemuHome
-
-    def log(self, worker: str) -> str:
-        """The last lines of the machine's console and of QEMU's own log."""
-        return Machines(self.home).console(worker)
-
-    def fault(self, worker: str) -> str:  # noqa: ARG002
-        """Nothing more than Terraform has said."""
-        return ""
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server.home.files import clear, read_end, read_own, write_own
-from server.progress import Step, repeating
-from server.workers.clouds.machine_locks import exclusive
+from server.home.files import clear, read_own, write_own
 from server.workers.clouds.qemu.accelerator import Accel
 from server.workers.clouds.qemu.channel import ChannelError, run_in_guest
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images.images import Image, read_image
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName, carries, end_process, find_process, wait_gone
+from server.workers.machine_locks import exclusive
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SNAPSHOT = r"^([0-9]+|template)$"
@@ -28,7 +27,6 @@ POWER_OFF_ANSWER_S = 20.0
 POWER_OFF_REPEAT_S = 2.0
 POWER_OFF_LIMIT_S = 60.0
 REMOVE_LIMIT_S = 120.0
-CONSOLE_TAIL = 4000
 TEMPLATE = "template"
 
 
@@ -152,14 +150,6 @@ class Machines:
         """The socket over which the machine is told who it is, and commands."""
         return self.folder(worker) / "identity"
 
-    def console(self, worker: str) -> str:
-        """The end of what the machine and QEMU said."""
-        return "".join(_tail(self.folder(worker) / name) for name in ("console.log", "qemu.log"))
-
-    def followed(self, worker: str, step: Step) -> AbstractContextManager[None]:
-        """Within the block, the step tells the latest message on the machine's console."""
-        return repeating(lambda: step.note(self.console(worker)))
-
     def image(self, snapshot: str) -> Image:
         """The image of a snapshot, or the template's own. Raises TemplateMissing."""
         return read_image(self.home.template if snapshot == TEMPLATE else self.home.snapshots / snapshot)
@@ -181,10 +171,3 @@ def _power_off(pid: int, identity: Path) -> None:
         wait_gone(handle, POWER_OFF_LIMIT_S)
     finally:
         os.close(handle)
-
-
-def _tail(path: Path) -> str:
-    try:
-        return read_end(path, CONSOLE_TAIL).decode(errors="replace")
-    except OSError:
-        return ""

@@ -30,12 +30,14 @@ from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.servers import Servers
 from server.workers.clouds.openstack.template.build import Making, OpenstackTemplate
 from server.workers.clouds.openstack.template.canary import Canaries
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
+from server.workers.clouds.openstack.template.glance_copies import GlanceCopies
 from server.workers.clouds.openstack.template.guest import HOLD, SEAL, UNMOUNT, Guests
 from server.workers.clouds.openstack.template.image_machine import ImageMachine, ServerOriginals
-from server.workers.clouds.openstack.template.images import Images
-from server.workers.clouds.openstack.template.snapshots import TEMPLATE, Kept, Snapshots
+from server.workers.clouds.openstack.template.kept import TEMPLATE, Kept
+from server.workers.clouds.openstack.template.originals import Originals
+from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.template.template_machine import SERVER, VOLUME, TemplateMachine
-from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 from server.workers.clouds.smoke_test import once_ready
 from server.workers.clouds.ssh import CommandFailed, Login
@@ -131,7 +133,7 @@ class Site:
         self.double.step = self.steps
         access = Access(settings, lambda _: connection(self.double))
         on_image = settings.openstack_boot is OpenstackBoot.IMAGE
-        copies = (Images if on_image else Snapshots)(access, NAME, waiting=waiting)
+        copies = Snapshots((GlanceCopies if on_image else CinderCopies)(access, NAME), waiting)
         originals = (ServerOriginals if on_image else Originals)(access, NAME, self.server_id, waiting)
 
         def making() -> Making:

@@ -7,8 +7,8 @@ import pytest
 from server.errors import InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
 from server.progress import Lines
 from server.workers.clouds.build_hash import build_hash
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.openstack.template.build import LOCK, is_at_work, lock_of
+from server.workers.machine_locks import exclusive
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
 from tests.workers.clouds.openstack.double import Double
 

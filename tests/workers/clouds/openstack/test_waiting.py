@@ -9,7 +9,7 @@ import pytest
 from server.errors import CloudError, InvalidInput
 from server.reasons import Reason
 from server.settings import Settings, load_settings
-from server.workers.clouds.openstack.client.access import Access, told_to_terraform
+from server.workers.clouds.openstack.client.access import Access, terraform_settings
 from server.workers.clouds.openstack.resources import Limits, Resources
 from server.workers.clouds.openstack.resuming import ADDRESSES, Resumption
 from server.workers.clouds.openstack.waiting import Limit, Waiting
@@ -131,7 +131,7 @@ def test_a_copy_that_never_ends_is_given_up_and_the_limit_named(
 
 
 def test_our_own_limits_are_no_shorter_than_what_terraform_waits_for(settings: Settings) -> None:
-    limits = told_to_terraform(settings)["limits"]
+    limits = terraform_settings(settings)["limits"]
     assert limits == settings.terraform_limits()
     parts = [settings.openstack_volume_create_s, settings.openstack_port_create_s, settings.openstack_server_create_s]
     assert settings.making_limit_s > sum(parts)

@@ -14,6 +14,7 @@ from server.workers.clouds.openstack.client.wire import LONGEST_RETRY_AFTER_S, P
 from server.workers.clouds.openstack.project import Project
 from server.workers.clouds.openstack.quotas import ProjectQuota
 from server.workers.clouds.openstack.resources import Limits, Resources
+from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.waiting import Waiting
 from tests.openstack.faulty import Mood, bad_day
@@ -160,6 +161,7 @@ def test_a_snapshot_that_was_ordered_and_not_answered_for_is_the_one(settings: S
     volume = api.add_volume(metadata={})
     with bad_day(Mood(share=0, once={r"POST .*/snapshots": "unanswered"})) as mood:
         (tmp_path / "clouds.yaml").write_text(CLOUDS.format(url=mood.through(api.url), password="right"))
-        copies = Snapshots(Access(settings, lambda given: connected(given, quick)), "t", Waiting(pause=lambda _: None))
+        access = Access(settings, lambda given: connected(given, quick))
+        copies = Snapshots(CinderCopies(access, "t"), Waiting(pause=lambda _: None))
         made = copies.make(volume, OURS, "")
     assert (list(api.snapshots), made.status) == ([made.identifier], "available")

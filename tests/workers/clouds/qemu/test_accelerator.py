@@ -10,8 +10,9 @@ import pytest
 
 from server.cloud_settings.qemu import Accelerator
 from server.errors import SetupMissing
-from server.workers.clouds.qemu import accelerator, probe
+from server.workers.clouds.qemu import accelerator
 from server.workers.clouds.qemu.accelerator import accel_problems, choose, described, find_accel, give_up_kvm, prove_kvm
+from server.workers.clouds.qemu.host import probe
 from server.workers.clouds.qemu.paths import QemuHome
 
 

@@ -16,6 +16,7 @@ from server.workers.clouds.qemu import accelerator
 from server.workers.clouds.qemu.accelerator import Found
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.images import Image, describe_image, read_image, require_intact
 from server.workers.clouds.qemu.images.integrity import Content
@@ -23,7 +24,7 @@ from server.workers.clouds.qemu.images.memory import MemoryImage, Origin
 from server.workers.clouds.qemu.images.mirror import install_mirror
 from server.workers.clouds.qemu.images.snapshot import Snapshots, restore_current
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
-from server.workers.clouds.qemu.network import nfs
+from server.workers.clouds.qemu.network import nfs_port
 from server.workers.clouds.qemu.network.nfs import NfsServer
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
@@ -122,7 +123,7 @@ def test_a_machine_s_record_is_never_waited_for_and_the_machine_is_removed_by_it
     (machines.folder("job-1") / "console.log").mkdir()
     os.mkfifo(machines.folder("job-1") / "qemu.log")
     assert machines.record("job-1") is None
-    assert machines.console("job-1") == ""
+    assert MachineConsole(home).log("job-1") == ""
     machines.write(Machine(spec=spec, host_key=""))
     assert machines.record("job-1") is not None
     (home.machines / "job-2").write_text("no folder")
@@ -157,11 +158,11 @@ def test_the_nfs_server_keeps_its_port_where_the_file_is_lost(
     """Running machines have it in their mounts."""
     server = NfsServer(home, "c1", tmp_path / "data", tmp_path / "jobs", 1234)
     server.folder.mkdir(parents=True)
-    nfs.write_own(home.nfs_config, server._configuration(23456))
-    server._keep_port(23456)
+    nfs_port.write_own(home.nfs_config, server._ganesha.configuration(23456))
+    server._port.keep(23456)
     spoil(server.folder / "port")
     assert server.port == 23456
-    server._keep_port(server.port)
+    server._port.keep(server.port)
     assert (server.folder / "port").read_text() == "23456\n"
     (server.folder / "port").unlink()
     spoil(home.nfs_config)
@@ -202,7 +203,7 @@ def test_no_machine_boots_from_a_snapshot_that_is_not_as_it_was_written(
 
 
 @pytest.mark.parametrize("name", ["programs.json", "apps.json"])
-def test_what_a_snapshot_s_trial_has_shown_is_not_known_where_it_is_lost(
+def test_what_a_snapshot_s_smoke_test_has_shown_is_not_known_where_it_is_lost(
     home: QemuHome, spoil: Callable[[Path], None], name: str
 ) -> None:
     image = snapshot(home, 1)

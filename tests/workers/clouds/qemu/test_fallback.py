@@ -13,8 +13,8 @@ import pytest
 from server.cloud_settings.qemu import Accelerator
 from server.errors import InfrastructureError
 from server.progress import Counter
-from server.workers.clouds.qemu import probe
 from server.workers.clouds.qemu.accelerator import QEMU, TCG, choose, described, prove_kvm
+from server.workers.clouds.qemu.host import probe
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.canary import Canaries
 from server.workers.clouds.qemu.images.images import Image, describe_image

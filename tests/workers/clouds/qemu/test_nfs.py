@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError, SetupMissing
-from server.workers.clouds.qemu.network import nfs
+from server.workers.clouds.qemu.host.rights import admit_worker
+from server.workers.clouds.qemu.network import ganesha, nfs_problems
 from server.workers.clouds.qemu.network.nfs import NfsServer
 from server.workers.clouds.qemu.network.private_network import connect
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.qemu.rights import admit_worker
 from tests.workers.clouds.qemu import nfs_client
 from tests.workers.clouds.qemu.building import unique_server
 from tests.workers.clouds.qemu.nfs_client import Client, Refused
@@ -31,7 +31,7 @@ SERVER_ID = unique_server()
 
 def real(test: Callable[..., None]) -> Callable[..., None]:
     """A test that starts the server itself."""
-    there = os.geteuid() == 0 and shutil.which(nfs.GANESHA) is not None
+    there = os.geteuid() == 0 and shutil.which(ganesha.GANESHA) is not None
     return pytest.mark.system(pytest.mark.skipif(not there, reason=REASON)(test))
 
 
@@ -198,13 +198,13 @@ def test_data_that_workers_may_not_read_is_told_with_its_cure(tmp_path: Path, mo
     data = tmp_path / "data"
     data.mkdir()
     data.chmod(mode)
-    problems = nfs.user_problems(USER, data)
+    problems = nfs_problems.user_problems(USER, data)
     assert [f"chmod o+rx {data}" in problem for problem in problems] == [True] * closed
 
 
 def test_the_user_that_workers_write_as_is_nobody_else(tmp_path: Path) -> None:
-    assert nfs.user_problems(USER, tmp_path / "not yet") == []
-    (problem,) = nfs.user_problems(pwd.getpwuid(1).pw_uid, tmp_path / "not yet")
+    assert nfs_problems.user_problems(USER, tmp_path / "not yet") == []
+    (problem,) = nfs_problems.user_problems(pwd.getpwuid(1).pw_uid, tmp_path / "not yet")
     assert f"as {pwd.getpwuid(1).pw_name}, whose number 1 is: set nfs_user" in problem
 
 
@@ -263,8 +263,8 @@ def test_a_port_taken_by_a_machine_is_left_to_it(server: NfsServer) -> None:
 
 @real
 def test_a_server_that_will_not_run_says_why(server: NfsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nfs, "_export", lambda *_: "EXPORT { nonsense }\n")
-    monkeypatch.setattr(nfs, "START_LIMIT_S", 3.0)
+    monkeypatch.setattr(ganesha, "_export", lambda *_: "EXPORT { nonsense }\n")
+    monkeypatch.setattr(ganesha, "START_LIMIT_S", 3.0)
     with pytest.raises(InfrastructureError, match="does not run"):
         server.start()
 
@@ -278,19 +278,19 @@ def test_no_server_says_how_to_get_it(server: NfsServer, monkeypatch: pytest.Mon
 def test_what_is_missing_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    problems = nfs.nfs_problems()
+    problems = nfs_problems.nfs_problems()
     assert any("apt-get install nfs-ganesha" in problem for problem in problems)
     assert any("root rights" in problem for problem in problems)
 
 
 def test_a_server_without_its_module_is_not_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program = tmp_path / nfs.GANESHA
+    program = tmp_path / ganesha.GANESHA
     program.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nfs, "PLUGIN_FOLDERS", (str(tmp_path),))
-    assert any("nfs-ganesha-vfs" in problem for problem in nfs.nfs_problems())
+    monkeypatch.setattr(nfs_problems, "PLUGIN_FOLDERS", (str(tmp_path),))
+    assert any("nfs-ganesha-vfs" in problem for problem in nfs_problems.nfs_problems())
 
 
 def test_a_missing_mount_table_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(nfs, "MOUNT_TABLE", tmp_path / "mtab")
-    assert any("ln -s /proc/mounts" in problem for problem in nfs.nfs_problems())
+    monkeypatch.setattr(nfs_problems, "MOUNT_TABLE", tmp_path / "mtab")
+    assert any("ln -s /proc/mounts" in problem for problem in nfs_problems.nfs_problems())

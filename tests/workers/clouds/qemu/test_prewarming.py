@@ -13,7 +13,6 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Progress
 from server.workers.clouds.images import SmokeTest
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import integrity, memory, prewarming
 from server.workers.clouds.qemu.images.canary import Canaries
@@ -22,6 +21,7 @@ from server.workers.clouds.qemu.images.integrity import Content
 from server.workers.clouds.qemu.images.prewarming import NEXT, SNAPSHOT, Prewarming, Room, missing, prune
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.machine_locks import exclusive
 from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import ACCEL, SHAPE, make_image, make_memory, unique_server
 
@@ -39,7 +39,7 @@ class Pretending(Canaries):
     unwanted: bool | None = None
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         assert unwanted is not None
         vars(self)["made"] = self.made + 1

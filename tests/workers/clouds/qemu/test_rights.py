@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.workers.clouds.qemu.rights import admit_top, admit_worker
+from server.workers.clouds.qemu.host.rights import admit_top, admit_worker
 
 USER = 69321
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root rights")

@@ -15,13 +15,14 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Counter, Lines, Progress
 from server.workers.clouds.images import SmokeTest
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images.canary import Canaries, shape_of
 from server.workers.clouds.qemu.images.images import Image, describe_image, read_image
 from server.workers.clouds.qemu.images.snapshot import Snapshots, half_made, remove_half_made
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.machine_locks import exclusive
 from tests.conftest import eventually
 from tests.workers.clouds.qemu.building import make_image, make_memory, small_disk, unique_server
 
@@ -41,6 +42,10 @@ class Workspaces:
     def destroy(self, workspace: str, timeout_s: float) -> None:
         self.destroyed.append(workspace)
 
+    @property
+    def store(self) -> "Workspaces":
+        return self
+
     def workspaces(self) -> list[str]:
         return self.left
 
@@ -49,7 +54,7 @@ class Untried(Canaries):
     """Snapshots are promoted without a machine."""
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         progress.say(f"looked at {image.folder.name}")
 
@@ -110,7 +115,7 @@ def test_a_step_tells_the_latest_message_on_a_machine_s_console(home: QemuHome) 
     (machines.folder("job-7") / "console.log").write_bytes(
         b"[  OK  ] Started a\r\n[\x1b[32m  OK  \x1b[0m] Started ssh\r\n\x1b[2K"
     )
-    with machines.followed("job-7", step):
+    with MachineConsole(machines.home).followed("job-7", step):
         eventually(lambda: step.latest == "[ OK ] Started ssh")
 
 

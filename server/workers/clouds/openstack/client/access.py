@@ -98,7 +98,7 @@ def terraform_environment(settings: Settings) -> dict[str, str]:
     return {**others, **found, "OS_CLOUD": settings.openstack_cloud}
 
 
-def told_to_terraform(settings: Settings) -> dict[str, object]:
+def terraform_settings(settings: Settings) -> dict[str, object]:
     """The variables of all OpenStack modules that say how patient its provider is."""
     return {"limits": settings.terraform_limits(), "max_retries": settings.openstack_retries}
 

@@ -47,7 +47,7 @@ class GatewayProcess:
                 return {}
         return {VARIABLE: json.dumps({name: f"http://127.0.0.1:{self._port}/{name}/" for name in SERVICES})}
 
-    def in_the_clouds_words(self, text: str) -> str:
+    def with_cloud_addresses(self, text: str) -> str:
         """The same with the cloud's own addresses: nobody is helped by the port of a gateway that may have ended since."""
         return PLACE.sub(lambda found: f"{self._services.get(found[1], found[0]).rstrip('/')}/", text)
 

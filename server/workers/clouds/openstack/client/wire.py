@@ -27,7 +27,7 @@ REFUSED = frozenset({429, 503})  # nothing was begun
 BROKEN = frozenset({408, 500, 502, 504})  # it may have been
 NOT_SENT = requests.ConnectTimeout
 # What a POST asks for a second time without harm; any other may order something new.
-HARMLESS_POST = re.compile(r"/(auth/tokens|metadata|action)/?$")
+REPEATABLE_POST = re.compile(r"/(auth/tokens|metadata|action)/?$")
 _LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
@@ -129,12 +129,12 @@ class PatientAdapter(TCPKeepAliveAdapter):
 
 def may_repeat(request: requests.PreparedRequest, outcome: requests.Response | Exception) -> bool:
     """Whether it was no good answer, and asking again orders nothing twice."""
-    harmless = request.method != "POST" or bool(HARMLESS_POST.search((request.path_url or "").partition("?")[0]))
+    may_repeat = request.method != "POST" or bool(REPEATABLE_POST.search((request.path_url or "").partition("?")[0]))
     if isinstance(outcome, requests.Response):
-        return outcome.status_code in REFUSED or (harmless and outcome.status_code in BROKEN)
+        return outcome.status_code in REFUSED or (may_repeat and outcome.status_code in BROKEN)
     if isinstance(outcome, requests.exceptions.SSLError):
         return False
-    return harmless or isinstance(outcome, NOT_SENT) or "NewConnectionError" in str(outcome)
+    return may_repeat or isinstance(outcome, NOT_SENT) or "NewConnectionError" in str(outcome)
 
 
 def patient_session(patience: Patience) -> requests.Session:

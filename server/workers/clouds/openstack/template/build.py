@@ -4,32 +4,30 @@ Before anything is made or written to, the cloud's own records say so: every ste
 metadata what it left.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from programs.interruption import shielded
 from server.catalog.flavors import Flavor, read_default
-from server.errors import CumulusError, InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
-from server.progress import Progress, repeating
+from server.errors import InfrastructureError, InvalidInput, SetupMissing, TemplateMissing
+from server.progress import Progress
 from server.settings import Settings
-from server.workers.ansible.connection import Host
-from server.workers.ansible.playbooks import Playbooks, current_task
+from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.build_hash import build_hash
 from server.workers.clouds.images import SmokeTest, Snapshot
-from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.openstack.template.canary import Canaries
-from server.workers.clouds.openstack.template.snapshots import Kept, Snapshots, is_leftover, promoted_of
+from server.workers.clouds.openstack.template.installation import install
+from server.workers.clouds.openstack.template.originals import PREFIX, STUCK, Original, Originals, begun_of, built_of
+from server.workers.clouds.openstack.template.snapshot_maker import SnapshotMaker
+from server.workers.clouds.openstack.template.snapshots import Snapshots, promoted_of
 from server.workers.clouds.openstack.template.template_machine import TemplateMachine
-from server.workers.clouds.openstack.volumes import PREFIX, STUCK, Original, Originals, begun_of, built_of
-from server.workers.clouds.ssh import Login, ssh_command
-from server.workers.clouds.template_turns import Say, turn
+from server.workers.clouds.ssh import ssh_command
+from server.workers.clouds.template_queue import Say, turn
+from server.workers.machine_locks import is_held
 
 LOCK = "template"
-PLAY_LIMIT_S = 7200.0
 MISSING = "the cloud has no template {name}: make template"
 
 
@@ -78,7 +76,7 @@ class OpenstackTemplate:
                 making.machine.stop(built, progress)  # the project may have room for one machine only
             worker = original.worker if original else f"{PREFIX}{max((one.number for one in found), default=0) + 1}"
             login = making.machine.start(original, worker, progress)
-            self._install(making.playbooks, worker, login, progress)
+            install(self.settings, making.playbooks, worker, login, progress)
             making.machine.seal(self._of(worker), login, progress, made_of)
             progress.say("The template is ready")
 
@@ -108,27 +106,27 @@ class OpenstackTemplate:
             for original in [one for one in (begun_of(found), built_of(found)) if one]:
                 making.machine.stop(original, progress)
 
-    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take_snapshot(self, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well; former ones stay until they are pruned.
 
         Raises CumulusError; nothing new is left then, and the same one is promoted as before.
         """
         with self._alone(progress.say):
-            original, flavor = self._built(), self._flavor()
+            original, flavor = self._built(), read_default(self.settings.flavors, self.settings.default_flavor)
             self.require_disk(flavor, original.size_gb, f"the template's {self.originals.noun}")
             making = self._ready()
             making.canaries.clear(progress)
-            self._clear_unfinished(progress)
+            self._maker.clear_unfinished(progress)
             if not original.sealed or making.machine.exists():
                 making.machine.seal(original, making.machine.start(original, original.worker, progress), progress)
-            one = self._copied(original, progress)
+            one = self._maker.copy(original, progress)
             try:
-                found = making.canaries.try_snapshot(one, flavor, trial, progress)
-                if trial.programs:
+                found = making.canaries.try_snapshot(one, flavor, test, progress)
+                if test.programs:
                     self.copies.write_found(one, found)
             except BaseException:
                 with progress.step(f"Removing the snapshot {one.name}"):
-                    self._remove(one, progress)
+                    self._maker.remove(one, progress)
                 raise
             self.copies.promote(one, self.clock())
             progress.say(f"Snapshot {one.name} is promoted")
@@ -157,7 +155,7 @@ class OpenstackTemplate:
         """
         with self._alone(progress.say):
             self.making().canaries.clear(progress)
-            self._clear_unfinished(progress)
+            self._maker.clear_unfinished(progress)
             gone = []
             for one in self.copies.spare(keep):
                 with progress.step(f"Removing the snapshot {one.name}"):
@@ -168,58 +166,16 @@ class OpenstackTemplate:
 
     def _prune_volumes(self, progress: Progress) -> None:
         found = self.originals.look()
-        built, used = built_of(found), self.copies.volumes()
+        built, used = built_of(found), self.copies.copies.sources()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
                 with progress.step(f"Removing the {self.originals.noun} {one.identifier} of a former template"):
                     self.making().machine.forget(one)
                     self.originals.remove(one)
 
-    def _install(self, playbooks: Playbooks, worker: str, login: Login, progress: Progress) -> None:
-        settings, directory = self.settings, self.settings.home / "plays" / f"{worker}.build"
-        host = Host(worker, "ssh", login.address, login.port, login.user, login.host_key, login.key)
-        playbooks.announce(directory, host)
-        variables = {
-            **settings.template_variables,
-            "worker_base_cloud": "openstack",
-            "template_become": login.user != "root",
-            "converters_archives": [one.model_dump(mode="json", exclude_none=True) for one in settings.converters],
-        }
-        log = settings.home / "openstack" / "build.log"
-        with progress.step("Installing the worker's programs and the apps") as step:
-            with _interruption() as interrupted, repeating(lambda: step.note(current_task(directory))):
-                outcome = playbooks.run("template.yml", directory, variables, PLAY_LIMIT_S, interrupted)
-            log.write_text(outcome.output)
-            if not outcome.ok:
-                raise InfrastructureError(
-                    f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
-                    "`cumulus template build` tries again, `cumulus template stop` ends it"
-                )
-
-    def _copied(self, original: Original, progress: Progress) -> Kept:
-        try:
-            with progress.step(f"Copying the template's {self.originals.noun}"):
-                return self.copies.make(original.identifier, self.server_id, original.build_hash)
-        except BaseException:
-            with suppress(CumulusError):  # the next attempt finds what is left
-                self._clear_unfinished(progress)
-            raise
-
-    def _clear_unfinished(self, progress: Progress) -> None:
-        for one in self.copies.unfinished():
-            if is_leftover(one, self.server_id, self.clock()):
-                with progress.step(f"Removing the snapshot {one.name}, which an earlier attempt has left"):
-                    self._remove(one, progress)
-            else:
-                progress.say(
-                    f"The snapshot {one.name} ({one.identifier}) of {_owner(one)} is not finished: it is left to that one"
-                )
-
-    def _remove(self, one: Kept, progress: Progress) -> None:
-        try:
-            self.copies.remove(one)
-        except CumulusError as problem:
-            progress.say(f"It is not gone yet, the next attempt removes it: {problem.message}")
+    @property
+    def _maker(self) -> SnapshotMaker:
+        return SnapshotMaker(self.copies, self.originals.noun, self.server_id, self.clock)
 
     def _built(self) -> Original:
         found = built_of(self.originals.look())
@@ -245,9 +201,6 @@ class OpenstackTemplate:
             )
         return None
 
-    def _flavor(self) -> Flavor:
-        return read_default(self.settings.flavors, self.settings.default_flavor)
-
     def _ready(self) -> Making:
         """Raises SetupMissing, or InfrastructureError where another installation may be at work on the template."""
         if problems := self.problems():
@@ -262,10 +215,6 @@ class OpenstackTemplate:
             yield
 
 
-def _owner(one: Kept) -> str:
-    return f"the installation {one.owner}" if one.owner else "an installation that it does not name"
-
-
 def lock_of(home: Path) -> Path:
     """The file that is locked by whoever makes something of the template."""
     return home / "openstack" / "lock"
@@ -274,13 +223,3 @@ def lock_of(home: Path) -> Path:
 def is_at_work(home: Path) -> bool:
     """Whether somebody makes something of the template now: its canary is no orphan then."""
     return is_held(lock_of(home), LOCK)
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Within the block no signal breaks off: the function says that one came, and it counts at the block's end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    with shielded() as shield:
-        yield lambda: shield.struck

@@ -14,7 +14,7 @@ from server.workers.clouds.openstack.console import Console
 from server.workers.clouds.openstack.resources import Resources
 from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.template.guest import CHECK_LIMIT_S, UNMOUNT, Guests
-from server.workers.clouds.openstack.template.snapshots import Kept, number_in
+from server.workers.clouds.openstack.template.kept import Kept, number_in
 from server.workers.clouds.smoke_test import Found, run_smoke_test
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.terraform.module import TerraformError, TerraformModule
@@ -34,7 +34,7 @@ class Canaries:
     create_limit_s: float
     delete_limit_s: float
 
-    def try_snapshot(self, one: Kept, flavor: Flavor, trial: SmokeTest, progress: Progress) -> Found:
+    def try_snapshot(self, one: Kept, flavor: Flavor, test: SmokeTest, progress: Progress) -> Found:
         """What a machine of the snapshot has. Nothing of it is left, whatever happens.
 
         Raises CumulusError where it cannot be made, or an app does not run there.
@@ -45,7 +45,7 @@ class Canaries:
                 login = self._made(worker, self.variables(worker, flavor, one))
                 step.note("made; waiting until it lets us in")
                 self.guests.await_answer(login, lambda: self._lost(worker), lambda _: step.note(console.log(worker)))
-            return self._try(login, trial, progress)
+            return self._run_test(login, test, progress)
         finally:
             self._remove(worker, progress)
 
@@ -64,13 +64,13 @@ class Canaries:
             fault = Console(self.resources).fault(worker)
             raise InfrastructureError(f"{problem.message}{f' ({fault})' if fault else ''}") from problem
 
-    def _try(self, login: Login, trial: SmokeTest, progress: Progress) -> Found:
+    def _run_test(self, login: Login, test: SmokeTest, progress: Progress) -> Found:
         try:
             with progress.step("Mounting the storage there"):
                 self.guests.mount(login)
         except CommandFailed as problem:
             raise InfrastructureError(f"a machine of the new snapshot is no worker: {_last(problem)}") from None
-        found = run_smoke_test(lambda script: self.guests.run(login, script, CHECK_LIMIT_S), trial, progress)
+        found = run_smoke_test(lambda script: self.guests.run(login, script, CHECK_LIMIT_S), test, progress)
         self.guests.run(login, UNMOUNT, CHECK_LIMIT_S)
         return found
 

@@ -12,10 +12,8 @@ from server.progress import Progress, Step
 from server.workers.clouds.openstack.client.access import look_up, remove_server
 from server.workers.clouds.openstack.resources import WORKER
 from server.workers.clouds.openstack.servers import FAILED, GONE, RUNS
-from server.workers.clouds.openstack.template.ports import remove_stray_ports
-from server.workers.clouds.openstack.template.snapshots import BUILD_HASH, TEMPLATE
-from server.workers.clouds.openstack.template.template_machine import PORT, TemplateMachine
-from server.workers.clouds.openstack.volumes import (
+from server.workers.clouds.openstack.template.kept import BUILD_HASH, TEMPLATE
+from server.workers.clouds.openstack.template.originals import (
     BROKEN,
     FREE,
     PREFIX,
@@ -24,6 +22,8 @@ from server.workers.clouds.openstack.volumes import (
     Original,
     Originals,
 )
+from server.workers.clouds.openstack.template.ports import remove_stray_ports
+from server.workers.clouds.openstack.template.template_machine import PORT, TemplateMachine
 from server.workers.clouds.openstack.waiting import Limit
 from server.workers.clouds.ssh import Login
 

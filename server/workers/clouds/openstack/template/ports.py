@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.openstack.client.access import Access
-from server.workers.clouds.openstack.template.snapshots import TEMPLATE
+from server.workers.clouds.openstack.template.kept import TEMPLATE
 
 if TYPE_CHECKING:
     from openstack.connection import Connection

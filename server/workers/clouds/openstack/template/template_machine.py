@@ -15,12 +15,12 @@ from server.policy.error_classification import classify
 from server.progress import Progress, Step
 from server.settings import Settings
 from server.workers.clouds.keys import ensure_key, make_key
-from server.workers.clouds.openstack.client.access import told_to_terraform
+from server.workers.clouds.openstack.client.access import terraform_settings
 from server.workers.clouds.openstack.names import Names, named_variables
 from server.workers.clouds.openstack.servers import FAILED, RUNS, Servers
 from server.workers.clouds.openstack.template.guest import Guests
+from server.workers.clouds.openstack.template.originals import BROKEN, FREE, Original, Originals
 from server.workers.clouds.openstack.template.ports import remove_stray_ports
-from server.workers.clouds.openstack.volumes import BROKEN, FREE, Original, Originals
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.orphaned_processes import OrphanReaper
 from server.workers.terraform.module import TerraformError, TerraformModule
@@ -107,16 +107,12 @@ class TemplateMachine:
     def _answers(self, login: Login, identifier: str, step: Step) -> bool:
         """Wait for it. False where it switched itself off: an earlier try had told it to, just before."""
         try:
-            self.guests.await_answer(login, lambda: self._lost(identifier), step.note)
+            self.guests.await_answer(login, lambda: _lost(self.servers, identifier), step.note)
         except InfrastructureError:
             if self.servers.status(identifier) == RUNS:
                 raise
             return False
         return True
-
-    def _lost(self, identifier: str) -> str:
-        status = self.servers.status(identifier)
-        return "" if status == RUNS else f"is {status or 'gone'}"
 
     def _take_away(self, original: Original, step: Step) -> None:
         servers = self.servers.listed()
@@ -152,7 +148,7 @@ class TemplateMachine:
 
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
-        OrphanReaper(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
+        OrphanReaper(self.module.data, self.settings.home / "plays").end_for(worker, self.settings.template_limit_s)
         if not self.module.store.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
@@ -195,7 +191,13 @@ class TemplateMachine:
             "name": settings.openstack_template,
             **named_variables(self.names, settings),
             "user": settings.openstack_user,
-            **told_to_terraform(settings),
+            **terraform_settings(settings),
             "host_key": host_key.public,
             "host_key_private": SecretStr(host_key.private),
         }
+
+
+def _lost(servers: Servers, identifier: str) -> str:
+    """Why the server will not answer any more; "" while it runs."""
+    status = servers.status(identifier)
+    return "" if status == RUNS else f"is {status or 'gone'}"

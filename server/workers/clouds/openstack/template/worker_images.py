@@ -14,10 +14,10 @@ from server.workers.clouds.openstack.template.build import Making, OpenstackTemp
 from server.workers.clouds.openstack.template.canary import Canaries
 from server.workers.clouds.openstack.template.guest import Guests
 from server.workers.clouds.openstack.template.image_machine import ImageMachine, ServerOriginals
+from server.workers.clouds.openstack.template.originals import Originals
 from server.workers.clouds.openstack.template.promoted_apps import PromotedApps
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.template.template_machine import TemplateMachine
-from server.workers.clouds.openstack.volumes import Originals
 from server.workers.clouds.openstack.worker_variables import WorkerVariables
 from server.workers.clouds.smoke_results import SmokeResults
 from server.workers.terraform.module import TerraformModule

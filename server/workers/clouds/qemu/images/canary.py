@@ -15,6 +15,7 @@ from server.progress import MB, Progress, Step
 from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.dial import dial_command
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.images import Image
@@ -57,7 +58,7 @@ class Canaries:
     nfs_port: Callable[[], int]
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, test: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         """Boot a machine of the image, try it and keep its memory for all workers of that flavor.
 
@@ -71,12 +72,12 @@ class Canaries:
             place = memory.reserve(image, shape, worker, on_demand=unwanted is not None)
             with self._ended_when(unwanted, GuestName(str(variables["server_id"]), worker)):
                 text = f"Booting a machine of snapshot {image.folder.name} as {flavor.name}"
-                with progress.step(text) as step, Machines(self.home).followed(worker, step):
+                with progress.step(text) as step, MachineConsole(self.home).followed(worker, step):
                     self.module.apply(worker, variables, BOOT_LIMIT_S)
                 machine = _running(Machines(self.home), worker)
                 if machine.note:
                     progress.say(machine.note)
-                self._try(machine, image, trial, progress)
+                self._run_test(machine, image, test, progress)
                 with progress.step("Saving the machine's memory", "MB") as step:
                     self._save(machine, image, place, step)
         finally:
@@ -91,11 +92,11 @@ class Canaries:
                 with progress.step(f"Removing {worker}, which an earlier attempt has left"):
                     self._remove(worker)
 
-    def _try(self, machine: Machine, image: Image, trial: SmokeTest, progress: Progress) -> None:
+    def _run_test(self, machine: Machine, image: Image, test: SmokeTest, progress: Progress) -> None:
         dial = dial_command(Machines(self.home).folder(machine.spec.worker))
         login = Login(machine.port, self.home.key, machine.host_key, proxy=dial)
-        found = run_smoke_test(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
-        if trial.programs:
+        found = run_smoke_test(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), test, progress)
+        if test.programs:
             image.write_programs(found.programs)
             image.write_apps(found.apps)
         script = once_ready(WARM.format(port=self.nfs_port(), host=HOST_SEEN_BY_GUEST))
@@ -160,5 +161,5 @@ def _told(step: Step) -> memory.Saving:
 
 def _running(machines: Machines, worker: str) -> Machine:
     if not (machine := machines.find(worker)):
-        raise InfrastructureError(f"the machine {worker} ended at once: {machines.console(worker)[-500:]}")
+        raise InfrastructureError(f"the machine {worker} ended at once: {MachineConsole(machines.home).log(worker)[-500:]}")
     return machine

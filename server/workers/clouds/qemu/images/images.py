@@ -68,7 +68,7 @@ class Image:
         write_own(self.folder / APPS, json.dumps(to_json(apps), indent=1) + "\n", 0o644)
 
     def smoke_results(self) -> SmokeResults:
-        """What was written down; nothing is known of an image whose trial was before version 2.4."""
+        """What was written down; nothing is known of an image that was tested before version 2.4."""
         try:
             return from_json(json.loads(read_own_text(self.folder / APPS)))
         except (OSError, ValueError):

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Self
 
 from server.home.files import InTheWay, open_own, read_own, remove_own, write_own
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.accelerator import BOOT_ID
+from server.workers.machine_locks import exclusive
 
 CHUNK = 1 << 20
 CHECK_LIMIT_S = 120.0

@@ -18,7 +18,6 @@ from server.errors import InfrastructureError
 from server.home.files import clear
 from server.progress import Lines
 from server.workers.clouds.images import SmokeTest
-from server.workers.clouds.machine_locks import exclusive, is_held
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import memory
@@ -27,6 +26,7 @@ from server.workers.clouds.qemu.images.images import Image, read_image
 from server.workers.clouds.qemu.images.integrity import Content
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.machine_locks import exclusive, is_held
 
 LOCK_LIMIT_S = 1.0
 SNAPSHOT = "snapshot"  # the lock of who changes the snapshots, or makes a memory image of one

@@ -20,13 +20,13 @@ from server.errors import InfrastructureError, TemplateMissing
 from server.home.files import put_in_place, remove_own, set_aside
 from server.progress import Progress, growing, megabytes
 from server.workers.clouds.images import SmokeTest, Snapshot
-from server.workers.clouds.machine_locks import exclusive, is_held
 from server.workers.clouds.qemu.images import prewarming
 from server.workers.clouds.qemu.images.canary import Canaries
 from server.workers.clouds.qemu.images.images import Image, describe_image, is_image, read_image
 from server.workers.clouds.qemu.images.prewarming import SNAPSHOT
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
+from server.workers.machine_locks import exclusive, is_held
 
 PROMOTED = "promoted"  # a file in the folder of each snapshot that workers were ever made from
 LOCK_LIMIT_S = 1.0
@@ -41,7 +41,7 @@ class Snapshots:
     canaries: Canaries
     now: Callable[[], float] = time.time
 
-    def take(self, flavor: Flavor, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take(self, flavor: Flavor, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try it on a machine of ``flavor``, promote it and drop all but the one before.
 
         Raises CumulusError; the new snapshot is gone then and the old one still promoted.
@@ -51,7 +51,7 @@ class Snapshots:
         self.prune()
         image = self._copy(template, progress)
         try:
-            self.canaries.keep_memory(image, flavor, trial, progress)
+            self.canaries.keep_memory(image, flavor, test, progress)
         except BaseException:
             shutil.rmtree(image.folder, ignore_errors=True)
             raise

@@ -11,7 +11,7 @@ from server.errors import SetupMissing
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
 from server.workers.clouds.images import SmokeTest, Snapshot
-from server.workers.clouds.machine_locks import exclusive
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.host_setup import build_problems
 from server.workers.clouds.qemu.images.build import Builder
 from server.workers.clouds.qemu.images.canary import Canaries
@@ -21,7 +21,8 @@ from server.workers.clouds.qemu.images.snapshot import Snapshots
 from server.workers.clouds.qemu.machine import TEMPLATE, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.ssh import Login, run_over_ssh, ssh_command
-from server.workers.clouds.template_turns import Say, turn
+from server.workers.clouds.template_queue import Say, turn
+from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformModule, terraform_binary
 
 INFRA = CHECKOUT / "infra"
@@ -68,7 +69,7 @@ class QemuTemplate:
             if not fresh and self.exists():
                 progress.say("There is a template already")
                 return
-            self._require([*self._cloud.problems(), *build_problems(self._settings.home)])
+            _require([*self._cloud.problems(), *build_problems(self._settings.home)])
             self._cloud.prepare()
             self._shut_down(progress)
             settings = self._settings
@@ -83,8 +84,8 @@ class QemuTemplate:
         """Start the template's machine; returns the command that logs in on it."""
         with self._alone(progress.say), self._started():
             read_image(self._home.template)
-            with progress.step("Booting the template's machine") as step, Machines(self._home).followed(TEMPLATE, step):
-                variables = self._cloud.variables(TEMPLATE, self._flavor(), TEMPLATE)
+            with progress.step("Booting the template's machine") as step, MachineConsole(self._home).followed(TEMPLATE, step):
+                variables = self._cloud.variables(TEMPLATE, _default_flavor(self._settings), TEMPLATE)
                 made = self._module("template").apply(TEMPLATE, variables, BOOT_LIMIT_S)
                 login = Login(int(made["port"]), self._home.key, str(made["host_key"]))
                 run_over_ssh(login, UNTIL_STOPPED, LEASE_LIMIT_S)
@@ -98,11 +99,11 @@ class QemuTemplate:
             if not self._shut_down(progress):
                 progress.say("The template's machine does not run")
 
-    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
+    def take_snapshot(self, test: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(progress.say), self._started():
             self._shut_down(progress)
-            return self._snapshots().take(self._flavor(), trial, progress)
+            return self._snapshots().take(_default_flavor(self._settings), test, progress)
 
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first."""
@@ -128,12 +129,9 @@ class QemuTemplate:
         if not machines.find(TEMPLATE):
             return False
         text = "Shutting the template's machine down"
-        with self._started(), progress.step(text) as step, machines.followed(TEMPLATE, step):
+        with self._started(), progress.step(text) as step, MachineConsole(self._home).followed(TEMPLATE, step):
             self._module("template").destroy(TEMPLATE, STOP_LIMIT_S)
         return True
-
-    def _flavor(self) -> Flavor:
-        return read_default(self._settings.flavors, self._settings.default_flavor)
 
     def canaries(self) -> Canaries:
         """The machines that try a snapshot and give it their memory. Raises SetupMissing where there is no terraform."""
@@ -147,14 +145,10 @@ class QemuTemplate:
         path, home = INFRA / "terraform" / CloudName.QEMU / name, self._settings.home / "terraform" / folder
         return TerraformModule(path, home, terraform_binary(), self._cloud.terraform_env)
 
-    def _require(self, problems: list[str]) -> None:
-        if problems:
-            raise SetupMissing("\n".join(dict.fromkeys(problems)))
-
     @contextmanager
     def _started(self) -> Iterator[None]:
         """The provider is started by the first terraform; whatever was started ends again, unless a machine needs it."""
-        self._require(self._cloud.problems())
+        _require(self._cloud.problems())
         self._cloud.prepare()
         try:
             yield
@@ -167,3 +161,12 @@ class QemuTemplate:
         lock = self._home.snapshot_lock
         with turn(lock, NEXT, say), exclusive(lock, SNAPSHOT, GIVE_WAY_LIMIT_S):
             yield
+
+
+def _require(problems: list[str]) -> None:
+    if problems:
+        raise SetupMissing("\n".join(dict.fromkeys(problems)))
+
+
+def _default_flavor(settings: Settings) -> Flavor:
+    return read_default(settings.flavors, settings.default_flavor)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from server.workers.clouds.qemu.host import QemuHost
+from server.workers.clouds.qemu.host.services import QemuHost
 from server.workers.clouds.qemu.images.build import recipe
 from server.workers.clouds.qemu.images.images import Image, read_image
 from server.workers.clouds.qemu.images.snapshot import restore_current

@@ -19,9 +19,9 @@ from typing import TypeVar
 
 from server.errors import InfrastructureError
 from server.home.files import read_own_text
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import PROC, carries, find_process, guests_of
+from server.workers.machine_locks import exclusive
 
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41

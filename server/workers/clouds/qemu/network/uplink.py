@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 
 from server.home.files import open_anew, read_own
-from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.network.private_network import PrivateNetwork, UplinkFailed
 from server.workers.clouds.qemu.process import end_process, find_process
+from server.workers.machine_locks import exclusive
 
 PROGRAM = "slirp4netns"
 PACKAGES = {PROGRAM: PROGRAM, "ip": "iproute2"}

@@ -20,6 +20,7 @@ from server.workers.clouds.keys import KeyPair, make_key
 from server.workers.clouds.qemu.accelerator import VARIABLE, Accel, choose, give_up_kvm, prove_kvm
 from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.images import Image, require_intact
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
@@ -257,7 +258,7 @@ class _Attempt:
         return machine
 
     def _last_words(self) -> str:
-        return self.booter.machines.console(self.spec.worker).strip()[-500:]
+        return MachineConsole(self.booter.machines.home).log(self.spec.worker).strip()[-500:]
 
 
 def create_overlay(backing: Path, disk: Path, size_gb: int) -> None:

@@ -27,6 +27,7 @@ from tf.utils import Diagnostics
 
 from server.cloud_settings.qemu import Accelerator
 from server.errors import CumulusError, InfrastructureError
+from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.paths import PROVIDER_ADDRESS, QemuHome
 from server.workers.clouds.qemu.process import GuestName
@@ -147,7 +148,7 @@ class MachineResource(Resource):  # type: ignore[misc]
 
     def _failed(self, ctx: CreateContext, planned: State, problem: Exception) -> State | None:
         worker = planned["worker"]
-        console = self._machines.console(worker).strip()[-1000:]
+        console = MachineConsole(self._machines.home).log(worker).strip()[-1000:]
         ctx.diagnostics.add_error(
             f"The machine {worker} could not be made: {problem}", console and f"Its console's end:\n{console}"
         )

@@ -14,7 +14,7 @@ from server.reasons import Reason
 from server.workers.clouds.openstack.client.access import Access, look_up
 from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.resources import WORKER
-from server.workers.clouds.openstack.template.snapshots import BUILD_HASH, SERVER_ID, TEMPLATE
+from server.workers.clouds.openstack.template.kept import BUILD_HASH, SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError
-from server.workers.clouds.qemu.host import QemuHost
+from server.workers.clouds.qemu.host.services import QemuHost
 from server.workers.clouds.qemu.images.prewarming import Prewarming, missing
 from server.workers.clouds.qemu.images.worker_images import QemuImages
 

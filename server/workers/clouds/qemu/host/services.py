@@ -13,14 +13,15 @@ from server.workers.clouds.base import worker_variables
 from server.workers.clouds.keys import ensure_key
 from server.workers.clouds.qemu.accelerator import VARIABLE, accel_problems
 from server.workers.clouds.qemu.command import Shape
+from server.workers.clouds.qemu.host.rights import admit_worker, wants_internet
 from server.workers.clouds.qemu.host_setup import setup_problems
 from server.workers.clouds.qemu.images.mirror import install_mirror
-from server.workers.clouds.qemu.network.nfs import NfsServer, user_problems
+from server.workers.clouds.qemu.network.nfs import NfsServer
+from server.workers.clouds.qemu.network.nfs_problems import user_problems
 from server.workers.clouds.qemu.network.uplink import uplink_problems
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
 from server.workers.clouds.qemu.provider.shared import SharedProvider
-from server.workers.clouds.qemu.rights import admit_worker, wants_internet
 
 
 class QemuHost:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError
-from server.workers.clouds import template_turns
-from server.workers.clouds.template_turns import turn
+from server.workers.clouds import template_queue
+from server.workers.clouds.template_queue import turn
 from tests.conftest import eventually
 
 
@@ -39,7 +39,7 @@ def test_nothing_is_said_where_nobody_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_who_has_nobody_to_tell_gives_up_soon_and_names_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_turns, "SHORT_LIMIT_S", 0.05)
+    monkeypatch.setattr(template_queue, "SHORT_LIMIT_S", 0.05)
     named = pytest.raises(InfrastructureError, match=f"process {os.getpid()}, since .*is at work on the template or a snapshot")
     with turn(tmp_path / "lock", "template", print), named, turn(tmp_path / "lock", "template", None):
         pass
@@ -47,7 +47,7 @@ def test_who_has_nobody_to_tell_gives_up_soon_and_names_the_other(tmp_path: Path
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pid": 4000000, "since": 0}', '{"pid": 1}'])
 def test_a_note_that_tells_nothing_is_no_hindrance(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_turns, "SHORT_LIMIT_S", 0.05)
+    monkeypatch.setattr(template_queue, "SHORT_LIMIT_S", 0.05)
     with turn(tmp_path / "lock", "template", print):
         (tmp_path / "lock.holder").write_text(text)
         with pytest.raises(InfrastructureError, match=r"^another command is at work"), turn(tmp_path / "lock", "template", None):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from server.errors import InfrastructureError
-from server.workers.clouds.machine_locks import exclusive, is_held
+from server.workers.machine_locks import exclusive, is_held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from server.workers.clouds.machine_locks import exclusive
+from server.workers.machine_locks import exclusive
 with exclusive(Path(sys.argv[1]), "job-1", 5):
     print(flush=True)
     time.sleep(60)

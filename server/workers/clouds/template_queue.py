@@ -14,7 +14,7 @@ import psutil
 
 from server.errors import InfrastructureError
 from server.home.files import read_own_text, remove_own, write_own
-from server.workers.clouds.machine_locks import exclusive, is_held
+from server.workers.machine_locks import exclusive, is_held
 
 WAIT_LIMIT_S = 3600.0
 SHORT_LIMIT_S = 5.0

@@ -6,7 +6,8 @@ Everything that is true of Cinder's snapshots is true of them: names, metadata, 
 from typing import TYPE_CHECKING, Any
 
 from server.workers.clouds.openstack.client.access import look_up
-from server.workers.clouds.openstack.template.snapshots import PROMOTED, TEMPLATE, Kept, Snapshots, promoted_in, seconds_of
+from server.workers.clouds.openstack.template.cinder_copies import Copies
+from server.workers.clouds.openstack.template.kept import PROMOTED, TEMPLATE, Kept, promoted_in, seconds_of
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -22,41 +23,44 @@ STATUS = {
 }
 
 
-class Images(Snapshots):
+class GlanceCopies(Copies):
     """Those of one template. What is copied is a server that is switched off; Cinder is never asked."""
 
-    def volumes(self) -> set[str]:
+    def sources(self) -> set[str]:
         """None: an image needs nothing of the machine that it was made of."""
         return set()
 
-    def _used(self) -> set[str]:
+    def used(self) -> set[str]:
         """Ids of the images that a server was made from: where images and disks share a storage, it needs the image."""
-        with self._access.use() as cloud:
+        with self.access.use() as cloud:
             return {str(one.image.id) for one in cloud.compute.servers(details=True) if one.image and one.image.id}
 
-    def _listed(self, cloud: "Connection") -> list[Kept]:
+    def listed(self, cloud: "Connection") -> list[Kept]:
+        """All images of the template in this project."""
         found = cloud.image.images(owner=cloud.current_project_id)
-        return [_kept(one) for one in found if (one.properties or {}).get(TEMPLATE) == self._template]
+        return [_kept(one) for one in found if (one.properties or {}).get(TEMPLATE) == self.template]
 
-    def _copy(self, cloud: "Connection", name: str, volume_id: str, metadata: dict[str, str]) -> str:
+    def copy(self, cloud: "Connection", name: str, source: str, metadata: dict[str, str]) -> str:
         """Nova begins to make an image of the server with that id. It hands on the properties of the image below."""
         from openstack.compute.v2.server import Server
 
-        return str(Server.new(id=volume_id).create_image(cloud.compute, name, {**metadata, PROMOTED: ""}))
+        return str(Server.new(id=source).create_image(cloud.compute, name, {**metadata, PROMOTED: ""}))
 
-    def _delete(self, cloud: "Connection", identifier: str) -> None:
+    def delete(self, cloud: "Connection", identifier: str) -> None:
+        """Begin to remove it."""
         cloud.image.delete_image(identifier, ignore_missing=True)
 
-    def _found(self, cloud: "Connection", identifier: str) -> Kept | None:
+    def find(self, cloud: "Connection", identifier: str) -> Kept | None:
+        """It as it is now; None where it is gone."""
         found = look_up(cloud.image.get_image, identifier)
         return None if found is None else _kept(found)
 
-    def _write(self, one: Kept, metadata: dict[str, str]) -> None:
+    def describe(self, one: Kept, metadata: dict[str, str]) -> None:
         """Glance adds a property, or replaces it, by the same word."""
         from openstack.exceptions import raise_from_response
 
         changes = [{"op": "add", "path": f"/{name}", "value": value} for name, value in metadata.items()]
-        with self._access.use() as cloud:
+        with self.access.use() as cloud:
             raise_from_response(cloud.image.patch(f"/images/{one.identifier}", json=changes, headers=PATCH))
 
 
