@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -133,3 +134,17 @@ def test_a_long_page_begins_with_its_contents(page: Path) -> None:
     parts = re.findall(r"^## (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
     beginning = page.read_text().partition("\n## ")[0]
     assert re.findall(r"^- \[.+?\]\(#(.+?)\)", beginning, re.MULTILINE) == [anchor(part) for part in parts]
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHECKOUT / "CHANGELOG.md"], ids=name)
+def test_links_to_files_lead_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_changelog_has_each_version_with_its_date_and_what_is_not_released_yet() -> None:
+    first, *versions = re.findall(r"^## (.+)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d{2}-\d{2}", version) for version in versions)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert versions[0].partition(" ")[0] == project["version"]
