@@ -14,6 +14,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,8 @@ class Rule:
         """Whether a name, or a line of prose, has the word."""
         if self.kind == "name":
             return self.old in [part.lower() for part in PARTS.findall(text)]
+        if self.kind in ("module", "class"):
+            return self.old == text
         return re.search(rf"(?<!\w)(?:{self.old})(?!\w)", text, re.IGNORECASE) is not None
 
 
@@ -76,10 +79,16 @@ def read_rules(text: str) -> list[Rule]:
     return made
 
 
+def classes(source: str) -> Iterator[tuple[int, str]]:
+    """The classes of a program, with their lines."""
+    return ((node.lineno, node.name) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
+
+
 def names(source: str) -> Iterator[tuple[int, str]]:
     """The names that a program defines, with their lines."""
+    yield from classes(source)
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
             yield node.lineno, node.arg
@@ -103,10 +112,14 @@ def prose(path: str, source: str) -> Iterator[tuple[int, str]]:
 def find(path: str, source: str, rules: Iterable[Rule]) -> Iterator[Found]:
     """What a file has of the words."""
     mine = [rule for rule in rules if rule.is_for(path)]
-    defined = [(1, Path(path).stem), *names(source)] if path.endswith(".py") else []
-    for kind, lines in (("name", defined), ("prose", list(prose(path, source)))):
+    kinds = {"prose": prose(path, source)}
+    if path.endswith(".py"):
+        own = Path(path).parent.name if path.endswith("/__init__.py") else Path(path).stem
+        kinds |= {"module": iter([(1, own)]), "class": classes(source), "name": chain([(1, own)], names(source))}
+    for kind, lines in kinds.items():
+        fitting = [rule for rule in mine if rule.kind == kind]
         for line, text in lines:
-            yield from (Found(path, line, text, rule) for rule in mine if rule.kind == kind and rule.is_in(text))
+            yield from (Found(path, line, text, rule) for rule in fitting if rule.is_in(text))
 
 
 def files(root: Path) -> list[str]:

@@ -37,6 +37,7 @@ def checkout(tmp_path: Path) -> Path:
         ("def ask(tried_orders: int) -> None: ...", "name:orders"),
         ("self.troubles = 1", "name:troubles"),
         ("for pulse in (): ...", "name:pulse"),
+        ("class Commits: ...", "class:Commits"),
         ("# Nothing is to be done.", "prose:nothing is to be done"),
         ('"""Whose matter it is."""', "prose:whose matter"),
         ('print(f"{1} was told")', "prose:(un)?told"),
@@ -48,6 +49,9 @@ def test_a_planted_word_is_found(source: str, title: str) -> None:
 
 def test_the_name_of_a_module_counts() -> None:
     assert found("server/engine/endings.py", "") == [(1, "name:endings")]
+    assert found("server/workers/calls.py", "") == [(1, "module:calls")]
+    assert found("server/former/__init__.py", "") == [(1, "module:former")]
+    assert found("server/cli/import_former.py", "") == []
 
 
 @pytest.mark.parametrize(
@@ -94,5 +98,5 @@ def test_the_baseline_follows_what_was_renamed_and_what_moved_and_never_grows(ch
 
 
 def test_each_rule_says_what_to_write_and_why() -> None:
-    assert all(rule.kind in ("name", "prose") and rule.new and rule.why for rule in RULES)
+    assert all(rule.kind in ("name", "module", "class", "prose") and rule.new and rule.why for rule in RULES)
     assert len({rule.title for rule in RULES}) == len(RULES)
