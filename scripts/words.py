@@ -23,6 +23,7 @@ CODE = ("server/", "agent/", "programs/", "scripts/")
 NOT_OURS = ("docs/reliability.md", "CHANGELOG.md")  # written by the tests; what was said of a version stays said
 PARTS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 FENCES = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+KEY = re.compile(r"""["']\w+["']""")  # of a table or a format: no prose
 Key = tuple[str, str]  # a file, a rule
 
 
@@ -105,6 +106,8 @@ def prose(path: str, source: str) -> Iterator[tuple[int, str]]:
         yield from enumerate(re.sub(r"`[^`\n]*`", "", bare).split("\n"), 1)
         return
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if KEY.fullmatch(token.string):
+            continue
         if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
             yield from enumerate(token.string.split("\n"), token.start[0])
 
