@@ -23,7 +23,7 @@ CODE = ("server/", "agent/", "programs/", "scripts/")
 NOT_OURS = ("docs/reliability.md", "CHANGELOG.md")  # written by the tests; what was said of a version stays said
 PARTS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 FENCES = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-KEY = re.compile(r"""["']\w+["']""")  # of a table or a format: no prose
+KEY = re.compile(r"\w+")  # of a table or a format: no prose
 Key = tuple[str, str]  # a file, a rule
 
 
@@ -106,10 +106,11 @@ def prose(path: str, source: str) -> Iterator[tuple[int, str]]:
         yield from enumerate(re.sub(r"`[^`\n]*`", "", bare).split("\n"), 1)
         return
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if KEY.fullmatch(token.string):
-            continue
-        if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
-            yield from enumerate(token.string.split("\n"), token.start[0])
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):  # tokens of texts with values in them differ between versions of Python
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not KEY.fullmatch(node.value):
+            yield from enumerate(node.value.split("\n"), node.lineno)
 
 
 def find(path: str, source: str, rules: Iterable[Rule]) -> Iterator[Found]:
