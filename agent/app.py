@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from agent.door import doorkeeper
 from agent.errors import AgentError
 from agent.loop import Loop
-from agent.queue.models import unusable
+from agent.queue.database import unusable
 from agent.queue.orders import DATA, job_number, read_order
 from agent.queue.queue import Queue
 from agent.settings import Settings
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Api:
-    """The routes over the parts that answer them."""
+    """The routes, answered by the parts below."""
 
     def __init__(self, settings: Settings, version: str, queue: Queue, loop: Loop, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -43,9 +43,9 @@ class Api:
         return _plain(self._version, "text/plain")
 
     def send(self) -> Response:
-        """Take an order; a sentence. What cannot be a job (the client sends the controller's refusals here) is left alone."""
+        """Take an order; answers with a sentence. Ignores what cannot be a job, such as the controller's refusals."""
         order = read_order(request.form, self._roots)
-        new = self._queue.add(order, self._clock())
+        new = self._queue.jobs.add(order, self._clock())
         self._loop.wake()
         log.info("ordered", job_id=order.number, owner=order.owner, files=len(order.wanted), new=new, refusal=order.refusal)
         if not new:
@@ -56,14 +56,14 @@ class Api:
 
     def names(self) -> Response:
         """Base names of the shared files that are queued or under way."""
-        return answer(self._queue.shared_names(DATA))
+        return answer(self._queue.listing.shared_names(DATA))
 
     def progress(self, owner: str, job_id: str) -> Response:
-        """Base name to percent of what is not sent yet."""
-        return answer({line.name: line.percent for line in self._queue.lines(owner, job_number(job_id))})
+        """Base name and percent of each file that is not sent yet."""
+        return answer({line.name: line.percent for line in self._queue.listing.lines(owner, job_number(job_id))})
 
     def cancel(self, owner: str, job_id: str) -> Response:
-        """End an owner's job; a sentence, the same for another's job and for none."""
+        """End an owner's job; answers with a sentence, the same for another owner's job as for none."""
         number = job_number(job_id)
         if self._loop.cancel(owner, number):
             log.info("cancelled", job_id=number, owner=owner)
@@ -71,17 +71,17 @@ class Api:
         return answer(f"Nothing of a job {number} of yours is queued")
 
     def queue(self) -> Response:
-        """All that waits, with bytes, for programs."""
-        return answer([line.for_programs() for line in self._queue.lines()])
+        """The whole queue, with bytes, for programs."""
+        return answer([line.for_programs() for line in self._queue.listing.lines()])
 
     def status(self) -> Response:
         """The page for people."""
         page = render_template(
             "status.html",
             version=self._version,
-            lines=self._queue.lines(),
-            recent=self._queue.recent(RECENT),
-            counts=self._queue.counts(),
+            lines=self._queue.listing.lines(),
+            recent=self._queue.listing.recent(RECENT),
+            counts=self._queue.listing.counts(),
             time=lambda at: f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}",
         )
         response = _plain(page, "text/html")
@@ -114,7 +114,7 @@ def create_app(api: Api) -> Flask:
 
 
 def answer(value: object, status: int = 200) -> Response:
-    """JSON in plain ASCII that nobody keeps: the client joins the pieces of an answer as strings."""
+    """JSON in plain ASCII that is not cached: the client joins the pieces of an answer as strings."""
     return _plain(json.dumps(value, ensure_ascii=True) + "\n", "application/json", status)
 
 
@@ -149,7 +149,7 @@ def _always(view: Callable[..., Response], empty: object) -> Callable[..., Respo
 
 
 def _http_error(error: HTTPException) -> Response:
-    """What is no route of the agent's."""
+    """The answer to a path that is no route."""
     return answer(
         {"error": {"code": (error.name or "error").lower().replace(" ", "_"), "message": error.description}}, error.code or 500
     )

@@ -7,20 +7,20 @@ import sys
 from logging.handlers import RotatingFileHandler
 
 import click
-import httpx
 import structlog
 
 from agent.errors import SetupMissing
+from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
-from agent.queue.models import open_to_read, unusable
+from agent.queue.database import open_to_read, unusable
 from agent.queue.queue import Queue
-from agent.serve import VERSION
 from agent.serve import serve as run_agent
 from agent.settings import CONFIG, Settings, load_settings, where_given
 from programs.commands import Commands
 from programs.errors import explained
 from programs.exits import ExitCode
 from programs.regular import is_regular
+from programs.version import VERSION
 
 LOG = "agent.log"
 OLD_LOGS = 5
@@ -54,10 +54,10 @@ def serve(host: str | None, port: int | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def queue(as_json: bool) -> None:
     """Show what is queued or under way, whether the agent runs or not."""
-    from agent.view import show  # its libraries would cost the resident agent memory
+    from agent.view import show  # only this command needs it
 
     _open_queue(load_settings())
-    show(Queue().lines(), as_json=as_json)
+    show(Queue().listing.lines(), as_json=as_json)
 
 
 @main.command()
@@ -86,7 +86,7 @@ def status() -> None:
     else:
         click.echo(f"process {running.pid} at {running.url} {'answers' if answers else 'does not answer'}")
     _open_queue(settings)
-    for state, number in Queue().counts().items():
+    for state, number in Queue().listing.counts().items():
         click.echo(f"{number:6}  {state}")
     sys.exit(ExitCode.OK if answers else ExitCode.FAILED)
 
@@ -101,13 +101,13 @@ def _open_queue(settings: Settings) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/", timeout=ASK_TIMEOUT_S, trust_env=False).text == VERSION
-    except (httpx.HTTPError, httpx.InvalidURL):
+        return get(url, "/", ASK_TIMEOUT_S).text == VERSION
+    except NoAnswer:
         return False
 
 
 def _log_to_file(settings: Settings) -> None:
-    """Lines to standard error and to a file in the home that is put aside when it has grown."""
+    """Log to standard error and to a file in the home, which is rotated."""
     folder = settings.home / "log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,6 @@ def _log_to_file(settings: Settings) -> None:
         raise SetupMissing(f"the log cannot be written: {explained(problem)}; move it away") from None
     file = RotatingFileHandler(folder / LOG, maxBytes=int(settings.log_mb * MB), backupCount=OLD_LOGS, encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(), file])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

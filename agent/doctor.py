@@ -1,4 +1,4 @@
-"""What this computer has and lacks for the agent's settings. Looks only; what it asks the target changes nothing there."""
+"""What this computer has and lacks for the agent's settings. Changes nothing, neither here nor on the target."""
 
 import os
 import re
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from agent.errors import AgentError, InvalidInput, SetupMissing
+from agent.http_client import NoAnswer, get
 from agent.installation import running_agent
 from agent.sending.carrier import Carrier
-from agent.sending.rsync import CONNECT_S, Children, Command, Rsync, version
+from agent.sending.children import Children, Command
+from agent.sending.rsync import Rsync, version
 from agent.sending.rsync_failures import diagnose
+from agent.sending.ssh import CONNECT_S
 from agent.sending.staging import Load
 from agent.sending.target import Kind, Target, read_target
 from agent.settings import Settings, where_given
@@ -37,7 +38,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that an agent with these settings needs, in the order in which to mend it."""
+    """Everything that an agent with these settings needs, in the order in which to fix it."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("home", _home),
         ("rsync", _rsync),
@@ -57,7 +58,7 @@ def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(name, True, check(settings))
     except AgentError as error:
         return Finding(name, False, error.message)
-    except OSError as error:  # this user may not look, say
+    except OSError as error:  # such as no right to look
         return Finding(name, False, explained(error))
 
 
@@ -125,18 +126,18 @@ def _host_key(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    """A run of rsync that sends nothing, over a connection of its own: one that is open tells nothing of the key."""
+    """A run of rsync that sends nothing, over a new connection: one that is open would not prove the key."""
     target = _target(settings)
     if target.kind is Kind.LOCAL:
         return _local_storage(Path(target.base))
     command = Rsync(settings, target).compare(Load(str(settings.home), ()), "data", shared=False)
     outcome = Children(settings.home).run(Command(command.argv))
     if outcome.code:
-        raise SetupMissing(diagnose(outcome.code, outcome.said).text)
+        raise SetupMissing(diagnose(outcome.code, outcome.stderr).text)
     looked = Carrier(settings, target, Rsync(settings, target), Children(settings.home)).look(Load("", ()), "data", ())
     if looked.code and target.kind is not Kind.DAEMON:
         needed = "python3" if target.path else "cumulus-receive of this version"
-        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.said).words}")
+        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.stderr).words}")
     return f"{settings.target} takes files"
 
 
@@ -151,11 +152,11 @@ def _controller(settings: Settings) -> str:
     if not settings.controller:
         raise SetupMissing("no controller is set, so nobody hears of a file that cannot be sent: give its URL in `controller`")
     try:
-        found = httpx.get(settings.controller.rstrip("/") + "/healthz", timeout=CONNECT_S, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        found = get(settings.controller, "/healthz", CONNECT_S)
+    except NoAnswer as error:
         raise SetupMissing(f"{settings.controller} does not answer: {error}") from None
-    if found.status_code != httpx.codes.OK:
-        raise SetupMissing(f"{settings.controller} answers {found.status_code}")
+    if not found.is_ok:
+        raise SetupMissing(f"{settings.controller} answers {found.status}")
     return f"{settings.controller} answers"
 
 

@@ -31,7 +31,7 @@ def refusal(path: str, message: str) -> object:
 
 
 def encoded_refusal(path: str, message: str) -> bytes:
-    """The same as it goes out."""
+    """The same, as it is sent."""
     return (json.dumps(refusal(path, message), ensure_ascii=True) + "\n").encode()
 
 
@@ -64,7 +64,7 @@ def lane(request: Any) -> int:
 
 
 def doorkeeper(settings: Settings) -> Doorkeeper:
-    """Lets the agent's own clients pass, and nobody else: no web page is to make it send files."""
+    """Lets only the agent's own clients pass: no web page may make it send files."""
     return Doorkeeper(visitors(settings.host, settings.allowed_hosts), CHANGING, _refused)
 
 

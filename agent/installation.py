@@ -1,4 +1,4 @@
-"""Who of this agent's processes runs on a home folder. Owns ``agent.lock`` and ``agent.json`` in it."""
+"""Which agent process runs on a home folder. Owns ``agent.lock`` and ``agent.json`` in it."""
 
 import json
 import os

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -11,8 +12,9 @@ from peewee import DatabaseError
 
 from agent.completion import Completion
 from agent.queue.models import Transfer
-from agent.queue.queue import DAY_S, Queue
-from agent.sending.rsync import Children
+from agent.queue.queue import Queue
+from agent.queue.upkeep import DAY_S
+from agent.sending.children import Children
 from agent.sending.sender import Sender
 from agent.settings import Settings
 from agent.sources.surveyor import Surveyor
@@ -27,28 +29,31 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Tasks:
+    """The parts that do what the loop begins. ``children``: the processes that they have at work."""
+
+    sender: Sender
+    surveyor: Surveyor
+    completion: Completion
+    watcher: Watcher
+    children: Children
+
+
 class Loop:
-    """Sends, looks at sources and ends jobs, each in a pool of its own, so that a slow transfer holds up no other matter."""
+    """Sends, inspects sources and completes jobs, each in a pool of its own, so that a slow transfer delays nothing else."""
 
     def __init__(
         self,
         settings: Settings,
         queue: Queue,
-        sender: Sender,
-        surveyor: Surveyor,
-        endings: Completion,
-        watcher: Watcher,
-        children: Children,
+        tasks: Tasks,
         clock: Callable[[], float],
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._queue = queue
-        self._sender = sender
-        self._surveyor = surveyor
-        self._endings = endings
-        self._watcher = watcher
-        self._children = children
+        self._tasks = tasks
         self._clock = clock
         self._steady = steady
         self._last = (clock(), steady())
@@ -69,8 +74,8 @@ class Loop:
 
     def cancel(self, owner: str, number: int) -> bool:
         """Send no more of an owner's job; whether there was one. What is under way for it alone ends now."""
-        found, stopped = self._queue.cancel(owner, number, self._clock())
-        self._children.end(stopped)
+        found, stopped = self._queue.jobs.cancel(owner, number, self._clock())
+        self._tasks.children.end(stopped)
         self.wake()
         return found
 
@@ -92,33 +97,33 @@ class Loop:
             self._wake.clear()
 
     def stop(self) -> None:
-        """End: what is under way is broken off in order, and goes on at the next start."""
+        """Stop: what is under way ends in order, and continues at the next start."""
         self._stopped.set()
         self.wake()
-        self._children.close()
+        self._tasks.children.close()
         self._senders.shutdown(cancel_futures=True)
         self._others.shutdown(cancel_futures=True)
 
     def tick(self) -> float:
         """Begin all that is due; the seconds until the next thing is."""
         now = self._clock()
-        self._straighten(now)
+        self._adjust_clock(now)
         self._begin_survey(now)
         self._begin_ends(now)
         self._begin_sends(now)
         watch = self._begin_watch(now)
         if now >= self._forget_at:
             self._forget_at = now + DAY_S / 24
-            self._queue.forget(now - self._settings.keep_days * DAY_S)
-        due = self._queue.next_time(now)
+            self._queue.upkeep.forget(now - self._settings.keep_days * DAY_S)
+        due = self._queue.upkeep.next_time(now)
         return max(0.01, min([IDLE_S, *(time - now for time in (due, watch) if time is not None)]))
 
-    def _straighten(self, now: float) -> None:
+    def _adjust_clock(self, now: float) -> None:
         (then, steady_then), steady = self._last, self._steady()
         jump = (now - then) - (steady - steady_then)
         if abs(jump) > JUMP_S:
             log.warning("the computer's clock was set", seconds=round(jump))
-            self._queue.clock_moved(jump)
+            self._queue.upkeep.adjust_clock(jump)
             self._watch_at += jump
             self._forget_at += jump
         self._last = (now, steady)
@@ -128,32 +133,32 @@ class Loop:
         return not self._sending and _is_over(self._survey) and _is_over(self._end) and _is_over(self._watch)
 
     def _begin_survey(self, now: float) -> None:
-        if _is_over(self._survey) and (waiting := self._queue.to_survey(now)):
-            self._survey = self._begin(self._others, self._surveyor.look, waiting)
+        if _is_over(self._survey) and (waiting := self._queue.transfers.to_survey(now)):
+            self._survey = self._begin(self._others, self._tasks.surveyor.look, waiting)
 
     def _begin_ends(self, now: float) -> None:
-        if _is_over(self._end) and (jobs := self._queue.due_jobs(now)):
-            self._end = self._begin(self._others, self._endings.end_all, jobs)
+        if _is_over(self._end) and (jobs := self._queue.jobs.due(now)):
+            self._end = self._begin(self._others, self._tasks.completion.end_all, jobs)
 
     def _begin_watch(self, now: float) -> float | None:
         """Have the controller asked, if it is time; when it is the next time, None where nothing is sent."""
-        if not self._settings.controller or not (jobs := self._queue.under_way()):
+        if not self._settings.controller or not (jobs := self._queue.jobs.under_way()):
             return None
         if now >= self._watch_at and _is_over(self._watch):
             self._watch_at = now + self._settings.watch_interval_s
-            self._watch = self._begin(self._others, self._watcher.look, jobs)
+            self._watch = self._begin(self._others, self._tasks.watcher.look, jobs)
         return max(self._watch_at, now + WATCH_AGAIN_S)
 
     def _begin_sends(self, now: float) -> None:
         self._sending = {one for one in self._sending if not one.done()}
-        if not self._sending and (lost := self._queue.recover(now, "its sender ended unexpectedly")):
+        if not self._sending and (lost := self._queue.upkeep.recover(now, "its sender ended unexpectedly")):
             log.error("transfers were left behind by their sender", transfers=lost)
         while len(self._sending) < self._settings.parallel and (batch := self._queue.next_batch(now)):
             self._sending.add(self._begin(self._senders, self._send, batch))
 
     def _send(self, batch: list[Transfer]) -> None:
         if not self._stopped.is_set():
-            self._sender.send(batch)
+            self._tasks.sender.send(batch)
 
     def _begin(self, pool: ThreadPoolExecutor, work: Callable[[list[T]], None], rows: list[T]) -> "Future[None]":
         future = pool.submit(work, rows)

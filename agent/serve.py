@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -18,13 +17,15 @@ from agent.completion import Completion
 from agent.door import connections_beside, open_agent_door
 from agent.errors import SetupMissing
 from agent.installation import announced, only_agent
-from agent.loop import Loop
-from agent.queue.belonging import require_own, take_as_own
-from agent.queue.models import Job, database_of, open_database
+from agent.loop import Loop, Tasks
+from agent.queue.database import open_database
+from agent.queue.models import Job, database_of
+from agent.queue.ownership import require_own, take_as_own
 from agent.queue.queue import Queue
 from agent.sending import staging
 from agent.sending.carrier import Carrier
-from agent.sending.rsync import Children, Rsync, end_former
+from agent.sending.children import Children, end_orphans
+from agent.sending.rsync import Rsync
 from agent.sending.sender import Sender
 from agent.sending.target import Kind, read_target
 from agent.settings import Settings, where_given
@@ -36,8 +37,8 @@ from programs.http.door import Door, ManyAddresses
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
 from programs.regular import open_regular
+from programs.version import VERSION
 
-VERSION = version("cumulus")
 JOIN_S = 10.0
 RESTART = "restart the agent, and send again what was in its queue; what is under way is broken off"
 REMOTE_END_S = 2.0  # in which the other side notices that an rsync is gone, and keeps what it has
@@ -62,11 +63,14 @@ def make_agent(settings: Settings, clock: Callable[[], float] = time.time) -> Ag
     roots, queue, children = settings.places(), Queue(), Children(settings.home)
     rsync = Rsync(settings, target)
     carrier = Carrier(settings, target, rsync, children)
-    sender = Sender(settings, roots, queue, carrier, children, clock)
-    surveyor = Surveyor(settings, roots, queue, children, clock)
-    endings = Completion(settings, queue, carrier, clock)
-    watcher = Watcher(settings, queue, children, clock)
-    loop = Loop(settings, queue, sender, surveyor, endings, watcher, children, clock)
+    tasks = Tasks(
+        Sender(settings, roots, queue, carrier, children, clock),
+        Surveyor(settings, roots, queue, children, clock),
+        Completion(settings, queue, carrier, clock),
+        Watcher(settings, queue, children, clock),
+        children,
+    )
+    loop = Loop(settings, queue, tasks, clock)
     return Agent(settings, queue, loop, create_app(Api(settings, VERSION, queue, loop, clock)))
 
 
@@ -80,12 +84,12 @@ def serve(settings: Settings) -> None:
         give_memory_back()
         connections = connections_beside(settings)
         with only_agent(settings.home):
-            if former := end_former(settings.home):
+            if former := end_orphans(settings.home):
                 log.warning("ended what a killed agent had left at work", pids=former)
             staging.clear(settings.home)
             agent = make_agent(settings)
-            agent.queue.begin_anew(time.time())
-            if taken_up := agent.queue.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
+            agent.queue.upkeep.begin_anew(time.time())
+            if taken_up := agent.queue.upkeep.recover(time.time(), delay_s=REMOTE_END_S if former else 0.0):
                 log.info("going on with what a former agent was sending", transfers=taken_up)
             server = _listen(settings, agent.app, connections)
             url = f"http://{settings.host}:{server.effective_port}"

@@ -1,20 +1,20 @@
 """Asking the controller whether the jobs that files are sent for are still wanted: cancelled, failed and deleted ones are not.
 
-By the desktop client's REST (``GET /joblist/ID/1``), which every version of the controller has. One that is away, or answers
-something else, is believed to want all.
+By the desktop client's REST (``GET /joblist/ID/1``), which every version of the controller has. If it is away, or answers
+something else, all jobs count as wanted.
 """
 
 from collections.abc import Callable
 
-import httpx
 import structlog
 
+from agent.http_client import HttpClient, NoAnswer
 from agent.queue.models import Job
 from agent.queue.queue import Queue
-from agent.sending.rsync import Children
+from agent.sending.children import Children
 from agent.settings import Settings
 
-FIRST = 10  # jobs that are asked for each time: those for which something is sent now are among them
+FIRST = 10  # jobs to ask about each time: those for which something is being sent come first
 OTHERS = 10  # and so many of the rest, in turn: a long queue asks no more of the controller than a short one
 ASK_TIMEOUT_S = 10.0
 UNWANTED = {
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Watcher:
-    """Ends here what has ended there."""
+    """Ends jobs that have ended at the controller."""
 
     def __init__(self, settings: Settings, queue: Queue, children: Children, clock: Callable[[], float]) -> None:
         self._settings = settings
@@ -39,13 +39,13 @@ class Watcher:
         self._missing: set[int] = set()  # not in the list when it was asked last: once may be a controller that is just starting
 
     def look(self, jobs: list[Job]) -> None:
-        """Ask for the first of these jobs and some others, and end those that nobody wants. Ends where the controller is away."""
-        with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
+        """Ask about the first of these jobs and some others, and end those no longer wanted. Stops if the controller is away."""
+        with HttpClient(self._settings.controller, ASK_TIMEOUT_S) as client:
             for job in self._chosen(jobs):
                 try:
                     why = self._unwanted(client, job)
-                except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError) as error:
-                    log.info("the controller does not tell which jobs it wants", detail=f"{type(error).__name__}: {error}")
+                except (NoAnswer, ValueError, TypeError, KeyError) as error:
+                    log.info("the controller does not say which jobs it wants", detail=f"{type(error).__name__}: {error}")
                     return
                 if why:
                     self._withdraw(job, why)
@@ -56,10 +56,12 @@ class Watcher:
         self._asked = start + OTHERS
         return jobs[:FIRST] + (others + others)[start : start + min(OTHERS, len(others))]
 
-    def _unwanted(self, client: httpx.Client, job: Job) -> str:
+    def _unwanted(self, client: HttpClient, job: Job) -> str:
         """Why a job is not wanted any more; "" where it is."""
-        response = client.get(f"{self._settings.controller.rstrip('/')}/joblist/{job.number}/1")
-        rows = response.raise_for_status().json()
+        answer = client.get(f"/joblist/{job.number}/1")
+        if not answer.is_ok:
+            raise NoAnswer(f"it answers {answer.status}")
+        rows = answer.json()
         if not isinstance(rows, list):
             raise TypeError("this is no list of jobs")
         states = [str(row["status"]) for row in rows if row["id"] == job.number]
@@ -73,7 +75,7 @@ class Watcher:
 
     def _withdraw(self, job: Job, why: str) -> None:
         self._missing.discard(job.id)
-        found, stopped = self._queue.withdraw(job, why, self._clock())
+        found, stopped = self._queue.jobs.withdraw(job, why, self._clock())
         self._children.end(stopped)
         if found:
             log.info("a job is not wanted any more", job_id=job.number, owner=job.owner, detail=why)

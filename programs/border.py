@@ -1,7 +1,7 @@
-"""The border between a failure and a person: every program runs inside, and nobody sees a traceback.
+"""The border between a failure and a person: every program runs inside, and no user sees a traceback.
 
-Owns what is said, and where; interruption.py owns signals and lost output. An expected failure is one line on standard error. An
-unexpected one is one line, too; its traceback goes to a file that the line names. Both end with an exit code of
+Owns what is reported, and where; interruption.py owns signals and lost output. An expected failure is one line on standard error.
+An unexpected one is one line, too; its traceback is in a file that the line names. Both end with an exit code of
 :mod:`programs.exits`.
 """
 
@@ -24,7 +24,7 @@ from programs.interruption import Interrupted, ending_in_order, to_nowhere
 from programs.regular import open_to_append
 
 ERRORS = "errors.log"
-MAX_ERRORS_BYTES = 1_000_000  # then the file is put aside, and one former is kept
+MAX_ERRORS_BYTES = 1_000_000  # then the file is rotated; one old file is kept
 
 Folders = Callable[[], Iterable[Path]]
 
@@ -54,7 +54,7 @@ def _run(program: str, command: Callable[[], object], folders: Folders) -> int:
 def _told(program: str, failure: BaseException, folders: Folders) -> int:
     try:
         return _failed(program, failure, folders)
-    except Exception as another:  # noqa: BLE001  # to tell of a failure can fail
+    except Exception as another:  # noqa: BLE001  # reporting a failure can fail
         return _tell_unexpected(program, another, folders)
 
 
@@ -79,7 +79,7 @@ def _failed(program: str, failure: BaseException, folders: Folders) -> int:
 
 
 def tell_interrupted(program: str, interrupted: Interrupted) -> ExitCode:
-    """Say why the program ends; returns its exit code. Whoever has what they wanted to read needs no word."""
+    """Say why the program ends; returns its exit code. A reader that closed the pipe gets no message."""
     if interrupted.meaning or interrupted.exit_code is not ExitCode.READER_GONE:
         tell(program, f"{interrupted.why}: {interrupted.meaning}" if interrupted.meaning else interrupted.why)
     return interrupted.exit_code
@@ -118,14 +118,14 @@ def _ended(program: str, message: str, code: ExitCode) -> int:
 
 
 def tell(program: str, message: str) -> None:
-    """A line on standard error, if anybody can be told; what a terminal would obey is left out."""
+    """Write a line to standard error, if possible; control characters are replaced."""
     text = "".join(char if char.isprintable() or char == "\n" else "?" for char in message)
     with suppress(OSError, ValueError):
         print(f"{program}: {text}", file=sys.stderr, flush=True)  # noqa: T201  # click may be what failed
 
 
 def _tell_of_thread(program: str, args: threading.ExceptHookArgs, folders: Folders) -> None:
-    """As Python does by itself, a thread that only ends is passed over."""
+    """Ignores a thread that raises SystemExit, as Python does."""
     if not issubclass(args.exc_type, SystemExit):
         _tell_unexpected(program, args.exc_value or args.exc_type(), folders)
 
@@ -138,7 +138,7 @@ def _tell_unexpected(program: str, failure: BaseException, folders: Folders) -> 
 
 
 def _written(program: str, details: str, folders: Folders) -> Path | None:
-    """Where the details are; None where no file can be written."""
+    """Write the details to a file; returns its path, None if no file can be written."""
     command = shlex.join([program, *sys.argv[1:]])
     entry = f"--- {time.strftime('%Y-%m-%d %H:%M:%S %z')}, Python {sys.version.split()[0]}: {command}\n{details}\n"
     content = entry.encode(errors="backslashreplace")
@@ -163,11 +163,11 @@ def _appended(path: Path, content: bytes) -> Path:
 
 
 def _prepare_streams() -> None:
-    """Standard streams that are open and take any text: what the terminal's encoding lacks is written as an escape sequence."""
+    """Make the standard streams open and able to take any text: characters that the terminal lacks become escape sequences."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
-        except OSError:  # closed: else the next file that is opened would get its number, and the output
+        except OSError:  # closed: otherwise the next file to be opened would get its number, and the output
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -176,21 +176,21 @@ def _prepare_streams() -> None:
 
 
 def _flushed(program: str, code: int) -> int:
-    """The exit code, which tells too that the output did not get where it should."""
+    """The exit code; another one where the output could not be written."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
         except OSError as error:
             if number == 1 and code == ExitCode.OK:
                 code = _ended(program, f"the output cannot be written: {error.strerror}", ExitCode.FAILED)
-            to_nowhere(number)  # Python would try again at its end, and complain in its own words
+            to_nowhere(number)  # Python would try again at exit, and print its own message
         except ValueError:  # it is closed
             continue
     return code
 
 
 def _is_full(stream: TextIO) -> bool:
-    """Whether the stream takes nothing: what failed was the output, then."""
+    """Whether the stream accepts nothing, so that it was the output that failed."""
     try:
         stream.flush()
     except (OSError, ValueError):

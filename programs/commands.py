@@ -1,11 +1,10 @@
-"""The group of commands that both programs are."""
+"""The command group of both programs."""
 
-import sqlite3
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
-from peewee import DatabaseError, OperationalError
 
 from programs.border import tell, tell_interrupted
 from programs.errors import Expected, explained
@@ -42,7 +41,13 @@ class Commands(click.Group):
     def _translated(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DatabaseError, sqlite3.DatabaseError) as problem:  # rows that are read late go past Peewee
-            if type(problem) not in (DatabaseError, OperationalError, sqlite3.DatabaseError, sqlite3.OperationalError):
-                raise  # a rule of the schema is broken: our fault, not the disk's
+        except _database_errors() as problem:
+            if type(problem).__name__ not in ("DatabaseError", "OperationalError"):
+                raise  # a constraint of the schema is violated: a bug, not the disk
             raise self._unusable(problem) from None
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Peewee's, and SQLite's own, since rows that are fetched late bypass Peewee; none of a library that is not loaded."""
+    loaded = (sys.modules.get(name) for name in ("peewee", "sqlite3"))
+    return tuple(module.DatabaseError for module in loaded if module is not None)

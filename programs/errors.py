@@ -80,5 +80,5 @@ else:
 
 
 def login() -> str:
-    """Whoever runs this; also where the system has no name for the number (in a container, say)."""
+    """The user who runs this program; also where the system has no name for the number, as in a container."""
     return user_name(os.getuid()) if sys.platform != "win32" else os.environ.get("USERNAME", "unknown")

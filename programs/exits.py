@@ -7,9 +7,9 @@ class ExitCode(IntEnum):
     """How a command ended, for a script."""
 
     OK = 0
-    FAILED = 1  # refused, failed, or something was found wrong; the message on standard error says what
+    FAILED = 1  # refused, failed, or found something wrong; the message on standard error says what
     USAGE = 2  # the command line makes no sense; nothing was done
-    JOB_FAILED = 3  # the command did what it should, the job that it followed did not end as done
+    JOB_FAILED = 3  # the command worked, but the job that it followed did not end as done
     UNEXPECTED = 70  # a fault in Cumulus (EX_SOFTWARE of sysexits.h); the message names the file with the details
     # As shells say it, 128 and the number of a signal:
     HUNG_UP = 129  # the terminal was closed

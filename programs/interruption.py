@@ -1,6 +1,6 @@
 """How a program is ended: by Ctrl-C, SIGTERM, a closed terminal, or a reader of its output that went away.
 
-Owns the signals of this process and what happens to its output, not what is cleaned up and what is said; every command runs in
+Owns the signals of this process and what happens to its output, not clean-up and messages; every command runs in
 it, see border.py. Each of these ends is the same exception, raised once: a closed terminal signals the whole process group, and
 `make` and `sudo` pass the signal on, so a second one comes while the first is being dealt with. A server ends in its own way, by
 ``until_a_signal``.
@@ -42,13 +42,13 @@ _ENDS = MappingProxyType(
         signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
         signal.SIGTERM: (ExitCode.ENDED, "asked to end"),
         HANGUP: (ExitCode.HUNG_UP, "the terminal was closed"),
-        PIPE: (ExitCode.READER_GONE, "nobody reads the output any more"),
+        PIPE: (ExitCode.READER_GONE, "the reader of the output has ended"),
     }
 )
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program is to end. ``number``: the signal that said so; that of SIGPIPE where the reader of the output is gone.
+    """The program has to end. ``number``: the signal that said so; that of SIGPIPE where the reader of the output is gone.
 
     ``meaning``: what becomes of the program's work, for a person.
     """
@@ -76,7 +76,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruption_means(meaning: str) -> Iterator[None]:
-    """What becomes of the work within the block where the program is to end meanwhile, for a person."""
+    """What becomes of the work within the block if the program has to end meanwhile, for a person."""
     try:
         yield
     except Interrupted as interrupted:
@@ -85,7 +85,7 @@ def interruption_means(meaning: str) -> Iterator[None]:
 
 
 class Shield:
-    """Signals that come behind it wait."""
+    """Signals that arrive while it is up wait."""
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
@@ -183,7 +183,7 @@ class _Once:
 
 @contextmanager
 def lasting_output(lost: Callable[[int], None]) -> Iterator[None]:
-    """Within the block, standard output and error fail no more: what nobody can read is dropped.
+    """Within the block, standard output and error do not fail: what cannot be written is dropped.
 
     ``lost`` is called with the error number when a terminal is gone (EIO) or a reader (EPIPE), in the thread that has written.
     """
@@ -251,9 +251,9 @@ def _is_heard(number: int) -> bool:
 
 @contextmanager
 def until_a_signal() -> Iterator[None]:
-    """The first signal ends a server, which runs within, by SystemExit with code 0; one that lost its output goes on.
+    """The first signal ends a server, which runs within, by SystemExit with code 0; one that lost its output continues.
 
-    Behind it nothing is left to end, and Python forgets its handlers while it goes: no signal has an effect. Where the server
+    Behind it nothing is left to end, and Python drops its handlers while it exits: no signal has an effect. Where the server
     fails, they are what they were.
     """
     before = {number: signal.signal(number, _end) for number in filter(_is_heard, ENDING)}
@@ -284,6 +284,6 @@ def _end(number: int, _frame: FrameType | None) -> None:
     for one in ENDING:
         signal.signal(one, _pass_over)
     if number == HANGUP:
-        for file in (sys.stdout, sys.stderr):  # no log line may fail from here on
+        for file in (sys.stdout, sys.stderr):  # from here on, no log line may fail
             to_nowhere(file.fileno())
     raise SystemExit(0)

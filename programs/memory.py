@@ -1,11 +1,11 @@
-"""What becomes of memory that is not needed any more: glibc keeps it for each thread, unless it is told otherwise."""
+"""Returning unused memory to the system: by default, glibc keeps it for each thread."""
 
 import ctypes
 import sys
 
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # mallopt(3)
 ARENAS = 2
-MAPPED_BYTES = 256 * 1024  # from here on a block goes back to the system as soon as it is free
+MAPPED_BYTES = 256 * 1024  # larger blocks return to the system as soon as they are free
 
 
 def give_memory_back() -> None:

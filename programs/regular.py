@@ -1,6 +1,6 @@
 """Reading files that somebody else may have put there: regular ones only, at once, and no more of them than is asked for.
 
-A FIFO holds up whoever opens it, a device has no end, a socket cannot be opened, a link may lead anywhere. So every file of
+Opening a FIFO blocks, a device has no end, a socket cannot be opened, a link may lead anywhere. So every file of
 settings, apps, keys and notes of either program, and whatever lies in a job's folder, is opened here. What an administrator
 names (settings, apps, machine sizes) may be a link to a regular file, as configuration management makes them; what a program
 has written itself, or others can write, may not.
@@ -27,7 +27,7 @@ _KINDS = (
 
 
 class NotRegular(OSError):
-    """Something else than a regular file lies in its place."""
+    """The path is not a regular file."""
 
 
 def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:

@@ -75,7 +75,7 @@ def absolute(path: Path) -> Path:
 
 
 def named(path: Path) -> Path:
-    """The same of a file that keeps its name, also where it is a link, so that it is told by the name that was given."""
+    """The same of a file that keeps its name, also where it is a link, so that messages have the name that was given."""
     folder = absolute(path.parent)
     return folder / path.name if path.name else folder
 
@@ -111,7 +111,7 @@ class Sources:
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
 
     def _unreadable(self, error: SettingsError) -> WrongSettings:
-        """A variable that must hold JSON and does not."""
+        """A variable that must contain JSON and does not."""
         found = re.search(r'field "(\w+)"', str(error))
         name = found[1] if found else ""
         cause = error.__cause__
@@ -130,7 +130,7 @@ class Sources:
 
 
 def _line(file: Path, name: str) -> int:
-    """Where the file sets it; 0: nowhere."""
+    """The line in the file that sets it; 0: none."""
     wanted = re.compile(rf"""\s*(\[\s*)*["']?{re.escape(name)}["']?\s*[\].=]""")
     try:
         lines = read_regular(file, MAX_FILE_BYTES, follow=True).decode(errors="replace").splitlines()

@@ -34,7 +34,7 @@ class Process(BaseModel):
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
-        """The living process of that number; None where there is none. One that has ended and was not waited for is none."""
+        """The living process of that number; None where there is none, or only a zombie."""
         try:
             fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
             return None if fields[STATE] in "ZX" else cls(pid=pid, ticks=int(fields[START]), boot=BOOT_ID.read_text().strip())
@@ -50,7 +50,7 @@ class Process(BaseModel):
 
     @property
     def alive(self) -> bool:
-        """Whether this very process lives."""
+        """Whether this process is still alive, and not another one with its number."""
         return self.of(self.pid) == self
 
     def end(self, limit_s: float) -> bool:
@@ -60,7 +60,7 @@ class Process(BaseModel):
         except ProcessLookupError:
             return False
         try:
-            if not self.alive:  # looked at behind the opening: what the handle leads to is what was looked at
+            if not self.alive:  # checked after opening, so that the handle is of the process that was checked
                 return False
             signal.pidfd_send_signal(handle, signal.SIGTERM)
             if wait_gone(handle, limit_s):
@@ -77,7 +77,7 @@ class Process(BaseModel):
 def start(command: Sequence[str], output: IO[str] | None = None, environment: dict[str, str] | None = None) -> Child:
     """Start a program in a session of its own, which no terminal signals. It is asked to end when this process dies.
 
-    ``output``: where its words go; None: where this program's own go.
+    ``output``: where its output is written; None: where this program's own is.
     """
     watched = ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else list(command)
     return Child(
@@ -104,7 +104,7 @@ def end(child: Child, name: str, limit_s: float) -> None:
 
 
 def words(log: Path) -> str:
-    """The end of what a child said, for a person."""
+    """The last lines of a child's output, for a person."""
     try:
         return log.read_text(errors="replace")[-2000:].strip() or "it said nothing"
     except OSError:

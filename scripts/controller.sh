@@ -10,9 +10,9 @@ set -euo pipefail
 repository=${REPOSITORY:-https://git.example.org/cumulus.git} # where git gets Cumulus from
 version=${VERSION:-main}                                      # tag, branch or commit of it
 ssh_networks=${SSH_NETWORKS:-192.0.2.0/24}                    # administrators and agents; several: "192.0.2.0/24, 198.51.100.7"
-https_networks=${HTTPS_NETWORKS:-127.0.0.0/8}                 # desktop clients; 127.0.0.0/8: nobody. The API has no passwords
+https_networks=${HTTPS_NETWORKS:-127.0.0.0/8}                 # desktop clients; 127.0.0.0/8: none. The API has no passwords
 worker_network=${WORKER_NETWORK:-10.61.0.0/24}                # output worker_network of infra/terraform/openstack/site
-# The same of IPv6; ::1/128: nobody.
+# The same of IPv6; ::1/128: none.
 ssh_networks_6=${SSH_NETWORKS_6:-::1/128}
 https_networks_6=${HTTPS_NETWORKS_6:-::1/128}
 worker_network_6=${WORKER_NETWORK_6:-::1/128}

@@ -1,6 +1,6 @@
-"""The controller that the demonstration speaks to: one that somebody runs on this installation, or one of its own.
+"""The controller that the demonstration uses: one that already runs on this installation, or its own.
 
-Owns which of the two, and the start of its own. Somebody's controller is left running.
+Decides which, and starts its own. A controller that already ran is left running.
 """
 
 import sys
@@ -21,12 +21,12 @@ LOOK_S = 0.05
 
 
 class _Taken(Exception):
-    """Somebody else's controller was quicker."""
+    """Another controller started first."""
 
 
 @contextmanager
 def controller(settings: Settings, life: Life, say: Say) -> Iterator[Client]:
-    """A controller of this installation. Raises CumulusError where there is none that would do."""
+    """A controller of this installation. Raises CumulusError where none can be used."""
     until = time.monotonic() + START_LIMIT_S
     while True:
         if running := _await_running(settings.home, until):
@@ -41,7 +41,7 @@ def controller(settings: Settings, life: Life, say: Say) -> Iterator[Client]:
 
 
 def _await_running(home: Path, until: float) -> Running | None:
-    """The controller that runs, once it answers; None where none runs, nor is about to start or to end."""
+    """The running controller, once it answers; None where none runs, starts or ends."""
     while True:
         running = running_controller(home)
         if running and Client(running.url).healthy():
@@ -75,7 +75,7 @@ def _own(settings: Settings, life: Life) -> Iterator[Client]:
 
 
 def _wait_ready(home: Path, child: Child, log: Path) -> str:
-    """The URL of the controller once it answers. Raises CumulusError with its last words, _Taken."""
+    """The URL of the controller once it answers. Raises CumulusError with the last lines of its output, _Taken."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and child.poll() is None:
         running = running_controller(home)

@@ -1,7 +1,7 @@
-"""The life of one demonstration in one home folder: one at a time, and what a killed one left is found by the next.
+"""The life of a demonstration in a home folder: one at a time, and the next one cleans up after one that was killed.
 
-Owns ``demo.lock``, held while a demonstration runs, and ``demo.json``: who it is, which processes it started, which job it
-submitted. The lock ends with its process, however that ends; a record without its lock is what was left behind.
+Owns ``demo.lock``, held while a demonstration runs, and ``demo.json``: its process, the processes it started, the job it
+submitted. The lock ends with its process, however that ends; a record without a lock was left by a killed demonstration.
 """
 
 import time
@@ -72,12 +72,12 @@ class Life:
                 self._note_child(name, None)
 
     def submitted(self, job_id: int, owner: str) -> None:
-        """A job is on its way; until its end is told it is what a killed demonstration leaves."""
+        """A job is on its way; until its end is reported, a killed demonstration leaves it behind."""
         self._record.job = OpenJob(job_id=job_id, owner=owner)
         self._write()
 
     def job_ended(self) -> None:
-        """Nothing of the job runs any more; nor of one that was left."""
+        """The job has ended, and so has one that was left."""
         self._record.job = self.left = None
         self._write()
 
@@ -102,7 +102,7 @@ class Life:
 
 @contextmanager
 def one_demo(home: Path, say: Say, now: Callable[[], float] = time.time) -> Iterator[Life]:
-    """Have the home for one demonstration alone, once others have ended; what a killed one left is ended first, and said.
+    """Reserve the home for one demonstration, once others have ended. First ends what a killed one left, and says so.
 
     ``now``: Unix seconds.
     """
@@ -126,7 +126,7 @@ def wait_for_demo(home: Path, say: Say) -> None:
 
 
 def end_left(record: Record, say: Say) -> None:
-    """End the processes of a demonstration that is no more."""
+    """End the processes of a demonstration that was killed."""
     living = {name: process for name, process in record.children.items() if process.alive}
     if living:
         names = ", ".join(f"{name} (process {process.pid})" for name, process in living.items())
@@ -136,7 +136,7 @@ def end_left(record: Record, say: Say) -> None:
 
 
 def read_record(home: Path) -> Record | None:
-    """What the home tells of a demonstration that runs, or was killed; None where it tells nothing."""
+    """The note in the home of a demonstration that runs or was killed; None where there is none."""
     try:
         return Record.model_validate_json((home / "demo.json").read_bytes())
     except (OSError, ValidationError):

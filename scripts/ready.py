@@ -22,21 +22,21 @@ def ensure_snapshot(cloud: Cloud, catalog: Catalog, progress: Progress) -> None:
     if problems := cloud.problems():
         raise SetupMissing("this computer is not ready:\n- " + "\n- ".join(problems))
     try:
-        if hint := cloud.check_snapshot():
+        if hint := cloud.images.check():
             progress.say(f"Note: {hint}")
         installed, optional = InstalledApps(catalog, cloud), catalog.optional_programs()
         for hint in filter(None, (installed.hint(), *(why for app, why in installed.missing().items() if app not in optional))):
             progress.say(f"Note: {hint}")
     except TemplateMissing:
-        maker = cloud.template()
+        maker = cloud.images.template()
         maker.build(progress, fresh=False)
-        if not _is_there(cloud):  # another command may have been at it, and we have waited for that one
+        if not _is_there(cloud):  # another command may have made it while this one waited
             maker.take_snapshot(make_trial(catalog), progress)
 
 
 def _is_there(cloud: Cloud) -> bool:
     try:
-        cloud.check_snapshot()
+        cloud.images.check()
     except TemplateMissing:
         return False
     return True
@@ -45,17 +45,17 @@ def _is_there(cloud: Cloud) -> bool:
 def main() -> None:
     """Make what is missing, or with ``--template`` build or boot the template. Raises CumulusError, Interrupted.
 
-    With ``--demo`` it is a demonstration that asks; anybody else waits until none runs.
+    ``--demo``: called by a demonstration; other callers wait until none runs.
     """
     with interruption_means(GIVEN_UP):
         make(load_settings(), set(sys.argv[1:]), progress_on(sys.stderr))
 
 
 def make(settings: Settings, options: set[str], progress: Progress) -> None:
-    """The same without the ends. Raises CumulusError."""
+    """The same, without handling interruptions. Raises CumulusError."""
     cloud = make_cloud(settings)
     if "--template" in options:
-        maker = cloud.template()
+        maker = cloud.images.template()
         if maker.exists():
             progress.say(maker.boot(progress))
         else:

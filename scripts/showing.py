@@ -1,4 +1,4 @@
-"""What the demonstration shows: its job while it runs, the best hits, what to do next. Owns words and looks, not what happens."""
+"""What the demonstration shows: its job while it runs, the best hits, what to do next. Owns wording and layout only."""
 
 import os
 import re
@@ -69,9 +69,9 @@ class Log:
     shown: list[str] = field(default_factory=list)
 
     def new(self, text: str, *, ended: bool) -> Iterator[str]:
-        """The lines that were not yet; the last one only when it is whole, or nothing can be added.
+        """The lines that are new; the last one only when it is complete, or nothing can be added.
 
-        The controller adds lines between those of the machine, and takes one back that is no longer so. A log may begin anew.
+        The controller adds lines between those of the machine, and removes one that is no longer true. A log may restart.
         """
         lines = text.split("\n")
         if not ended or not lines[-1]:
@@ -113,7 +113,7 @@ def show_psms(psms: Sequence[Psm]) -> None:
 
 
 def next_steps(checkout: Path, app: str, spectra: Path, database: Path, cloud: CloudName, *, running: bool = False) -> str:
-    """Three commands that search somebody's own file; as printed they search these files. They work in any folder.
+    """Three commands for searching one's own file; as printed they search these files. They work in any folder.
 
     ``running``: whether a controller runs here already, so that there is none to start.
     """

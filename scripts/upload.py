@@ -1,4 +1,4 @@
-"""An agent of the demonstration's own: started on a free port, it puts files into the controller's storage on this computer."""
+"""The demonstration's own agent: started on a free port, it puts files into the controller's storage on this computer."""
 
 import json
 import os
@@ -24,12 +24,12 @@ LOOK_S = 0.05
 
 @dataclass(frozen=True)
 class Uploads:
-    """The agent that runs, spoken to as the desktop client does."""
+    """The running agent, used as the desktop client uses it."""
 
     url: str
 
     def send(self, owner: str, job: Submitted, shared: Sequence[Path]) -> str:
-        """Have the agent send a job's files; its own sentence. Raises CumulusError where it cannot be asked."""
+        """Have the agent send a job's files; returns its answer. Raises CumulusError where it cannot be reached."""
         form = {
             "job_id": str(job.job_id),
             "job_dir": job.folder,

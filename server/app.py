@@ -4,20 +4,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
 from programs.http.visitors import visitors
-from server.api.desktop.routes import DesktopRoutes
-from server.api.metrics import Metrics, turn_histogram
-from server.api.refusals import (
+from programs.version import VERSION
+from server.api.desktop.refusals import (
     CHANGING,
     DATABASE_ERRORS,
     FAILED,
@@ -27,39 +25,33 @@ from server.api.refusals import (
     refused_foreign,
     storage_taken,
 )
+from server.api.desktop.routes import DesktopRoutes
+from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer, error_answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.db.database import Database
 from server.db.models import ChangeCounter, open_database
-from server.engine.breaker import Circuit
-from server.engine.completion import Completion
-from server.engine.duties.image_prewarmer import ImagePrewarmer
-from server.engine.duties.retention import Retention
+from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
-from server.engine.duties.trashcan import Trashcan
-from server.engine.installed_apps import InstalledApps
-from server.engine.intake import Intake
-from server.engine.launching.conversion_cache import ConversionCache
-from server.engine.launching.steps import Steps
 from server.engine.loop import Loop
-from server.engine.monitor import Monitor
-from server.engine.ready_pool import ReadyPool
 from server.engine.records.job_store import JobStore
-from server.engine.records.manifests import Manifests
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
-from server.errors import CumulusError, InvalidInput, NotFound
+from server.engine.stages import Stages
+from server.errors import CumulusError
 from server.progress import Progress, counted
-from server.services.jobs import JobService
+from server.services.jobs.service import JobService
+from server.services.jobs.submission import SubmissionCheck
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
-from server.workers.clouds.base import Cloud, Trial
+from server.workers.clouds.base import Cloud
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.registry import known_cloud, make_cloud
 from server.workers.fleet import Fleet
 from server.workers.terraform.module import TerraformModule, terraform_binary
@@ -67,7 +59,6 @@ from server.workers.workspaces import Workspaces
 
 INFRA = CHECKOUT / "infra"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-VERSION = version("cumulus")
 log = structlog.get_logger()
 
 
@@ -83,7 +74,7 @@ class Controller:
     cloud: Cloud
     fleet: Fleet
     jobs: JobService
-    steps: Steps
+    stages: Stages
     loop: Loop
     sweeper: Sweeper
     turns: Histogram
@@ -96,24 +87,24 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
         settings.home / "terraform" / f"{cloud.name}-worker",
         terraform_binary(),
         cloud.terraform_env,
-        cloud.said_by_terraform,
+        cloud.translate_output,
     )
 
 
 def make_fleet(settings: Settings, cloud: Cloud, preloaded: AnsibleForkServer | None = None) -> Fleet:
-    """The fleet on a cloud. ``preloaded``: for who plays more than once."""
+    """The fleet on a cloud. ``preloaded``: for callers that play more than once."""
     return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
 
 
 def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
-    """The same cloud's workspaces, for who looks after them."""
+    """The same cloud's workspaces, for commands that manage them."""
     return Workspaces(cloud, make_module(settings, cloud))
 
 
-def make_trial(catalog: Catalog) -> Trial:
-    """What a new snapshot is tried with: every app that tells its version, the converters, and what only a licence gives."""
+def make_trial(catalog: Catalog) -> SmokeTest:
+    """The smoke test of a new snapshot: every app with a version command, the converters, and programs that need a licence."""
     optional = catalog.optional_programs()
-    return Trial(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
+    return SmokeTest(catalog.version_commands(), (*CONVERTERS, *sorted(set(optional.values()))), optional)
 
 
 def elapsed() -> float:
@@ -141,51 +132,51 @@ def make_controller(
 
     Raises InvalidInput for a broken flavors.tsv, SetupMissing where a program is missing.
     """
+    timekeeper = Timekeeper(clock, steady, this_boot() if boot is None else boot)
+    base = _foundation(settings, cloud, timekeeper, require_storage)
+    database = open_database(settings.database)
+    database.guard()
+    turns = turn_histogram()
+    engine = assemble(base, turns.observe)
+    return Controller(
+        settings,
+        database,
+        base.catalog,
+        base.flavors,
+        base.storage,
+        base.cloud,
+        base.fleet,
+        _make_jobs(base, engine, database),
+        engine.stages,
+        engine.loop,
+        engine.sweeper,
+        turns,
+    )
+
+
+def _foundation(
+    settings: Settings, cloud: Cloud | None, timekeeper: Timekeeper, require_storage: Callable[[], None]
+) -> Foundation:
     flavors = read_flavors(settings.flavors)
-    boot = this_boot() if boot is None else boot
     cloud = cloud or make_cloud(settings)
     storage = Storage(settings.storage, require_storage)
     storage.prepare()
     catalog = Catalog(settings.apps, report=_report)
     fleet = make_fleet(settings, cloud, AnsibleForkServer())
-    database = open_database(settings.database)
-    database.guard()
-    manifests = Manifests(storage, steady)
-    endings = Completion(settings, manifests)
-    reuse = ConversionCache(storage, settings.conversion_wait_s)
-    circuit = Circuit(settings, clock)
-    pool = ReadyPool(settings, flavors, fleet, circuit, clock)
-    installed = InstalledApps(catalog, cloud)
-    retention = Retention(storage, settings.data_max_age_days, Trashcan(storage, settings.trash_days))
-    rules = manifests, installed, retention
-    steps = Steps(settings, catalog, flavors, storage, fleet, endings, reuse, circuit, pool, *rules, clock)
-    intake = Intake(settings, catalog, storage, endings, reuse, clock)
-    watch = Monitor(settings, storage, fleet, endings, reuse, clock, steady)
-    sweeper = Sweeper(cloud, fleet, storage.jobs)
-    warmer = ImagePrewarmer(cloud, flavors, settings.warm_images, steady)
-    turns = turn_histogram()
-    times = Timekeeper(clock, steady, boot), clock, steady, turns.observe
-    parts = storage, manifests, intake, steps, watch, pool, sweeper, warmer, circuit
-    loop = Loop(settings, *parts, flavors.max_weight, *times)
-    jobs = JobService(
-        database,
-        catalog,
-        flavors,
-        storage,
-        JobStore(database, storage, retention, min_free_gb=settings.min_free_gb, clock=clock),
-        manifests,
-        has_program=cloud.has_program,
-        installed=installed,
-        clock=clock,
-        wake=loop.wake,
-    )
-    return Controller(settings, database, catalog, flavors, storage, cloud, fleet, jobs, steps, loop, sweeper, turns)
+    return Foundation(settings, catalog, flavors, storage, cloud, fleet, timekeeper)
+
+
+def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
+    settings, clock = base.settings, base.timekeeper.clock
+    store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
+    check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
+    return JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=engine.loop.wake)
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:
-    """Make the database anew from the job folders and what the cloud and Terraform have. No controller may run.
+    """Rebuild the database from the job folders and what the cloud and Terraform have. No controller may run.
 
-    ``dry_run``: only say what would be made.
+    ``dry_run``: only report what would be made.
     """
     storage, flavors = Storage(settings.storage), read_flavors(settings.flavors)
     cloud = known_cloud(settings) if dry_run else make_cloud(settings)
@@ -225,7 +216,7 @@ def create_app(controller: Controller) -> Flask:
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
-    app.register_error_handler(CumulusError, _refused)
+    app.register_error_handler(CumulusError, error_answer)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
@@ -243,11 +234,6 @@ def _health(controller: Controller) -> Response:
     if damage := controller.loop.damage:
         return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
-
-
-def _refused(error: CumulusError) -> Response:
-    missing = isinstance(error, NotFound) or (isinstance(error, InvalidInput) and request.path.startswith("/get"))
-    return error_answer(error, 404 if missing else 400)
 
 
 def _http_error(error: HTTPException) -> Response:

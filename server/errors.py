@@ -5,7 +5,9 @@ from server.reasons import Reason
 
 
 class CumulusError(Expected):
-    """An expected failure of the controller or its commands."""
+    """An expected failure of the controller or its commands. ``http_status``: of the answer where a request has met it."""
+
+    http_status = 400
 
 
 class InvalidInput(CumulusError):
@@ -18,6 +20,7 @@ class NotFound(CumulusError):
     """What was asked for does not exist, or is not the caller's to see."""
 
     code = "not_found"
+    http_status = 404
 
 
 def no_job(job_id: int, owner: str = "") -> str:
@@ -29,6 +32,7 @@ class SetupMissing(CumulusError):
     """This computer lacks something that the cloud in use needs; the message says how to get it."""
 
     code = "setup_missing"
+    http_status = 503
 
 
 class TemplateMissing(SetupMissing):
@@ -41,6 +45,7 @@ class InfrastructureError(CumulusError):
     """Terraform, Ansible or the cloud failed: never the user's fault, so worth another attempt."""
 
     code = "infrastructure"
+    http_status = 502
 
 
 class CloudError(InfrastructureError):

@@ -37,8 +37,8 @@ from server.workers.clouds.registry import make_cloud
 from server.workers.terraform.module import terraform_binary
 
 PATIENCE_S = 3.0
-STOP_GRACE_S = 4.0  # the API's own end takes 5 s where somebody is in the midst of a download; 10 s in all
-# So long a thread that has read a row waits for Python's lock where another one computes, and a turn of the loop reads ten times.
+STOP_GRACE_S = 4.0  # the API's own end takes up to 5 s during a download; 10 s in all
+# For which a thread that has read a row waits for Python's lock while another one computes; a turn of the loop reads ten times.
 SWITCH_S = 0.0005
 LEFT_AT_WORK = "steps are still at work; the next controller adopts what they do"
 log = structlog.get_logger()
@@ -71,11 +71,11 @@ def serve(settings: Settings) -> None:
                 finished = _serve(settings, cloud, supervisor, connections, lock, hold)
     if not finished:
         sys.stderr.flush()
-        os._exit(0)  # Python would wait for the steps' threads; their children go on without it
+        os._exit(0)  # Python would wait for the steps' threads; their children continue without it
 
 
 def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections: int, lock: IO[bytes], hold: Hold) -> bool:
-    """All of it, once home and storage are held; True if no step was left at work."""
+    """Serve, once home and storage are held; True if no step was left at work."""
     server_id = installation_id(settings.home)
     _rebuild_if_lost(settings, server_id)
     _begin_log(settings)
@@ -84,9 +84,9 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     controller.jobs.finish_interrupted()
     server = _listen(settings, create_app(controller), connections)
     url = f"http://{settings.host}:{server.effective_port}"
-    controller.catalog.problems()  # looked at now, so that the log tells of them
+    controller.catalog.problems()  # read now, so that the log reports them
     controller.cloud.start()
-    _say_what_is_missing(controller)
+    _report_missing_apps(controller)
     try:
         with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS), hold.kept(server_id):
             close_home(settings.home, settings.storage)
@@ -96,13 +96,13 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
 
 
 def _rebuild_if_lost(settings: Settings, server_id: str) -> None:
-    """Where there are jobs and no database of theirs, or an old one, make it anew. Raises ForeignDatabase, DatabaseDamaged."""
+    """Rebuild the database where there are jobs and none, or an old one. Raises ForeignDatabase, DatabaseDamaged."""
     if why := why_lost(settings, server_id):
-        log.warning("the database was lost, or is an old one; it is made anew from the job folders", why=why)
+        log.warning("the database was lost, or is an old one; it is rebuilt from the job folders", why=why)
         made = rebuild_database(
             settings, time.time(), Lines(lambda text: log.info("rebuilding", step=text), patience_s=PATIENCE_S)
         )
-        log.warning("the database is made anew; what was in its place lies beside it", **made.jobs, machines=len(made.machines))
+        log.warning("the database is rebuilt; the former file lies beside it", **made.jobs, machines=len(made.machines))
 
 
 def _begin_log(settings: Settings) -> None:
@@ -114,23 +114,23 @@ def _begin_log(settings: Settings) -> None:
 
 
 def require_setup(cloud: Cloud) -> None:
-    """Say what is missing before anything is created. Raises SetupMissing with doctor's text, TemplateMissing."""
+    """Report what is missing before anything is created. Raises SetupMissing with doctor's text, TemplateMissing."""
     terraform_binary()
     if problems := cloud.problems():
         raise SetupMissing(f"this computer is not ready for the cloud {cloud.name}:\n- " + "\n- ".join(problems))
     for problem in cloud.site_problems():
         log.warning("the cloud is not as it should be; jobs wait", detail=problem)
     try:
-        hint = cloud.check_snapshot()
+        hint = cloud.images.check()
     except CloudError as problem:
-        log.warning("the snapshot could not be looked at", detail=problem.message)
+        log.warning("the snapshot could not be checked", detail=problem.message)
     else:
         if hint:
             log.warning("old snapshot", hint=hint)
 
 
-def _say_what_is_missing(controller: Controller) -> None:
-    """Which apps jobs cannot use that wait for no licence; it changes with the next snapshot, and keeps nobody from starting."""
+def _report_missing_apps(controller: Controller) -> None:
+    """Log the apps that cannot be used yet, without those that wait for a licence; they do not prevent the start."""
     installed, optional = InstalledApps(controller.catalog, controller.cloud), controller.catalog.optional_programs()
     for app, why in installed.missing().items():
         if app not in optional:
@@ -151,7 +151,7 @@ def _listen(settings: Settings, app: Callable[..., object], connections: int) ->
 
 
 def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor) -> bool:
-    """Both until a signal; True if no step was left at work. The socket listens already: who calls after "ready" is answered."""
+    """Both until a signal; True if no step was left at work. The socket listens already: requests after "ready" are answered."""
     signal.signal(NUDGE, lambda _number, _frame: controller.loop.wake())
     sys.setswitchinterval(SWITCH_S)
     loop = threading.Thread(target=controller.loop.run, args=(supervisor,), name="loop", daemon=True)

@@ -30,11 +30,6 @@ class JobState(StrEnum):
         """Whether nothing more happens to the job by itself."""
         return self in _FINAL
 
-    @property
-    def wire(self) -> str:
-        """The desktop client's word for this state (an archived job also needs its outcome: :func:`wire_status`)."""
-        return _WIRE[self]
-
 
 class WorkerState(StrEnum):
     """A machine's life, in order."""
@@ -52,22 +47,12 @@ class WorkerState(StrEnum):
 # Where a job has a machine, or is about to get one.
 AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
-_FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED, JobState.DELETED})
+# Where a machine is made for a job, or its app is started on it.
+LAUNCHING = frozenset({JobState.PROVISIONING, JobState.STARTING})
+# Where its app has started and its end is awaited.
+STARTED = frozenset({JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 
-_WIRE = {
-    JobState.UPLOADING: "PENDING",
-    JobState.QUEUED: "PENDING",
-    JobState.PROVISIONING: "PREPARING",
-    JobState.STARTING: "PREPARING",
-    JobState.RUNNING: "RUNNING",
-    JobState.LOST: "RUNNING",
-    JobState.FINISHING: "RUNNING",
-    JobState.DONE: "DONE",
-    JobState.FAILED: "FAILED",
-    JobState.CANCELLED: "CANCELLED",
-    JobState.ARCHIVED: "ARCHIVED",
-    JobState.DELETED: "DELETED",  # in no answer
-}
+_FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ARCHIVED, JobState.DELETED})
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})
 _GOES = frozenset({JobState.ARCHIVED, JobState.DELETED})

@@ -16,7 +16,8 @@ import structlog
 from server.app import Controller, make_controller
 from server.db.models import Job
 from server.home.installation import installation_id
-from server.services.jobs import Submission
+from server.services.jobs.submission import Submission
+from server.services.principal import Principal
 from server.settings import CloudName, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
@@ -107,15 +108,14 @@ def turning(controller: Controller) -> Iterator[Controller]:
         thread.join(15)
 
 
-def submission(**changes: str) -> Submission:
-    """A job of the test app that succeeds at once."""
+def submission(owner: str = "ada", **changes: str) -> tuple[Principal, Submission]:
+    """Somebody, and a job of the test app that succeeds at once."""
     given = {
-        "owner": "ada",
         "app": "probe_1.0",
         "flavor": "m1.4xlarge",
         "settings": '{"text": "hello", "seconds": "0", "outcome": "ok"}',
     }
-    return Submission(**{**given, **changes})
+    return Principal.desktop(owner), Submission(**{**given, **changes})
 
 
 def eventually(look: Callable[[], bool], limit_s: float = 60.0) -> None:

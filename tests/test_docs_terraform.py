@@ -40,7 +40,7 @@ class Site:
 
     @property
     def state(self) -> Path:
-        return self.module.state_file(NAME)
+        return self.module.store.state_file(NAME)
 
     @property
     def machine(self) -> Path:
@@ -92,7 +92,7 @@ def site(controller: Controller) -> Site:
 
 
 def gone(site: Site) -> bool:
-    return not site.machine.exists() and site.module.names() == []
+    return not site.machine.exists() and site.module.store.names() == []
 
 
 def emptied(site: Site) -> Callable[[], bool]:
@@ -133,7 +133,7 @@ def tainted(site: Site) -> Callable[[], bool]:
 
     def cured() -> bool:
         # A plain terraform runs no provisioner where a tainted resource goes, and this cloud's machines go by one: the sweeper's.
-        return site.module.names() == [] or site.listed()[NAME]["tainted"] == []
+        return site.module.store.names() == [] or site.listed()[NAME]["tainted"] == []
 
     return cured
 
@@ -214,7 +214,7 @@ def test_what_is_said_ends_whoever_holds_a_lock(site: Site, block: str) -> None:
     with hold(site.state, 600) as holder:
         site.run(with_preparation(block))
         assert holder.wait(10) == -2
-    lock = site.module.lock(NAME)
+    lock = site.module.locks.state_lock(NAME)
     assert lock is None or not lock.is_held
 
 

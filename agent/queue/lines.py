@@ -4,7 +4,7 @@ import json
 from typing import NamedTuple
 
 from agent.queue.orders import DATA
-from agent.sources.paths import shown
+from agent.sources.paths import printable
 
 MENTIONED = 5  # paths that a sentence names
 
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
     def for_programs(self) -> dict[str, object]:
         """As JSON has it."""
-        return self._asdict() | {"percent": self.percent, "skipped": [shown(path) for path in json.loads(self.skipped)]}
+        return self._asdict() | {"percent": self.percent, "skipped": [printable(path) for path in json.loads(self.skipped)]}
 
     @property
     def percent(self) -> int:
@@ -41,4 +41,4 @@ def left_out(skipped: str) -> str:
     """What is not sent of a source, for people; "" where all is."""
     paths = json.loads(skipped)
     more = f" and {len(paths) - MENTIONED} more" if len(paths) > MENTIONED else ""
-    return f"not sent: {', '.join(map(shown, paths[:MENTIONED]))}{more}" if paths else ""
+    return f"not sent: {', '.join(map(printable, paths[:MENTIONED]))}{more}" if paths else ""

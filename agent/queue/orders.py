@@ -22,7 +22,7 @@ class Wanted:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it goes to where all jobs find it."""
+        """Whether it is shared by all jobs."""
         return self.place == DATA
 
 
@@ -38,7 +38,7 @@ class Order:
 
 
 def read_order(form: Mapping[str, str], roots: Iterable[Root]) -> Order:
-    """The order in a client's form. Raises InvalidInput where it names no job: then there is nobody to tell.
+    """The order in a client's form. Raises InvalidInput where it names no job, so that no owner can be informed.
 
     (The client sends the controller's own refusal as a job's number, when there is no job.)
     """

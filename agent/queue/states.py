@@ -1,4 +1,4 @@
-"""The two state machines of the agent, and what can be the matter with a transfer.
+"""The two state machines of the agent, and what can go wrong with a transfer.
 
 A transfer is one file or folder on its way; a job is all that a job's folder waits for. Several jobs may want one transfer.
 """
@@ -22,9 +22,9 @@ class JobState(StrEnum):
     """Where the files of a job are."""
 
     SENDING = "sending"
-    MARKING = "marking"  # all are there; the manifest and the marker are to be written
+    MARKING = "marking"  # all files are there; next come the manifest and the marker
     DELIVERED = "delivered"
-    FAILING = "failing"  # the controller has to be told
+    FAILING = "failing"  # next, the controller learns why
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -64,8 +64,8 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 
-class Trouble(StrEnum):
-    """What a transfer has met that failed. The values are known to the controller (POST /fail)."""
+class FailureKind(StrEnum):
+    """Why a transfer failed. The controller knows these values (POST /fail)."""
 
     NETWORK = "network"
     INTERRUPTED = "interrupted"
@@ -82,8 +82,8 @@ class Trouble(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same may succeed a little later without anybody's help."""
-        return self in (Trouble.NETWORK, Trouble.INTERRUPTED, Trouble.TARGET_FULL)
+        """Whether the same may succeed a little later without help."""
+        return self in (FailureKind.NETWORK, FailureKind.INTERRUPTED, FailureKind.TARGET_FULL)
 
     @property
     def text(self) -> str:
@@ -91,22 +91,22 @@ class Trouble(StrEnum):
         return _TEXTS[self]
 
     @classmethod
-    def told_in(cls, message: str) -> "Trouble | None":
-        """The trouble that a job's message begins with, if it is one of these."""
+    def named_in(cls, message: str) -> "FailureKind | None":
+        """The failure whose text a job's message begins with, if any."""
         return next((one for one in cls if message.startswith(one.text)), None)
 
 
 _TEXTS = {
-    Trouble.NETWORK: "The storage cannot be reached.",
-    Trouble.INTERRUPTED: "The transfer was interrupted.",
-    Trouble.TARGET_FULL: "The storage is full.",
-    Trouble.TARGET_REFUSES: "The storage does not let the agent write there.",
-    Trouble.TARGET_GONE: "The job's folder is not in the storage.",
-    Trouble.TARGET_DAMAGED: "What arrived in the storage is not what was sent, twice: its disk may be damaged.",
-    Trouble.LOGIN_REFUSED: "The storage refuses the agent's key.",
-    Trouble.HOST_KEY_CHANGED: "The storage's host key is not the one that the agent knows: somebody may be in between.",
-    Trouble.SOURCE_UNREADABLE: "A file cannot be read.",
-    Trouble.SOURCE_CHANGED: "A file was changed while it was sent.",
-    Trouble.SETUP: "A program that is needed for transfers is missing or too old.",
-    Trouble.UNKNOWN: "The transfer failed.",
+    FailureKind.NETWORK: "The storage cannot be reached.",
+    FailureKind.INTERRUPTED: "The transfer was interrupted.",
+    FailureKind.TARGET_FULL: "The storage is full.",
+    FailureKind.TARGET_REFUSES: "The storage does not let the agent write there.",
+    FailureKind.TARGET_GONE: "The job's folder is not in the storage.",
+    FailureKind.TARGET_DAMAGED: "What arrived in the storage is not what was sent, twice: its disk may be damaged.",
+    FailureKind.LOGIN_REFUSED: "The storage refuses the agent's key.",
+    FailureKind.HOST_KEY_CHANGED: "The storage's host key is not the one that the agent knows: somebody may be in between.",
+    FailureKind.SOURCE_UNREADABLE: "A file cannot be read.",
+    FailureKind.SOURCE_CHANGED: "A file was changed while it was sent.",
+    FailureKind.SETUP: "A program that is needed for transfers is missing or too old.",
+    FailureKind.UNKNOWN: "The transfer failed.",
 }

@@ -1,6 +1,6 @@
 """Carrying files to the storage: what is there, what differs, sending into a folder of the upload's own, names, the end of a job.
 
-Owns the runs of rsync and of what rsync cannot do, for each kind of target. What follows from an outcome is the sender's matter.
+Runs rsync, and does what rsync cannot, for each kind of target. What follows from an outcome is decided in sender.py.
 """
 
 import json
@@ -13,8 +13,10 @@ from pathlib import Path
 import structlog
 
 from agent.sending import publish
-from agent.sending.rsync import Children, Command, Outcome, Rsync, ssh_command
+from agent.sending.children import Children, Command, Outcome
+from agent.sending.rsync import Rsync
 from agent.sending.rsync_output import Item, Progress
+from agent.sending.ssh import ssh_command
 from agent.sending.staging import Load, Source, staged
 from agent.sending.target import Kind, Target
 from agent.settings import Settings
@@ -40,11 +42,11 @@ class Carrier:
         return staged(self._settings.home, sources)
 
     def look(self, load: Load, place: str, transfers: Iterable[int]) -> Outcome:
-        """Which of the names something there has: ``told`` is a JSON list of them."""
+        """Find the names that are taken there: ``answer`` is a JSON list of them."""
         if self._target.kind is Kind.DAEMON:
             looked = self._children.run(self._rsync.look(load, place), transfers)
             new = {path for path, item in looked.items.items() if not item.is_same}
-            return replace(looked, told=json.dumps([name for name in load.names if name not in new]))
+            return replace(looked, answer=json.dumps([name for name in load.names if name not in new]))
         names = list(load.names)
         return self._do("look", place, names, lambda top: publish.there(top, names), f"there({{}}, {names!a})", transfers)
 
@@ -68,7 +70,7 @@ class Carrier:
         return _in_own_words(load, self._children.run(command, transfers, heard))
 
     def publish(self, load: Load, place: str, upload: str, transfers: Iterable[int], *, over: bool) -> Outcome:
-        """Give what lies in an upload's folder its names; ``told`` is a JSON list of those that were taken already."""
+        """Give the files in an upload's folder their names; ``answer`` is a JSON list of the names that were taken already."""
         if self._target.kind is Kind.DAEMON and not load.names:
             return self._discard_by_rsync(place, upload)
         if self._target.kind is Kind.DAEMON:
@@ -88,7 +90,7 @@ class Carrier:
         """Remove the folder of an upload, if it can be done now; else the controller does it in time."""
         outcome = self.publish(Load("", ()), place, upload, (), over=False)
         if outcome.code:
-            log.info("what was left of an upload could not be removed", place=place, upload=upload, detail=outcome.said[:300])
+            log.info("what was left of an upload could not be removed", place=place, upload=upload, detail=outcome.stderr[:300])
 
     def _do(
         self,
@@ -127,7 +129,7 @@ class Carrier:
         if linked.code:
             return linked
         taken = [] if over else [name for name in load.names if (item := linked.items.get(name)) is None or item.is_same]
-        return replace(self._discard_by_rsync(place, upload), told=json.dumps(taken))
+        return replace(self._discard_by_rsync(place, upload), answer=json.dumps(taken))
 
     def _discard_by_rsync(self, place: str, upload: str) -> Outcome:
         with tempfile.TemporaryDirectory() as empty:
@@ -136,14 +138,14 @@ class Carrier:
 
 def _in_own_words(load: Load, outcome: Outcome) -> Outcome:
     """What rsync said, with the names that people know: they have not put anything into a folder of the agent's."""
-    return replace(outcome, said=outcome.said.replace(f"{load.folder}/", "")) if load.follow else outcome
+    return replace(outcome, stderr=outcome.stderr.replace(f"{load.folder}/", "")) if load.follow else outcome
 
 
 def _outcome(place: str, work: Callable[[], object]) -> Outcome:
-    """What was done in this process, told as a program elsewhere would."""
+    """The outcome of work in this process, as if another program had done it."""
     try:
-        return Outcome(0, told=json.dumps(work()))
+        return Outcome(0, answer=json.dumps(work()))
     except FileNotFoundError:
-        return Outcome(EXIT_REFUSED, said=f"there is no folder {place}")
+        return Outcome(EXIT_REFUSED, stderr=f"there is no folder {place}")
     except OSError as problem:
-        return Outcome(EXIT_REFUSED, said=f"the storage refuses {place}: {problem.strerror}")
+        return Outcome(EXIT_REFUSED, stderr=f"the storage refuses {place}: {problem.strerror}")

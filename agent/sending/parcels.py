@@ -25,7 +25,7 @@ class Parcel:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it goes to where all jobs find it."""
+        """Whether it is shared by all jobs."""
         return bool(self.transfer.place == DATA)
 
 

@@ -1,6 +1,6 @@
 """Giving what has arrived its name: from a folder of the upload's own to where the controller finds it.
 
-A name in the shared data is given once: whoever comes second hears that it is taken, and replaces nothing, however close the
+A name in the shared data is given once: the second sender learns that it is taken, and replaces nothing, however close the
 two are. rsync cannot do that, as it renames over what is there. Runs where the storage is: in the agent, in
 ``scripts/cumulus-receive`` (which has the same functions, a test holds that), or as the text of this file in the Python at
 the other end of an ssh. So it uses Python's own library only.

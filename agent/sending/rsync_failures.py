@@ -1,4 +1,4 @@
-"""What a failed rsync's exit code and words mean. Owns the reading; what is done about it is the sender's matter.
+"""What a failed rsync's exit code and words mean. Reads only; failures.py decides what to do.
 
 Exit codes: rsync(1), EXIT VALUES. 255 is ssh's own, 127 a shell's "not found".
 """
@@ -6,22 +6,22 @@ Exit codes: rsync(1), EXIT VALUES. 255 is ssh's own, 127 a shell's "not found".
 import re
 from dataclasses import dataclass
 
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 
 MAX_WORDS = 300
 _TRANSIENT_CODES = {10, 30, 35}  # socket, time-out, time-out of a daemon's connection
-_ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # of these the words tell more, if there are any
+_ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # rsync's words say more, if there are any
 
 # In the order in which they are looked for: a lost connection is often what follows from something else, and so comes last.
-_WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
+_WORDS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
     (trouble, re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE))
     for trouble, patterns in (
         (
-            Trouble.HOST_KEY_CHANGED,
+            FailureKind.HOST_KEY_CHANGED,
             ("remote host identification has changed", "host key verification failed", "no .* host key is known"),
         ),
         (
-            Trouble.LOGIN_REFUSED,
+            FailureKind.LOGIN_REFUSED,
             (
                 r"permission denied \((?:publickey|password|keyboard)",
                 "too many authentication failures",
@@ -30,14 +30,14 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
                 "unprotected private key",
             ),
         ),
-        (Trouble.TARGET_FULL, ("no space left on device", "disk quota exceeded")),
+        (FailureKind.TARGET_FULL, ("no space left on device", "disk quota exceeded")),
         (
-            Trouble.SOURCE_UNREADABLE,
+            FailureKind.SOURCE_UNREADABLE,
             ("send_files failed to open", "opendir .* failed", "link_stat .* failed", "read errors mapping"),
         ),
-        (Trouble.SOURCE_CHANGED, ("file has vanished", "failed verification")),
+        (FailureKind.SOURCE_CHANGED, ("file has vanished", "failed verification")),
         (
-            Trouble.TARGET_GONE,
+            FailureKind.TARGET_GONE,
             (
                 "mkdir .*no such file",
                 r"change_dir#\d+ .*no such file",
@@ -48,7 +48,7 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
             ),
         ),
         (
-            Trouble.TARGET_REFUSES,
+            FailureKind.TARGET_REFUSES,
             (
                 "permission denied",
                 "read-only file system",
@@ -60,7 +60,7 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
             ),
         ),
         (
-            Trouble.SETUP,
+            FailureKind.SETUP,
             (
                 "unknown option",
                 "command not found",
@@ -70,7 +70,7 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
             ),
         ),
         (
-            Trouble.NETWORK,
+            FailureKind.NETWORK,
             (
                 "connection (?:refused|timed out|reset|closed)",
                 "no route to host",
@@ -92,15 +92,15 @@ _WORDS: tuple[tuple[Trouble, re.Pattern[str]], ...] = tuple(
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was the matter, and the tool's own words."""
+    """What went wrong, and the tool's own words."""
 
-    trouble: Trouble
+    failure: FailureKind
     words: str
 
     @property
     def text(self) -> str:
         """For the job's owner."""
-        return f"{self.trouble.text} ({self.words})" if self.words else self.trouble.text
+        return f"{self.failure.text} ({self.words})" if self.words else self.failure.text
 
 
 def diagnose(code: int, said: str) -> Diagnosis:
@@ -110,14 +110,14 @@ def diagnose(code: int, said: str) -> Diagnosis:
             return Diagnosis(trouble, _line_around(said, found.start()))
     words = _line_around(said, 0)
     if code < 0 or code in _ENDED_CODES:
-        return Diagnosis(Trouble.INTERRUPTED, words or f"rsync ended with {code}")
+        return Diagnosis(FailureKind.INTERRUPTED, words or f"rsync ended with {code}")
     if code in _TRANSIENT_CODES or code == 255:
-        return Diagnosis(Trouble.NETWORK, words or f"rsync ended with {code}")
+        return Diagnosis(FailureKind.NETWORK, words or f"rsync ended with {code}")
     if code in (23, 24, 25):
-        return Diagnosis(Trouble.SOURCE_CHANGED if code == 24 else Trouble.UNKNOWN, words)
+        return Diagnosis(FailureKind.SOURCE_CHANGED if code == 24 else FailureKind.UNKNOWN, words)
     if code in (1, 2, 3, 4, 5, 6, 126, 127):
-        return Diagnosis(Trouble.SETUP, words or f"rsync ended with {code}")
-    return Diagnosis(Trouble.UNKNOWN, words or f"rsync ended with {code}")
+        return Diagnosis(FailureKind.SETUP, words or f"rsync ended with {code}")
+    return Diagnosis(FailureKind.UNKNOWN, words or f"rsync ended with {code}")
 
 
 def _line_around(text: str, position: int) -> str:

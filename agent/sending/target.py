@@ -36,7 +36,7 @@ class Target:
         return self.base.removeprefix(f"{self.login}:") if self.kind is Kind.SSH else self.base
 
     def at(self, place: str) -> str:
-        """A place in the storage for rsync's command line; ``place`` is made of harmless characters."""
+        """A place in the storage for rsync's command line; ``place`` needs no quoting."""
         return f"{self.base}{place}"
 
 

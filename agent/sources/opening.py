@@ -1,4 +1,4 @@
-"""Opening what is sent: from a root down, name by name, with no link followed, so that nobody can swap one in meanwhile.
+"""Opening what is sent: from a root down, name by name, with no link followed, so that no link can be swapped in meanwhile.
 
 What has been opened stays what it is, whatever happens to its path: rsync is handed the descriptors (``agent.sending.staging``).
 Linux alone can do this; elsewhere ``agent.sources.survey`` looks at paths, before and after.

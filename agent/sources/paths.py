@@ -21,7 +21,7 @@ _DEVICES = ("?", ".")  # \\?\ and \\.\ lead to anything
 
 @dataclass(frozen=True)
 class Named:
-    """A path as somebody named it: ``anchor`` is ``/``, ``C:/`` or ``//server/share/``; ``parts`` what follows."""
+    """A path as a person or client wrote it: ``anchor`` is ``/``, ``C:/`` or ``//server/share/``; ``parts`` what follows."""
 
     anchor: str
     parts: tuple[str, ...]
@@ -99,8 +99,8 @@ def for_rsync(path: str) -> str:
     return "/".join(("/cygdrive", named.anchor[0].lower(), *named.parts))
 
 
-def shown(path: object) -> str:
-    """A path for people, and for a database: with what is no text replaced."""
+def printable(path: object) -> str:
+    """A path as text, for people and for a database; bytes that are no text are replaced."""
     return os.fsencode(str(path)).decode(errors="replace")
 
 

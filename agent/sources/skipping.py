@@ -5,7 +5,7 @@
   database that has them needs to write beside it, and on a machine inputs are read only. The database without them is whole as of
   its last checkpoint. (A rollback journal, ``*-journal``, is sent: without it a database that was left in the midst of a change
   is broken.)
-- Names that begin as Cumulus's own do: such files tell of another upload.
+- Names that begin as Cumulus's own do: such files belong to another upload.
 """
 
 import stat
@@ -24,7 +24,7 @@ FILTERS = (
 
 
 def is_skipped(name: str, mode: int) -> bool:
-    """Whether something in a folder is left out, from its name and the mode that lstat() tells."""
+    """Whether something in a folder is left out, from its name and its mode by lstat()."""
     if name.startswith(PRIVATE_PREFIX):
         return True
     if stat.S_ISDIR(mode):
@@ -33,5 +33,5 @@ def is_skipped(name: str, mode: int) -> bool:
 
 
 def is_unfinished(name: str, size: int) -> bool:
-    """Whether a file that is left out tells that a program may be at work: a write-ahead log with something in it."""
+    """Whether a file that is left out shows that a program may be at work: a write-ahead log with something in it."""
     return size > 0 and name.lower().endswith(LOG)

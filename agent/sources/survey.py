@@ -1,4 +1,4 @@
-"""Looking at a source before and after it is sent: what is in it, whether it can be read, whether somebody still writes it.
+"""Looking at a source before and after it is sent: what is in it, whether it can be read, whether it is still being written.
 
 By polling, not by notifications of the system: those say nothing of network shares, where instruments write.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.sources.entries import Entry
-from agent.sources.paths import Root, shown
+from agent.sources.paths import Root, printable
 from agent.sources.skipping import is_skipped, is_unfinished
 from agent.sources.spelling import spelled
 
@@ -49,7 +49,7 @@ class SourceFile:
 class Snapshot:
     """A source as it was at one moment.
 
-    ``skipped``: paths in it that are left out; ``logs``: those of them that tell of a program at work; ``real``: its path with
+    ``skipped``: paths in it that are left out; ``logs``: those of them that show a program at work; ``real``: its path with
     no link in it, spelled as the file system has it.
     """
 
@@ -111,18 +111,18 @@ def examine(source: str, roots: Iterable[Root], look: Callable[[Path, Path, str]
         raise SourceUnusable(f"the agent may not read {_named(problem, source)}") from None
     except AgentError as problem:
         raise (
-            problem if isinstance(problem, SourceUnusable | SourceAway) else SourceUnusable(f"{shown(source)}: {problem}")
+            problem if isinstance(problem, SourceUnusable | SourceAway) else SourceUnusable(f"{printable(source)}: {problem}")
         ) from None
     except OSError as problem:
         if problem.errno == errno.ELOOP:
-            raise SourceUnusable(f"{shown(source)} was exchanged for a link while it was looked at") from None
-        raise SourceAway(f"{shown(source)} cannot be read now: {problem.strerror}") from None
+            raise SourceUnusable(f"{printable(source)} was exchanged for a link while it was looked at") from None
+        raise SourceAway(f"{printable(source)} cannot be read now: {problem.strerror}") from None
 
 
 def judge(snapshot: Snapshot, fingerprint: str, since: float, now: float, stable_s: float, holder: str | None) -> Stillness:
-    """Whether nobody writes the source any more, from what it was at the look before (``fingerprint``, unchanged ``since``).
+    """Whether the source is no longer being written, from what it was at the look before (``fingerprint``, unchanged ``since``).
 
-    A source that was last written long ago is complete at once. One that somebody holds open is not, whatever its times say.
+    A source that was last written long ago is complete at once. One that a program holds open is not, whatever its times say.
     """
     if holder:
         return Stillness(False, now, f"it is open for writing ({holder})")
@@ -142,7 +142,7 @@ class Writers:
         self._open = dict(_written(proc)) if sys.platform != "win32" else {}
 
     def of(self, source: str) -> str | None:
-        """Who has the source, or a file in it, open for writing; None where nobody can be seen to."""
+        """Who has the source, or a file in it, open for writing; None where no program is seen to."""
         if sys.platform == "win32":
             return _refuses_rename(source)
         inside = source + os.sep
@@ -186,7 +186,7 @@ def _file(entry: Entry) -> SourceFile:
 def _require_usable(entry: Entry, parent: Path) -> None:
     if entry.is_skipped or entry.is_folder:
         return
-    path = shown(parent / entry.path)
+    path = printable(parent / entry.path)
     if stat.S_ISLNK(entry.status.st_mode):
         raise SourceUnusable(f"{path} is a link, which is not sent")
     if not stat.S_ISREG(entry.status.st_mode):
@@ -196,8 +196,8 @@ def _require_usable(entry: Entry, parent: Path) -> None:
 
 
 def _named(problem: OSError, source: str) -> str:
-    """The path that an error is about; one that was reached from a descriptor tells its last name only."""
-    return shown(problem.filename if isinstance(problem.filename, str) and Path(problem.filename).is_absolute() else source)
+    """The path that an error is about; one that was reached from a descriptor has its last name only."""
+    return printable(problem.filename if isinstance(problem.filename, str) and Path(problem.filename).is_absolute() else source)
 
 
 def _by_path(top: Path, real: Path, name: str) -> Iterator[Entry]:  # noqa: ARG001  # as agent.sources.opening.walk
@@ -219,7 +219,7 @@ def _inside(folder: str, prefix: str) -> Iterator[Entry]:
 
 
 def _written(proc: Path) -> Iterator[tuple[str, str]]:
-    """Linux: (path, process) of what the kernel tells. Links are read, the files themselves not touched."""
+    """Linux: (path, process) as the kernel lists them. Links are read, the files themselves not touched."""
     own = str(os.getpid())
     for process in proc.glob("[0-9]*"):
         if process.name == own:

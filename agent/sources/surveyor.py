@@ -7,16 +7,16 @@ import structlog
 
 from agent.queue.models import Transfer
 from agent.queue.queue import Queue
-from agent.sending.rsync import Children
+from agent.sending.children import Children
 from agent.settings import Settings
-from agent.sources.paths import Root, shown
+from agent.sources.paths import Root, printable
 from agent.sources.survey import SourceAway, SourceUnusable, Stillness, Writers, judge, take
 
 log = structlog.get_logger()
 
 
 class Surveyor:
-    """One look at all that waits for one; never waits itself."""
+    """Looks once at each source that is due; never waits."""
 
     def __init__(
         self, settings: Settings, roots: Iterable[Root], queue: Queue, children: Children, clock: Callable[[], float]
@@ -59,19 +59,21 @@ class Surveyor:
 
     def _ready(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
         if seen.skipped:
-            log.info("a part of a source is not sent", name=transfer.name, skipped=[shown(path) for path in seen.skipped])
-        self._queue.ready(transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now, skipped=seen.skipped)
+            log.info("a part of a source is not sent", name=transfer.name, skipped=[printable(path) for path in seen.skipped])
+        self._queue.transfers.ready(
+            transfer, seen.fingerprint, seen.bytes, is_folder=seen.is_folder, now=now, skipped=seen.skipped
+        )
 
     def _postpone(self, transfer: Transfer, seen: "_Seen", now: float) -> None:
         waited, why = now - transfer.state_since, seen.stillness.why
         if waited > self._settings.survey_limit_s:
             return self._fail(transfer, f"{transfer.source} was not complete after {waited / 60:.0f} minutes: {why}")
         until = now + self._settings.survey_interval_s
-        self._queue.postpone_survey(transfer, until, why, seen.fingerprint, seen.stillness.since)
+        self._queue.transfers.postpone_survey(transfer, until, why, seen.fingerprint, seen.stillness.since)
 
     def _fail(self, transfer: Transfer, why: str) -> None:
         log.warning("a source cannot be sent", name=transfer.name, detail=why)
-        self._children.end(self._queue.fail(transfer, why, self._clock()))
+        self._children.end(self._queue.transfers.fail(transfer, why, self._clock()))
 
 
 @dataclass(frozen=True)

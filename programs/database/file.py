@@ -1,9 +1,9 @@
 """Whether the file behind an open database is still the one that was opened. Shared by both programs; knows no schema.
 
-SQLite goes on with files that were removed, renamed or replaced: it reads and writes what nobody else sees, and what ends with
-the process. So the main file, its log (``-wal``) and its index (``-shm``) are compared with those that were opened, by device
-and number, and the main file's first 100 bytes with what this database had there: also a file that was overwritten in place
-has another mark. One look is four calls of the system, some microseconds.
+SQLite keeps using files that were removed, renamed or replaced: it reads and writes what no other process sees, and what
+ends with the process. So the main file, its log (``-wal``) and its index (``-shm``) are compared with those that were opened,
+by device and number, and the main file's first 100 bytes with what this database had there: also a file that was overwritten
+in place has another mark. A look takes four system calls, some microseconds.
 """
 
 import os
@@ -23,19 +23,19 @@ from programs.regular import open_to_keep
 SUFFIXES = ("", "-wal", "-shm")
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
-FRESH_S = 0.2  # for so long a look holds for whoever only reads
+FRESH_S = 0.2  # for so long readers rely on the last look
 SHORT_S = 3.0  # while SQLite writes its log into the file, that is shorter than it says, for some milliseconds
 # Of SQLite's file format (sqlite.org/fileformat2.html): the page's size, the number of pages, the application's id
 _PAGE_SIZE, _PAGES, _MARK = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">I")
 _PAGE_SIZE_AT, _PAGES_AT, _MARK_AT = 16, 28, 68
 _LARGEST_PAGE = 65_536
-_SHARED_AT, _SHARED_BYTES = 0x40000002, 510  # what SQLite locks of a main file
+_SHARED_AT, _SHARED_BYTES = 0x40000002, 510  # the bytes of a main file that SQLite locks
 _Number = tuple[int, int]
 Ask = Callable[[str], Any]
 
 
 def marked(ask: Ask) -> int:
-    """The number that this database alone has, given where it has none. ``ask``: runs a statement, returns its first value."""
+    """The number that identifies this database, assigned if it has none. ``ask``: runs a statement, returns its first value."""
     if mark := mark_of(ask("PRAGMA application_id")):
         return mark
     ask(f"PRAGMA application_id = {1 + randbelow(0x7FFFFFFE)}")
@@ -43,7 +43,7 @@ def marked(ask: Ask) -> int:
 
 
 def mark_of(application_id: object) -> int:
-    """The number as the file has it: SQLite tells it with a sign."""
+    """The number as the file has it: SQLite returns it with a sign."""
     return int(str(application_id)) & 0xFFFFFFFF
 
 
@@ -77,7 +77,7 @@ class DatabaseFile:
             raise Lost(trouble)
 
     def trouble(self, *, fresh: bool = True) -> str:
-        """What has become of the files, for people; "" where all is well."""
+        """What happened to the files, for people; "" where all is well."""
         with self._lock:
             now = self._clock()
             if fresh or self._trouble or not 0 <= now - self._looked_at < FRESH_S:
@@ -86,7 +86,7 @@ class DatabaseFile:
             return self._trouble
 
     def only_its_log_is_gone(self) -> bool:
-        """Whether the main file is the one that was opened, and nobody has begun another log beside it."""
+        """Whether the main file is the one that was opened, and no other log was begun beside it."""
         lost = [path for path, number in self._opened.items() if _number(path) != number]
         return bool(lost) and all(path != str(self.path) and _number(path) is None for path in lost)
 
@@ -150,7 +150,7 @@ def _became(path: str, found: _Number | None) -> str:
 
 
 def _number(path: str) -> _Number | None:
-    """Device and number of what lies there; None where nothing does."""
+    """Device and inode of the path; None where nothing lies there."""
     try:
         found = os.stat(path)  # noqa: PTH116  # asked several times for each transaction
     except OSError:
@@ -159,6 +159,6 @@ def _number(path: str) -> _Number | None:
 
 
 def _said_size(header: bytes) -> int:
-    """How long the file is by its own word, in bytes."""
+    """The file's size according to its own header, in bytes."""
     page_size = _PAGE_SIZE.unpack_from(header, _PAGE_SIZE_AT)[0]
     return int(_PAGES.unpack_from(header, _PAGES_AT)[0] * (_LARGEST_PAGE if page_size == 1 else page_size))

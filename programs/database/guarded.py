@@ -1,4 +1,4 @@
-"""An SQLite database that stops at once where its file is no longer the one that was opened; both programs have such."""
+"""An SQLite database that refuses all work as soon as its file is no longer the one that was opened; for both programs."""
 
 import sqlite3
 import threading
@@ -17,11 +17,11 @@ _READING = ("SELECT", "PRAGMA", "WITH")
 
 
 class _Connection(sqlite3.Connection):
-    """One that can be counted."""
+    """A connection that can be counted."""
 
 
 class GuardedDatabase(SqliteDatabase):
-    """Makes a file only where it is told to, at the first connection. Once it is guarded, each statement is refused with ``Lost``
+    """Makes a file only with mode `rwc`, at the first connection. Once it is guarded, each statement is refused with ``Lost``
     while the file is not the one that was opened; what is written looks anew, before and at the end of its transaction.
     """
 
@@ -39,19 +39,19 @@ class GuardedDatabase(SqliteDatabase):
         self._connecting = threading.RLock()
 
     def guard(self) -> int:
-        """From now on, require that the file is the one that is open; the number that this database alone has."""
+        """From now on, require that the file is the one that is open; returns the number that identifies this database."""
         with self._connecting:
             self._own_mark = marked(self._ask)
             self._watch_file()
             return self._own_mark
 
     def _ask(self, statement: str) -> Any:
-        """The first value that a statement gives, past the guard; None where it gives none."""
+        """The first value that a statement returns, without the guard; None if it returns none."""
         row = self.connection().execute(statement).fetchone()  # type: ignore[no-untyped-call]
         return row[0] if row else None
 
     def trouble(self) -> str:
-        """What has become of the file; "" where all is well, or it is not guarded."""
+        """What happened to the file; "" where all is well, or it is not guarded."""
         file = self._file
         return file.trouble() if file else ""
 
@@ -72,7 +72,7 @@ class GuardedDatabase(SqliteDatabase):
         return not busy and frames == written
 
     def leave_as_it_is(self) -> None:
-        """What lies in the lost file's place gets nothing of this database when that is closed."""
+        """Closing this database writes nothing to the file that has taken its place."""
         if file := self._file:
             file.leave_as_it_is()
 
@@ -88,7 +88,7 @@ class GuardedDatabase(SqliteDatabase):
         super().begin(lock_type)
 
     def commit(self) -> Any:
-        """End the transaction; what would be written where nobody sees it is refused. Raises Lost."""
+        """End the transaction; refuses to write to a file that no other process sees. Raises Lost."""
         self.require_file()
         return super().commit()
 

@@ -18,7 +18,7 @@ _SYSTEM = {
     "disk I/O error": errno.EIO,
 }
 _BROKEN = ("not a database", "malformed")
-_FOREIGN = ("already exists", "no such table", "no such column")  # or a fault of ours, where a step of the schema does that
+_FOREIGN = ("already exists", "no such table", "no such column")  # or a bug, where a step of the schema does that
 
 
 class Lost(OperationalError):
@@ -66,22 +66,22 @@ def why_unusable(path: Path, problem: Exception, busy_s: float) -> str:
 
 
 def is_damaged(problem: Exception) -> bool:
-    """Whether the file is none of SQLite's, or of somebody else, or broken."""
+    """Whether the file is damaged, or not an SQLite database, or another program's."""
     return any(words in str(problem) for words in (*_BROKEN, *_FOREIGN))
 
 
 def is_known(problem: Exception) -> bool:
-    """Whether this says something of the file and not of a statement."""
+    """Whether the error is about the file and not about a statement."""
     return is_lost(problem) or any(words in str(problem) for words in (*_BROKEN, *_SYSTEM, "locked"))
 
 
 def is_of_the_file(problem: Exception) -> bool:
-    """Whether an error says something of the file, its disk or other writers: nobody's fault in the program."""
+    """Whether an error is due to the file, its disk or other writers, and not to a mistake in the program."""
     if isinstance(problem, OperationalError | sqlite3.OperationalError):
         return True
     return isinstance(problem, DatabaseError | sqlite3.DatabaseError) and is_known(problem)
 
 
 def is_lost(problem: Exception) -> bool:
-    """Whether the file is not any more what was opened."""
+    """Whether the file is no longer the one that was opened."""
     return str(problem).endswith(IN_USE)

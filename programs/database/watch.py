@@ -15,10 +15,10 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def watched(database: GuardedDatabase, cure: str, look_s: float = LOOK_S) -> Iterator[None]:
-    """Look meanwhile. ``cure``: what the log says is to be done about a loss."""
+def watched(database: GuardedDatabase, advice: str, look_s: float = LOOK_S) -> Iterator[None]:
+    """Look meanwhile. ``advice``: what to do about a loss, for the log."""
     connected, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=_watch, args=(database, cure, look_s, connected, over), name="database watch", daemon=True)
+    thread = threading.Thread(target=_watch, args=(database, advice, look_s, connected, over), name="database watch", daemon=True)
     thread.start()
     connected.wait(JOIN_S)  # a connection older than any loss can save the log
     try:
@@ -28,7 +28,7 @@ def watched(database: GuardedDatabase, cure: str, look_s: float = LOOK_S) -> Ite
         thread.join(JOIN_S)
 
 
-def _watch(database: GuardedDatabase, cure: str, look_s: float, connected: threading.Event, over: threading.Event) -> None:
+def _watch(database: GuardedDatabase, advice: str, look_s: float, connected: threading.Event, over: threading.Event) -> None:
     known = ""
     with suppress(DatabaseError):  # then there is a trouble already
         database.connect(reuse_if_open=True)
@@ -36,7 +36,7 @@ def _watch(database: GuardedDatabase, cure: str, look_s: float, connected: threa
     while not over.wait(look_s):
         trouble = database.trouble()
         if trouble and not known:
-            log.error("the database is lost: nothing more is written, new work is refused", detail=trouble, cure=cure)
+            log.error("the database is lost: nothing more is written, new work is refused", detail=trouble, advice=advice)
             _save(database)
             database.leave_as_it_is()
         elif known and not trouble:
@@ -46,9 +46,9 @@ def _watch(database: GuardedDatabase, cure: str, look_s: float, connected: threa
 
 
 def _save(database: GuardedDatabase) -> None:
-    """What only the removed log had goes into the main file, so that the next start finds it."""
+    """Save what only the removed log had to the main file, so that the next start finds it."""
     try:
         if database.save_log():
-            log.warning("what the removed log had is in the main file now; the next start goes on from it")
+            log.warning("the contents of the removed log are in the main file now; the next start continues from there")
     except DatabaseError as problem:
-        log.error("what the removed log had could not be saved", detail=str(problem))  # noqa: TRY400  # the reason is expected
+        log.error("the contents of the removed log could not be saved", detail=str(problem))  # noqa: TRY400  # the reason is expected

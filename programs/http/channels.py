@@ -1,4 +1,4 @@
-"""One connection of a server: what it is doing, since when, and whether that is too long.
+"""One connection of a server: what it is doing, and since when. Whether that is too long is in deadlines.py.
 
 Whatever arrives on it is answered or closed: errors in the shape that the program gives its routes, and one request at a time,
 however many were sent in one piece. Times are seconds of the server's clock, which never jumps.
@@ -16,9 +16,7 @@ from waitress.task import ErrorTask
 
 from programs.http.requests import Parser
 
-LINGER_S = 2.0  # so long a sender whose request is refused may go on before it is cut off, so that it reads why
-FRESH_S = 2.0  # so long a new connection may take to say something before it counts as idle
-IPV6_NETWORK = 64  # whoever has one IPv6 address has all of its network
+IPV6_NETWORK = 64  # who has one IPv6 address has all of its network
 
 
 class Phase(Enum):
@@ -48,7 +46,11 @@ class JsonError(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection. ``home``: whose it is, as far as its address tells."""
+    """A connection.
+
+    ``home``: whose it is, by its address. ``since``: when it began what it is doing. ``heard``: when it last sent
+    something, or took some of an answer.
+    """
 
     error_task_class = JsonError
     parser_class = Parser
@@ -58,7 +60,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002  # waitress's word
         self.logger = server.logger
         self._clock = server.clock
-        self.since = self._heard = self._clock()
+        self.since = self.heard = self._clock()
         self._blocked: float | None = None
         self._lingers = False
         self._rest = b""
@@ -79,44 +81,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return Phase.IDLE
         return Phase.BODY if request.headers_finished else Phase.HEADER
 
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of bodies that are kept for it, whole or in part."""
-        return sum(one.body_bytes_received for one in (*self.requests, self.request) if one is not None)
-
     def blocked_s(self, now: float) -> float:
         """How long a thread has waited for its reader; 0: none waits."""
         began = self._blocked
         return 0.0 if began is None else now - began
-
-    def end_if_overdue(self, now: float) -> None:
-        """Keep to the limits of what it is doing."""
-        limits, phase = self.server.limits, self.phase
-        began, quiet = now - self.since, now - self._heard
-        match phase:
-            case Phase.HEADER if began > limits.header_s:
-                self._give_up()
-            case Phase.BODY if began > limits.body_s or quiet > limits.idle_s:
-                self._give_up()
-            case Phase.LINGER if began > LINGER_S:
-                self.handle_close()
-            case Phase.IDLE if began > limits.idle_s:
-                self.handle_close()
-            case Phase.ANSWER if quiet > limits.idle_s:
-                self.handle_close()
-
-    def worth(self, now: float) -> tuple[bool, bool, float]:
-        """What is closed first where there is no more room has the least: idle, then slow, last what is being worked at."""
-        phase = self.phase
-        is_idle = phase is Phase.LINGER or (phase is Phase.IDLE and now - self.since > FRESH_S)
-        return phase is Phase.WORK, not is_idle, self._heard if phase is Phase.ANSWER else self.since
 
     def received(self, data: bytes) -> bool:
         """Take what has come. What follows a whole request waits, as bytes, until that is answered."""
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
                 return False
-            self._heard = self._clock()
+            self.heard = self._clock()
             data, self._rest = self._rest + data, b""
             while data and not self.requests:
                 data = data[self._take(data) :]
@@ -127,7 +102,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def handle_read(self) -> None:
-        """Read what there is; of a sender that is refused, to nowhere."""
+        """Read what there is; discard it if the sender is refused."""
         if not self._lingers:
             super().handle_read()
             return
@@ -138,12 +113,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _take(self, data: bytes) -> int:
         if self.request is None:
-            self.request, self.since = self.parser_class(self.adj), self._heard
+            self.request, self.since = self.parser_class(self.adj), self.heard
         request = self.request
         had_header = request.headers_finished
         taken: int = request.received(data)
         if request.headers_finished and not had_header:
-            self.since = self._heard
+            self.since = self.heard
         if request.expect_continue and request.headers_finished and not self.sent_continue:
             self.send_continue()
         if request.completed:
@@ -156,7 +131,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return taken
 
     def _refuse(self) -> None:
-        """Say at once why a request cannot be read; no thread is kept from others for that."""
+        """Say at once why a request cannot be read, without occupying a worker thread."""
         try:
             self.service()
         except Exception:
@@ -169,28 +144,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.close_when_flushed, self._lingers, self.since = False, True, self._clock()
 
     def readable(self) -> bool:
-        """Whether the loop is to listen to it."""
+        """Whether the loop should listen to it."""
         return self.socket is not None and bool(super().readable())
 
     def writable(self) -> bool:
-        """Whether the loop is to write to it."""
+        """Whether the loop should write to it."""
         return self.socket is not None and bool(super().writable())
 
     def service(self) -> None:
         """Answer one request, then take up what came behind it."""
         super().service()
-        self.since = self._heard = self._clock()
+        self.since = self.heard = self._clock()
         if self._rest:
             self.received(b"")
 
     def cancel(self) -> None:
-        """Nothing is answered any more."""
+        """Answer nothing more."""
         for request in self.requests:
             request.close()
         super().cancel()
 
     def handle_close(self) -> None:
-        """Close it, with what had come of a request."""
+        """Close it, and drop what has arrived of a request."""
         if self.socket is None:
             return
         self._rest = b""
@@ -199,8 +174,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with suppress(OSError):  # of the socket; the loop must go on
             super().handle_close()
 
-    def _give_up(self) -> None:
-        """Answer a request that does not come to its end: its sender may wait for ever otherwise."""
+    def give_up(self) -> None:
+        """Answer a request that does not arrive completely: otherwise its sender may wait for ever."""
         with self.requests_lock:
             request, self.request = self.request, None
             if request is None or self.requests:
@@ -211,12 +186,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _flush_some(self, do_close: bool = True) -> bool:
         if super()._flush_some(do_close=do_close and threading.get_ident() == self.server.loop_thread):
-            self._heard = self._clock()
+            self.heard = self._clock()
             return True
         return False
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        self._blocked = self._heard = self._clock()
+        self._blocked = self.heard = self._clock()
         try:
             super()._flush_outbufs_below_high_watermark()
         finally:
@@ -224,7 +199,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 def home_of(address: str) -> str:
-    """Whose an address is: an IPv4 address is a computer's, an IPv6 one stands for its network."""
+    """Who an address belongs to: an IPv4 address is one computer, an IPv6 address stands for its network."""
     with suppress(ValueError):
         found = ipaddress.ip_address(address.partition("%")[0])
         if found.version == 6 and not found.is_link_local:

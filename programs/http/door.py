@@ -1,7 +1,7 @@
 """The door of a server: which connections there are, and which have to go so that others can come.
 
-waitress does the work. Its own limits refuse who comes last and look at connections every half a minute; here nobody is refused,
-the idlest or slowest connection of whoever has most of them makes room, and a look comes every second.
+waitress does the work. Its own limits refuse the latest client and look at connections twice a minute; here no client is refused:
+the idlest or slowest connection of the client with the most of them makes room, and the door looks every second.
 """
 
 import errno
@@ -20,6 +20,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from programs.http.channels import Channel, Phase
+from programs.http.deadlines import end_if_overdue, kept_bytes, worth
 from programs.http.lanes import Lanes
 from programs.http.rare_log import seldom_logger
 
@@ -31,7 +32,7 @@ ROOM_SHARE = 20  # where the limit is reached, one in so many makes room at once
 PATIENCE_S = 5.0  # so long a thread waits for a slow reader while others wait for a thread
 KEPT_BYTES = 1 << 28
 RECEIVED_BYTES = 16 * 1024
-MEMORY_BYTES = 16 * 1024  # of a body that has come; a longer one goes through a file
+MEMORY_BYTES = 16 * 1024  # of a body that has come; a longer one is kept in a file
 UNSENT_MEMORY_BYTES = 64 * 1024  # the same of an answer that the system does not take yet
 UNSENT_BYTES = 1 << 20  # of an answer that a client is slow to take; the rest waits to be made
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -81,7 +82,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         super().__init__(application, {}, dispatcher=lanes, adj=adjustments, sockinfo=adjustments.listen[0])
 
     def run(self) -> None:
-        """Serve until SystemExit, Ctrl-C or :meth:`end`; who comes then is told at once that nobody is here."""
+        """Serve until SystemExit, Ctrl-C or :meth:`end`; later connections are refused at once."""
         self.loop_thread = threading.get_ident()
         turn = wasyncore.poll2 if hasattr(select, "poll") else wasyncore.poll
         try:
@@ -127,7 +128,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     def look(self, now: float) -> None:
         """Close what keeps others waiting, or takes too long."""
         for channel in self._channels():
-            channel.end_if_overdue(now)
+            end_if_overdue(channel, now)
         self._bound_bodies()
         if self.task_dispatcher.is_short():
             for channel in self._channels():
@@ -158,7 +159,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._is_full = True
 
     def _make_room(self, wanted: int, now: float) -> None:
-        """As often as wanted, whoever has the most connections loses one: an idle one, or else the slowest.
+        """As often as wanted, the client with the most connections loses one: an idle one, or else the slowest.
 
         Some more of the idle ones go with them, so that the next comers find room.
         """
@@ -167,7 +168,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.logger.warning("all %d connections are in use: idle and slow ones make room", len(channels))
         owned = defaultdict(list)
         for number, channel in enumerate(channels):
-            owned[channel.home].append((channel.worth(now), number))
+            owned[channel.home].append((worth(channel, now), number))
         for own in owned.values():
             own.sort(reverse=True)
         for place in range(min(len(channels), max(wanted, spare))):
@@ -177,14 +178,14 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             channels[number].handle_close()
 
     def _bound_bodies(self) -> None:
-        """Bodies lie in files of the temporary folder: whoever fills it loses the slowest first."""
-        holders = [channel for channel in self._channels() if channel.kept_bytes > MEMORY_BYTES]
-        kept = sum(channel.kept_bytes for channel in holders)
+        """Bodies lie in files of the temporary folder; where they fill it, the slowest connections close first."""
+        holders = [channel for channel in self._channels() if kept_bytes(channel) > MEMORY_BYTES]
+        kept = sum(kept_bytes(channel) for channel in holders)
         for channel in sorted(holders, key=lambda one: (one.phase is Phase.WORK, one.since)):
             if kept <= self.limits.kept_bytes:
                 return
-            kept -= channel.kept_bytes
-            self.logger.warning("more is being sent than can be kept: the slowest sender is left")
+            kept -= kept_bytes(channel)
+            self.logger.warning("more is being sent than can be kept: the slowest sender is dropped")
             channel.handle_close()
 
     def _channels(self) -> list[Channel]:

@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class Doorkeeper:
-    """Lets a server's own clients pass, and nobody else.
+    """Lets only a server's own clients pass.
 
     ``changing``: the routes that change something though they are asked for by GET; ``refused`` makes the answer to the others.
     """

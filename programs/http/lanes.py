@@ -31,7 +31,7 @@ class FairQueue:
         self._waiting.setdefault(channel.home, deque()).append(channel)
 
     def popleft(self) -> Any:
-        """Whose turn it is. Raises KeyError where nobody waits."""
+        """Whose turn it is. Raises KeyError where none waits."""
         home, own = self._waiting.popitem(last=False)
         channel = own.popleft()
         if own:
@@ -40,7 +40,7 @@ class FairQueue:
 
 
 class Lane(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
-    """Some threads with a queue of their own. How long the queue gets is nobody's news: the door's limits bound it."""
+    """Some threads with a queue of their own. The length of the queue is not logged: the door's limits bound it."""
 
     def __init__(self, threads: int, logger: logging.Logger) -> None:
         super().__init__()

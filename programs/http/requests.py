@@ -64,7 +64,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         return len(data) if consumed is None else consumed
 
     def _require_one_length(self) -> None:
-        """Two words on where a request ends would be read differently by whoever stands between."""
+        """Two statements of where a request ends could be read differently by a proxy."""
         if not self.headers_finished or self.error is not None or self.body_bytes_received:
             return
         if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers and not self.completed):
@@ -86,6 +86,6 @@ def _begins_strangely(data: bytes) -> bool:
 
 
 def _route(head: bytes) -> str:
-    """Where the request goes as far as its first line tells, for an answer in the shape of that route."""
+    """The route that the request's first line names, for an answer in that route's shape."""
     found = _START.match(head[:2000])
     return found[1].decode("latin-1") if found else ""

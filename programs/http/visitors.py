@@ -132,7 +132,7 @@ def _caused_elsewhere(header: Header, host: str, *, changes: bool) -> str:
         return "Origin"
     if referer and not _is_same(referer, host):
         return "Referer"
-    # To an address without TLS, browsers tell nothing of the page behind a picture or a link.
+    # To an address without TLS, browsers do not say which page is behind a picture or a link.
     return "User-Agent" if changes and by_browser and not origin and not referer else ""
 
 

@@ -59,7 +59,7 @@ packages() {
   install_packages packages "Installing system packages" "${offered[@]}"
 }
 
-# A source of the computer's own that cannot be reached is no reason to stop: the install tells whether something is lacking.
+# A source of the computer's own that cannot be reached is no reason to stop: the install fails if something is lacking.
 refresh_lists() {
   local code=0
   step lists "Reading the package lists" apt_get update || code=$?
@@ -93,16 +93,16 @@ apt_get() { apt_tool apt-get -q -y -o Dpkg::Options::=--force-confdef -o Dpkg::O
 
 # Daemons that a package starts must inherit neither the lock of set-up (9) nor a pipe that somebody reads (3).
 apt_tool() {
-  local log=$logs/$name.log since=$SECONDS told=-60
+  local log=$logs/$name.log since=$SECONDS reported=-60
   until as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@" 3>&- 9>&-; do
     is_locked "$log" || return 1
     if [ $((SECONDS - since)) -ge "${SETUP_WAIT_S:-600}" ]; then
       printf '%s\n' "$(holder "$log") has held the package lock for $((SECONDS - since)) s. When it has ended, repeat the command."
       return 75
     fi
-    if [ -z "$terminal" ] && [ $((SECONDS - since - told)) -ge 60 ]; then
-      told=$((SECONDS - since))
-      printf '%s\n' "waiting for $(holder "$log"), which holds the package lock ($told s; up to $((${SETUP_WAIT_S:-600} / 60)) min)" >&3
+    if [ -z "$terminal" ] && [ $((SECONDS - since - reported)) -ge 60 ]; then
+      reported=$((SECONDS - since))
+      printf '%s\n' "waiting for $(holder "$log"), which holds the package lock ($reported s; up to $((${SETUP_WAIT_S:-600} / 60)) min)" >&3
     fi
     at "$name" "$text" "$began" "waiting for $(holder "$log"), which holds the package lock ($((SECONDS - since)) s, up to $((${SETUP_WAIT_S:-600} / 60)) min)"
     sleep 1

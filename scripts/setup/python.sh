@@ -66,7 +66,7 @@ clear_python() {
   fi
 }
 
-# Track: the environment. The stamp goes first and comes last, so that an interrupted set-up is seen by the next one.
+# Track: the environment. The stamp is removed first and written last, so that the next set-up notices an interrupted one.
 python() {
   local locks=(-r "$(lock_of "$profile")")
   rm -f "$stamp"
@@ -87,7 +87,7 @@ pip_step() {
   exit "$code"
 }
 
-# With all cores, or with one where several cannot be had. Files that are for another Python do not compile; nobody imports them.
+# With all cores, or with one where several cannot be had. Files for another Python do not compile, and are never imported.
 compile() { .venv/bin/python -m compileall -q -j 0 .venv/lib || .venv/bin/python -m compileall -q .venv/lib || true; }
 
 make_terraform() {

@@ -24,7 +24,7 @@ step() {
   at "$name" "$text" "$began"
   [ -n "$terminal" ] || say "$text …"
   : > "$logs/$name.log"
-  "$@" 3>&2 >> "$logs/$name.log" 2>&1 < /dev/null || code=$? # 3: where a line for people goes
+  "$@" 3>&2 >> "$logs/$name.log" 2>&1 < /dev/null || code=$? # 3: for lines that people read
   if [ "$code" = 0 ]; then
     say "$text: $((SECONDS - began)) s"
   else
@@ -100,16 +100,16 @@ columns() {
 # wait_until TEXT CODE COMMAND...: try again until the command succeeds; gives up with CODE after SETUP_WAIT_S seconds.
 # TEXT is a function that says what is waited for.
 wait_until() {
-  local text=$1 code=$2 began=$SECONDS told=-60 waited
+  local text=$1 code=$2 began=$SECONDS reported=-60 waited
   shift 2
   until "$@"; do
     waited=$((SECONDS - began))
     if [ "$waited" -ge "${SETUP_WAIT_S:-600}" ]; then return "$code"; fi
     if [ -n "$terminal" ]; then
       printf '\r\033[K%s (%s s)' "$($text)" "$waited" >&2
-    elif [ $((waited - told)) -ge 60 ]; then
+    elif [ $((waited - reported)) -ge 60 ]; then
       say "$($text) ($waited s)"
-      told=$waited
+      reported=$waited
     fi
     sleep 0.5
   done
@@ -130,6 +130,6 @@ interrupted() {
     fi
   done
   wait 2> /dev/null || true
-  say "interrupted: the next set-up goes on from here"
+  say "interrupted: the next set-up continues from here"
   exit 130
 }

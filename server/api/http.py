@@ -12,7 +12,7 @@ import structlog
 
 from programs.descriptors import connections_for
 from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
-from server.api.refusals import encoded_refusal
+from server.api.desktop.refusals import encoded_refusal
 from server.settings import Settings
 
 SHORT, LONG, LARGE = range(3)  # lanes

@@ -1,6 +1,5 @@
 """How answers look on the wire: ASCII JSON that nobody caches, and errors in one shape."""
 
-import html
 import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -9,7 +8,6 @@ from typing import NamedTuple, cast
 from flask import Response
 
 from server.errors import CumulusError
-from server.services.submission import MARKUP
 
 CHUNK = 500
 
@@ -65,16 +63,7 @@ def array(values: Iterable[object]) -> Iterator[bytes]:
     yield b"[]\n" if lead == b"[" else b"]\n"
 
 
-def error_answer(error: CumulusError, status: int) -> Response:
-    """``{"error": {"code", "message", "field"}}``."""
-    return answer({"error": {"code": error.code, "message": error.message, "field": error.field}}, status)
-
-
-def harmless(text: str) -> str:
-    """Text that the client puts into its page as HTML, made to show as it reads."""
-    return html.escape(text, quote=False)
-
-
-def harmless_name(name: str) -> str:
-    """A file's name made to show as it reads. Where it does so already it stays: the client looks it up among the agent's."""
-    return name if not MARKUP.search(name) and html.unescape(name) == name else harmless(name)
+def error_answer(error: CumulusError, status: int | None = None) -> Response:
+    """``{"error": {"code", "message", "field"}}``, with the status of the error's class where no other is given."""
+    told = {"code": error.code, "message": error.message, "field": error.field}
+    return answer({"error": told}, error.http_status if status is None else status)

@@ -92,7 +92,7 @@ class Catalog:
         """An app. Raises NotFound."""
         app = self._current().apps.get(app_id)
         if app is None:
-            raise NotFound(f"there is no app {app_id[:100]!r}", field="app_name")
+            raise NotFound(f"there is no app {app_id[:100]!r}", field="app")
         return app
 
     def texts(self) -> dict[str, str]:

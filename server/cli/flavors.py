@@ -1,19 +1,16 @@
 """``cumulus flavors``: the machine sizes of this installation, and how they compare with what the cloud has."""
 
-import json
 import sys
-from dataclasses import asdict
 
 import click
 
 from programs.exits import ExitCode
-from server.catalog.flavors import read_flavors
-from server.catalog.flavorsfile import rewrite
-from server.cli.shared.console import asking_the_cloud, cloud_to_look_at, printable, show_table
+from server.cli.shared.arguments import as_json_option
+from server.cli.shared.clouds import asking_the_cloud, cloud_to_look_at
+from server.cli.shared.opening import administrator
+from server.cli.shared.output import printable, show_json, show_table
+from server.services.flavors import DifferenceView, FlavorService, FlavorView, comparison_json, flavor_json
 from server.settings import load_settings
-from server.workers.flavor_check import Difference, compare
-
-as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group(invoke_without_command=True)
@@ -26,46 +23,38 @@ def flavors(ctx: click.Context, as_json: bool) -> None:
             raise click.UsageError("--json stands behind the action")
         return
     settings = load_settings()
-    cloud, sizes = cloud_to_look_at(settings), read_flavors(settings.flavors)
     with asking_the_cloud():
-        found = [{**asdict(flavor), "next_boot": cloud.next_boot(flavor)} for flavor in sizes.values()]
+        found = FlavorService(settings, cloud_to_look_at(settings)).listed(administrator())
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        show_json(list(map(flavor_json, found)))
         return
-    names = ("name", "weight", "cpus", "memory_gb", "next_boot")
-    show_table(("flavor", "weight", "cpus", "GB", "starts"), [[str(one[name]) or "-" for name in names] for one in found])
+    show_table(("flavor", "weight", "cpus", "GB", "starts"), map(_cells, found))
 
 
 @flavors.command()
-@click.option("--write", is_flag=True, help="Correct the file where that is the cure; comments, weights and order stay.")
+@click.option("--write", is_flag=True, help="Correct the file where that helps; comments, weights and order stay.")
 @as_json_option
 def sync(write: bool, as_json: bool) -> None:
     """Compare the machine sizes with what the cloud has, and say what to change; exit code 1 if anything differs."""
     settings = load_settings()
-    known = read_flavors(settings.flavors)
     with asking_the_cloud():
-        sizes = cloud_to_look_at(settings).sizes()
-    found = [] if sizes is None else compare(list(known.values()), sizes, settings.worker_disk_gb)
-    written = [one for one in found if one.cells] if write else []
-    if written:
-        rewrite(settings.flavors, {one.flavor: one.cells for one in written})
+        found = FlavorService(settings, cloud_to_look_at(settings)).compared(administrator(), write=write)
     if as_json:
-        click.echo(
-            json.dumps({"takes_any_size": sizes is None, "differences": [_as_json(one, written) for one in found]}, indent=1)
-        )
-    elif sizes is None:
+        show_json(comparison_json(found))
+    elif found.takes_any_size:
         click.echo(f"the cloud {settings.cloud} has no sizes of its own: it takes any size")
     else:
-        for one in found:
-            click.echo(printable(f"{settings.flavors.name}: {one.flavor}: {one.text}; {_cure(one, written)}"))
-        if not found:
-            click.echo(f"all {len(known)} machine sizes are as the cloud has them")
-    sys.exit(ExitCode.FAILED if len(found) > len(written) else ExitCode.OK)
+        for one in found.differences:
+            click.echo(printable(f"{settings.flavors.name}: {one.difference.flavor}: {one.difference.text}; {_cure(one)}"))
+        if not found.differences:
+            click.echo(f"all {found.known} machine sizes are as the cloud has them")
+    sys.exit(ExitCode.OK if found.is_same else ExitCode.FAILED)
 
 
-def _cure(one: Difference, written: list[Difference]) -> str:
-    return "written" if one in written else one.cure
+def _cure(one: DifferenceView) -> str:
+    return "written" if one.written else one.difference.cure
 
 
-def _as_json(one: Difference, written: list[Difference]) -> dict[str, object]:
-    return {"flavor": one.flavor, "text": one.text, "cure": one.cure, "cells": one.cells, "written": one in written}
+def _cells(one: FlavorView) -> list[str]:
+    flavor = one.flavor
+    return [str(cell) or "-" for cell in (flavor.name, flavor.weight, flavor.cpus, flavor.memory_gb, one.next_boot)]

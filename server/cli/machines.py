@@ -3,58 +3,34 @@
 What there is, is told by ``cumulus state``.
 """
 
-import json
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 
 import click
 
-from programs.errors import login
 from programs.exits import ExitCode
-from server import app as parts
-from server.cli.shared.console import (
-    JOB,
-    PATIENCE_S,
-    asking_the_cloud,
-    cloud_to_look_at,
-    find_job,
-    local_time,
-    number_between,
-    open_rows,
-    open_rows_to_change,
-    printable,
-    progress_on_stderr,
-    show_table,
-)
-from server.db.models import Change, Job, Worker, living_workers, record_event
-from server.db.opening import require_installation
-from server.engine.duties.sweeper import Orphan, Sweeper
-from server.errors import InvalidInput
-from server.home.installation import end_controller, nudge, only_controller, running_controller
+from server.app import make_fleet
+from server.cli.shared.arguments import JOB, as_json_option, number_between
+from server.cli.shared.clouds import asking_the_cloud, cloud_to_look_at
+from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
+from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
+from server.services.machines import MachineService, OrphanView, orphan_json, quota_json
 from server.settings import Settings, load_settings
-from server.states import JobState, WorkerState
-from server.workers.clouds import registry
-from server.workers.clouds.base import Quota
-
-STOP_LIMIT_S = 30.0
-APART_S = 3.0  # between the two looks at which something must be an orphan
-HOUR_S = 3600.0
+from server.workers.clouds.capabilities import Quota
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def quota(as_json: bool) -> None:
-    """List what the cloud lets the project have and how much of it is used; nothing where there is no such limit."""
+    """List what the cloud lets the project have and how much of it is used."""
+    settings = load_settings()
     with asking_the_cloud():
-        found = cloud_to_look_at(load_settings()).quotas()
+        found = _service(settings).quotas(administrator(), cloud_to_look_at(settings))
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=1))
-        return
-    if found:
+        show_json(list(map(quota_json, found)))
+    elif found:
         show_table(("of", "used", "limit"), map(_quota_cells, found))
+    else:
+        click.echo(f"the cloud {settings.cloud} sets no limits")
 
 
 @click.command()
@@ -65,47 +41,28 @@ def quota(as_json: bool) -> None:
 )
 def stop(machines: bool) -> None:
     """End the controller in order; running jobs go on unless --machines is given."""
-    settings, progress = load_settings(), progress_on_stderr(PATIENCE_S)
-    if running_controller(settings.home) is None:
-        require_installation(settings)
-    with progress.step("Ending the controller"):
-        end_controller(settings.home, STOP_LIMIT_S)
-    if machines:
-        with only_controller(settings.home), progress.step("Removing the machines", "machines") as step:
-            cloud = registry.known_cloud(settings)
-            cloud.start()
-            try:
-                parts.make_fleet(settings, cloud).remove_all(settings.storage / "jobs", step.advance)
-            finally:
-                cloud.stop()
+    _service(load_settings()).stop(administrator(), progress_on_stderr(PATIENCE_S), machines=machines)
 
 
 @click.command()
 @click.option("--delete", is_flag=True, help="Remove what is an orphan at two looks, a few seconds apart.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def orphans(delete: bool, as_json: bool) -> None:
     """List what the cloud and Terraform have of this installation and no job accounts for; nothing where there is nothing.
 
     The controller removes orphans by itself; this is for looking, and for when none runs. Exit code 1 if something could not be
     removed. A workspace is removed with its machine by `cumulus state destroy`, too.
     """
-    settings = open_rows_to_change() if delete else open_rows()
-    looking = progress_on_stderr(PATIENCE_S).step(
-        "Removing what no job accounts for" if delete else "Asking the cloud what there is"
-    )
-    with _sweeper(settings, starting=delete) as sweeper, looking as step:
-        found = sweeper.sweep().orphans if delete else sweeper.look().orphans
-        if found and delete:
-            step.note(f"{len(found)} found; looking once more")
-            time.sleep(APART_S)
-            sweeper.sweep()
-        left = set(sweeper.look().orphans) if delete else set(found)
+    service = _service(open_rows_to_change() if delete else open_rows())
+    what = "Removing what no job accounts for" if delete else "Asking the cloud what there is"
+    with progress_on_stderr(PATIENCE_S).step(what) as step:
+        found = service.remove_orphans(administrator(), step.note) if delete else service.orphans(administrator())
     if as_json:
-        click.echo(json.dumps([{**asdict(one), "removed": one not in left} for one in found], indent=1))
+        show_json(list(map(orphan_json, found)))
     else:
         for one in found:
-            click.echo(printable(f"{_fate(one, left, delete)}{one.kind:10} {one.worker or '-':20} {one.identifier}"))
-    sys.exit(ExitCode.FAILED if delete and left else ExitCode.OK)
+            click.echo(printable(f"{_fate(one) if delete else ''}{one.kind:10} {one.worker or '-':20} {one.identifier}"))
+    sys.exit(ExitCode.FAILED if delete and not all(one.removed for one in found) else ExitCode.OK)
 
 
 @click.command()
@@ -113,47 +70,24 @@ def orphans(delete: bool, as_json: bool) -> None:
 @click.option("--hours", type=number_between(0, 24 * 30), default=24.0, show_default=True, help="For how long at most.")
 @click.option("--release", is_flag=True, help="Hold it no longer.")
 def hold(job_id: int, hours: float, release: bool) -> None:
-    """Keep the machine of a job, should it fail, for inspection; prints how to log in. Its weight counts meanwhile."""
-    settings = open_rows_to_change()
-    worker = _machine_of(job_id)
-    now = time.time()
-    until = 0.0 if release else now + hours * HOUR_S
-    text = "no longer held" if release else f"held until {local_time(until)}, should its job fail"
-    Worker.update(held_until=until, not_before=0.0).where(Worker.id == worker.id).execute()
-    record_event(Worker, worker.id, Change(now, who=login(), text=text))
-    nudge(settings.home)
-    click.echo(f"{worker.name} is {text}")
-    if not release:
-        job = Job.get_by_id(job_id)
-        fleet = parts.make_fleet(settings, registry.known_cloud(settings))
-        click.echo(fleet.login_command(worker.name, settings.storage / "jobs" / job.folder))
+    """Keep the machine of a job, should it fail, for inspection; prints how to log in. Its weight counts meanwhile.
+
+    Examples: cumulus hold 17 --hours 4; cumulus hold 17 --release
+    """
+    service, who = _service(open_rows_to_change()), administrator()
+    held = service.release(who, job_id) if release else service.hold(who, job_id, hours)
+    click.echo(f"{held.worker} is {held.text}")
+    if held.login:
+        click.echo(held.login)
+
+
+def _service(settings: Settings) -> MachineService:
+    return MachineService(settings, make_fleet)
 
 
 def _quota_cells(one: Quota) -> tuple[str, str, str]:
     return f"{one.name} (MB)" if one.name == "ram" else one.name, str(one.used), "none" if one.limit is None else str(one.limit)
 
 
-def _fate(one: Orphan, left: set[Orphan], delete: bool) -> str:
-    return "" if not delete else "left     " if one in left else "removed  "
-
-
-@contextmanager
-def _sweeper(settings: Settings, *, starting: bool) -> Iterator[Sweeper]:
-    """``starting``: the cloud is made ready for removals, too."""
-    cloud = registry.known_cloud(settings)
-    if starting:
-        cloud.start()
-    try:
-        yield Sweeper(cloud, parts.make_fleet(settings, cloud), settings.storage / "jobs")
-    finally:
-        if starting:
-            cloud.stop()
-
-
-def _machine_of(job_id: int) -> Worker:
-    """The newest machine of a job. Raises NotFound where there is no job, InvalidInput where it has none for long."""
-    job = find_job(job_id)
-    workers = [worker for worker in living_workers() if worker.job_id == job_id and worker.state != WorkerState.DELETING]
-    if not workers or (job.state in (JobState.DONE, JobState.CANCELLED) and workers[-1].state != WorkerState.HELD):
-        raise InvalidInput(f"job {job_id} has no machine that could be held", field="job_id")
-    return workers[-1]
+def _fate(one: OrphanView) -> str:
+    return "removed  " if one.removed else "left     "

@@ -1,39 +1,18 @@
 """Commands about the queue, for who looks after an installation: what waits and why, maintenance, priorities."""
 
-import json
 import time
-from dataclasses import asdict
-from typing import Any
 
 import click
 
-from programs.errors import login
 from server.catalog.flavors import read_flavors
-from server.cli.shared.console import (
-    JOB,
-    PATIENCE_S,
-    TEXT,
-    find_job,
-    local_time,
-    open_rows,
-    open_rows_to_change,
-    progress_on_stderr,
-    show_table,
-)
-from server.db.models import Change, Job, living_workers, record_event, unfinished_jobs
-from server.db.settings_store import drain as drain_queue
-from server.db.settings_store import resume as resume_queue
-from server.db.settings_store import why_drained
-from server.engine.breaker import Breaker, known_breaker
-from server.engine.launching.conversion_cache import ConversionCache
-from server.errors import InvalidInput
-from server.home.installation import nudge, running_controller
-from server.policy.scheduling import Rules
+from server.cli.shared.arguments import JOB, TEXT, as_json_option
+from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
+from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
+from server.policy.circuit_breaker import Breaker
 from server.progress import Step
-from server.services.queue import Place, Situation, places
+from server.services.queue import Place, QueueService, queue_json
+from server.services.times import local_time
 from server.settings import Settings
-from server.states import AT_WORK, JobState
-from server.storage.folders import Storage
 
 LOOK_S = 0.5
 SHOWN = 10  # numbers of jobs
@@ -43,22 +22,21 @@ SHOWN = 10  # numbers of jobs
 @click.option("--reason", type=TEXT, default="", help="Told to whoever asks.")
 @click.option("--wait", is_flag=True, help="Return when no job is at work any more.")
 def drain(reason: str, wait: bool) -> None:
-    """Begin no more jobs, for maintenance; those at work go on, new ones are taken and wait. See resume."""
-    settings = open_rows_to_change()
-    drain_queue(reason, Change(time.time(), who=login()))
-    nudge(settings.home)
-    click.echo(f"no more jobs are begun: {why_drained()}")
+    """Begin no more jobs, for maintenance; those at work go on, new ones are taken and wait. See resume.
+
+    Example: cumulus drain --reason "new disks until noon" --wait
+    """
+    service = _service(open_rows_to_change())
+    click.echo(f"no more jobs are begun: {service.drain(administrator(), reason)}")
     if wait:
         with progress_on_stderr(PATIENCE_S).step("Waiting for the jobs at work", "jobs") as step:
-            _await_jobs(step)
+            _await_jobs(service, step)
 
 
 @click.command()
 def resume() -> None:
     """Begin jobs again."""
-    settings = open_rows_to_change()
-    resume_queue(Change(time.time(), who=login()))
-    nudge(settings.home)
+    _service(open_rows_to_change()).resume(administrator())
     click.echo("jobs are begun again")
 
 
@@ -66,62 +44,45 @@ def resume() -> None:
 @click.argument("job_id", type=JOB)
 @click.argument("number", type=click.IntRange(-100, 100))
 def priority(job_id: int, number: int) -> None:
-    """Give a waiting job the priority NUMBER: higher goes first, 0 is usual. (Before a negative one: --.)"""
-    settings = open_rows_to_change()
-    waiting = (Job.id == job_id) & Job.state.in_((JobState.UPLOADING, JobState.QUEUED))
-    if not Job.update(priority=number).where(waiting).execute():
-        raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job_id")
-    record_event(Job, job_id, Change(time.time(), who=login(), text=f"priority {number}"))
-    nudge(settings.home)
+    """Give a waiting job the priority NUMBER: higher goes first, 0 is usual. (Before a negative one: --.)
+
+    Examples: cumulus priority 17 10; cumulus priority 17 -- -10
+    """
+    _service(open_rows_to_change()).set_priority(administrator(), job_id, number)
     click.echo(f"job {job_id} has priority {number}")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def queue(as_json: bool) -> None:
     """Show what waits, in the order in which it would begin, and why it waits."""
-    settings = open_rows()
-    found = _situation(settings, time.time())
-    used, breaker = sum(worker.weight for worker in found.workers), found.breaker
-    uploading = sorted(job.id for job in found.jobs if job.state == JobState.UPLOADING)
-    is_run = running_controller(settings.home) is not None
+    found = _service(open_rows()).view(administrator())
     if as_json:
-        told = {"drained": found.drained, "breaker": _breaker(breaker), "used": used, "limit": found.rules.limit}
-        waiting = [asdict(place) for place in places(found)]
-        click.echo(json.dumps({**told, "controller": is_run, "waiting": waiting, "uploading": uploading}, indent=1))
+        show_json(queue_json(found))
         return
-    click.echo(f"weight {used} of {found.rules.limit} is at work")
-    if not is_run:
+    click.echo(f"weight {found.used} of {found.limit} is at work")
+    if not found.is_run:
         click.echo("no controller runs: nothing begins until one does (`cumulus serve`)")
     if found.drained:
         click.echo(f"no more jobs are begun: {found.drained} (`cumulus resume` ends that)")
-    if breaker.is_open:
-        click.echo(_told(breaker))
-    if waits := places(found):
-        show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, waits))
-    if uploading:
-        shown = ", ".join(map(str, uploading[:SHOWN])) + ", …" * (len(uploading) > SHOWN)
-        click.echo(f"{len(uploading)} wait for their input files, or for the job before: {shown}")
+    if found.breaker.is_open:
+        click.echo(_told(found.breaker))
+    if found.waiting:
+        show_table(("job", "owner", "weight", "priority", "waits", "why"), map(_cells, found.waiting))
+    if found.uploading:
+        shown = ", ".join(map(str, found.uploading[:SHOWN])) + ", …" * (len(found.uploading) > SHOWN)
+        click.echo(f"{len(found.uploading)} wait for their input files, or for the job before: {shown}")
+    if not found.waiting and not found.uploading:
+        click.echo("no job waits")
 
 
-def _situation(settings: Settings, now: float) -> Situation:
-    rules = Rules(read_flavors(settings.flavors).max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
-    reuse = ConversionCache(Storage(settings.storage), settings.conversion_wait_s)
-    return Situation(
-        jobs=unfinished_jobs(),
-        workers=living_workers(),
-        rules=rules,
-        drained=why_drained(),
-        breaker=known_breaker(),
-        now=now,
-        makers=lambda job_id: reuse.makers(job_id, now),
-        at=local_time,
-    )
+def _service(settings: Settings) -> QueueService:
+    return QueueService(settings, read_flavors(settings.flavors))
 
 
-def _await_jobs(step: Step) -> None:
+def _await_jobs(service: QueueService, step: Step) -> None:
     at_first = 0
-    while left := sum(job.state in AT_WORK for job in unfinished_jobs()):
+    while left := service.at_work():
         at_first = max(at_first, left)
         step.advance(at_first - left, at_first)
         time.sleep(LOOK_S)
@@ -136,9 +97,3 @@ def _told(breaker: Breaker) -> str:
     when = f"job {breaker.trying} is the try" if breaker.trying else f"the next try is at {local_time(breaker.try_at)}"
     told = f"no machine could be made {breaker.failures} times in a row, {when}: {breaker.text}"
     return f"{told}\nwhose matter: {breaker.why.blame}. {breaker.why.advice}" if breaker.why else told
-
-
-def _breaker(breaker: Breaker) -> dict[str, Any]:
-    why = breaker.why
-    more = {"open": breaker.is_open, "blame": str(why.blame) if why else "", "advice": why.advice if why else ""}
-    return {**asdict(breaker), **more}

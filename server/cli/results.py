@@ -13,8 +13,11 @@ import click
 from programs.border import tell
 from programs.errors import explained
 from programs.exits import ExitCode
-from server.cli.shared.console import JOB, find_job, open_rows, printable
+from server.cli.shared.arguments import JOB
+from server.cli.shared.opening import administrator, open_rows
+from server.cli.shared.output import printable
 from server.errors import CumulusError, InvalidInput
+from server.services.jobs.lookup import JobLookup
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
@@ -28,19 +31,13 @@ def get(job_id: int, target: Path | None) -> None:
     A file that is there already with another content is left alone. Exit code 1 if a file could not be copied, 3 if the job was
     not done.
     """
-    settings = open_rows()
-    job = find_job(job_id)
-    state = JobState(job.state)
-    if not state.is_final:
-        raise InvalidInput(f"job {job_id} is {state} and has no results yet; `cumulus logs -f {job_id}` waits for its end")
-    if state is JobState.ARCHIVED:
-        raise InvalidInput(f"the results of job {job_id} are no longer kept")
-    copied = copy_results(Storage(settings.storage).folder(job.folder), target or Path(f"job-{job_id}"))
-    if state is not JobState.DONE:
-        click.echo(f"job {job_id} is {state}: its results may be incomplete. {job.message}".rstrip(), err=True)
+    found = JobLookup(Storage(open_rows().storage)).results(administrator(), job_id)
+    copied = copy_results(found.folder, target or Path(f"job-{job_id}"))
+    if found.state is not JobState.DONE:
+        click.echo(f"job {job_id} is {found.state}: its results may be incomplete. {found.message}".rstrip(), err=True)
         sys.exit(ExitCode.JOB_FAILED)
-    if job.warning:
-        click.echo(f"job {job_id} is done with a warning: {job.warning}", err=True)
+    if found.warning:
+        click.echo(f"job {job_id} is done with a warning: {found.warning}", err=True)
     if not copied:
         sys.exit(ExitCode.FAILED)
 

@@ -9,9 +9,10 @@ from programs.errors import login
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.catalog.apps import Catalog
-from server.cli.shared.connection import cancelled_on_failure, client, follow, send
-from server.cli.shared.console import FORM, JOB, TEXT, read_form
-from server.cli.shared.inputs import prepare
+from server.cli.shared.arguments import FORM, JOB, TEXT
+from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.following import follow
+from server.cli.shared.inputs import prepare, read_form
 from server.settings import load_settings
 from server.storage.folders import Storage
 

@@ -14,8 +14,9 @@ from server.catalog.apps import Catalog
 from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
-from server.cli.shared.connection import cancelled_on_failure, client, follow, send
-from server.cli.shared.console import TEXT
+from server.cli.shared.arguments import TEXT
+from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, complete, labelled, read_typed, split, take_stored
 from server.client import Submitted
 from server.errors import InvalidInput, NotFound

@@ -1,4 +1,4 @@
-"""How an attempt of a job ends: done, failed, or tried again on another machine. Owns that decision and its words."""
+"""How an attempt of a job ends: done, failed, or tried again on another machine. Owns that decision and its messages."""
 
 import json
 
@@ -6,13 +6,13 @@ import structlog
 
 from server.db.models import Change, Job, transition
 from server.engine.records.manifests import Manifests
+from server.policy.backoff import backoff_s
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JOB_TRANSITIONS, JobState
 from server.storage.folders import RunResult
 from server.storage.report import RunReport
 
-MAX_BACKOFF_S = 600.0
 log = structlog.get_logger()
 
 STOPPED = "stopped"  # a stage of the runner's result
@@ -26,13 +26,8 @@ _STAGES = {
 }
 
 
-def backoff_s(first_s: float, failures: int) -> float:
-    """Seconds to wait after so many failures: doubled each time, ten minutes at most."""
-    return min(first_s * 2.0 ** min(failures - 1, 20), MAX_BACKOFF_S)
-
-
 class Completion:
-    """The rules of one installation."""
+    """Ends the attempts of one installation's jobs."""
 
     def __init__(self, settings: Settings, manifests: Manifests) -> None:
         self._manifests = manifests
@@ -40,7 +35,7 @@ class Completion:
         self._retry_delay_s = settings.retry_delay_s
 
     def finish(self, job: Job, result: RunResult, report: RunReport | None, now: float) -> None:
-        """Judge what the runner left behind. The results are in the storage: the runner writes its word after them."""
+        """Evaluate the runner's result. The job's own results are in the storage by then: the runner writes its own last."""
         state = JobState(job.state)
         if result.stage == STOPPED:
             return self._was_stopped(job, result.message, now)
@@ -48,14 +43,14 @@ class Completion:
             return
         job.state = JobState.FINISHING
         if result.stage == "done" and result.exit_code == 0 and result.end_tag_seen is not False:
-            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": "", **_told(report)}
+            fields = {"ended": now, "outcome": JobState.DONE, "reason": "", "message": "", **_reported(report)}
             if transition(Job, job.id, JobState.FINISHING, JobState.DONE, Change(now), fields):
                 self._manifests.write(job.id)
         else:
             self.fail(job, _STAGES.get(result.stage, Reason.APP_FAILED), result.message, now)
 
     def _was_stopped(self, job: Job, text: str, now: float) -> None:
-        """The runner had to end, and nobody here wanted that: its machine was shut down, or its lease was over."""
+        """The runner was stopped from outside: its machine was shut down, or its lease ran out."""
         if job.state == JobState.RUNNING and transition(Job, job.id, JobState.RUNNING, JobState.LOST, Change(now, text=text)):
             job.state = JobState.LOST
         if job.state == JobState.LOST:
@@ -64,7 +59,7 @@ class Completion:
     def retry_or_fail(self, job: Job, reason: Reason, text: str, now: float, *, counts: bool = True) -> None:
         """Queue the job again where another machine may do better and it has not had too many.
 
-        ``counts``: False where no job can get a machine now; the attempt was none of its own then.
+        ``counts``: False where no job can get a machine now; the attempt is uncounted then.
         """
         tried = job.attempt - job.spared
         if not reason.retryable or (counts and tried >= self._max_attempts):
@@ -81,9 +76,9 @@ class Completion:
             log.warning("a job is tried again", job_id=job.id, attempt=job.attempt, reason=str(reason), detail=text)
 
     def go_elsewhere(self, job: Job, change: Change) -> bool:
-        """Queue the job again for another machine, since somebody removes the one that it is on; False where it is ending.
+        """Queue the job again for another machine, because its own is being decommissioned; False where it is ending.
 
-        It does not wait, and the attempt was none of its own.
+        It does not wait, and the attempt is uncounted.
         """
         state = JobState(job.state)
         with Job._meta.database.atomic("IMMEDIATE"):
@@ -95,7 +90,7 @@ class Completion:
             return transition(Job, job.id, state, JobState.QUEUED, change, fields)
 
     def fail(self, job: Job, reason: Reason, text: str, now: float) -> None:
-        """End the job, unless it has ended meanwhile."""
+        """Fail the job, unless it has ended meanwhile."""
         state = JobState(Job.get_by_id(job.id).state)
         if state.is_final:
             return
@@ -105,8 +100,8 @@ class Completion:
             log.warning("a job failed", job_id=job.id, reason=str(reason), blame=str(reason.blame), detail=text)
 
 
-def _told(report: RunReport | None) -> dict[str, str]:
-    """What a run that is done told its owner."""
+def _reported(report: RunReport | None) -> dict[str, str]:
+    """What a successful run reported to its owner."""
     if report is None:
         return {}
     figures = [figure for figure in report.figures if not figure.get("file")]  # those of single files stay in the report

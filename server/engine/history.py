@@ -1,6 +1,6 @@
-"""A job's life beside its run, in plain words, as remarks for its log: submitted, queued, the machine, what is tried again.
+"""A job's life outside its run, in plain words, as remarks for its log: submission, queue, machine, retries.
 
-Made from the events and the rows whenever somebody looks: the log's file has one writer, the runner.
+Made from the events and the rows whenever the log is read: the log's file has one writer, the runner.
 """
 
 import re
@@ -15,7 +15,7 @@ from server.reasons import Reason
 from server.states import JobState
 from server.storage.logs.index import Remark
 
-FIRST, LAST = 40, 160  # remarks that are shown of a job that was tried again for days
+FIRST, LAST = 40, 160  # remarks that are shown of a job with days of retries
 POOL = "pool-"
 DONE_WITH_A_WARNING = "DONE WITH A WARNING"  # the only word for it that the desktop client's user sees
 _ATTEMPT = re.compile(r"attempt (\d{1,9})")
@@ -39,7 +39,7 @@ def remarks(job: Job, max_weight: int) -> list[Remark]:
 
 
 def last_word(job: Job) -> str:
-    """Why a job has failed or was cancelled, or what one that is done warns of, as a line of its log."""
+    """Why a job failed or was cancelled, or the warning of one that is done, as a line of its log."""
     words = job.message or (f"{DONE_WITH_A_WARNING}: {job.warning}" if job.warning else "")
     if not words or not JobState(job.state).is_final:
         return ""
@@ -51,7 +51,7 @@ def _remarks(job: Job, events: Sequence[Event]) -> Iterator[Remark]:
     from_pool = _from_pool(job.id)
     for event in events:
         if event.new == JobState.PROVISIONING and (counted := _ATTEMPT.fullmatch(event.text)):
-            attempt = int(counted[1])  # some before may be forgotten, where the database was made anew
+            attempt = int(counted[1])  # a rebuilt database may lack earlier ones
         if event.new == JobState.QUEUED and event.old not in ("", JobState.UPLOADING):
             yield Remark(event.at, attempt, begun=begun, text=_text(job, event, from_pool))
             attempt, begun = attempt + 1, False
@@ -62,12 +62,12 @@ def _remarks(job: Job, events: Sequence[Event]) -> Iterator[Remark]:
 
 
 def _from_pool(job_id: int) -> frozenset[int]:
-    """The attempts whose machine had waited ready."""
+    """The attempts whose machine stood ready."""
     return frozenset(worker.attempt for worker in rows(Worker, "job_id = ?", job_id) if worker.name.startswith(POOL))
 
 
 def _text(job: Job, event: Event, from_pool: frozenset[int], attempt: int = 0) -> str:
-    """What an event means to the job's owner; "" where its log says it otherwise, or it is nothing to them."""
+    """What an event means to the job's owner; "" where another line of the log says it, or it does not concern them."""
     match event.new:
         case "":
             return event.text if event.who == "controller" else f"{event.text} ({event.who})"
@@ -85,11 +85,11 @@ def _text(job: Job, event: Event, from_pool: frozenset[int], attempt: int = 0) -
         case JobState.STARTING:
             return f"{_COMES.get(event.text.split(':')[0], 'The machine is there')}; it gets the storage and the job"
         case JobState.RUNNING if event.old == JobState.LOST:
-            return "The machine is heard of again"
+            return "The machine answers again"
         case JobState.RUNNING:
             return "The machine has the storage and begins with the job"
         case JobState.LOST:
-            return f"The machine is being looked at: {event.text}"
+            return f"The machine is being checked: {event.text}"
         case JobState.ARCHIVED:
             return f"The results are no longer kept: {event.text}"
     return ""

@@ -1,12 +1,13 @@
-"""A job from its acceptance to the queue: its files arrive and are pinned, the job before it ends, its results are brought.
+"""A job from its submission to the queue: its files arrive and are pinned, the job before it ends and leaves its
+results, its launch is prepared.
 
 Each step may be entered again after a crash. What takes long (folders of many files, copies where nothing can be linked) is done
-by :meth:`Intake.prepare` on the loop's pool, while the job stays UPLOADING.
+by :meth:`Intake.prepare` in the background, while the job stays UPLOADING.
 """
 
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -17,8 +18,9 @@ from server.catalog.settings_text import parse_settings
 from server.catalog.values import InputFile, input_files
 from server.db.models import Change, Event, Job, record_event, transition
 from server.engine.completion import Completion
-from server.engine.failures import PATIENCE_S, Troubles, reason_of
+from server.engine.failures import PATIENCE_S, Failures, describe, reason_of, refusal_reason
 from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.launching.preparation import Preparation
 from server.engine.workflows import bring_results
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.reasons import Reason
@@ -32,7 +34,7 @@ from server.storage.inputs.placing import Allowance, TakesLong, Unwanted
 # What may be done in the loop: some milliseconds' worth.
 QUICK_FILES = 400
 QUICK_BYTES = 1_000_000
-LOOK_COST = 10  # a look into a file reads its ends: some files' worth
+INSPECTION_COST = 10  # inspecting a file reads its ends: some files' worth
 log = structlog.get_logger()
 
 
@@ -44,65 +46,68 @@ class Intake:
         settings: Settings,
         catalog: Catalog,
         storage: Storage,
-        endings: Completion,
-        reuse: ConversionCache,
+        completion: Completion,
+        conversions: ConversionCache,
+        preparation: Preparation,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._storage = storage
-        self._endings = endings
-        self._reuse = reuse
+        self._completion = completion
+        self._conversions = conversions
+        self._preparation = preparation
         self._clock = clock
         self._pins = Pins(storage)
-        self._troubles = Troubles()
+        self._failures = Failures()
         self._abandoned = threading.Event()
 
     def abandon(self) -> None:
-        """The controller is going: stop copying; the next controller enters the steps again."""
+        """The controller stops: copy no more; the next controller enters the steps again."""
         self._abandoned.set()
 
     def clock_moved(self, seconds: float) -> None:
-        """The computer's clock was set by so much."""
-        self._troubles.moved(seconds)
+        """The computer's clock was set by that much."""
+        self._failures.shift(seconds)
 
     def receive(self, job: Job, now: float) -> bool:
         """UPLOADING: queue the job once its files are there and the job before it is done; fail it where they never will be.
 
-        True where more is to be done than the loop can: then :meth:`prepare` goes on.
+        True where that takes too long for the loop: then :meth:`prepare` continues.
         """
         folder = self._storage.folder(job.folder)
         folder.require()
         before = JobState.DONE if job.start_after is None else self._outcome(job.start_after)
         if before in (JobState.FAILED, JobState.CANCELLED):
-            self._endings.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
+            self._completion.fail(job, Reason.STEP_BEFORE_FAILED, f"Job {job.start_after} is {before}.", now)
         elif not folder.has_arrived():
             if now - job.state_since > self._settings.upload_timeout_s:
-                self._endings.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
+                self._completion.fail(job, Reason.UPLOAD_TIMEOUT, "", now)
         elif job.not_before <= now and (before == JobState.DONE or pinned_for(folder) is None):
             return self._get_ready(job, folder, Allowance(QUICK_FILES, QUICK_BYTES))
         return False
 
     def adopt(self) -> None:
-        """Pin what jobs in the queue will read, where an earlier version has queued them without.
+        """Pin the input of queued jobs that an earlier version has queued without pinning it.
 
-        What takes long, or fails now, is left to the moment before their launch.
+        What takes long, or fails now, is left for their launch.
         """
+        self._preparation.require_key()
         for job in Job.select().where(Job.state == JobState.QUEUED).order_by(Job.id):
             folder = self._storage.folder(job.folder)
             try:
                 if folder.path.is_dir() and pinned_for(folder) is None:
                     files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
-                    self._tell(job, self._pins.pin(folder, files, Allowance(QUICK_FILES, QUICK_BYTES)))
+                    self._record_notes(job, self._pins.pin(folder, files, Allowance(QUICK_FILES, QUICK_BYTES)))
             except (TakesLong, CumulusError, OSError) as problem:
-                log.info("a queued job's files are pinned later", job_id=job.id, detail=f"{type(problem).__name__}: {problem}")
+                log.info("a queued job's files are pinned later", job_id=job.id, detail=describe(problem))
             except Exception as problem:
                 if is_of_the_file(problem):
                     raise
                 log.exception("a queued job's files cannot be pinned", job_id=job.id)
 
     def prepare(self, job_id: int) -> None:
-        """Pin and bring whatever it takes. Leaves a job that cannot be gone on with now for a later look."""
+        """Pin and copy however much it takes. A job that cannot continue now is left for a later inspection."""
         job = Job.get_by_id(job_id)
         try:
             if job.state == JobState.UPLOADING:
@@ -116,69 +121,66 @@ class Intake:
         return self._abandoned.is_set() or Job.get_by_id(job_id).state != JobState.UPLOADING
 
     def _get_ready(self, job: Job, folder: JobFolder, allowance: Allowance) -> bool:
-        """Go as far as the job can now; True where that takes more than is allowed. Raises OSError."""
+        """Take the job as far as it can come now; True where that takes more than ``allowance``. Raises OSError."""
         try:
-            files = input_files(self._catalog.get(job.app), parse_settings(Job.get_by_id(job.id).settings))
-            self._queue_complete(job, files, folder, allowance)
-            self._troubles.over(job.id)
+            job = Job.get_by_id(job.id)  # with its settings
+            form = parse_settings(job.settings)
+            self._queue_complete(job, form, input_files(self._catalog.get(job.app), form), folder, allowance)
+            self._failures.clear(job.id)
         except TakesLong:
             return True
         except Unwanted:
             return False
         except (NotFound, InvalidInput, InputProblem) as error:
-            self._endings.fail(job, reason_for(error), error.message, self._clock())
+            self._completion.fail(job, refusal_reason(error), error.message, self._clock())
         except OSError as problem:
             if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._try_later(job, problem, self._settings.upload_timeout_s)
         return False
 
-    def _queue_complete(self, job: Job, files: list[InputFile], folder: JobFolder, allowance: Allowance) -> None:
+    def _queue_complete(
+        self, job: Job, form: Mapping[str, object], files: list[InputFile], folder: JobFolder, allowance: Allowance
+    ) -> None:
         pinned = pinned_for(folder) or self._pins.pin(folder, files, allowance)
-        self._tell(job, pinned)
+        self._record_notes(job, pinned)
         if job.start_after is not None and self._outcome(job.start_after) != JobState.DONE:
             return
         if missing := bring_results(job, files, self._storage, allowance):
             raise InputProblem(Reason.INPUT_MISSING, [f"Missing: {name}" for name in missing])
-        if faulty := refusals(_looked_into(files, folder, allowance)):
+        if faulty := refusals(_inspected(files, folder, allowance)):
             raise InputProblem(Reason.INPUT_FAULTY, faulty)
-        self._reuse.note_needs(job.id, files, folder, pinned)
+        self._conversions.record_needs(job.id, files, folder, pinned)
+        self._preparation.prepare(job, folder, form, files)
         transition(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(self._clock()), {"message": "", "not_before": 0.0})
 
-    def _tell(self, job: Job, pinned: Pinned) -> None:
-        """What the submitter has to know, once; also where a controller died in between."""
+    def _record_notes(self, job: Job, pinned: Pinned) -> None:
+        """Record what the submitter should know, once; also where a controller was killed in between."""
         for text in pinned.notes:
             if not Event.select().where(Event.subject == "job", Event.subject_id == job.id, Event.text == text).exists():
                 record_event(Job, job.id, Change(self._clock(), text=text))
 
     def _try_later(self, job: Job, problem: Exception, patience_s: float) -> None:
-        """Look again after a while; give the job up where its trouble lasts."""
+        """Inspect the job again after a while; give it up where it keeps failing."""
         now = self._clock()
-        lasting = self._troubles.met(job.id, now)
+        lasting_s = self._failures.record(job.id, now)
         is_full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        words = "the storage is full" if is_full else f"{type(problem).__name__}: {problem}"
-        if not lasting:
+        words = "the storage is full" if is_full else describe(problem)
+        if not lasting_s:
             log.warning("a job's files cannot be pinned", job_id=job.id, detail=words, exc_info=None if is_full else problem)
-        if lasting > patience_s:
-            self._troubles.over(job.id)
-            return self._endings.fail(job, Reason.CONTROLLER_DISK_FULL if is_full else reason_of(problem), words, now)
+        if lasting_s > patience_s:
+            self._failures.clear(job.id)
+            return self._completion.fail(job, Reason.CONTROLLER_DISK_FULL if is_full else reason_of(problem), words, now)
         later = {"not_before": now + self._settings.retry_delay_s, "message": f"Waiting: its files cannot be pinned, {words}."}
         Job.update(later).where(Job.id == job.id, Job.state == JobState.UPLOADING).execute()
 
     def _outcome(self, job_id: int) -> str:
-        """How a job ended, "" while it has not; one that is gone did not succeed."""
+        """How a job ended, "" while it has not; one without a row did not succeed."""
         row = Job.select(Job.outcome).where(Job.id == job_id).first()
         return JobState.FAILED if row is None else str(row.outcome)
 
 
-def _looked_into(files: list[InputFile], folder: JobFolder, allowance: Allowance) -> Iterator[tuple[InputFile, Path]]:
+def _inspected(files: list[InputFile], folder: JobFolder, allowance: Allowance) -> Iterator[tuple[InputFile, Path]]:
     for file in files:
-        allowance.spend(LOOK_COST)
+        allowance.spend(INSPECTION_COST)
         yield file, folder.input / file.name
-
-
-def reason_for(error: InvalidInput | NotFound | InputProblem) -> Reason:
-    """Why a job ends whose form, app or files do not serve."""
-    if isinstance(error, InputProblem):
-        return error.reason
-    return Reason.APP_GONE if isinstance(error, NotFound) else Reason.SETTINGS_UNUSABLE

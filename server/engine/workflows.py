@@ -37,7 +37,7 @@ def workflow_of(job: Job) -> list[Job]:
 
 
 def require_steps(files: Iterable[InputFile], before: Job | None) -> None:
-    """Raises InvalidInput where a file is to come from a step that the job will not follow, or that will never have it."""
+    """Raises InvalidInput where a file should come from a step that the job will not follow, or that will never have it."""
     steps = [] if before is None else steps_up_to(before)
     for file in files:
         if file.result is None:

@@ -1,4 +1,4 @@
-"""How long a job may stay in a state, and what it means when it stays longer. The limits are settings."""
+"""How long a job may stay in a state, and why its attempt ends when it stays longer. The limits are settings. Pure."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ class Deadline:
     reason: Reason
 
     def is_over(self, since: float, now: float) -> bool:
-        """Whether the limit has passed for who is in the state ``since`` then (Unix seconds)."""
+        """Whether the limit has passed for a job that has been in the state ``since`` then (Unix seconds)."""
         return 0 < self.limit_s < now - since
 
 
 def deadlines(settings: Settings) -> dict[JobState, Deadline]:
-    """The states that end by themselves.
+    """The states with a limit.
 
     The others: UPLOADING waits for files (``upload_timeout_s``, which does not count while a step before it is at work), QUEUED
     for room, however long that takes.

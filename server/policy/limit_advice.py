@@ -1,6 +1,6 @@
-"""Which setting was the limit that a tool's words tell of. Pure.
+"""Which setting was the limit that a tool's message mentions. Pure.
 
-Terraform tells what it waited for, and not who said for how long: the timeouts of the OpenStack modules are settings.
+Terraform says what it waited for, but not which setting limits the wait: the timeouts of the OpenStack modules are settings.
 """
 
 import re
@@ -32,7 +32,7 @@ _PATTERNS = tuple((re.compile(pattern), setting) for pattern, setting in _SETTIN
 
 
 def limit_named(text: str) -> str:
-    """The text, and the name of the setting that was its limit where it tells of one; takes time linear in its length."""
+    """The text, with the name of the setting that was the limit where it mentions one; takes time linear in its length."""
     plain = _BLANKS.sub(" ", text).lower()
     found = next((setting for pattern, setting in _PATTERNS if pattern.search(plain)), "")
     return f"{text} (the setting {found} is the limit)" if found and found not in text else text

@@ -1,9 +1,9 @@
 """Which waiting job may have a machine next, within the weight limit. Pure functions.
 
-The order is by priority, which grows with the time that a job waits; then the owner with the least weight at work goes first;
-then who came first. A job that does not fit is overtaken by lighter ones (backfill), but for a limited time only: then what comes
-free is kept for it. How long running jobs will take is not known, so nothing better can be promised to it. A machine that waits
-ready is taken by the first who wants one of its size.
+The order is by priority, which grows with the time that a job waits; then the owner with the least weight at work comes first;
+then the earliest job. A job that does not fit is overtaken by lighter ones (backfill), but for a limited time only: then what
+becomes free is kept for it. How long running jobs will take is unknown, so no better promise is possible. A machine that stands
+ready is taken by the first job that wants one of its size.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Waiting(Protocol):
-    """What is asked of a waiting job. ``state_since``: since when it waits (Unix seconds); higher ``priority`` goes first."""
+    """What the rules read of a waiting job. ``state_since``: since when it waits (Unix seconds). Higher ``priority`` is first."""
 
     @property
     def id(self) -> int:
@@ -22,7 +22,7 @@ class Waiting(Protocol):
 
     @property
     def owner(self) -> str:
-        """Whose it is."""
+        """Who submitted it."""
 
     @property
     def flavor(self) -> str:
@@ -63,7 +63,7 @@ def rank(job: Waiting, at_work: Mapping[str, int], rules: Rules, now: float) -> 
 
 
 class Verdict(StrEnum):
-    """What the rules say of a waiting job now. ROOM_KEPT_FOR_IT: it is the first to whom what comes free is kept."""
+    """What the rules decide on a waiting job now. ROOM_KEPT_FOR_IT: what becomes free is kept for it."""
 
     BEGINS = "begins"
     CONVERTED_BY_ANOTHER = "converted_by_another"
@@ -95,7 +95,7 @@ def admit(
     must_wait: Callable[[J], bool],
     ready: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[J]:
-    """The jobs that may begin now, one after the other; see :func:`decide`. Looks at no more of them than it takes."""
+    """The jobs that may begin now, one after the other; see :func:`decide`. Considers no more jobs than necessary."""
     for one in decide(waiting, at_work, used, rules, now, must_wait, ready):
         if one.verdict in _LAST:
             return
@@ -112,11 +112,11 @@ def decide(
     must_wait: Callable[[J], bool],
     ready: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Decision[J]]:
-    """What is to become of each waiting job, in the order of their turns, beside the weight ``used``.
+    """Decide on each waiting job, in the order of their turns, beside the weight ``used``.
 
     ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
-    ``must_wait`` is asked of a job when its turn has come, after all before it were dealt with: such a one is passed over. It
-    may cost something, and is asked of none that could not begin anyway.
+    ``must_wait`` is called for a job when its turn comes, after all decisions before it; a job that must wait is passed over. The
+    call may be expensive, so none is made for a job that could not begin anyway.
     """
     weights, free, keeper = dict(at_work), dict(ready), None
     left = _ranked(waiting, weights, rules, now)

@@ -21,6 +21,7 @@ from server.services.host_checks import THIS, Computer
 from server.settings import CloudName, Settings, where_given
 from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud
+from server.workers.clouds.capabilities import HasQuota
 from server.workers.clouds.qemu.accelerator import described
 from server.workers.clouds.qemu.network.uplink import uplink_problems
 from server.workers.clouds.qemu.paths import QemuHome
@@ -100,13 +101,13 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
     if settings.cloud is CloudName.QEMU:
         yield _run("accelerator", lambda: described(QemuHome(settings.home, settings.accelerator)))
     yield from _quota(cloud)
-    yield _run("snapshot", lambda: cloud.check_snapshot() or "there is one to make workers from")
+    yield _run("snapshot", lambda: cloud.images.check() or "there is one to make workers from")
     yield from _installed(settings, cloud)
 
 
 def _quota(cloud: Cloud) -> Iterator[Finding]:
     try:
-        quotas = cloud.quotas()
+        quotas = cloud.quota.listed() if isinstance(cloud, HasQuota) else []
     except CloudError as trouble:
         yield Finding("quota", False, trouble.message)
         return

@@ -1,38 +1,29 @@
-"""Why each waiting job waits: the rules by which the loop lets jobs begin, asked about all of them.
+"""The queue: what waits and why, maintenance, priorities."""
 
-Owns the words. :mod:`server.policy.scheduling` decides the order, :mod:`server.engine.breaker` whether anything may be tried.
-"""
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from server.db.models import Job, Queued, Worker
-from server.engine.breaker import Breaker
+from server.catalog.flavors import Flavors
+from server.db.models import Change, Job, Worker, living_workers, record_event, unfinished_jobs
+from server.db.settings_store import drain, resume, why_drained
+from server.engine.breaker import known_breaker
+from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.ready_pool import is_waiting
-from server.policy.scheduling import Decision, Rules, Verdict, decide, rank
-from server.states import JobState, WorkerState
+from server.errors import InvalidInput
+from server.home.installation import nudge, running_controller
+from server.policy.circuit_breaker import Breaker
+from server.policy.scheduling import Rules
+from server.policy.why_waiting import Candidate, Machine, Situation, why_waiting
+from server.services.jobs.lookup import find_job
+from server.services.principal import Principal, Role
+from server.services.times import local_time
+from server.settings import Settings
+from server.states import AT_WORK, JobState, WorkerState
+from server.storage.folders import Storage
 
-
-@dataclass(frozen=True)
-class Situation:
-    """What decides who may begin. ``drained``: why no job does, ``breaker``: where it stands; ``now``: Unix seconds.
-
-    ``makers``: job -> the jobs that are converting what it needs; ``at``: Unix seconds as people read them.
-    """
-
-    jobs: Sequence[Job]
-    workers: Sequence[Worker]
-    rules: Rules
-    drained: str
-    breaker: Breaker
-    now: float
-    makers: Callable[[int], list[int]]
-    at: Callable[[float], str]
-
-    def must_wait(self, job: Queued) -> bool:
-        """Whether another job converts what this one needs."""
-        return bool(self.makers(job.id))
+WAITING = (JobState.UPLOADING, JobState.QUEUED)
 
 
 @dataclass(frozen=True)
@@ -47,75 +38,109 @@ class Place:
     why: str
 
 
-def places(given: Situation) -> list[Place]:
-    """The jobs that wait for a machine, in the order in which they would begin."""
-    at_work = _at_work(given)
-    waiting = [job for job in given.jobs if job.state == JobState.QUEUED]
-    kept = {worker.job_id for worker in given.workers if worker.state != WorkerState.HELD}
-    apart = {job.id: why for job in waiting if (why := _apart(job, given, occupied=job.id in kept))}
-    asked = [_queued(job) for job in waiting if job.id not in apart]
-    ready = Counter(worker.flavor for worker in given.workers if is_waiting(worker))
-    used = sum(worker.weight for worker in given.workers)
-    decisions = {one.job.id: one for one in decide(asked, at_work, used, given.rules, given.now, given.must_wait, ready)}
-    first = next((number for number, one in decisions.items() if one.verdict is Verdict.BEGINS), 0)
-    found = []
-    for job in sorted(waiting, key=lambda job: rank(_queued(job), at_work, given.rules, given.now)):
-        why = given.drained and f"the queue is drained: {given.drained}"
-        why = why or apart.get(job.id) or _by_breaker(given, is_first=job.id == first) or _words(decisions[job.id], given)
-        found.append(Place(job.id, job.owner, job.weight, job.priority, given.now - job.state_since, why))
-    return found
+@dataclass(frozen=True)
+class QueueView:
+    """The queue as it stands. ``used`` and ``limit``: weights; ``uploading``: jobs that wait for files or the job before.
+
+    ``is_run``: whether a controller carries it on.
+    """
+
+    drained: str
+    breaker: Breaker
+    used: int
+    limit: int
+    is_run: bool
+    waiting: tuple[Place, ...]
+    uploading: tuple[int, ...]
 
 
-def _queued(job: Job) -> Queued:
-    return Queued._make(getattr(job, name) for name in Queued._fields)
+class QueueService:
+    """The queue of one installation, whose database is open."""
+
+    def __init__(self, settings: Settings, flavors: Flavors, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._rules = Rules(flavors.max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
+        self._conversions = ConversionCache(Storage(settings.storage), settings.conversion_wait_s)
+        self._clock = clock
+
+    def view(self, principal: Principal) -> QueueView:
+        """What waits, in the order in which it would begin, and why. Raises Forbidden."""
+        principal.require(Role.ADMINISTRATOR)
+        now, jobs, workers = self._clock(), unfinished_jobs(), living_workers()
+        given = self._situation(jobs, workers, now)
+        places = (
+            Place(one.job.id, one.job.owner, one.job.weight, one.job.priority, now - one.job.state_since, one.text)
+            for one in why_waiting(given)
+        )
+        return QueueView(
+            drained=given.drained,
+            breaker=known_breaker(),
+            used=given.used,
+            limit=self._rules.limit,
+            is_run=running_controller(self._settings.home) is not None,
+            waiting=tuple(places),
+            uploading=tuple(sorted(job.id for job in jobs if job.state == JobState.UPLOADING)),
+        )
+
+    def drain(self, principal: Principal, reason: str) -> str:
+        """Begin no more jobs; returns the reason that people are given. Raises Forbidden."""
+        principal.require(Role.ADMINISTRATOR)
+        drain(reason, Change(self._clock(), who=principal.name))
+        nudge(self._settings.home)
+        return why_drained()
+
+    def resume(self, principal: Principal) -> None:
+        """Begin jobs again. Raises Forbidden."""
+        principal.require(Role.ADMINISTRATOR)
+        resume(Change(self._clock(), who=principal.name))
+        nudge(self._settings.home)
+
+    def at_work(self) -> int:
+        """How many jobs have a machine, or are about to get one."""
+        return sum(job.state in AT_WORK for job in unfinished_jobs())
+
+    def set_priority(self, principal: Principal, job_id: int, number: int) -> None:
+        """Let a waiting job begin earlier or later than others. Raises Forbidden, NotFound, InvalidInput."""
+        principal.require(Role.ADMINISTRATOR)
+        is_waiting = (Job.id == job_id) & Job.state.in_(WAITING)
+        if not Job.update(priority=number).where(is_waiting).execute():
+            raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job")
+        record_event(Job, job_id, Change(self._clock(), who=principal.name, text=f"priority {number}"))
+        nudge(self._settings.home)
+
+    def _situation(self, jobs: list[Job], workers: list[Worker], now: float) -> Situation:
+        owners = {job.id: job.owner for job in jobs}
+        return Situation(
+            waiting=[_candidate(job) for job in jobs if job.state == JobState.QUEUED],
+            machines=[_machine(worker, owners.get(worker.job_id or 0, "")) for worker in workers],
+            rules=self._rules,
+            drained=why_drained(),
+            breaker=known_breaker(),
+            now=now,
+            makers=lambda job_id: self._conversions.makers(job_id, now),
+            at=local_time,
+        )
 
 
-def _at_work(given: Situation) -> dict[str, int]:
-    owners = {job.id: job.owner for job in given.jobs}
-    weights: dict[str, int] = {}
-    for worker in given.workers:
-        owner = owners.get(worker.job_id or 0, "")
-        weights[owner] = weights.get(owner, 0) + worker.weight
-    return weights
+def queue_json(view: QueueView) -> dict[str, Any]:
+    """The queue for programs."""
+    breaker, why = view.breaker, view.breaker.why
+    more = {"open": breaker.is_open, "blame": str(why.blame) if why else "", "advice": why.advice if why else ""}
+    return {
+        "drained": view.drained,
+        "breaker": {**asdict(breaker), **more},
+        "used": view.used,
+        "limit": view.limit,
+        "controller": view.is_run,
+        "waiting": [asdict(place) for place in view.waiting],
+        "uploading": list(view.uploading),
+    }
 
 
-def _apart(job: Job, given: Situation, *, occupied: bool) -> str:
-    """What keeps this job alone, whatever room there is."""
-    if job.weight > given.rules.limit:
-        return f"it weighs {job.weight}, more than the limit of {given.rules.limit}: it never begins"
-    if occupied:
-        return "its former machine is not gone yet"
-    if job.not_before > given.now:
-        at = max(job.not_before, given.breaker.try_at) if given.breaker.is_open else job.not_before
-        return f"it is tried again at {given.at(at)} at the earliest: {job.message}"
-    return ""
+def _candidate(job: Job) -> Candidate:
+    return Candidate(job.id, job.owner, job.flavor, job.weight, job.priority, job.state_since, job.not_before, job.message)
 
 
-def _by_breaker(given: Situation, *, is_first: bool) -> str:
-    breaker = given.breaker
-    if not breaker.is_open:
-        return ""
-    if is_first and breaker.may_begin(given.now):
-        return "it is next, as the try whether machines can be made again"
-    if is_first and not breaker.trying:
-        return f"it is the try, at {given.at(breaker.try_at)}, whether machines can be made again"
-    tried = f"job {breaker.trying}, which is tried now," if breaker.trying else "the next try"
-    return f"no machines are made since {breaker.failures} failed in a row: it waits until {tried} succeeds"
-
-
-def _words(decision: Decision[Queued], given: Situation) -> str:
-    job, limit = decision.job, given.rules.limit
-    room = f"{decision.used} of {limit} {'are' if decision.used != 1 else 'is'} taken"
-    match decision.verdict:
-        case Verdict.BEGINS:
-            return "it is next"
-        case Verdict.CONVERTED_BY_ANOTHER:
-            makers = ", ".join(map(str, given.makers(job.id)))
-            return f"job {makers} converts a file that it needs, too"
-        case Verdict.ROOM_KEPT_FOR_ANOTHER:
-            keeper = decision.keeper.id if decision.keeper else "another"
-            return f"what comes free is kept for job {keeper}, which has waited for long"
-        case Verdict.ROOM_KEPT_FOR_IT:
-            return f"the weight limit is reached: it weighs {job.weight}, {room}; what comes free is kept for it"
-        case _:
-            return f"the weight limit is reached: it weighs {job.weight}, {room} by jobs before it"
+def _machine(worker: Worker, owner: str) -> Machine:
+    is_held = worker.state == WorkerState.HELD
+    return Machine(worker.job_id, owner, worker.flavor, worker.weight, is_held=is_held, is_ready=is_waiting(worker))

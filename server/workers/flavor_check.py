@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
-from server.workers.clouds.base import Size
+from server.workers.clouds.capabilities import CloudFlavor
 
 SIMILAR_SHOWN = 3
 
@@ -22,7 +22,7 @@ class Difference:
     cells: dict[str, int]
 
 
-def compare(flavors: Sequence[Flavor], sizes: Sequence[Size], default_disk_gb: int) -> list[Difference]:
+def compare(flavors: Sequence[Flavor], sizes: Sequence[CloudFlavor], default_disk_gb: int) -> list[Difference]:
     """What differs, at most one for each flavor, in their order. What the cloud has beside them is nobody's matter.
 
     ``default_disk_gb``: the disk of a machine whose flavor names none.
@@ -37,7 +37,7 @@ def in_whole_gb(memory_gb: float) -> int:
     return max(1, round(memory_gb))
 
 
-def _compare(flavor: Flavor, size: Size | None, sizes: Sequence[Size], default_disk_gb: int) -> Difference | None:
+def _compare(flavor: Flavor, size: CloudFlavor | None, sizes: Sequence[CloudFlavor], default_disk_gb: int) -> Difference | None:
     if size is None:
         return _missing(flavor, sizes)
     cells, texts, memory_gb = dict[str, int](), list[str](), in_whole_gb(size.memory_gb)
@@ -59,7 +59,7 @@ def _compare(flavor: Flavor, size: Size | None, sizes: Sequence[Size], default_d
     return Difference(flavor.name, "; ".join(texts), cure, cells)
 
 
-def _missing(flavor: Flavor, sizes: Sequence[Size]) -> Difference:
+def _missing(flavor: Flavor, sizes: Sequence[CloudFlavor]) -> Difference:
     similar = [size.name for size in sizes if (size.cpus, in_whole_gb(size.memory_gb)) == (flavor.cpus, flavor.memory_gb)]
     instead = f", or name one of its size: {', '.join(similar[:SIMILAR_SHOWN])}" if similar else ""
     cure = f"make it on the cloud (CPU {flavor.cpus}, RAM {flavor.memory_gb} GB), take its line out{instead}"

@@ -21,6 +21,7 @@ from server.settings import Settings
 from server.workers.ansible.connection import Host
 from server.workers.ansible.playbooks import Playbooks, PlayOutcome
 from server.workers.clouds.base import Cloud, Layout
+from server.workers.clouds.capabilities import HasConsole, HasPrewarming, HasQuota, HasResumption
 from server.workers.orphaned_processes import OrphanReaper
 from server.workers.own_start import OwnStart
 from server.workers.terraform.module import TerraformModule
@@ -106,19 +107,19 @@ class Fleet:
 
     def made(self, worker: str) -> frozenset[tuple[str, bool]]:
         """What Terraform knows to be made of the machine: addresses, and whether only by half."""
-        return frozenset((address, tainted) for address, (_, tainted) in self._module.made(worker).items())
+        return frozenset((address, tainted) for address, (_, tainted) in self._module.store.made(worker).items())
 
     def is_copying(self, worker: str) -> bool:
         """Whether the cloud still copies the machine's disk. Raises CloudError."""
-        return self._cloud.is_copying(worker)
+        return isinstance(self._cloud, HasResumption) and self._cloud.resumption.is_copying(worker)
 
     def console_log(self, worker: str) -> str:
         """The last lines of the machine's console."""
-        return self._cloud.console_log(worker)
+        return self._cloud.console.log(worker) if isinstance(self._cloud, HasConsole) else ""
 
     def fault(self, worker: str) -> str:
         """Why the machine failed, in the cloud's own words; "" where it did not."""
-        return self._cloud.fault(worker)
+        return self._cloud.console.fault(worker) if isinstance(self._cloud, HasConsole) else ""
 
     def launch(
         self,
@@ -137,7 +138,7 @@ class Fleet:
         Ansible's own start costs no extra time. May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
         """
         variables = {**self._variables(worker, flavor), **layout.orders}
-        if layout.orders and self._cloud.starts_jobs_at_boot():
+        if layout.orders and self._cloud.images.starts_jobs_at_boot():
             address = self._made(worker, variables, on_machine)
             if not self._own_start.awaited(address.host, address.port, has_started, unwanted, self._settings.create_timeout_s):
                 self._order(worker, address, layout, unwanted)
@@ -192,7 +193,7 @@ class Fleet:
         self._former.settle(worker, self._settings.making_limit_s)
         if not self._cloud.alive(worker):
             raise MachineSilent(f"{worker} was ready and is there no longer")
-        outputs = self._module.outputs(worker)
+        outputs = self._module.store.outputs(worker)
         if not outputs.get("id"):
             raise MachineSilent(f"{worker} is not in its state any more: nobody knows where it answers")
         address = Address.of(outputs)
@@ -202,14 +203,14 @@ class Fleet:
     def is_of_current_snapshot(self, worker: str) -> bool:
         """Whether a machine made now would be made of the same snapshot, or none could be made now."""
         try:
-            current = self._cloud.current_snapshot()
+            current = self._cloud.images.current()
         except (TemplateMissing, CloudError):
             return True
-        return bool(self._module.variables(worker).get("snapshot") == current)
+        return bool(self._module.store.variables(worker).get("snapshot") == current)
 
     def snapshot_of(self, worker: str) -> str:
         """The snapshot that the machine was made of; "" where nobody knows, or it was not made yet."""
-        return str(self._module.variables(worker).get("snapshot") or "")
+        return str(self._module.store.variables(worker).get("snapshot") or "")
 
     def remove(self, worker: str, job_dir: Path, *, at_rest: bool = False, without_terraform: bool = False) -> None:
         """Stop what runs on the machine, destroy it, ask the cloud whether it is gone. May be repeated.
@@ -222,7 +223,7 @@ class Fleet:
             self._former.settle(worker, self._settings.making_limit_s)
         else:
             self.stop_job(worker, job_dir)
-        if without_terraform or not self._module.can_destroy(worker):
+        if without_terraform or not self._module.store.can_destroy(worker):
             kept = self._module.set_aside(worker)
             log.warning("a machine is removed by its tag, without terraform", worker=worker, kept=str(kept or ""))
         else:
@@ -234,7 +235,7 @@ class Fleet:
     def runs(self, worker: str, job_dir: Path) -> bool | None:
         """Whether a job is at work on the machine, by its own word; None where it does not answer."""
         layout = self._cloud.layout(worker, job_dir)
-        host = self._host(worker, Address.of(self._module.outputs(worker)), layout)
+        host = self._host(worker, Address.of(self._module.store.outputs(worker)), layout)
         directory = self._directory(worker, "status")
         self._playbooks.announce(directory, host)
         said = self._playbooks.ask(directory, layout.status_command, STATUS_LIMIT_S)
@@ -243,27 +244,27 @@ class Fleet:
     def login_command(self, worker: str, job_dir: Path) -> str:
         """What an administrator types to log in on the machine."""
         layout = self._cloud.layout(worker, job_dir)
-        host = self._host(worker, Address.of(self._module.outputs(worker)), layout)
+        host = self._host(worker, Address.of(self._module.store.outputs(worker)), layout)
         return self._playbooks.login_command(self._directory(worker, "login"), host)
 
     def stop_job(self, worker: str, job_dir: Path) -> bool:
         """End what runs on the machine; whether it is certain that nothing does."""
         self._former.settle(worker, self._settings.making_limit_s)
-        outputs = self._module.outputs(worker)
+        outputs = self._module.store.outputs(worker)
         if not self._cloud.alive(worker):
             return True
         return bool(outputs.get("address")) and self._tear_down(worker, Address.of(outputs), self._cloud.layout(worker, job_dir))
 
     def remove_all(self, jobs: Path, advance: Advance = unheard) -> None:
         """Remove every worker of this installation. ``advance``: in workers. Raises as :meth:`remove`."""
-        workers = self._module.workspaces()
+        workers = self._module.store.workspaces()
         for number, worker in enumerate(workers):
             advance(number, len(workers))
             self.remove(worker, jobs / worker)
 
     def workspaces(self) -> list[str]:
         """Names of all workspaces, without a look into them, and of those that have left a trace."""
-        return self._module.names()
+        return self._module.store.names()
 
     def former_workers(self) -> list[str]:
         """Names of the workers that an earlier controller's terraform or ansible was found at work for, and not settled since."""
@@ -278,7 +279,8 @@ class Fleet:
 
     def forget_unused(self, now: float) -> None:
         """Have the cloud remove what it keeps for later machines and no machine needs. Raises CumulusError."""
-        self._cloud.tidy(now)
+        if isinstance(self._cloud, HasPrewarming):
+            self._cloud.prewarming.prune(now)
 
     def _variables(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """What the machine is to be made with, once nothing stands in its way.
@@ -287,13 +289,14 @@ class Fleet:
         removed where the cloud cannot. Raises CloudError, TerraformError, TemplateMissing.
         """
         self._former.settle(worker, self._settings.making_limit_s)
-        before = self._module.variables(worker)
-        if before:
-            self._cloud.take_up(worker, self._module)
-        if not self._module.state(worker).get("resources"):
-            if worker in self._module.names():
+        before = self._module.store.variables(worker)
+        if before and isinstance(self._cloud, HasResumption):
+            self._cloud.resumption.take_up(worker, self._module)
+        if not self._module.store.state(worker).get("resources"):
+            if worker in self._module.store.names():
                 self._delete_all(worker)
-            self._cloud.require_room(flavor)
+            if isinstance(self._cloud, HasQuota):
+                self._cloud.quota.require_room(flavor)
         variables = self._cloud.terraform_vars(worker, flavor)
         # What was begun stays what it is, whatever was promoted meanwhile: the job's record names its snapshot.
         return {**variables, "snapshot": before["snapshot"]} if before.get("snapshot") and self.made(worker) else variables
@@ -313,7 +316,7 @@ class Fleet:
 
         A boot volume cannot be taken from its server, so that no destroy would ever succeed.
         """
-        if not self._module.outputs(worker).get("id"):
+        if not self._module.store.outputs(worker).get("id"):
             for resource in self._cloud.resources(worker):
                 if resource.kind == "machine":
                     self._cloud.delete(resource)

@@ -19,11 +19,13 @@ import psutil
 
 from server.errors import CumulusError, InfrastructureError, InvalidInput, NotFound
 from server.states import WorkerState
-from server.workers.clouds.base import Cloud, MemoryUse, Resource
+from server.workers.clouds.base import Cloud, Resource
+from server.workers.clouds.capabilities import HasMemoryUse, MemoryUse
 from server.workers.terraform import state_lock
 from server.workers.terraform.drift import differences
-from server.workers.terraform.module import WORKSPACE, TerraformModule
+from server.workers.terraform.module import TerraformModule
 from server.workers.terraform.state_lock import Lock, StillLocked
+from server.workers.terraform.state_store import WORKSPACE
 
 PLANS_AT_ONCE = 4
 CHANGING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.DELETING})
@@ -69,12 +71,12 @@ class Workspaces:
     def listed(self) -> tuple[list[Listed], str]:
         """Every workspace; and why the cloud could not be asked, "" where it could."""
         alive, why = self._alive()
-        return [self._listed(name, alive) for name in self._module.workspaces()], why
+        return [self._listed(name, alive) for name in self._module.store.workspaces()], why
 
     def require(self, name: str) -> None:
         """Raises NotFound where nothing of that name is known here or to the cloud, InvalidInput for what can be no name."""
         require_name(name)
-        if name not in self._module.names() and not self._cloud.resources(name):
+        if name not in self._module.store.names() and not self._cloud.resources(name):
             raise NotFound(f"there is no workspace {name}: `cumulus state` lists them", field="NAME")
 
     def drifts(self, names: Sequence[str], limit_s: float, progress: Callable[[str, Drift], None]) -> dict[str, Drift]:
@@ -104,14 +106,14 @@ class Workspaces:
 
     def lock(self, name: str) -> Lock | None:
         """Who holds the lock on the state, or has left one; None where it is free."""
-        return self._module.lock(name)
+        return self._module.locks.state_lock(name)
 
     def unlock(self, name: str, *, force: bool) -> Lock | None:
         """Clear away the lock on the state; returns what it was. Raises StillLocked where somebody holds it.
 
         ``force``: that process is ended in order first.
         """
-        lock, state = self._module.lock(name), self._module.state_file(name)
+        lock, state = self._module.locks.state_lock(name), self._module.store.state_file(name)
         if lock is not None and lock.is_held:
             if not force:
                 raise StillLocked(f"{name} is locked by {told(lock, time.time())}: wait for its end, or --force ends it")
@@ -125,7 +127,7 @@ class Workspaces:
         The latter is None where the cloud does not tell: it may be away just when a state is to be forgotten. Raises StillLocked
         while a terraform is at it.
         """
-        if self._module.is_at_work(name):
+        if self._module.locks.is_at_work(name):
             raise StillLocked(f"a terraform is at work on {name}: see `cumulus state unlock {name}`")
         try:
             left = self._cloud.resources(name)
@@ -139,7 +141,8 @@ class Workspaces:
         ``MODULE``, ``STATES`` and ``VARS`` are folders, for who types commands.
         """
         told = {name: value for name, value in self._cloud.plain_terraform_env().items() if HARMLESS.fullmatch(name) or not value}
-        folders = {"MODULE": self._module.path, "STATES": self._module.states, "VARS": self._module.variable_files}
+        store = self._module.store
+        folders = {"MODULE": self._module.path, "STATES": store.states, "VARS": store.variable_files.folder}
         return {"TF_DATA_DIR": str(self._module.data), **told, **{name: str(path) for name, path in folders.items()}}
 
     def _alive(self) -> tuple[set[str] | None, str]:
@@ -149,26 +152,26 @@ class Workspaces:
             return None, error.message
 
     def _listed(self, name: str, alive: set[str] | None) -> Listed:
-        state = self._module.state(name)
+        state = self._module.store.state(name)
         resources = list(_resources(state))
         return Listed(
             worker=name,
             serial=serial(state),
             resources=[address for address, _ in resources],
             tainted=[address for address, tainted in resources if tainted],
-            readable=self._module.is_readable(name),
-            complete=bool(self._module.outputs(name).get("id")),
+            readable=self._module.store.is_readable(name),
+            complete=bool(self._module.store.outputs(name).get("id")),
             alive=None if alive is None else name in alive,
-            memory=self._cloud.memory_use(name),
-            lock=self._module.lock(name),
+            memory=self._cloud.memory.use(name) if isinstance(self._cloud, HasMemoryUse) else None,
+            lock=self._module.locks.state_lock(name),
         )
 
     def _drift(self, name: str, end: float) -> Drift:
         left_s = end - time.monotonic()
-        before = self._module.state(name)
+        before = self._module.store.state(name)
         if left_s <= 0:
             return Drift("unknown", "the time for the look at all of them was over")
-        if self._module.is_at_work(name):
+        if self._module.locks.is_at_work(name):
             return Drift("unknown", "a terraform is at work on it")
         if not before.get("resources"):
             return Drift("unknown", "there is nothing in its state")
@@ -179,7 +182,7 @@ class Workspaces:
             return Drift("unknown", error.message)
         except OSError as problem:
             return Drift("unknown", f"no plan can be written: {problem.strerror}")
-        if self._module.state(name) != before:
+        if self._module.store.state(name) != before:
             return Drift("unknown", "its state changed meanwhile")
         text = differences(plan)
         return Drift("drift", text) if text else Drift("none")

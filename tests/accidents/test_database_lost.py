@@ -157,7 +157,7 @@ def own(controller: Controller, settings: Settings) -> Controller:
 def test_it_is_told_at_once_and_nothing_is_written(
     own: Controller, door: Door, settings: Settings, damage: Callable[[Path], None]
 ) -> None:
-    job = own.jobs.submit(submission())
+    job = own.jobs.submit(*submission())
     assert door.send("GET", "/healthz")[0] == 200
     damage(settings.database)
     before = contents(settings.home)
@@ -214,7 +214,7 @@ def test_a_file_that_was_cut_is_told_when_it_stays_short(tmp_path: Path) -> None
 
 def test_a_checkpoint_a_vacuum_and_other_programs_are_no_loss(own: Controller, settings: Settings) -> None:
     for number in range(30):
-        own.jobs.submit(submission())
+        own.jobs.submit(*submission())
         with sqlite3.connect(settings.database, isolation_level=None) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)" if number % 2 else "VACUUM")
         other.close()
@@ -253,7 +253,7 @@ def test_the_log_tells_it_within_seconds_and_that_it_is_over(
 def test_a_database_with_a_damaged_page_is_told_in_one_line(
     own: Controller, door: Door, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own.jobs.submit(submission())
+    own.jobs.submit(*submission())
     own.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     size = own.database.execute_sql("PRAGMA page_size").fetchone()[0]
     root = own.database.execute_sql("SELECT rootpage FROM sqlite_master WHERE name = 'job'").fetchone()[0]
@@ -273,7 +273,7 @@ def test_a_database_with_a_damaged_page_is_told_in_one_line(
 
 @pytest.mark.parametrize("damage", KEPT)
 def test_a_removed_log_loses_nothing(own: Controller, settings: Settings, damage: Callable[[Path], None]) -> None:
-    jobs = [own.jobs.submit(submission()).id for _ in range(5)]
+    jobs = [own.jobs.submit(*submission()).id for _ in range(5)]
     with watched(own.database, "restart it", look_s=0.05):
         eventually(lambda: wal(settings.database).stat().st_size > 0)
         damage(settings.database)
@@ -291,7 +291,7 @@ def in_the_main_file(path: Path) -> list[int]:
 
 
 def test_a_job_at_work_goes_on_to_its_end(own: Controller, settings: Settings) -> None:
-    job = own.jobs.submit(submission(settings='{"text": "hello", "seconds": "2", "outcome": "ok"}'))
+    job = own.jobs.submit(*submission(settings='{"text": "hello", "seconds": "2", "outcome": "ok"}'))
     folder = own.storage.folder(job.folder)
     folder.mark_arrived()
     with turning(own):
@@ -306,7 +306,7 @@ def test_a_job_at_work_goes_on_to_its_end(own: Controller, settings: Settings) -
 @pytest.fixture
 def stopped(own: Controller, settings: Settings, cloud: LocalCloud) -> Settings:
     """The settings of an installation with a job, whose controller has ended."""
-    own.jobs.submit(submission())
+    own.jobs.submit(*submission())
     own.database.close()
     assert not wal(settings.database).exists()
     return settings
@@ -358,10 +358,10 @@ def test_a_database_without_an_id_belongs_to_the_storage_whose_jobs_it_knows(sto
 
 
 def test_an_older_copy_is_used_and_gives_no_number_again(own: Controller, settings: Settings) -> None:
-    own.jobs.submit(submission())
+    own.jobs.submit(*submission())
     with sqlite3.connect(settings.database) as now, sqlite3.connect(settings.database.with_name("backup")) as backup:
         now.backup(backup)
-    newest = [own.jobs.submit(submission()).id for _ in range(3)][-1]
+    newest = [own.jobs.submit(*submission()).id for _ in range(3)][-1]
     own.database.close()
     settings.database.with_name("backup").replace(settings.database)
     assert why_lost(settings, own_id(settings)) == ""

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from peewee import DatabaseError
 
-from agent.queue.belonging import FILE
-from agent.queue.models import Job, QueueUnusable, database_of, open_database
+from agent.queue.database import QueueUnusable, open_database
+from agent.queue.models import Job, database_of
+from agent.queue.ownership import FILE
 from agent.queue.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
@@ -61,7 +62,7 @@ def test_it_is_told_at_once_and_nothing_is_taken(agent: Agent, damage: Callable[
     with pytest.raises(DatabaseError, match="while it was in use"):
         agent.loop.tick()
     with pytest.raises(DatabaseError, match="while it was in use"):
-        Queue().cancel("ada", 1, 0.0)
+        Queue().jobs.cancel("ada", 1, 0.0)
     if damage in (remove_main, remove_all):
         assert not path.exists()
 
@@ -76,7 +77,7 @@ def test_a_lost_queue_is_begun_anew_and_said(agent_settings: Settings, capsys: p
     again = make_agent(agent_settings)
     again.loop.stop()
     assert "the queue was lost" in "".join(capsys.readouterr())
-    assert Queue().lines() == []
+    assert Queue().listing.lines() == []
     assert (agent_settings.home / FILE).read_text() != before
     database_of(Job).close()
 

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from agent.cli import main as agent_commands
-from agent.queue.models import open_database as open_queue
+from agent.queue.database import open_database as open_queue
 from programs.exits import ExitCode
 from server.cli.main import main as commands
 from server.db import models

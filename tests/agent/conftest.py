@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.queue.models import Job, Transfer, database_of, open_database
+from agent.queue.database import open_database
+from agent.queue.models import Job, Transfer, database_of
 from agent.queue.queue import Queue
 from agent.serve import Agent, make_agent
 from agent.settings import RootSetting, Settings

@@ -9,7 +9,8 @@ from werkzeug.test import TestResponse
 
 from agent.queue.models import Job, Transfer
 from agent.queue.states import JobState, TransferState
-from agent.serve import VERSION, Agent
+from agent.serve import Agent
+from programs.version import VERSION
 from tests.agent.conftest import Lab, order
 
 HOSTILE = "<script>alert(1)\"'&.raw"
@@ -133,8 +134,8 @@ def test_a_failing_database_is_answered_in_shape(agent: Agent, client: FlaskClie
     def broken(*_: object) -> None:
         raise OSError("disk")
 
-    for name in ("lines", "shared_names", "add"):
-        monkeypatch.setattr(agent.queue, name, broken)
+    for part, name in ((agent.queue.listing, "lines"), (agent.queue.listing, "shared_names"), (agent.queue.jobs, "add")):
+        monkeypatch.setattr(part, name, broken)
     assert checked(client.get("/list-rsync")) == []
     assert checked(client.get("/progress-rsync/a/1")) == {}
     form = {"job_id": "1", "job_dir": "Job_1_a_b_1", "owner": "a", "files": "[]"}

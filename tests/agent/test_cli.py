@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 from agent.cli import main
 from agent.doctor import Finding, examine
 from agent.errors import InvalidInput
-from agent.queue.models import Job, Transfer, database_of, open_database
+from agent.queue.database import open_database
+from agent.queue.models import Job, Transfer, database_of
 from agent.sending.target import Kind, read_target
 from agent.serve import Agent
 from agent.settings import Settings, load_settings

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from agent.installation import running_agent
-from agent.sending.rsync import MARK, PARTIAL
+from agent.sending.children import MARK
+from agent.sending.rsync import PARTIAL
 from agent.settings import Settings
 from tests.agent.conftest import Lab
 from tests.agent.hearing import Hearing

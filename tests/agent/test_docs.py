@@ -3,12 +3,13 @@
 import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from agent.cli import main
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 from agent.settings import DEFAULT_FILE, Settings, load_settings
 from server.settings import CHECKOUT
 
@@ -23,12 +24,14 @@ def test_every_setting_is_documented_as_it_is(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("trouble", list(Trouble))
-def test_every_trouble_is_documented(trouble: Trouble) -> None:
+@pytest.mark.parametrize("trouble", list(FailureKind))
+def test_every_trouble_is_documented(trouble: FailureKind) -> None:
     assert f"| {trouble.text} |" in PAGE
 
 
-COME_ALONG = {"werkzeug", "pydantic_core"}  # with flask and pydantic
+COME_ALONG = {"click", "werkzeug", "pydantic", "pydantic_core"}  # with flask and pydantic-settings
+AT_BUILD = {"hatchling"}
+MOST_DEPENDENCIES = 6
 
 
 def test_every_command_is_documented() -> None:
@@ -41,16 +44,29 @@ def test_the_example_of_settings_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
     assert [root.path for root in load_settings().roots] == ["/srv/instruments"]
 
 
-def test_what_the_agent_imports_is_what_its_requirements_name() -> None:
-    lines = (CHECKOUT / "agent" / "requirements.txt").read_text().splitlines()
-    named = {re.split(r"[>=]", line)[0].replace("-", "_") for line in lines if line and not line.startswith("#")}
+def test_what_the_agent_imports_is_what_its_package_asks_for() -> None:
+    asked = tomllib.loads((CHECKOUT / "agent" / "pyproject.toml").read_text())["project"]["dependencies"]
+    named = {re.split(r"[>=]", line)[0].replace("-", "_") for line in asked}
+    assert len(named) <= MOST_DEPENDENCIES
     imported: set[str] = set()
-    for path in (*(CHECKOUT / "agent").glob("*.py"), *(CHECKOUT / "programs").glob("*.py")):
+    for path in (*(CHECKOUT / "agent").rglob("*.py"), *(CHECKOUT / "programs").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom | ast.Import):
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 imported |= {name.partition(".")[0] for name in names}
-    assert imported - set(sys.stdlib_module_names) - {"agent", "programs", *COME_ALONG} == named
+    assert imported - set(sys.stdlib_module_names) - {"agent", "programs", *COME_ALONG, *AT_BUILD} == named
+
+
+def test_the_agent_runs_with_the_versions_that_the_controller_is_tested_with() -> None:
+    locked = {*_locked("agent/requirements.lock")}
+    assert locked <= {*_locked("requirements.lock")}
+    named = {line.partition("==")[0] for line in locked}
+    asked = tomllib.loads((CHECKOUT / "agent" / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.split(r"[>=]", line)[0] for line in asked} <= named
+
+
+def _locked(name: str) -> list[str]:
+    return re.findall(r"^\S+==\S+", (CHECKOUT / name).read_text(), re.MULTILINE)
 
 
 def test_the_units_command_exists() -> None:

@@ -54,7 +54,7 @@ def order(lab: Lab) -> str:
 def test_a_foreign_page_sends_stops_and_sees_nothing(port: int, lab: Lab, headers: dict[str, str]) -> None:
     status, said = send(port, "POST", "/send-rsync", headers, order(lab))
     assert (status, type(json.loads(said))) == (403, str)
-    assert Queue().lines() == []
+    assert Queue().listing.lines() == []
     shapes: dict[str, Any] = {"/list-rsync": [], "/queue": [], "/progress-rsync/akeller/7": {}}
     for route in ROUTES:
         status, said = send(port, "GET", route, headers)
@@ -65,14 +65,14 @@ def test_a_foreign_page_sends_stops_and_sees_nothing(port: int, lab: Lab, header
 def test_a_picture_in_a_foreign_page_stops_nothing(port: int, lab: Lab) -> None:
     send(port, "POST", "/send-rsync", {}, order(lab))
     assert send(port, "GET", "/cancel-rsync/akeller/7", {"User-Agent": BROWSER})[0] == 403
-    assert len(Queue().lines()) == 1
+    assert len(Queue().listing.lines()) == 1
     assert send(port, "GET", "/status", {"User-Agent": BROWSER})[0] == 200
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "null", "Sec-Fetch-Site": "none"}, {"Host": "localhost"}], ids=range(3))
 def test_the_client_passes_on_every_route(port: int, lab: Lab, headers: dict[str, str]) -> None:
     assert send(port, "POST", "/send-rsync", headers, order(lab))[0] == 200
-    assert len(Queue().lines()) == 1
+    assert len(Queue().listing.lines()) == 1
     assert [send(port, "GET", route, headers)[0] for route in ROUTES] == [200] * len(ROUTES)
 
 

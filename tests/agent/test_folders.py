@@ -10,7 +10,7 @@ import pytest
 
 from agent.queue.models import Job, Transfer
 from agent.queue.states import JobState, TransferState
-from agent.sending.rsync import Children
+from agent.sending.children import Children
 from agent.sending.staging import Source
 from agent.serve import Agent, make_agent
 from agent.settings import Settings
@@ -31,7 +31,7 @@ def survey(agent: Agent) -> None:
     """Look at all that waits, and send nothing yet."""
     settings = agent.settings
     looking = Surveyor(settings, settings.places(), agent.queue, Children(settings.home), time.time)
-    looking.look(agent.queue.to_survey(time.time()))
+    looking.look(agent.queue.transfers.to_survey(time.time()))
     assert {row.state for row in Transfer.select()} == {TransferState.READY}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.queue.states import Trouble
+from agent.queue.states import FailureKind
 from agent.sending.rsync_failures import diagnose
 from agent.sending.rsync_output import Item, Progress, Reader, unescape
 
@@ -31,32 +31,40 @@ ITEMS = [
     Item(">f.st......", "big.raw", 3000000, "64c61fcacd1b659a7c3ae6196462dc30"),
 ]
 CAUSES = [
-    (255, "ssh: connect to host c port 22: Connection refused\r\nrsync: connection unexpectedly closed", Trouble.NETWORK),
-    (255, "ssh: Could not resolve hostname c: Name or service not known", Trouble.NETWORK),
-    (255, "ssh: connect to host c port 22: No route to host", Trouble.NETWORK),
-    (12, "client_loop: send disconnect: Broken pipe\nrsync: [sender] write error: Broken pipe (32)", Trouble.NETWORK),
-    (30, "[sender] io timeout after 60 seconds -- exiting", Trouble.NETWORK),
-    (10, "rsync: [sender] failed to connect to c (10.0.0.1): Connection timed out (110)", Trouble.NETWORK),
-    (12, "", Trouble.INTERRUPTED),
-    (20, "rsync error: received SIGINT, SIGTERM, or SIGHUP (code 20) at rsync.c(716) [sender=3.5.0]", Trouble.INTERRUPTED),
-    (-9, "", Trouble.INTERRUPTED),
-    (11, 'rsync: [receiver] write failed on "/s/data/a": No space left on device (28)', Trouble.TARGET_FULL),
-    (11, 'rsync: [receiver] write failed on "/s/data/a": Disk quota exceeded (122)', Trouble.TARGET_FULL),
-    (23, 'rsync: [receiver] mkstemp "/s/data/.a.XXXXXX" failed: Permission denied (13)', Trouble.TARGET_REFUSES),
-    (23, 'rsync: [receiver] mkstemp "/s/data/.a.XXXXXX" failed: Read-only file system (30)', Trouble.TARGET_REFUSES),
-    (11, 'rsync: [Receiver] mkdir "/s/jobs/Job_1/input" failed: No such file or directory (2)', Trouble.TARGET_GONE),
-    (12, "cumulus-receive: there is no folder of the job", Trouble.TARGET_GONE),
-    (12, "cumulus-receive: this place is not for uploads", Trouble.TARGET_REFUSES),
-    (255, "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", Trouble.HOST_KEY_CHANGED),
-    (255, "No ED25519 host key is known for c and you have requested strict checking.", Trouble.HOST_KEY_CHANGED),
-    (255, "cumulus@c: Permission denied (publickey).", Trouble.LOGIN_REFUSED),
-    (5, "@ERROR: auth failed on module cumulus", Trouble.LOGIN_REFUSED),
-    (23, 'rsync: [sender] send_files failed to open "/i/a": Permission denied (13)', Trouble.SOURCE_UNREADABLE),
-    (23, 'rsync: [sender] link_stat "/i/a" failed: No such file or directory (2)', Trouble.SOURCE_UNREADABLE),
-    (24, 'file has vanished: "/i/a.d/1"', Trouble.SOURCE_CHANGED),
-    (1, "rsync: --fsync: unknown option", Trouble.SETUP),
-    (127, "bash: line 1: rsync: command not found", Trouble.SETUP),
-    (23, "something new", Trouble.UNKNOWN),
+    (255, "ssh: connect to host c port 22: Connection refused\r\nrsync: connection unexpectedly closed", FailureKind.NETWORK),
+    (255, "ssh: Could not resolve hostname c: Name or service not known", FailureKind.NETWORK),
+    (255, "ssh: connect to host c port 22: No route to host", FailureKind.NETWORK),
+    (12, "client_loop: send disconnect: Broken pipe\nrsync: [sender] write error: Broken pipe (32)", FailureKind.NETWORK),
+    (30, "[sender] io timeout after 60 seconds -- exiting", FailureKind.NETWORK),
+    (10, "rsync: [sender] failed to connect to c (10.0.0.1): Connection timed out (110)", FailureKind.NETWORK),
+    (12, "", FailureKind.INTERRUPTED),
+    (
+        20,
+        "rsync error: received SIGINT, SIGTERM, or SIGHUP (code 20) at rsync.c(716) [sender=3.5.0]",
+        FailureKind.INTERRUPTED,
+    ),
+    (-9, "", FailureKind.INTERRUPTED),
+    (11, 'rsync: [receiver] write failed on "/s/data/a": No space left on device (28)', FailureKind.TARGET_FULL),
+    (11, 'rsync: [receiver] write failed on "/s/data/a": Disk quota exceeded (122)', FailureKind.TARGET_FULL),
+    (23, 'rsync: [receiver] mkstemp "/s/data/.a.XXXXXX" failed: Permission denied (13)', FailureKind.TARGET_REFUSES),
+    (23, 'rsync: [receiver] mkstemp "/s/data/.a.XXXXXX" failed: Read-only file system (30)', FailureKind.TARGET_REFUSES),
+    (11, 'rsync: [Receiver] mkdir "/s/jobs/Job_1/input" failed: No such file or directory (2)', FailureKind.TARGET_GONE),
+    (12, "cumulus-receive: there is no folder of the job", FailureKind.TARGET_GONE),
+    (12, "cumulus-receive: this place is not for uploads", FailureKind.TARGET_REFUSES),
+    (
+        255,
+        "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+        FailureKind.HOST_KEY_CHANGED,
+    ),
+    (255, "No ED25519 host key is known for c and you have requested strict checking.", FailureKind.HOST_KEY_CHANGED),
+    (255, "cumulus@c: Permission denied (publickey).", FailureKind.LOGIN_REFUSED),
+    (5, "@ERROR: auth failed on module cumulus", FailureKind.LOGIN_REFUSED),
+    (23, 'rsync: [sender] send_files failed to open "/i/a": Permission denied (13)', FailureKind.SOURCE_UNREADABLE),
+    (23, 'rsync: [sender] link_stat "/i/a" failed: No such file or directory (2)', FailureKind.SOURCE_UNREADABLE),
+    (24, 'file has vanished: "/i/a.d/1"', FailureKind.SOURCE_CHANGED),
+    (1, "rsync: --fsync: unknown option", FailureKind.SETUP),
+    (127, "bash: line 1: rsync: command not found", FailureKind.SETUP),
+    (23, "something new", FailureKind.UNKNOWN),
 ]
 
 
@@ -83,14 +91,14 @@ def test_every_name_survives_being_printed(name: bytes) -> None:
     assert unescape(b"".join(printed(byte, name[place:]) for place, byte in enumerate(name))) == name
 
 
-@pytest.mark.parametrize(("code", "said", "trouble"), CAUSES)
-def test_a_failure_is_told_by_its_cause(code: int, said: str, trouble: Trouble) -> None:
-    assert diagnose(code, said).trouble is trouble
+@pytest.mark.parametrize(("code", "stderr", "failure"), CAUSES)
+def test_a_failure_is_classified(code: int, stderr: str, failure: FailureKind) -> None:
+    assert diagnose(code, stderr).failure is failure
 
 
-@pytest.mark.parametrize("trouble", list(Trouble))
-def test_what_may_pass_by_itself_is_tried_again(trouble: Trouble) -> None:
-    assert trouble.retryable == (trouble in (Trouble.NETWORK, Trouble.INTERRUPTED, Trouble.TARGET_FULL))
+@pytest.mark.parametrize("trouble", list(FailureKind))
+def test_what_may_pass_by_itself_is_tried_again(trouble: FailureKind) -> None:
+    assert trouble.retryable == (trouble in (FailureKind.NETWORK, FailureKind.INTERRUPTED, FailureKind.TARGET_FULL))
     assert trouble.text.endswith(".") or trouble.text.endswith("between.")
 
 

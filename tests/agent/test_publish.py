@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 
-from agent.queue.models import open_database
+from agent.queue.database import open_database
 from agent.queue.queue import Queue
 from agent.queue.states import JobState
 from agent.sending import publish
@@ -143,7 +143,8 @@ def test_a_login_that_may_do_more_runs_the_same_by_its_python(ssh_settings: Sett
 def test_a_queue_of_a_former_version_goes_on(tmp_path: Path, version: int) -> None:
     from peewee import SqliteDatabase
 
-    from agent.queue.models import STEPS, Transfer
+    from agent.queue.models import Transfer
+    from agent.queue.schema import STEPS
 
     path = tmp_path / "queue.sqlite"
     former = SqliteDatabase(str(path))

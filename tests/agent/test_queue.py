@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from peewee import SqliteDatabase
 
-from agent.queue.models import STEPS, Change, DatabaseTooNew, Event, ForbiddenTransition, Job, Transfer, Want, move, open_database
+from agent.queue.database import DatabaseTooNew, open_database
+from agent.queue.models import Change, Event, ForbiddenTransition, Job, Transfer, Want, transition
 from agent.queue.orders import DATA, Order, Wanted, own_place
-from agent.queue.queue import BATCH_BYTES, Queue
+from agent.queue.queue import Queue
+from agent.queue.schema import STEPS
 from agent.queue.states import JobState, TransferState
+from agent.queue.turns import BATCH_BYTES
 from agent.serve import Agent
 
 NOW = 1_000_000.0
@@ -30,9 +33,9 @@ def add(queue: Queue) -> Adder:
         job = f"Job_{number}_{owner}_app_1"
         wanted = [Wanted(f"{folder}/{name}", DATA, name) for name in names]
         wanted += [Wanted(f"{folder}/{name}", own_place(job), name) for name in local]
-        assert queue.add(Order(number, job, owner, tuple(wanted)), NOW)
-        for transfer in queue.to_survey(NOW) if survey else ():
-            queue.ready(transfer, "seen", size, is_folder=False, now=NOW)
+        assert queue.jobs.add(Order(number, job, owner, tuple(wanted)), NOW)
+        for transfer in queue.transfers.to_survey(NOW) if survey else ():
+            queue.transfers.ready(transfer, "seen", size, is_folder=False, now=NOW)
         return number
 
     return ordered
@@ -45,7 +48,7 @@ def begin(queue: Queue, now: float = NOW) -> list[str]:
 def finish(queue: Queue, *names: str, now: float = NOW) -> None:
     ids = [row.id for row in Transfer.select().where(Transfer.name.in_(names), Transfer.state == TransferState.SENDING)]
     assert len(ids) == len(names)
-    queue.arrived(dict.fromkeys(ids, "[]"), now)
+    queue.transfers.arrived(dict.fromkeys(ids, "[]"), now)
 
 
 def state_of(number: int) -> str:
@@ -138,7 +141,7 @@ def test_a_batch_is_no_larger_than_allowed(queue: Queue, add: Adder) -> None:
 def test_what_failed_in_a_batch_goes_alone(queue: Queue, add: Adder) -> None:
     add("anna", "a", "b", "c", size=10)
     for one in queue.next_batch(NOW):
-        queue.again(one, TransferState.READY, "one of them", NOW, alone=True)
+        queue.transfers.again(one, TransferState.READY, "one of them", NOW, alone=True)
     assert begin(queue) == ["a"]
 
 
@@ -156,31 +159,31 @@ def test_a_job_without_files_is_complete_at_once(queue: Queue, add: Adder) -> No
 
 def test_an_order_that_comes_twice_is_taken_once(queue: Queue) -> None:
     order = Order(1, "Job_1_anna_app_1", "anna", (Wanted("/x/a", DATA, "a"),))
-    assert queue.add(order, NOW)
-    assert not queue.add(order, NOW + 1)
+    assert queue.jobs.add(order, NOW)
+    assert not queue.jobs.add(order, NOW + 1)
     assert (Job.select().count(), Transfer.select().count()) == (1, 1)
 
 
 def test_a_refused_order_is_a_job_that_the_controller_must_hear_of(queue: Queue) -> None:
-    queue.add(Order(1, "Job_1_anna_app_1", "anna", refusal="not below a root"), NOW)
-    (job,) = queue.due_jobs(NOW)
+    queue.jobs.add(Order(1, "Job_1_anna_app_1", "anna", refusal="not below a root"), NOW)
+    (job,) = queue.jobs.due(NOW)
     assert (job.state, job.message) == (JobState.FAILING, "not below a root")
 
 
 def test_a_restart_takes_up_what_was_being_sent_and_keeps_its_turn(queue: Queue, add: Adder) -> None:
     add("anna", "a.raw", "b.raw")
     assert begin(queue) == ["a.raw"]
-    assert Queue().recover(NOW + 1) == 1
+    assert Queue().upkeep.recover(NOW + 1) == 1
     assert begin(queue, NOW + 2) == ["a.raw"]
 
 
 def test_only_the_owner_cancels(queue: Queue, add: Adder) -> None:
     number = add("anna", "a.raw")
-    assert queue.cancel("bert", number, NOW) == (False, [])
+    assert queue.jobs.cancel("bert", number, NOW) == (False, [])
     assert state_of(number) == JobState.SENDING
-    assert queue.cancel("anna", number, NOW) == (True, [])
+    assert queue.jobs.cancel("anna", number, NOW) == (True, [])
     assert (state_of(number), Transfer.get().state) == (JobState.CANCELLED, TransferState.CANCELLED)
-    assert queue.lines() == []
+    assert queue.listing.lines() == []
 
 
 def test_a_cancelled_job_stops_what_is_sent_for_it_alone(queue: Queue, add: Adder) -> None:
@@ -188,25 +191,25 @@ def test_a_cancelled_job_stops_what_is_sent_for_it_alone(queue: Queue, add: Adde
     assert begin(queue, NOW) == ["both.raw"]
     assert begin(queue, NOW + 1) == ["own.raw"]
     own = Transfer.get(Transfer.name == "own.raw")
-    assert queue.cancel("anna", first, NOW) == (True, [own.id])
+    assert queue.jobs.cancel("anna", first, NOW) == (True, [own.id])
     assert Transfer.get(Transfer.name == "both.raw").state == TransferState.SENDING
 
 
 def test_what_arrives_after_a_cancellation_changes_nothing(queue: Queue, add: Adder) -> None:
     number = add("anna", "a.raw")
     (transfer,) = queue.next_batch(NOW)
-    queue.cancel("anna", number, NOW)
-    queue.arrived({transfer.id: "[]"}, NOW)
-    queue.again(transfer, TransferState.READY, "broken", NOW)
+    queue.jobs.cancel("anna", number, NOW)
+    queue.transfers.arrived({transfer.id: "[]"}, NOW)
+    queue.transfers.again(transfer, TransferState.READY, "broken", NOW)
     assert (state_of(number), Transfer.get().state) == (JobState.CANCELLED, TransferState.CANCELLED)
 
 
 def test_a_failed_file_fails_every_job_that_wants_it_and_drops_the_rest_of_theirs(queue: Queue, add: Adder) -> None:
     first, second, third = add("anna", "bad.raw", "a.raw"), add("bert", "bad.raw", "b.raw"), add("carl", "b.raw")
     (bad,) = queue.next_batch(NOW)
-    queue.fail(bad, "cannot be read", NOW)
+    queue.transfers.fail(bad, "cannot be read", NOW)
     assert [state_of(number) for number in (first, second, third)] == [JobState.FAILING, JobState.FAILING, JobState.SENDING]
-    assert {job.message for job in queue.due_jobs(NOW)} == {"cannot be read"}
+    assert {job.message for job in queue.jobs.due(NOW)} == {"cannot be read"}
     assert Transfer.get(Transfer.name == "a.raw").state == TransferState.CANCELLED
     assert begin(queue) == ["b.raw"]
 
@@ -214,9 +217,9 @@ def test_a_failed_file_fails_every_job_that_wants_it_and_drops_the_rest_of_their
 def test_a_file_that_is_to_be_tried_again_waits_and_lets_others_pass(queue: Queue, add: Adder) -> None:
     add("anna", "a.raw", "b.raw")
     (first,) = queue.next_batch(NOW)
-    queue.again(first, TransferState.READY, "network", NOW, delay_s=60)
+    queue.transfers.again(first, TransferState.READY, "network", NOW, delay_s=60)
     assert begin(queue, NOW + 1) == ["b.raw"]
-    assert queue.next_time(NOW + 1) == NOW + 60
+    assert queue.upkeep.next_time(NOW + 1) == NOW + 60
     assert begin(queue, NOW + 61) == ["a.raw"]
     assert Transfer.get(Transfer.name == "a.raw").failures == 1
 
@@ -224,12 +227,12 @@ def test_a_file_that_is_to_be_tried_again_waits_and_lets_others_pass(queue: Queu
 def test_progress_is_told_for_what_is_not_there_yet(queue: Queue, add: Adder) -> None:
     number = add("anna", "a.raw", "b.raw", size=BIG)
     (first,) = queue.next_batch(NOW)
-    queue.note_sent(first.id, BIG // 2, further=True)
-    assert {line.name: line.percent for line in queue.lines("anna", number)} == {"a.raw": 49, "b.raw": 0}
-    assert queue.lines("bert", number) == []
-    queue.arrived({first.id: "[]"}, NOW)
-    assert [line.name for line in queue.lines("anna", number)] == ["b.raw"]
-    assert queue.shared_names(DATA) == ["b.raw"]
+    queue.transfers.note_sent(first.id, BIG // 2, further=True)
+    assert {line.name: line.percent for line in queue.listing.lines("anna", number)} == {"a.raw": 49, "b.raw": 0}
+    assert queue.listing.lines("bert", number) == []
+    queue.transfers.arrived({first.id: "[]"}, NOW)
+    assert [line.name for line in queue.listing.lines("anna", number)] == ["b.raw"]
+    assert queue.listing.shared_names(DATA) == ["b.raw"]
 
 
 def test_every_change_of_a_state_leaves_an_event(queue: Queue, add: Adder) -> None:
@@ -250,10 +253,10 @@ def test_states_change_only_by_the_ways_that_there_are(queue: Queue, add: Adder)
     add("anna", "a.raw")
     row = Transfer.get()
     with pytest.raises(ForbiddenTransition):
-        move(Transfer, row.id, TransferState.READY, TransferState.SENT, Change(NOW))
+        transition(Transfer, row.id, TransferState.READY, TransferState.SENT, Change(NOW))
     with pytest.raises(ForbiddenTransition):
-        move(Transfer, row.id, TransferState.SENDING, JobState.FAILED, Change(NOW))
-    assert not move(Transfer, row.id, TransferState.SENDING, TransferState.SENT, Change(NOW))
+        transition(Transfer, row.id, TransferState.SENDING, JobState.FAILED, Change(NOW))
+    assert not transition(Transfer, row.id, TransferState.SENDING, TransferState.SENT, Change(NOW))
     assert Transfer.get().state == TransferState.READY
 
 
@@ -263,9 +266,9 @@ def test_old_jobs_are_forgotten_with_what_was_sent_for_them(queue: Queue, add: A
     add("anna", "a.raw")
     finish(queue, *begin(queue))
     add("anna", "open.raw")
-    for job in queue.due_jobs(NOW):
-        queue.end_job(job, JobState.DELIVERED, "", NOW)
-    assert queue.forget(NOW + 1) == 2
+    for job in queue.jobs.due(NOW):
+        queue.jobs.end(job, JobState.DELIVERED, "", NOW)
+    assert queue.upkeep.forget(NOW + 1) == 2
     assert [job.number for job in Job.select()] == [3]
     assert Want.select().count() == 1
     assert [row.name for row in Transfer.select()] == ["open.raw"]
@@ -289,7 +292,7 @@ def failing(queue: Queue, add: Adder) -> None:
     """A transfer that has failed once and is tried again later, and one that is over."""
     add("ada", "a")
     (transfer,) = queue.next_batch(NOW)
-    queue.again(transfer, TransferState.READY, "no network", NOW, delay_s=50.0)
+    queue.transfers.again(transfer, TransferState.READY, "no network", NOW, delay_s=50.0)
     add("ada", "b")
     Transfer.update(state=TransferState.SENT).where(Transfer.name == "b").execute()
 
@@ -298,7 +301,7 @@ def failing(queue: Queue, add: Adder) -> None:
 @pytest.mark.parametrize("seconds", [100 * 86_400.0, -100 * 86_400.0])
 def test_a_clock_that_is_set_moves_what_limits_are_counted_from(queue: Queue, seconds: float) -> None:
     before, over = limits(queue), Transfer.get(Transfer.name == "b").state_since
-    queue.clock_moved(seconds)
+    queue.upkeep.adjust_clock(seconds)
     assert limits(queue) == [None if at is None else at + seconds for at in before]
     assert Transfer.get(Transfer.name == "b").state_since == over
 
@@ -307,7 +310,7 @@ def test_a_clock_that_is_set_moves_what_limits_are_counted_from(queue: Queue, se
 @pytest.mark.parametrize("days", [100, -100])
 def test_after_an_absence_no_limit_is_over_and_no_pause_endless(queue: Queue, days: int) -> None:
     now = NOW + days * 86_400.0
-    queue.begin_anew(now)
+    queue.upkeep.begin_anew(now)
     transfer_since, not_before, failing_since, job_since, job_not_before = limits(queue)
     assert (transfer_since, failing_since, job_since) == (now, None, now)
     assert not_before is not None
@@ -320,8 +323,8 @@ def test_the_loop_hears_of_a_clock_that_is_set(agent: Agent) -> None:
     clock, moved = [NOW, 100.0], list[float]()
     loop = agent.loop
     loop._clock, loop._steady, loop._last = (lambda: clock[0]), (lambda: clock[1]), (NOW, 100.0)
-    loop._queue.clock_moved = moved.append  # type: ignore[method-assign]
+    loop._queue.upkeep.adjust_clock = moved.append  # type: ignore[method-assign]
     for by, passed in ((5.0, 5.0), (7200.0 + 10.0, 10.0), (20.0, 20.0), (-7200.0, 0.0)):
         clock[0], clock[1] = clock[0] + by, clock[1] + passed
-        loop._straighten(clock[0])
+        loop._adjust_clock(clock[0])
     assert moved == [7200.0, -7200.0]

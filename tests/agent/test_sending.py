@@ -15,7 +15,8 @@ import pytest
 from agent.queue.models import Job, Transfer
 from agent.queue.states import JobState, TransferState
 from agent.sending.carrier import Carrier
-from agent.sending.rsync import Children, Rsync
+from agent.sending.children import Children
+from agent.sending.rsync import Rsync
 from agent.sending.sender import Sender
 from agent.sending.target import read_target
 from agent.serve import Agent, make_agent
@@ -493,9 +494,9 @@ def test_a_job_cancelled_in_the_moment_before_rsync_begins_is_not_sent(agent_set
     agent = make_agent(settings)
     children = Children(settings.home)
     order(agent, lab, 1, lab.write("a.raw", random.randbytes(5_000_000)))
-    Surveyor(settings, settings.places(), agent.queue, children, time.time).look(agent.queue.to_survey(time.time()))
+    Surveyor(settings, settings.places(), agent.queue, children, time.time).look(agent.queue.transfers.to_survey(time.time()))
     batch = agent.queue.next_batch(time.time())
-    agent.queue.cancel("akeller", 1, time.time())
+    agent.queue.jobs.cancel("akeller", 1, time.time())
     begin = time.monotonic()
     rsync = Rsync(settings, read_target(settings.target))
     carrier = Carrier(settings, read_target(settings.target), rsync, children)

@@ -6,7 +6,7 @@ from tests.screen import run_python
 
 PATH = "/instruments/lab/" + "/".join(f"folder-{number:02}" for number in range(12))
 SCRIPT = f"""
-from agent.queue.queue import Line
+from agent.queue.lines import Line
 from agent.view import show
 show([Line(7, "ada", "{PATH}/run.raw", "sending", 10**9, 10**9 // 2, "the target {PATH} does not answer")], as_json=False)
 """

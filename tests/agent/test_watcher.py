@@ -94,8 +94,8 @@ def test_a_long_queue_asks_no_more_than_a_short_one(watching: Agent, lab: Lab, c
     controller.states = dict.fromkeys(numbers, "PENDING")
     for number in numbers:
         order(watching, lab, number, waiting)
-    jobs = Queue().under_way()
-    watcher = watching.loop._watcher
+    jobs = Queue().jobs.under_way()
+    watcher = watching.loop._tasks.watcher
     watcher.look(jobs)
     assert len(controller.asked) == FIRST + OTHERS
     watcher.look(jobs)

@@ -59,7 +59,7 @@ class Texts:
 
 
 def job_of(app: str, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(app=app).where(Job.id == job.id).execute()
 
 

@@ -14,6 +14,7 @@ import pytest
 from server.app import Controller
 from server.db.models import Job
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.states import JobState
 from tests.api.serving import listening
 from tests.conftest import submission
@@ -84,7 +85,7 @@ def wire(controller: Controller) -> Iterator[Wire]:
 
 
 def finished(controller: Controller, **changes: str) -> Job:
-    job = controller.jobs.submit(submission(**changes))
+    job = controller.jobs.submit(*submission(**changes))
     Job.update(state=JobState.DONE, outcome=JobState.DONE, started=job.created, ended=job.created + 5).where(
         Job.id == job.id
     ).execute()
@@ -213,9 +214,11 @@ def test_a_flavor_that_is_gone_is_an_empty_strategy(wire: Wire, controller: Cont
 
 
 def test_the_log_is_harmless_and_ends_with_why_the_job_failed(wire: Wire, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     (controller.storage.folder(job.folder).path / ".cumulus.log").write_text("<script>alert(1)</script> & é\n")
-    controller.jobs.fail(job.id, "no such file: a<b>.raw\n[INFO] 2026-01-01 00:00:00 UTC;CPU:1%;RAM:1%\r\n[SERVER] done")
+    controller.jobs.fail(
+        Principal.agent(), job.id, "no such file: a<b>.raw\n[INFO] 2026-01-01 00:00:00 UTC;CPU:1%;RAM:1%\r\n[SERVER] done"
+    )
     log = wire.get(f"/joblist/{job.id}/1")[0]["log"]
     assert "\n&lt;script&gt;alert(1)&lt;/script&gt; &amp; é\n[SERVER] " in log
     assert log.endswith("no such file: a&lt;b&gt;.raw\n [INFO] 2026-01-01 00:00:00 UTC;CPU:1%;RAM:1%\n [SERVER] done\n")
@@ -224,7 +227,7 @@ def test_the_log_is_harmless_and_ends_with_why_the_job_failed(wire: Wire, contro
 def test_search_filters_by_every_field(wire: Wire, controller: Controller) -> None:
     job = finished(controller, description="100% wild_card")
     other = finished(controller, owner="bob")
-    waiting = controller.jobs.submit(submission())
+    waiting = controller.jobs.submit(*submission())
 
     def ids(**form: str) -> list[int]:
         return [row["id"] for row in wire.post("/search", {"current_job_id": "0", "number": "-1", **form})]
@@ -384,7 +387,7 @@ def test_names_that_are_none_list_nothing(wire: Wire, names: str) -> None:
 
 
 def test_programs_can_tell_a_refusal_to_cancel_from_a_success(wire: Wire, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
 
     def refused(owner: str, number: object) -> str:
         status, headers, _ = wire.send("GET", f"/cancel/{owner}/{number}")
@@ -396,7 +399,7 @@ def test_programs_can_tell_a_refusal_to_cancel_from_a_success(wire: Wire, contro
 
 
 def test_cancel_answers_a_sentence_whatever_happens(wire: Wire, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert "no job" in wire.get(f"/cancel/eve/{job.id}")
     assert "cancelled" in wire.get(f"/cancel/ada/{job.id}")
     assert "no job" in wire.get("/cancel/ada/99")
@@ -405,11 +408,11 @@ def test_cancel_answers_a_sentence_whatever_happens(wire: Wire, controller: Cont
 
 
 def test_the_agent_can_fail_a_job(wire: Wire, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert wire.post("/fail", {"job_id": str(job.id), "error_message": "not readable"}) == ""
     assert wire.post("/fail", {"job_id": "none", "error_message": "x"}) == ""
     assert wire.get("/joblist/0/1")[0]["status"] == "FAILED"
-    other = controller.jobs.submit(submission())
+    other = controller.jobs.submit(*submission())
     assert wire.post("/fail", {"job_id": str(other.id), "error_message": "no room", "trouble": "target_full"}) == ""
     assert Job.get_by_id(other.id).reason == Reason.CONTROLLER_DISK_FULL
 
@@ -441,7 +444,7 @@ def test_the_storage_lists_the_top_of_data_and_what_is_still_to_come(wire: Wire,
     (data / ".b.raw.part").write_text("123")
     (data / "link").symlink_to("/etc/passwd")
     form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/data/to come & go<3.raw", "/x/run.d"]}'
-    controller.jobs.submit(submission(settings=form))
+    controller.jobs.submit(*submission(settings=form))
     shown = wire.get("/storage")
     assert shown == [["R&D.raw", 1], ["R&amp;amp.raw", 2], ["a&lt;b&gt;.raw", 3], ["run.d", 5], ["to come & go<3.raw", 0]]
     assert [unescape(name) for name, _ in shown] == ["R&D.raw", "R&amp.raw", "a<b>.raw", "run.d", "to come & go<3.raw"]
@@ -455,7 +458,7 @@ def test_the_disk_usage_is_three_numbers_of_bytes(wire: Wire) -> None:
 def test_while_the_storage_is_away_every_page_still_gets_its_shape(wire: Wire, controller: Controller) -> None:
     job = finished(controller)
     form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["/x/to come.raw"]}'
-    controller.jobs.submit(submission(settings=form))
+    controller.jobs.submit(*submission(settings=form))
     controller.storage.root.rename(controller.storage.root.with_name("away"))
     assert wire.get("/storage") == [["to come.raw", 0]]
     assert wire.get("/diskusage") == [0, 0, 0]
@@ -502,6 +505,6 @@ def test_a_deleted_job_leaves_every_answer_at_once(wire: Wire, controller: Contr
 
 
 def test_a_running_job_is_not_deleted(wire: Wire, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert "has not ended" in wire.get(f"/delete/ada/{job.id}")
     assert wire.get("/joblist/0/1")[0]["status"] == "PENDING"

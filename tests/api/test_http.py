@@ -60,7 +60,7 @@ def door(controller: Controller) -> Iterator[Door]:
 
 @pytest.fixture
 def job(controller: Controller) -> Job:
-    made = controller.jobs.submit(submission())
+    made = controller.jobs.submit(*submission())
     (controller.jobs.folder(made).output / "a.txt").write_text("result")
     (controller.storage.data / "shared.raw").write_text("data")
     return made
@@ -160,7 +160,7 @@ def test_a_target_that_names_a_host_counts_as_one(door: Door, job: Job) -> None:
 
 def test_no_number_of_rows_is_the_usual_hundred(door: Door, controller: Controller) -> None:
     for _ in range(101):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     assert [len(door.post("/search", {"number": number})[1]) for number in ("", "-1", "7")] == [100, 101, 7]
 
 

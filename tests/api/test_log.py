@@ -20,7 +20,7 @@ BEGUN = "[SERVER] 2033-05-18 03:33:20 UTC - job 1, attempt 1, on job-1\n"
 @pytest.fixture
 def log(controller: Controller) -> Path:
     """The log of job 1, which is PREPARING."""
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert job.id == 1
     for at, (old, new) in enumerate([("uploading", "queued"), ("queued", "provisioning"), ("provisioning", "starting")]):
         assert transition(Job, 1, JobState(old), JobState(new), Change(job.created + at, text=f"attempt 1: {new}"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from server.api.desktop import routes
+from server.api.desktop import job_lists
 from server.api.response_cache import ENTRY_BYTES, Reused
 from server.api.responses import CHUNK, array
 from server.app import Controller, create_app
@@ -36,8 +36,8 @@ def client(controller: Controller) -> FlaskClient:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The searches that were really made."""
     queries: list[object] = []
-    real = routes.find
-    monkeypatch.setattr(routes, "find", lambda query: queries.append(query) or real(query))  # type: ignore[func-returns-value]
+    real = job_lists.find
+    monkeypatch.setattr(job_lists, "find", lambda query: queries.append(query) or real(query))  # type: ignore[func-returns-value]
     return queries
 
 
@@ -58,7 +58,7 @@ def search(client: FlaskClient, **form: str) -> list[int]:
 
 
 def test_an_answer_is_made_once_while_nothing_changes(client: FlaskClient, controller: Controller, made: list[object]) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert client.get(f"/joblist/{job.id}/100").data == client.get(f"/joblist/{job.id}/100").data
     assert len(made) == 1
     assert search(client, owner="ada") == search(client, owner="ada") == [job.id]
@@ -68,7 +68,7 @@ def test_an_answer_is_made_once_while_nothing_changes(client: FlaskClient, contr
 
 
 def test_a_change_by_another_process_is_seen_at_once(client: FlaskClient, controller: Controller) -> None:
-    job = controller.jobs.submit(submission(description="at first"))
+    job = controller.jobs.submit(*submission(description="at first"))
     for description in ("then", "at last"):
         shown(client, job)
         search(client, description="at last")
@@ -78,7 +78,7 @@ def test_a_change_by_another_process_is_seen_at_once(client: FlaskClient, contro
 
 
 def test_a_change_by_this_process_is_seen_at_once_on_any_thread(client: FlaskClient, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     for number in range(20):
         thread = threading.Thread(target=lambda text=f"number {number}": _describe(controller, job, text))
         thread.start()
@@ -92,7 +92,7 @@ def _describe(controller: Controller, job: Job, text: str) -> None:
 
 
 def test_a_change_that_is_taken_back_or_not_yet_committed_is_not_shown(client: FlaskClient, controller: Controller) -> None:
-    job = controller.jobs.submit(submission(description="before"))
+    job = controller.jobs.submit(*submission(description="before"))
     assert shown(client, job)["description"] == "before"
     with controller.database.atomic("IMMEDIATE") as transaction:
         Job.update(description="after").where(Job.id == job.id).execute()
@@ -106,7 +106,7 @@ def test_a_change_that_is_taken_back_or_not_yet_committed_is_not_shown(client: F
 
 
 def test_the_files_of_the_job_shown_count_too(client: FlaskClient, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.jobs.folder(job)
     assert shown(client, job)["files"] == []
     with folder.log_path.open("a") as log:
@@ -125,14 +125,14 @@ def test_the_files_of_the_job_shown_count_too(client: FlaskClient, controller: C
 
 def test_a_job_asked_for_before_it_exists_is_shown_once_it_does(client: FlaskClient, controller: Controller) -> None:
     assert client.get("/joblist/1/100").get_json() == []
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert job.id == 1
     controller.jobs.folder(job).log_path.write_text("one\n")
     assert shown(client, job)["log"].endswith("\none\n")
 
 
 def test_apps_follow_the_jobs_that_name_one(client: FlaskClient, controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     assert "gone_1" not in client.get("/apps").get_json()
     Job.update(app="gone_1").where(Job.id == job.id).execute()
     assert "gone_1" in client.get("/apps").get_json()
@@ -143,7 +143,7 @@ def test_commits_are_told_from_questions(controller: Controller) -> None:
     before = commits.number()
     list(Job.select())
     assert commits.number() == before
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     after = commits.number()
     assert after != before
     change_elsewhere(controller, job, "x")
@@ -197,7 +197,7 @@ def test_a_list_in_parts_is_the_same_list(count: int) -> None:
 def test_a_list_of_all_is_sent_while_it_is_made_and_not_kept(
     client: FlaskClient, controller: Controller, made: list[object]
 ) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     answers = [client.get(f"/joblist/{job.id}/-1") for _ in range(2)]
     assert [[row["id"] for row in answer.get_json()] for answer in answers] == [[job.id], [job.id]]
     assert [answer.content_length for answer in answers] == [None, None]
@@ -207,6 +207,6 @@ def test_a_list_of_all_is_sent_while_it_is_made_and_not_kept(
 def test_a_search_for_all_that_cannot_be_made_still_answers_a_list(
     client: FlaskClient, controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    controller.jobs.submit(submission())
-    monkeypatch.setattr(routes, "wire_status", lambda job: 1 // 0)
+    controller.jobs.submit(*submission())
+    monkeypatch.setattr(job_lists, "wire_status", lambda job: 1 // 0)
     assert search(client, number="-1") == []

@@ -14,6 +14,7 @@ from server.api.http import LARGE, LARGE_BYTES, LONG, SHORT, lane
 from server.api.response_cache import ENTRY_BYTES, FACTOR, Reused, Unhurried
 from server.app import Controller, create_app
 from server.catalog.settings_text import MAX_VALUES
+from server.services.principal import Principal
 from server.storage import data
 from tests.api.test_desktop import START
 from tests.bench import door
@@ -62,7 +63,7 @@ def test_a_folder_named_many_times_is_walked_once(
 
 
 def test_files_behind_names_end_somewhere(client: FlaskClient, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.api.desktop.routes.MAX_FOUND", 5)
+    monkeypatch.setattr("server.api.desktop.files.MAX_FOUND", 5)
     for name in ("a.d", "b.d"):
         (controller.storage.data / name).mkdir()
         for number in range(4):
@@ -75,8 +76,8 @@ def test_files_behind_names_end_somewhere(client: FlaskClient, controller: Contr
 def test_results_of_an_ended_job_are_listed_once_where_that_takes_long(
     client: FlaskClient, controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = controller.jobs.submit(submission())
-    controller.jobs.cancel(job.id, "ada")
+    job = controller.jobs.submit(*submission())
+    controller.jobs.cancel(Principal.desktop("ada"), job.id)
     (controller.jobs.folder(job).output / "a.txt").write_text("abc")
     monkeypatch.setattr("server.storage.outputs.CHEAP_S", -1.0)
     looks: list[str] = []

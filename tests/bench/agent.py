@@ -18,10 +18,12 @@ import httpx
 import psutil
 
 from agent.installation import running_agent
-from agent.queue.models import Job, database_of, open_database
+from agent.queue.database import open_database
+from agent.queue.models import Job, database_of
 from agent.queue.orders import Order, Wanted, own_place
 from agent.queue.queue import Queue
-from agent.sending.rsync import PARTIAL, Rsync, end_former
+from agent.sending.children import end_orphans
+from agent.sending.rsync import PARTIAL, Rsync
 from agent.sending.staging import Load
 from agent.sending.target import read_target
 from agent.settings import RootSetting, Settings
@@ -150,7 +152,7 @@ def resumed(settings: Settings, storage: Path) -> float:
         marker = order(url, storage, 100, Path(settings.roots[0].path) / "run.raw")
         until(lambda: half_there(target.parent))
         process.kill()
-    end_former(settings.home)  # as the next agent does
+    end_orphans(settings.home)  # as the next agent does
     kept = until(lambda: next(target.parent.glob(f".upload.*/{PARTIAL}/run.raw"), None))
     there = kept.stat().st_size
     told = HOME / "stats.txt"
@@ -179,11 +181,11 @@ def listing(home: Path) -> float:
     for number in range(1, QUEUED + 1):
         folder = f"Job_{number}_owner{number % 7}_app_1"
         files = (Wanted(f"/x/{number}.raw", "data", f"{number}.raw"), Wanted("/x/l.txt", own_place(folder), "l.txt"))
-        queue.add(Order(number, folder, f"owner{number % 7}", files), float(number))
+        queue.jobs.add(Order(number, folder, f"owner{number % 7}", files), float(number))
     times = []
     for _ in range(30):
         begin = time.perf_counter()
-        if len(queue.lines()) != 2 * QUEUED:
+        if len(queue.listing.lines()) != 2 * QUEUED:
             raise RuntimeError("the list is not whole")
         times.append(1000 * (time.perf_counter() - begin))
     database_of(Job).close()

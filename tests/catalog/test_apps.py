@@ -48,7 +48,7 @@ def test_an_app_that_is_not_there_is_not_found(folder: Path, name: str) -> None:
     (folder / "w.xml").write_text(WORKFLOW.format(0))
     with pytest.raises(NotFound) as refusal:
         Catalog(folder).get(name)
-    assert refusal.value.field == "app_name"
+    assert refusal.value.field == "app"
     assert len(refusal.value.message) < 200
 
 

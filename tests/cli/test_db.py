@@ -26,7 +26,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_a_backup_is_a_whole_database_that_nobody_else_may_read(controller: Controller) -> None:
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     with controller.database.atomic("IMMEDIATE"):  # while somebody writes
         path = Path(run("backup").output.strip())
     assert path.parent == controller.settings.home / "backups"
@@ -51,7 +51,7 @@ def test_a_damaged_database_is_not_backed_up(controller: Controller, tmp_path: P
 
 
 def test_a_rebuild_says_what_it_made(controller: Controller) -> None:
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     (controller.storage.jobs / "notes").mkdir()
     controller.database.close()
     assert json.loads(run("rebuild", "--dry-run", "--json").output)["jobs"] == {"uploading": 1}

@@ -12,16 +12,24 @@ from server.cli.main import main
 from server.errors import InfrastructureError
 from server.home.installation import installation_id
 from server.settings import Settings
-from server.workers.clouds.base import Size
+from server.workers.clouds.capabilities import CloudFlavor
 from server.workers.clouds.local import LocalCloud
 
 
 class SizedCloud(LocalCloud):
     """One that has sizes of its own."""
 
-    has: Sequence[Size] = (Size("m1.4xlarge", 1, 1.0), Size("m1.8xlarge", 4, 2.0, 40), Size("m9.other", 8, 64.0))
+    has: Sequence[CloudFlavor] = (
+        CloudFlavor("m1.4xlarge", 1, 1.0),
+        CloudFlavor("m1.8xlarge", 4, 2.0, 40),
+        CloudFlavor("m9.other", 8, 64.0),
+    )
 
-    def sizes(self) -> Sequence[Size] | None:  # type: ignore[override]
+    @property
+    def flavors(self) -> "SizedCloud":
+        return self
+
+    def listed(self) -> Sequence[CloudFlavor]:
         return self.has
 
 
@@ -72,7 +80,7 @@ def test_written_on_request_is_what_a_line_can_say(sized: SizedCloud, settings: 
     assert done.output.splitlines()[0].endswith("; written")
     flavor = read_flavors(settings.flavors)["m1.8xlarge"]
     assert (flavor.cpus, flavor.disk_gb, flavor.weight) == (4, 40, 2)
-    sized.has = (*sized.has, Size("m1.heavy", 8, 32.0))
+    sized.has = (*sized.has, CloudFlavor("m1.heavy", 8, 32.0))
     assert run("sync", "--write").exit_code == 0
     done = run("sync")
     assert (done.exit_code, done.output) == (0, "all 3 machine sizes are as the cloud has them\n")
@@ -82,13 +90,13 @@ def test_a_cloud_that_does_not_answer_is_one_line(sized: SizedCloud, monkeypatch
     def silent(_: SizedCloud) -> None:
         raise InfrastructureError("the cloud does not answer")
 
-    monkeypatch.setattr(SizedCloud, "sizes", silent)
+    monkeypatch.setattr(SizedCloud, "listed", silent)
     done = run("sync")
     assert (done.exit_code, done.output) == (1, "cumulus: the cloud does not answer\n")
 
 
 def test_a_name_of_the_cloud_cannot_move_the_cursor(sized: SizedCloud) -> None:
-    sized.has = (Size("evil\x1b[2J", 8, 64.0),)
+    sized.has = (CloudFlavor("evil\x1b[2J", 8, 64.0),)
     assert "\x1b" not in run("sync").output
 
 

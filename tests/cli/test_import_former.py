@@ -24,6 +24,7 @@ from server.cli.main import main
 from server.db.models import Event, Job, open_database
 from server.engine.records.storage_owner import StorageNotOurs, require_own_storage
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.identity import identity_path, read_identity
@@ -184,7 +185,7 @@ def test_what_had_not_ended_is_cancelled_with_a_reason_and_never_runs(site: Form
     found = plan(site)
     assert found["unfinished"] == {str(number): status}
     with controller_on(moved) as controller:
-        later = controller.jobs.submit(submission())
+        later = controller.jobs.submit(*submission())
         controller.jobs.folder(later).mark_arrived()
         deadline = time.monotonic() + 60
         while JobState(Job.get_by_id(later.id).state) is not JobState.DONE:
@@ -204,7 +205,7 @@ def test_numbers_go_on_after_the_last_that_was_ever_given(site: FormerSite, move
     shutil.rmtree(site.folder(gone))
     assert plan(site)["last"] == gone
     with controller_on(moved) as controller:
-        assert controller.jobs.submit(submission()).id == gone + 1
+        assert controller.jobs.submit(*submission()).id == gone + 1
 
 
 def test_once_more_changes_nothing_and_brings_nothing_back(site: FormerSite, moved: Settings) -> None:
@@ -228,13 +229,13 @@ def test_what_was_deleted_here_is_not_brought_back_nor_are_numbers_given_again(s
     shutil.rmtree(site.folder(last))
     plan(site)
     with controller_on(moved) as controller:
-        controller.jobs.delete(gone, "ada")
+        controller.jobs.delete(Principal.desktop("ada"), gone)
     assert plan(site)["deleted_since"] == [gone]
     moved.database.unlink()
     rebuild_database(moved, time.time(), Lines(lambda _: None))
     with controller_on(moved) as controller:
         assert {job.id: job.state for job in Job.select()} == {kept: JobState.DONE, gone: JobState.DELETED}
-        assert controller.jobs.submit(submission()).id == last + 1
+        assert controller.jobs.submit(*submission()).id == last + 1
 
 
 def test_after_a_kill_it_is_done_again_to_the_end(site: FormerSite, moved: Settings) -> None:

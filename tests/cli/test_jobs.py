@@ -11,6 +11,7 @@ from server.app import Controller
 from server.cli.main import main
 from server.db.models import Change, Job, transition
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.states import JobState
 from tests.conftest import submission
 
@@ -21,7 +22,7 @@ def failed(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Job:
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     reason = Reason.QUOTA_EXCEEDED
     fields = {"reason": reason, "message": reason.explain("0 of 0 cores"), "outcome": JobState.FAILED}
     transition(Job, job.id, JobState.UPLOADING, JobState.FAILED, Change(job.created, reason=reason, text="0 of 0 cores"), fields)
@@ -60,7 +61,7 @@ def test_programs_get_them_too(failed: Job) -> None:
 
 
 def test_a_job_without_a_failure_has_nobody_to_blame(controller: Controller, failed: Job) -> None:
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     assert [job["blame"] for job in json.loads(run("jobs", "--json"))] == ["", "infrastructure"]
 
 
@@ -92,7 +93,7 @@ def test_a_message_is_text_in_a_table_whatever_is_in_it(failed: Job) -> None:
 )
 def test_no_command_knows_a_deleted_job(failed: Job, controller: Controller, tmp_path: Path, command: list[str]) -> None:
     Job.update(description="secret").where(Job.id == failed.id).execute()
-    controller.jobs.delete(failed.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), failed.id)
     done = CliRunner().invoke(main, [*command, str(failed.id)])
     assert done.exit_code not in (0, 70)
     assert "secret" not in done.output
@@ -100,7 +101,7 @@ def test_no_command_knows_a_deleted_job(failed: Job, controller: Controller, tmp
 
 
 def test_a_deleted_job_leaves_the_lists_and_who_deleted_it_stays_known(failed: Job, controller: Controller) -> None:
-    controller.jobs.delete(failed.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), failed.id)
     assert json.loads(run("jobs", "--json")) == []
     assert json.loads(run("queue", "--json"))["waiting"] == []
     done = CliRunner().invoke(main, ["show", str(failed.id)])
@@ -108,6 +109,6 @@ def test_a_deleted_job_leaves_the_lists_and_who_deleted_it_stays_known(failed: J
 
 
 def test_a_deleted_job_cannot_be_given_a_priority(failed: Job, controller: Controller) -> None:
-    controller.jobs.delete(failed.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), failed.id)
     done = CliRunner().invoke(main, ["priority", str(failed.id), "5"])
     assert "there is no job" in done.output

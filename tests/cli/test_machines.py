@@ -21,7 +21,7 @@ def environment(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    monkeypatch.setattr("server.cli.machines.APART_S", 0.0)
+    monkeypatch.setattr("server.services.machines.APART_S", 0.0)
 
 
 def run(*arguments: str) -> Result:
@@ -35,7 +35,7 @@ def machine(controller: Controller, name: str) -> Path:
 
 
 def a_running_job(controller: Controller) -> tuple[Job, Worker]:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     fields = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1}
     return job, create(Worker, Change(1.0), state=WorkerState.BUSY, **fields)

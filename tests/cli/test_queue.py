@@ -8,11 +8,11 @@ from click.testing import CliRunner, Result
 
 from server.app import Controller
 from server.cli.main import main
-from server.cli.shared.console import local_time
 from server.db.models import Change, Conversion, Event, Job, Worker, create, open_database
 from server.db.settings_store import write_switch
-from server.engine.breaker import Breaker
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
+from server.services.times import local_time
 from server.states import JobState, WorkerState
 from tests.conftest import submission
 
@@ -29,7 +29,7 @@ def run(*arguments: str) -> Result:
 
 
 def waiting(controller: Controller, number: int, **changes: str) -> list[int]:
-    jobs = [int(controller.jobs.submit(submission(**changes)).id) for _ in range(number)]
+    jobs = [int(controller.jobs.submit(*submission(**changes)).id) for _ in range(number)]
     Job.update(state=JobState.QUEUED).where(Job.id.in_(jobs)).execute()
     return jobs
 
@@ -48,7 +48,7 @@ def test_the_queue_is_shown_in_the_order_in_which_it_begins(controller: Controll
 
 
 def test_jobs_that_wait_for_their_files_are_counted(controller: Controller) -> None:
-    jobs = [int(controller.jobs.submit(submission()).id) for _ in range(2)]
+    jobs = [int(controller.jobs.submit(*submission()).id) for _ in range(2)]
     assert f"2 wait for their input files, or for the job before: {jobs[0]}, {jobs[1]}" in run("queue").output
     assert json.loads(run("queue", "--json").output)["uploading"] == jobs
 

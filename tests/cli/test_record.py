@@ -218,7 +218,7 @@ def archive(controller: Controller, job_id: int) -> None:
 def test_what_is_no_longer_offered_is_named(
     shell: Shell, running: Controller, settings: Settings, change: str, words: str
 ) -> None:
-    job_id = int(running.jobs.submit(submission(app="copy_1", settings="{}")).id)
+    job_id = int(running.jobs.submit(*submission(app="copy_1", settings="{}")).id)
     if change == "flavor":
         settings.flavors.write_text(FLAVORS.replace("m1.4xlarge", "m2.small"))
     else:
@@ -230,7 +230,7 @@ def test_what_is_no_longer_offered_is_named(
 def test_a_value_that_the_app_does_not_take_any_more_is_named_by_its_label(
     shell: Shell, running: Controller, settings: Settings
 ) -> None:
-    job_id = int(running.jobs.submit(submission(app="copy_1", settings='{"text": "long"}')).id)
+    job_id = int(running.jobs.submit(*submission(app="copy_1", settings='{"text": "long"}')).id)
     put(settings.apps, '<number name="text" label="How many" value="1"/>')
     refused = shell.run("rerun", str(job_id), code=1)
     assert "How many (text) is 'long'" in refused.stderr

@@ -22,7 +22,7 @@ def job(controller: Controller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    made = controller.jobs.submit(submission())
+    made = controller.jobs.submit(*submission())
     output = controller.storage.folder(made.folder).output
     (output / "sub").mkdir()
     (output / "ä & b.txt").write_text("table")

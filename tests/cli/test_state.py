@@ -19,7 +19,8 @@ from server.cli.main import main
 from server.db.models import Change, Event, Job, Worker, create
 from server.errors import InfrastructureError
 from server.states import JobState, WorkerState
-from server.workers.clouds.base import MemoryUse, Resource
+from server.workers.clouds.base import Resource
+from server.workers.clouds.capabilities import MemoryUse
 from server.workers.clouds.local import LocalCloud
 from server.workers.terraform.module import TerraformModule, terraform_binary
 from tests.conftest import eventually, state_of, submission
@@ -66,7 +67,7 @@ def row(name: str, state: WorkerState, **fields: object) -> Worker:
 
 
 def a_running_job(controller: Controller) -> tuple[Job, Worker]:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     return job, row(f"job-{job.id}", WorkerState.BUSY, job_id=job.id)
 
@@ -74,7 +75,11 @@ def a_running_job(controller: Controller) -> tuple[Job, Worker]:
 class SharingCloud(LocalCloud):
     """One whose machines share memory."""
 
-    def memory_use(self, worker: str) -> MemoryUse | None:
+    @property
+    def memory(self) -> "SharingCloud":
+        return self
+
+    def use(self, worker: str) -> MemoryUse | None:
         return MemoryUse(300 << 20, 120 << 20) if worker == "job-1" else None
 
 
@@ -104,9 +109,9 @@ def test_the_list_names_job_owner_version_resources_and_lock(
     one = listed()[worker.name]
     assert (one["job"], one["owner"], one["state"], one["alive"], one["lock"]) == (job.id, "ada", "busy", True, None)
     assert one["resources"] == ["terraform_data.boot", "terraform_data.worker"]
-    assert one["serial"] == json.loads(module.state_file(worker.name).read_text())["serial"]
+    assert one["serial"] == json.loads(module.store.state_file(worker.name).read_text())["serial"]
     assert (one["troubles"], one["drift"]) == ([], None)
-    with hold(module.state_file(worker.name), 600) as holder:
+    with hold(module.store.state_file(worker.name), 600) as holder:
         held = listed()[worker.name]["lock"]
         assert isinstance(held, dict)
         assert (held["pid"], held["held"], held["operation"], held["who"]) == (holder.pid, True, "apply", "an earlier one")
@@ -122,9 +127,9 @@ def test_each_trouble_is_told_with_its_cure(controller: Controller, module: Terr
         make(name)
     for name in ("job-1", "job-2", "job-4", "job-7"):
         row(name, WorkerState.BUSY)
-    module.state_file("job-1").write_text("")
-    module.state_file("job-2").write_text("{")
-    module.state_file("job-7").write_text(json.dumps({**module.state("job-7"), "outputs": {}}))
+    module.store.state_file("job-1").write_text("")
+    module.store.state_file("job-2").write_text("{")
+    module.store.state_file("job-7").write_text(json.dumps({**module.store.state("job-7"), "outputs": {}}))
     taint = [terraform_binary(), f"-chdir={module.path}", "taint", "terraform_data.worker"]
     subprocess.run(taint, check=True, env={**os.environ, **module.environment("job-4")}, stdout=subprocess.DEVNULL)
     row("job-5", WorkerState.BUSY)
@@ -146,7 +151,7 @@ def test_each_trouble_is_told_with_its_cure(controller: Controller, module: Terr
 def test_drift_is_told_with_progress_and_changes_no_state(module: TerraformModule, make: Callable[[str], Path]) -> None:
     make("job-1")
     make("job-2")
-    state = module.state_file("job-2")
+    state = module.store.state_file("job-2")
     state.write_text(state.read_text().replace('"value": "localhost"', '"value": "elsewhere"'))
     before = state.read_bytes()
     done = run("--drift", "--json")
@@ -184,7 +189,7 @@ def test_a_machine_that_no_row_has_is_removed(module: TerraformModule, make: Cal
     folder = make("job-7")
     assert json.loads(run("destroy", "job-7", "--json").stdout) == {"worker": "job-7", "removed": True, "job": None}
     assert not folder.exists()
-    assert module.names() == []
+    assert module.store.names() == []
 
 
 def test_a_machine_that_only_the_cloud_knows_is_removed(controller: Controller) -> None:
@@ -214,7 +219,7 @@ def test_without_a_controller_the_command_does_its_work(
     done = run("destroy", worker.name, "--force")
     assert (done.exit_code, done.stdout) == (0, f"{worker.name} is gone; job {job.id} is tried again on another machine\n")
     assert not folder.exists()
-    assert module.names() == []
+    assert module.store.names() == []
     assert (state_of(job.id), Worker.get_by_id(worker.id).state) == (JobState.QUEUED, WorkerState.DELETED)
     assert run("destroy", worker.name).exit_code == 1  # there is nothing of it
 
@@ -241,7 +246,7 @@ def test_a_machine_that_does_not_go_is_an_error_and_stays_on_its_way_out(
 def test_a_lock_is_cleared_and_a_held_one_is_not(module: TerraformModule, make: Callable[[str], Path]) -> None:
     make("job-1")
     assert run("unlock", "job-1").stdout == "job-1 is not locked\n"
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         done = run("unlock", "job-1")
         assert done.exit_code == 1
         assert f"job-1 is locked by apply by an earlier one, process {holder.pid}" in done.stderr
@@ -253,7 +258,7 @@ def test_a_lock_is_cleared_and_a_held_one_is_not(module: TerraformModule, make: 
 
 def test_forced_the_holder_is_ended_with_a_warning(module: TerraformModule, make: Callable[[str], Path]) -> None:
     make("job-1")
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         done = run("unlock", "job-1", "--force", "--json")
         assert done.exit_code == 0
         assert "may leave a machine that its state does not know" in done.stderr
@@ -264,7 +269,7 @@ def test_forced_the_holder_is_ended_with_a_warning(module: TerraformModule, make
 def test_a_lock_s_words_are_shown_as_text_only(module: TerraformModule, make: Callable[[str], Path]) -> None:
     make("job-1")
     note = {"Who": "\x1b[2J[red]root[/nonsense]\nforged line", "Operation": "OperationTypeApply[/b]"}
-    (module.state_file("job-1").parent / ".terraform.tfstate.lock.info").write_text(json.dumps(note))
+    (module.store.state_file("job-1").parent / ".terraform.tfstate.lock.info").write_text(json.dumps(note))
     text = run().output + run("unlock", "job-1").output
     assert "\x1b" not in text
     assert "[red]root[/nonsense]?forged line" in text
@@ -277,7 +282,7 @@ def test_a_state_is_forgotten_and_what_is_left_is_told(module: TerraformModule, 
     assert f"the cloud still has its machine {folder}" in done.stdout
     assert "cumulus orphans --delete" in done.stdout
     assert folder.is_dir()
-    assert (module.names(), listed()) == ([], {})
+    assert (module.store.names(), listed()) == ([], {})
     kept = list((module.home / "broken").glob("job-7.*/terraform.tfstate"))
     assert len(kept) == 1
     folder.rmdir()

@@ -11,9 +11,8 @@ import pytest
 from server.app import make_module
 from server.catalog.flavors import Flavor
 from server.db.models import Event, Worker
-from server.engine.monitor import STARTED
 from server.reasons import Reason
-from server.states import JobState, WorkerState
+from server.states import STARTED, JobState, WorkerState
 from server.workers.clouds.registry import make_cloud
 from server.workers.terraform.module import TerraformModule
 from tests.faults.lab import Lab, mentions, wait
@@ -77,10 +76,10 @@ def test_while_a_machine_is_being_made_it_can_be_removed_and_terraform_is_let_fi
 def test_a_workspace_that_no_row_has_goes_at_once_or_by_the_sweeper(lab: Lab, module: TerraformModule) -> None:
     folder = make(lab, module, "job-71")
     done = lab.cumulus("state", "destroy", "job-71")
-    assert (done.returncode, folder.exists(), module.names()) == (0, False, []), done.stderr
+    assert (done.returncode, folder.exists(), module.store.names()) == (0, False, []), done.stderr
     folder = make(lab, module, "job-72")
     done = lab.cumulus("state", "forget", "job-72")
-    assert (done.returncode, module.workspaces()) == (0, []), done.stderr
+    assert (done.returncode, module.store.workspaces()) == (0, []), done.stderr
     wait(lambda: not folder.exists(), 30, lab.log)
     assert lab.cumulus("orphans").stdout == ""
 
@@ -92,7 +91,7 @@ def test_a_forgotten_machine_goes_on_and_goes_by_its_tag_when_its_job_is_done(la
     refused = lab.cumulus("state", "forget", name)
     assert (refused.returncode, f"{name} is busy" in refused.stderr) == (1, True)
     assert lab.cumulus("state", "forget", name, "--force").returncode == 0
-    assert module.workspaces() == []
+    assert module.store.workspaces() == []
     assert lab.reach("one") == JobState.DONE
     lab.settle()
     check(lab)
@@ -106,7 +105,7 @@ def test_a_lock_that_somebody_holds_by_hand_is_seen_and_ended_and_the_controller
     lab.submit("one", seconds=600)
     lab.reach("one", JobState.RUNNING)
     name = lab.machine("one").name
-    with hold(module.state_file(name), 600) as holder:
+    with hold(module.store.state_file(name), 600) as holder:
         (one,) = json.loads(lab.cumulus("state", "--json").stdout)
         assert (one["lock"]["pid"], one["lock"]["held"]) == (holder.pid, True)
         assert lab.cumulus("state", "unlock", name).returncode == 1
@@ -125,7 +124,7 @@ def test_with_the_controller_killed_the_command_removes_and_the_next_one_tries_a
     first = lab.machine("one")
     lab.kill()
     done = lab.cumulus("state", "destroy", first.name, "--force")
-    assert (done.returncode, first.exists(), module.names()) == (0, False, []), done.stderr
+    assert (done.returncode, first.exists(), module.store.names()) == (0, False, []), done.stderr
     assert lab.state_of("one") == JobState.QUEUED
     lab.start()
     wait(lambda: lab.state_of("one") == JobState.RUNNING, 60, lab.log)

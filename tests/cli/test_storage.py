@@ -24,7 +24,7 @@ def old_job(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=job.created - YEAR_S).where(Job.id == job.id).execute()
     (controller.storage.jobs / "backup").mkdir()
     return controller.storage.folder(job.folder).path

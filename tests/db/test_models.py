@@ -19,7 +19,8 @@ from server.db.models import (
     transition,
     unfinished_jobs,
 )
-from server.reasons import Blame, Reason
+from server.reason_texts import Blame
+from server.reasons import Reason
 from server.states import JOB_TRANSITIONS, WORKER_TRANSITIONS, JobState, WorkerState
 
 

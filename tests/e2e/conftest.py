@@ -48,7 +48,7 @@ def installation(vm_home: Path) -> Iterator[Installation]:
     module = TerraformModule(WORKER_MODULE, vm_home / "terraform" / "qemu-worker", terraform_binary(), cloud.terraform_env)
     flavor = read_flavors(settings.flavors)[settings.default_flavor]
     cloud.start()
-    cloud.warm_up(flavor, lambda: False)  # where an older version made the memory image
+    cloud.prewarming.warm_up(flavor, lambda: False)  # where an older version made the memory image
     yield Installation(settings, server_id, cloud, module, flavor)
     cloud.stop()
 

@@ -44,9 +44,9 @@ def home_of(group: str) -> Path:
 def _is_ready(folder: Path) -> bool:
     """A template of an older recipe would test what is no longer in the checkout; jobs of apps not tried there are refused."""
     home = QemuHome(folder)
-    if not is_image(home.template) or read_image(home.template).recipe != recipe() or not _promoted(folder):
+    if not is_image(home.template) or read_image(home.template).build_hash != recipe() or not _promoted(folder):
         return False
-    tried, apps = read_image(home.current).tried_apps(), Catalog(trial_apps(folder / "apps"))
+    tried, apps = read_image(home.current).smoke_results(), Catalog(trial_apps(folder / "apps"))
     optional = apps.optional_programs()
     return tried.are_known and not any(
         tried.lacks(app, command) for app, command in apps.version_commands() if app not in optional

@@ -16,7 +16,7 @@ from server.errors import InfrastructureError
 from server.home.installation import installation_id
 from server.progress import Lines
 from server.settings import Settings
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import guests_of
@@ -57,12 +57,12 @@ def mentions(word: str) -> list[str]:
 
 
 def test_an_app_that_does_not_run_leaves_the_promoted_snapshot_alone(cloud: QemuCloud) -> None:
-    before = cloud.template().snapshots()
+    before = cloud.images.template().snapshots()
     with pytest.raises(InfrastructureError, match=r"the app broken_1\.0 does not run in the new snapshot: .*exit code 3"):
-        cloud.template().take_snapshot(
-            Trial((("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3"))), Lines(print)
+        cloud.images.template().take_snapshot(
+            SmokeTest((("fine_1.0", "true"), ("broken_1.0", "echo no such library >&2; exit 3"))), Lines(print)
         )
-    assert cloud.template().snapshots() == before
+    assert cloud.images.template().snapshots() == before
     assert cloud.resources() == []
 
 
@@ -74,10 +74,10 @@ def read_from_disk(disk: Path, name: str, place: Path) -> str:
 
 
 def test_what_is_installed_on_the_booted_template_stays(cloud: QemuCloud, vm_home: Path, tmp_path: Path) -> None:
-    login = shlex.split(cloud.template().boot(Lines(print)))
+    login = shlex.split(cloud.images.template().boot(Lines(print)))
     word = uuid.uuid4().hex
     subprocess.run([*login, f"echo {word} > /root/kept-by-a-test"], check=True, timeout=120)
-    cloud.template().stop(Lines(print))
+    cloud.images.template().stop(Lines(print))
     assert cloud.resources() == []
     assert read_from_disk(QemuHome(vm_home).template / "disk.qcow2", "/root/kept-by-a-test", tmp_path) == f"{word}\n"
 

@@ -172,7 +172,7 @@ def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(in
     (folder / "input").mkdir(parents=True)
     installation.cloud.admit(folder)
     login = installation.login(installation.apply("job-9113"))
-    port = installation.cloud.nfs_port()
+    port = installation.cloud.host.nfs_port()
     run_over_ssh(login, f"mkdir /mnt/s && mount -t nfs4 -o port={port},vers=4.2 10.0.2.2:/ /mnt/s", 60)
     assert run_over_ssh(login, "cat /mnt/s/data/given.txt", 60) == "from the controller\n"
     with pytest.raises(InfrastructureError):
@@ -181,10 +181,10 @@ def test_the_storage_is_reached_over_nfs_and_survives_a_restart_of_its_server(in
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(run_over_ssh, login, writer, 120)
         eventually(lambda: (folder / "log").exists())
-        server = installation.cloud.nfs_pid()
+        server = installation.cloud.host.nfs_pid()
         assert server is not None
         os.kill(server, signal.SIGKILL)
-        assert installation.cloud.nfs_port() == port
+        assert installation.cloud.host.nfs_port() == port
         writing.result()
     log = folder / "log"
     assert log.read_text().split() == [str(number) for number in range(1, 41)]
@@ -196,7 +196,7 @@ def test_machines_end_with_no_trace_in_the_home(installation: Installation) -> N
     installation.apply("job-9114")
     installation.destroy("job-9114")
     assert Machines(QemuHome(installation.settings.home)).folders() == []
-    assert installation.module.workspaces() == []
+    assert installation.module.store.workspaces() == []
 
 
 def started_terraform(installation: Installation, worker: str) -> "subprocess.Popen[str]":

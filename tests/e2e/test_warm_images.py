@@ -101,7 +101,7 @@ def test_one_that_is_given_up_leaves_nothing_and_takes_no_time(installation: Ins
     flavor, unwanted = read_flavors(installation.settings.flavors)[OTHER], threading.Event()
     no_image(installation.settings.home, flavor)
     with ThreadPoolExecutor(1) as pool:
-        making = pool.submit(installation.cloud.warm_up, flavor, unwanted.is_set)
+        making = pool.submit(installation.cloud.prewarming.warm_up, flavor, unwanted.is_set)
         eventually(lambda: making.done() or any(name.startswith("canary-") for name in installation.running()))
         eventually(lambda: [psutil.Process(pid).nice() for pid in installation.running().values()] == [PATIENT])
         begin = time.monotonic()
@@ -110,7 +110,7 @@ def test_one_that_is_given_up_leaves_nothing_and_takes_no_time(installation: Ins
             making.result()
     assert time.monotonic() - begin < GIVE_UP_LIMIT_S
     assert installation.running() == {}
-    assert installation.module.workspaces() == []
+    assert installation.module.store.workspaces() == []
     assert images_of(installation.settings.home, flavor) == []
 
 
@@ -121,16 +121,16 @@ def test_one_that_qemu_refuses_although_it_fits_is_tried_once(installation: Inst
     try:
         found.state.write_bytes(b"no stream" + state[9:])
         replace(memory._Fingerprint.read(found.fingerprint), state=Content.of(found.state)).write(found.fingerprint)
-        assert installation.cloud.next_boot(installation.flavor) == "warm"
+        assert installation.cloud.prewarming.next_boot(installation.flavor) == "warm"
         made = installation.apply("job-9201")
         assert made["boot"].startswith("cold: a clone failed: QEMU refused the memory image: ")
-        assert installation.cloud.next_boot(installation.flavor) == "cold: no memory image for 1c-1024m-20g"
+        assert installation.cloud.prewarming.next_boot(installation.flavor) == "cold: no memory image for 1c-1024m-20g"
     finally:
         found.state.write_bytes(state)
         found.fingerprint.write_bytes(fingerprint)
     assert run_over_ssh(installation.login(made), "hostname", 60).strip() == "job-9201"
     installation.destroy("job-9201")
-    assert installation.cloud.next_boot(installation.flavor) == "warm"
+    assert installation.cloud.prewarming.next_boot(installation.flavor) == "warm"
 
 
 @pytest.mark.usefixtures("nothing_remains")
@@ -141,11 +141,11 @@ def test_a_disk_that_fills_while_one_is_made_is_a_reason_and_nothing_is_left(
     flavor, folder = read_flavors(installation.settings.flavors)[OTHER], images(installation.settings.home)
     with small_disk(folder, FULL_AT_KB):
         with pytest.raises(InfrastructureError, match="MB free on the disk"):
-            installation.cloud.warm_up(flavor, lambda: False)
+            installation.cloud.prewarming.warm_up(flavor, lambda: False)
         assert list(folder.iterdir()) == []
         for name in ("LEFT_FREE", "STATE_RESERVE", "TOUCHED"):  # as if another process took the room meanwhile
             monkeypatch.setattr(memory, name, 0)
         with pytest.raises(InfrastructureError):
-            installation.cloud.warm_up(flavor, lambda: False)
+            installation.cloud.prewarming.warm_up(flavor, lambda: False)
         assert list(folder.iterdir()) == []
         assert installation.running() == {}

@@ -14,6 +14,7 @@ from typing import Any
 from server.app import make_controller
 from server.db.database import Database
 from server.home.installation import installation_id
+from server.services.principal import Principal
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import submission
@@ -69,9 +70,9 @@ def act(order: dict[str, Any]) -> None:
     sys.addaudithook(countdown.heard)
     countdown.is_armed = True
     if order["act"] == "submit":
-        controller.jobs.submit(submission(description="the new one"))
+        controller.jobs.submit(*submission(description="the new one"))
     else:
-        controller.jobs.delete(int(order["act"]), "ada")
+        controller.jobs.delete(Principal.desktop("ada"), int(order["act"]))
     countdown.is_armed = False
 
 

@@ -181,7 +181,7 @@ def served(controller: Controller) -> Iterator[Callable[[str], tuple[int, bytes]
 
 def a_job(controller: Controller, state: JobState, clock: Clock, **changes: str) -> Job:
     """A job of which all files are there, put into ``state`` as if it had come there itself, a while ago."""
-    job = controller.jobs.submit(submission(**changes))
+    job = controller.jobs.submit(*submission(**changes))
     controller.storage.folder(job.folder).mark_arrived()
     attempt = 1 if state in (JobState.RUNNING, JobState.DONE) else 0
     outcome = state if state.is_final else ""

@@ -16,9 +16,10 @@ from server.app import Controller, make_controller
 from server.catalog.flavors import Flavor
 from server.db.models import Change, Job, Worker, open_database
 from server.db.settings_store import drain, resume
-from server.engine.breaker import Breaker, Circuit, read_breaker
+from server.engine.breaker import CircuitBreaker, read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JobState
@@ -109,7 +110,7 @@ def test_machines_of_the_pool_that_were_begun_before_it_opened_change_no_pause()
 
 @pytest.mark.parametrize("failures", [8, 40])
 def test_every_failure_counts_however_many_come_at_once(controller: Controller, failures: int) -> None:
-    circuit, together = Circuit(controller.settings, lambda: 100.0), threading.Barrier(failures)
+    circuit, together = CircuitBreaker(controller.settings, lambda: 100.0), threading.Barrier(failures)
 
     def fails(number: int) -> None:
         together.wait(60)
@@ -144,7 +145,7 @@ OFTEN = 20
 
 def _fail_often(path: Path, together: Barrier) -> None:
     database = open_database(path)
-    circuit = Circuit(Settings(home=path.parent), lambda: 100.0)
+    circuit = CircuitBreaker(Settings(home=path.parent), lambda: 100.0)
     together.wait(60)
     for number in range(OFTEN):
         circuit.failed(number + 1, "it broke")
@@ -153,7 +154,7 @@ def _fail_often(path: Path, together: Barrier) -> None:
 
 def test_room_that_comes_free_while_others_fail_forgets_no_failure(controller: Controller) -> None:
     seconds = itertools.count(100)
-    circuit = Circuit(controller.settings, lambda: float(next(seconds)))
+    circuit = CircuitBreaker(controller.settings, lambda: float(next(seconds)))
     circuit.failed(1, "no quota", Reason.QUOTA_EXCEEDED)
     together = threading.Barrier(2)
 
@@ -204,7 +205,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 def begin(controller: Controller, number: int) -> list[int]:
     found = []
     for _ in range(number):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         controller.storage.folder(job.folder).mark_arrived()
         found.append(int(job.id))
     controller.loop.wake()
@@ -254,6 +255,6 @@ def test_the_limit_is_looked_at_again_where_the_machine_is_promised(controller: 
     rows = [Job.get_by_id(job) for job in jobs]
     Job.update(state=JobState.QUEUED).execute()
     for row in rows:
-        controller.loop._steps.assign(row, 1.0)
+        controller.loop._admission.assign(row, 1.0)
     assert Worker.select().count() == controller.flavors.max_weight == 4
     assert state_of(jobs[-1]) is JobState.QUEUED

@@ -15,6 +15,7 @@ import pytest
 from server.app import Controller
 from server.db.models import Conversion, Event, Job, Worker
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.settings import CHECKOUT, Settings
 from server.states import JobState
 from server.storage import conversions
@@ -104,7 +105,7 @@ def raw(controller: Controller) -> Path:
 def begin(controller: Controller, *names: str, own: tuple[str, ...] = (), seconds: float = 0) -> int:
     """Submit a job on files of the data folder."""
     form = {"shared": list(names), "own": list(own), "seconds": str(seconds)}
-    job = controller.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+    job = controller.jobs.submit(*submission(app="join_1.0", settings=json.dumps(form)))
     folder = controller.storage.folder(job.folder)
     for name in own:
         (folder.input / name).write_bytes(RAW + b"own\n")
@@ -172,7 +173,7 @@ def test_a_waiting_job_goes_on_before_the_converting_one_has_ended(running: Cont
     assert result(running, second) == "converted spectra\n"
     assert state_of(first) is JobState.RUNNING
     assert converter.count() == 1
-    running.jobs.cancel(first, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), first)
 
 
 @pytest.mark.usefixtures("raw")
@@ -216,7 +217,7 @@ def test_where_the_first_is_cancelled_the_second_converts(running: Controller, c
     converter.hold()
     first, second = begin(running, "a.raw"), begin(running, "a.raw")
     eventually(lambda: converter.count() == 1)
-    running.jobs.cancel(first, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), first)
     eventually(lambda: converter.count() == 2)
     converter.let_go()
     assert result(running, second) == "converted spectra\n"
@@ -246,10 +247,10 @@ def test_nobody_waits_for_longer_than_the_settings_say(controller: Controller, c
     controller.loop.turn()
     assert (state_of(first), state_of(second)) == (JobState.PROVISIONING, JobState.QUEUED)
     Job.update(state_since=now - controller.settings.conversion_wait_s - 1).where(Job.id == first).execute()
-    steps = controller.loop._steps
+    admission = controller.loop._admission
     job = Job.get_by_id(second)
-    assert not steps.must_wait(job, now)
-    assert steps.must_wait(job, now - 60)
+    assert not admission.must_wait(job, now)
+    assert admission.must_wait(job, now - 60)
     assert converter.count() <= 1
 
 
@@ -282,7 +283,7 @@ def test_another_file_of_the_same_name_size_and_time_is_converted_for_itself(
         other.write_bytes(RAW + b"SPECTRA\n")
         os.utime(other, ns=(raw.stat().st_atime_ns, raw.stat().st_mtime_ns))
         form = {"shared": [str(other)], "own": [], "seconds": "0"}
-        job = running.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+        job = running.jobs.submit(*submission(app="join_1.0", settings=json.dumps(form)))
         folder = running.storage.folder(job.folder)
         deliver(running.storage, folder, [other])
         running.loop.wake()
@@ -296,7 +297,7 @@ def test_what_came_for_one_job_alone_without_a_word_of_its_content_is_converted_
     assert result(running, begin(running, "a.raw")) == "converted spectra\n"
     for _ in range(2):
         form = {"shared": ["a.raw"], "own": [], "seconds": "0"}
-        job = running.jobs.submit(submission(app="join_1.0", settings=json.dumps(form)))
+        job = running.jobs.submit(*submission(app="join_1.0", settings=json.dumps(form)))
         own = running.storage.folder(job.folder).input / "a.raw"
         own.write_bytes(RAW + b"SPECTRA\n")
         os.utime(own, ns=(raw.stat().st_atime_ns, raw.stat().st_mtime_ns))
@@ -378,7 +379,7 @@ def test_records_of_finished_jobs_are_dropped(running: Controller) -> None:
     job = begin(running, "a.raw")
     result(running, job)
     assert [row.job_id for row in Conversion.select()] == [job]
-    running.loop._steps.tidy(time.time())
+    running.loop._schedule._upkeep.prune(time.time())
     assert Conversion.select().count() == 0
 
 

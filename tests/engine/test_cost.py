@@ -128,13 +128,13 @@ def first_turn(controller: Controller) -> None:
     """The first turn begins what is done once a day and once a minute, too."""
     with heard():
         controller.loop.turn()
-        eventually(lambda: not controller.loop._in_flight)
+        eventually(controller.loop._background.is_idle)
 
 
 def one_of_each(controller: Controller) -> None:
     """An unfinished job in every state in which the loop looks at it."""
     for state in (JobState.UPLOADING, JobState.QUEUED, JobState.RUNNING):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         if state is JobState.RUNNING:
             worker = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1, "state": WorkerState.BUSY}
             create(Worker, Change(time.time()), **worker)
@@ -156,7 +156,7 @@ def life(controller: Controller) -> list[Statement]:
     """What a job's whole life asks, from its submission to its machine's end."""
     first_turn(controller)
     with heard() as statements:
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         folder = controller.storage.folder(job.folder)
         folder.mark_arrived()
         go_on(controller, statements)
@@ -186,7 +186,7 @@ def look(controller: Controller, sql: str, number: int) -> str:
 def kept_up(controller: Controller) -> list[Statement]:
     """What it asks to write what has happened to a job."""
     manifests = Manifests(controller.storage)
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     manifests.keep_up()
     with heard() as statements:
         record_event(Job, job.id, Change(1.0, text="something"))

@@ -15,11 +15,13 @@ from server.app import Controller, create_app, make_controller, rebuild_database
 from server.db.models import Change, Conversion, Event, Job, StoredSetting, Worker, create, never_again, record_event, transition
 from server.db.settings_store import drain
 from server.engine.duties.timekeeping import MARK
-from server.engine.records.manifests import KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest, Manifests
+from server.engine.records.manifest_format import SIGNING_KEY, KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest
+from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
 from server.home.installation import installation_id
 from server.progress import Lines
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.storage.folders import StorageUnusable
@@ -47,7 +49,7 @@ def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
         assert {name for name in names if not name.startswith("job_text")} == {*TABLES, *LOST}
         found = {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1")] for name in TABLES}
         # How time stands is counted anew: an old mark beside a rebuilt database would move limits by what has passed since.
-        found["switch"] = [row for row in found["switch"] if row["name"] != MARK]
+        found["switch"] = [row for row in found["switch"] if row["name"] not in (MARK, SIGNING_KEY)]
         connection.execute("INSERT INTO job_text (job_text) VALUES ('integrity-check')")
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         assert connection.execute("SELECT count(*) FROM unwritten").fetchone()[0] == 0
@@ -95,7 +97,7 @@ def lived(controller: Controller) -> None:
     with turning(controller):
         for outcome, owner in (("ok", "ada"), ("ok", OWNERS[1]), ("fail", OWNERS[2]), ("ok", "ada")):
             form = json.dumps({"text": "hello", "seconds": "0", "outcome": outcome, **file})
-            job = controller.jobs.submit(submission(owner=owner, settings=form, description=f"kept by {owner}"))
+            job = controller.jobs.submit(*submission(owner=owner, settings=form, description=f"kept by {owner}"))
             controller.storage.folder(job.folder).mark_arrived()
         controller.loop.wake()
         eventually(lambda: all(state_of(number).is_final for number in (1, 2, 3, 4)))
@@ -113,7 +115,7 @@ def machine(job: Job, attempt: int, state: WorkerState, name: str = "", **fields
 
 def at(controller: Controller, state: JobState, **fields: Any) -> Job:
     """A job that stands there, whatever it would be doing, with its inputs sent."""
-    job = controller.jobs.submit(submission(description=f"kept {state}"))
+    job = controller.jobs.submit(*submission(description=f"kept {state}"))
     columns = {"state": state, "state_since": 60.25, "attempt": 1, "started": 55.5, **fields}
     Job.update(columns).where(Job.id == job.id).execute()
     record_event(Job, job.id, Change(60.0, text=f"it is {state} <now>"))
@@ -123,8 +125,8 @@ def at(controller: Controller, state: JobState, **fields: Any) -> Job:
 def stood(controller: Controller) -> None:
     """Jobs in every other state, and all else that rows tell."""
     jobs = controller.jobs
-    uploading = jobs.submit(submission(workflow="w", description="kept first step"))
-    jobs.submit(submission(workflow="w", start_after=str(uploading.id), owner="ada"))
+    uploading = jobs.submit(*submission(workflow="w", description="kept first step"))
+    jobs.submit(*submission(workflow="w", start_after=str(uploading.id), owner="ada"))
     never_again(uploading.id + 4)  # a gap
     queued = at(controller, J.QUEUED, attempt=2, spared=1, not_before=2e9, message="Waiting: <b>", priority=7)
     machine(queued, 1, W.DELETED, ended=58.0, failures=2, message="gone")
@@ -143,8 +145,8 @@ def stood(controller: Controller) -> None:
     machine(held, 1, W.HELD, held_until=2e9, message="for inspection")
     figures = json.dumps([{"name": "proteins", "value": 7}])
     at(controller, J.DONE, ended=62.0, outcome=J.DONE, warning="one\ntwo", figures=figures)
-    cancelled = jobs.submit(submission(description="kept too"))
-    jobs.cancel(cancelled.id, "ada")
+    cancelled = jobs.submit(*submission(description="kept too"))
+    jobs.cancel(Principal.desktop("ada"), cancelled.id)
     archived = at(controller, J.FAILED, ended=61.0, outcome=J.FAILED)
     transition(Job, archived.id, J.FAILED, J.ARCHIVED, Change(63.0, text="it ended 90 days ago"))
     for number, job in enumerate((uploading, queued)):
@@ -155,14 +157,14 @@ def stood(controller: Controller) -> None:
 def deleted(controller: Controller) -> None:
     """One in the middle, a whole workflow, and the newest of all."""
     jobs = controller.jobs
-    jobs.delete(2, OWNERS[1])
-    steps = [jobs.submit(submission(workflow="gone", description="secret")) for _ in range(1)]
-    steps.append(jobs.submit(submission(workflow="gone", start_after=str(steps[0].id), description="secret")))
-    newest = jobs.submit(submission(description="secret"))
+    jobs.delete(Principal.desktop(OWNERS[1]), 2)
+    steps = [jobs.submit(*submission(workflow="gone", description="secret")) for _ in range(1)]
+    steps.append(jobs.submit(*submission(workflow="gone", start_after=str(steps[0].id), description="secret")))
+    newest = jobs.submit(*submission(description="secret"))
     for job in (*steps, newest):
-        jobs.cancel(job.id, "ada") if not state_of(job.id).is_final else None
-    jobs.delete(steps[1].id, "ada")
-    jobs.delete(newest.id, "ada")
+        jobs.cancel(Principal.desktop("ada"), job.id) if not state_of(job.id).is_final else None
+    jobs.delete(Principal.desktop("ada"), steps[1].id)
+    jobs.delete(Principal.desktop("ada"), newest.id)
 
 
 def erase(controller: Controller) -> None:
@@ -198,18 +200,18 @@ def test_an_erased_database_comes_back_as_it_was(controller: Controller, setting
     again = successor(settings)
     assert answers(create_app(again).test_client(), numbers) == said
     assert said != before_deletion
-    assert again.jobs.submit(submission()).id == numbers[-1] + 1
+    assert again.jobs.submit(*submission()).id == numbers[-1] + 1
     again.loop.stop(1)
     again.database.close()
 
 
 def test_nothing_of_a_deleted_job_comes_back_but_its_number(controller: Controller, settings: Settings) -> None:
-    kept, gone = controller.jobs.submit(submission()), controller.jobs.submit(submission(description="secret"))
+    kept, gone = controller.jobs.submit(*submission()), controller.jobs.submit(*submission(description="secret"))
     for job in (kept, gone):
-        controller.jobs.cancel(job.id, "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), job.id)
     copy = settings.storage / "jobs" / f"{gone.folder}0"
     copied = {path.name: path.read_bytes() for path in controller.storage.folder(gone.folder).path.glob(".cumulus.*")}
-    controller.jobs.delete(gone.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), gone.id)
     for folder in (copy, copy.with_name(gone.folder)):  # somebody puts it back
         folder.mkdir()
         for name, content in copied.items():
@@ -220,41 +222,41 @@ def test_nothing_of_a_deleted_job_comes_back_but_its_number(controller: Controll
     assert (state_of(gone.id), Job.get_by_id(gone.id).description) == (J.DELETED, "")
     assert [event.new for event in Event.select().where(Event.subject_id == gone.id)] == ["uploading", "cancelled", "deleted"]
     assert b"secret" not in settings.database.read_bytes()
-    assert again.jobs.submit(submission()).id == gone.id + 1
+    assert again.jobs.submit(*submission()).id == gone.id + 1
     again.database.close()
 
 
 def test_where_only_deleted_jobs_are_known_the_numbers_go_on(controller: Controller, settings: Settings) -> None:
-    job = controller.jobs.submit(submission())
-    controller.jobs.cancel(job.id, "ada")
-    controller.jobs.delete(job.id, "ada")
+    job = controller.jobs.submit(*submission())
+    controller.jobs.cancel(Principal.desktop("ada"), job.id)
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     erase(controller)
     rebuild_database(settings, NOW, Lines(print))
     again = successor(settings)
-    assert again.jobs.submit(submission()).id == job.id + 1
+    assert again.jobs.submit(*submission()).id == job.id + 1
     again.database.close()
 
 
 def test_an_older_copy_of_the_database_gives_no_number_again_and_brings_no_deleted_job_back(
     controller: Controller, settings: Settings
 ) -> None:
-    job = controller.jobs.submit(submission())
-    controller.jobs.cancel(job.id, "ada")
+    job = controller.jobs.submit(*submission())
+    controller.jobs.cancel(Principal.desktop("ada"), job.id)
     controller.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     old = settings.database.read_bytes()
-    later = controller.jobs.submit(submission())
-    controller.jobs.delete(job.id, "ada")
+    later = controller.jobs.submit(*submission())
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     erase(controller)
     settings.database.write_bytes(old)
     again = successor(settings)
     assert state_of(job.id) is J.DELETED
-    assert again.jobs.submit(submission()).id == later.id + 1
+    assert again.jobs.submit(*submission()).id == later.id + 1
     again.database.close()
 
 
 def test_a_running_job_goes_on_where_the_database_is_erased_beneath_it(controller: Controller, settings: Settings) -> None:
     with turning(controller):
-        job = controller.jobs.submit(submission(settings='{"text": "hello", "seconds": "5", "outcome": "ok"}'))
+        job = controller.jobs.submit(*submission(settings='{"text": "hello", "seconds": "5", "outcome": "ok"}'))
         folder = controller.storage.folder(job.folder)
         folder.mark_arrived()
         controller.loop.wake()
@@ -275,7 +277,7 @@ def test_a_running_job_goes_on_where_the_database_is_erased_beneath_it(controlle
 
 def test_a_change_of_any_row_of_a_job_reaches_its_manifest(controller: Controller) -> None:
     """Whoever makes it: the loop writes what the rows say, and nothing where nothing has changed."""
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     manifests, path = Manifests(controller.storage), controller.storage.folder(job.folder).manifest_path
     worker = machine(job, 1, W.BUSY)
     manifests.keep_up()
@@ -302,7 +304,7 @@ def test_a_change_of_any_row_of_a_job_reaches_its_manifest(controller: Controlle
 def test_a_folder_that_takes_no_manifest_keeps_none_of_the_others_behind(controller: Controller) -> None:
     steady = [0.0]
     manifests = Manifests(controller.storage, lambda: steady[0])
-    bad, good = controller.jobs.submit(submission()), controller.jobs.submit(submission())
+    bad, good = controller.jobs.submit(*submission()), controller.jobs.submit(*submission())
     blocked = controller.storage.folder(bad.folder).manifest_path
     blocked.unlink()
     blocked.mkdir()
@@ -322,8 +324,8 @@ def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(control
     """What lies below the place of a mount is another disk."""
     steady = [0.0]
     manifests = Manifests(controller.storage, lambda: steady[0])
-    job = controller.jobs.submit(submission())
-    controller.jobs.cancel(job.id, "ada")
+    job = controller.jobs.submit(*submission())
+    controller.jobs.cancel(Principal.desktop("ada"), job.id)
     away = controller.storage.root.with_name("away")
     controller.storage.root.rename(away)
     controller.storage.root.mkdir()
@@ -332,9 +334,9 @@ def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(control
     manifests.keep_up()
     assert not manifests.is_behind()
     with pytest.raises(StorageUnusable):
-        controller.jobs.delete(job.id, "ada")
+        controller.jobs.delete(Principal.desktop("ada"), job.id)
     with pytest.raises(StorageUnusable):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     assert list(controller.storage.root.iterdir()) == []
     assert Job.select().count() == 1
     controller.storage.root.rmdir()
@@ -351,9 +353,9 @@ def test_a_storage_that_is_away_gets_nothing_and_is_caught_up_with_later(control
 def test_what_the_ledger_has_lost_is_written_again(
     controller: Controller, settings: Settings, name: str, kind: str, tmp_path: Path
 ) -> None:
-    deleted, last = controller.jobs.submit(submission()), controller.jobs.submit(submission())
+    deleted, last = controller.jobs.submit(*submission()), controller.jobs.submit(*submission())
     transition(Job, deleted.id, J.UPLOADING, J.FAILED, Change(NOW), {"reason": "other", "message": "x", "outcome": "failed"})
-    controller.jobs.delete(deleted.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), deleted.id)
     drain("the roof leaks", Change(NOW))
     Manifests(controller.storage).keep_up()
     path = controller.storage.root / ".cumulus.ledger" / name
@@ -370,9 +372,9 @@ def test_what_the_ledger_has_lost_is_written_again(
         [deleted.folder],
         True,
     )
-    again = controller.jobs.submit(submission())
+    again = controller.jobs.submit(*submission())
     transition(Job, again.id, J.UPLOADING, J.FAILED, Change(NOW), {"reason": "other", "message": "x", "outcome": "failed"})
-    controller.jobs.delete(again.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), again.id)
     assert (ledger.last_number(), ledger.deleted()) == (again.id, [deleted.folder, again.folder])
 
 
@@ -392,7 +394,7 @@ def test_no_column_is_forgotten(table: Any, kept: Any, apart: set[str]) -> None:
 
 def test_a_folder_of_a_failed_submission_of_2_3_never_wins_over_the_job(controller: Controller, settings: Settings) -> None:
     """Both are whole and claim one number; the job's was made later, or something has happened with it."""
-    real = controller.jobs.submit(submission())
+    real = controller.jobs.submit(*submission())
     folder = controller.storage.folder(real.folder)
     manifest = json.loads(folder.manifest_path.read_text())
     first = {name: manifest[name] for name in ("id", "owner", "app", "flavor", "weight", "created", "state")}
@@ -412,19 +414,19 @@ def test_a_folder_of_a_failed_submission_of_2_3_never_wins_over_the_job(controll
 
 @pytest.mark.parametrize("name", ["Job_9_ada_probe_1.0_7", "Job_999999999999999_ada_probe_1.0_7", "Job_9_x", "mine"])
 def test_a_folder_made_by_hand_is_no_job_and_takes_no_number(controller: Controller, settings: Settings, name: str) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     made = settings.storage / "jobs" / name
     (made / "input").mkdir(parents=True)
     (made / ".cumulus.settings").write_text("{}")
     erase(controller)
     assert rebuild_database(settings, NOW, Lines(print)).left_alone == (name,)
     again = successor(settings)
-    assert again.jobs.submit(submission()).id == job.id + 1
+    assert again.jobs.submit(*submission()).id == job.id + 1
     again.database.close()
 
 
 def test_forged_rows_in_a_manifest_harm_no_other_job(controller: Controller, settings: Settings) -> None:
-    mine, other = controller.jobs.submit(submission()), controller.jobs.submit(submission(owner="bob"))
+    mine, other = controller.jobs.submit(*submission()), controller.jobs.submit(*submission(owner="bob"))
     machine(other, 1, W.BUSY)
     Manifests(controller.storage).keep_up()
     path = controller.storage.folder(mine.folder).manifest_path

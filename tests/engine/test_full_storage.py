@@ -7,7 +7,8 @@ import pytest
 
 from server.app import Controller, make_controller
 from server.db.models import Event, Job
-from server.engine.storage_waits import LOG, OVER, RESULTS, tell_waiting
+from server.engine.monitoring.full_storage import LOG, OVER, RESULTS, report_full_storage
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -28,7 +29,7 @@ def settings(settings: Settings) -> Iterator[Settings]:
 
 
 def begin(controller: Controller) -> JobFolder:
-    job = controller.jobs.submit(submission(settings=SHORT))
+    job = controller.jobs.submit(*submission(settings=SHORT))
     folder = controller.storage.folder(job.folder)
     folder.mark_arrived()
     controller.loop.wake()
@@ -68,7 +69,7 @@ def test_who_waits_for_room_can_be_cancelled(controller: Controller) -> None:
         begin(controller)
         fill(controller.settings.storage / "others")
         eventually(lambda: Job.get_by_id(1).message.startswith(RESULTS))
-        controller.jobs.cancel(1, "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), 1)
         eventually(lambda: controller.cloud.resources() == [])
         assert state_of(1) is JobState.CANCELLED
 
@@ -89,25 +90,25 @@ def test_results_that_never_find_room_are_given_up_with_the_reason(controller: C
 
 
 def test_a_log_that_waits_is_told_once(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.log").touch()
-    tell_waiting(Job.get_by_id(job.id), folder, 1000.0)
-    tell_waiting(Job.get_by_id(job.id), folder, 1001.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1000.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1001.0)
     assert Job.get_by_id(job.id).message == f"{LOG} (since 1970-01-01 00:16 UTC)."
     (folder.path / ".cumulus.full.log").unlink()
-    tell_waiting(Job.get_by_id(job.id), folder, 1002.0)
+    report_full_storage(Job.get_by_id(job.id), folder, 1002.0)
     assert (Job.get_by_id(job.id).message, told(job.id)) == ("", [f"{LOG}.", f"{OVER}."])
 
 
 def test_a_run_that_waits_for_ever_is_ended_all_the_same(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = controller.storage.folder(job.folder)
     Job.update(state=JobState.RUNNING, attempt=1, state_since=1000.0).where(Job.id == job.id).execute()
     (folder.path / ".cumulus.full.results").touch()
     limit_s = controller.settings.run_timeout_s
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + 10)
     assert state_of(job.id) is JobState.RUNNING
-    controller.steps.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
+    controller.stages.timeouts.expire(Job.get_by_id(job.id), 1000 + limit_s + controller.settings.results_wait_s + 10)
     assert (state_of(job.id), Job.get_by_id(job.id).reason) == (JobState.FAILED, "run_timeout")

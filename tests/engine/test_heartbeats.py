@@ -1,6 +1,6 @@
 """For how long nothing was heard of a job."""
 
-from server.engine.heartbeats import Heartbeats
+from server.engine.monitoring.heartbeats import Heartbeats
 
 KEY = (1, 1)
 

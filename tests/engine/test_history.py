@@ -12,7 +12,8 @@ from server.db.settings_store import drain, write_switch
 from server.engine.breaker import NAME
 from server.engine.history import FIRST, LAST, last_word, remarks
 from server.reasons import Reason
-from server.services.jobs import Submission
+from server.services.jobs.submission import Submission
+from server.services.principal import Principal
 from server.states import JobState, WorkerState
 from server.storage.logs.job_log import Log
 from tests.conftest import eventually, state_of, submission, turning
@@ -24,7 +25,7 @@ MAX_WEIGHT = 4
 def step(controller: Controller) -> Callable[..., None]:
     """Moves job 1 on; each step is a second later."""
     clock = iter(range(2_000_000_000, 2_100_000_000))
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
 
     def moved(new: JobState, text: str = "", reason: str = "") -> None:
         job = Job.get_by_id(1)
@@ -65,9 +66,9 @@ def test_a_job_that_is_tried_again_tells_why_and_of_each_attempt(step: Callable[
         (2, False, "A machine of size m1.4xlarge is being made (attempt 2)"),
         (2, False, "The machine has booted; it gets the storage and the job"),
         (2, False, "The machine has the storage and begins with the job"),
-        (2, True, "The machine is being looked at: no sign of life for 30 s"),
-        (2, True, "The machine is heard of again"),
-        (2, True, "The machine is being looked at: the cloud does not list its machine"),
+        (2, True, "The machine is being checked: no sign of life for 30 s"),
+        (2, True, "The machine answers again"),
+        (2, True, "The machine is being checked: the cloud does not list its machine"),
         (
             2,
             True,
@@ -95,14 +96,14 @@ def test_a_queued_job_tells_what_it_waits_for(controller: Controller, step: Call
     assert told()[-1][2] == "No machines can be made at present, the next try is at 01:00:00 UTC: no quota"
     drain("new disks", Change(1.0))
     assert told()[-1][2] == "No jobs are begun at present: new disks"
-    controller.jobs.cancel(1, "ada")
+    controller.jobs.cancel(Principal.desktop("ada"), 1)
     assert "new disks" not in told()[-1][2]
 
 
 def test_what_a_job_waits_for_before_it_is_queued(controller: Controller) -> None:
-    first = controller.jobs.submit(submission())
+    first = controller.jobs.submit(*submission())
     inputs = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\d\\\\a.raw", "/d/b c.raw"]}'
-    second = controller.jobs.submit(submission(settings=inputs, start_after=str(first.id)))
+    second = controller.jobs.submit(*submission(settings=inputs, start_after=str(first.id)))
     (only,) = remarks(second, MAX_WEIGHT)
     assert only.text.endswith("; its input: a.raw, b c.raw; it starts when job 1 is done")
 
@@ -120,7 +121,7 @@ def test_the_last_word_is_that_of_a_job_that_has_ended(controller: Controller, s
     step(JobState.QUEUED)
     Job.update(message="Waiting: The cloud is overloaded.").where(Job.id == 1).execute()
     assert last_word(Job.get_by_id(1)) == ""
-    controller.jobs.cancel(1, "ada")
+    controller.jobs.cancel(Principal.desktop("ada"), 1)
     assert last_word(Job.get_by_id(1)).endswith(" UTC - The job was cancelled.\n")
 
 
@@ -145,8 +146,8 @@ def test_a_whole_life_is_told_in_order_and_alike_everywhere(controller: Controll
     assert sorted(followed.output.splitlines()) == sorted(text.splitlines())
 
 
-def begun(controller: Controller, wish: Submission) -> Job:
-    job = controller.jobs.submit(wish)
+def begun(controller: Controller, wish: tuple[Principal, Submission]) -> Job:
+    job = controller.jobs.submit(*wish)
     controller.storage.folder(job.folder).mark_arrived()
     controller.loop.wake()
     return job

@@ -27,6 +27,10 @@ class ColdCloud(LocalCloud):
     during: Callable[[], None] = staticmethod(lambda: None)
     given_up = False
 
+    @property
+    def prewarming(self) -> "ColdCloud":
+        return self
+
     def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
         self.asked.append(flavor.name)
         self.during()
@@ -71,58 +75,58 @@ def never() -> bool:
     return False
 
 
-def test_a_machine_that_started_cold_is_a_wish_for_its_flavor(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
-    assert warmer.look([worker(1, "small")]) == SMALL
-    warmer.warm_up(SMALL, never)
+def test_a_machine_that_started_cold_requests_an_image_for_its_flavor(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
+    assert warmer.next_flavor([worker(1, "small")]) == SMALL
+    warmer.prewarm(SMALL, never)
     assert cold.asked == ["small"]
 
 
 @pytest.mark.parametrize("boot", ["", "warm", "local", "template"])
-def test_others_wish_for_nothing(warmer: ImagePrewarmer, boot: str) -> None:
-    assert warmer.look([worker(1, "small", boot)]) is None
+def test_others_request_nothing(warmer: ImagePrewarmer, boot: str) -> None:
+    assert warmer.next_flavor([worker(1, "small", boot)]) is None
 
 
-def test_a_flavor_that_is_offered_no_more_is_not_wished_for(warmer: ImagePrewarmer) -> None:
-    assert warmer.look([worker(1, "gone")]) is None
+def test_a_flavor_that_is_no_longer_offered_is_not_requested(warmer: ImagePrewarmer) -> None:
+    assert warmer.next_flavor([worker(1, "gone")]) is None
 
 
 def test_where_it_is_turned_off_nothing_is_made(cold: ColdCloud, clock: Clock) -> None:
-    assert ImagePrewarmer(cold, FLAVORS, False, clock).look([worker(1, "small")]) is None
+    assert ImagePrewarmer(cold, FLAVORS, False, clock).next_flavor([worker(1, "small")]) is None
 
 
-def test_a_machine_wishes_once_however_long_it_lives(warmer: ImagePrewarmer) -> None:
-    warmer.look([worker(1, "small")])
-    warmer.warm_up(SMALL, never)
-    assert warmer.look([worker(1, "small")]) is None
-    assert warmer.look([worker(1, "small"), worker(2, "small")]) == SMALL
+def test_a_machine_requests_once_however_long_it_lives(warmer: ImagePrewarmer) -> None:
+    warmer.next_flavor([worker(1, "small")])
+    warmer.prewarm(SMALL, never)
+    assert warmer.next_flavor([worker(1, "small")]) is None
+    assert warmer.next_flavor([worker(1, "small"), worker(2, "small")]) == SMALL
 
 
-def test_the_wish_outlives_its_machine_and_waits_for_room(warmer: ImagePrewarmer) -> None:
-    assert warmer.look([worker(1, "large")]) is None
-    assert warmer.look([worker(2, "small", "warm"), worker(3, "small", "warm")]) is None
-    assert warmer.look([worker(2, "small", "warm")]) == LARGE
-    assert warmer.look([]) == LARGE
+def test_the_request_outlives_its_machine_and_waits_for_room(warmer: ImagePrewarmer) -> None:
+    assert warmer.next_flavor([worker(1, "large")]) is None
+    assert warmer.next_flavor([worker(2, "small", "warm"), worker(3, "small", "warm")]) is None
+    assert warmer.next_flavor([worker(2, "small", "warm")]) == LARGE
+    assert warmer.next_flavor([]) == LARGE
 
 
 def test_one_that_finds_room_does_not_wait_for_one_that_does_not(warmer: ImagePrewarmer) -> None:
-    assert warmer.look([worker(1, "large"), worker(2, "small")]) is None
-    assert warmer.look([worker(2, "small"), worker(3, "small", "warm")]) == SMALL
+    assert warmer.next_flavor([worker(1, "large"), worker(2, "small")]) is None
+    assert warmer.next_flavor([worker(2, "small"), worker(3, "small", "warm")]) == SMALL
 
 
 def test_it_is_given_up_when_jobs_need_the_room_and_made_later_without_a_pause(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
-    warmer.look([worker(1, "large")])
-    assert warmer.look([]) == LARGE
-    cold.during = lambda: warmer.look([worker(2, "small"), worker(3, "small")]) and None
+    warmer.next_flavor([worker(1, "large")])
+    assert warmer.next_flavor([]) == LARGE
+    cold.during = lambda: warmer.next_flavor([worker(2, "small"), worker(3, "small")]) and None
     with capture_logs() as said:
-        warmer.warm_up(LARGE, never)
+        warmer.prewarm(LARGE, never)
     assert (cold.given_up, said) == (True, [])
-    assert warmer.look([]) in (SMALL, LARGE)
+    assert warmer.next_flavor([]) in (SMALL, LARGE)
 
 
 def test_it_is_given_up_when_the_controller_stops(warmer: ImagePrewarmer, cold: ColdCloud) -> None:
-    warmer.look([worker(1, "small")])
+    warmer.next_flavor([worker(1, "small")])
     with capture_logs() as said:
-        warmer.warm_up(SMALL, lambda: True)
+        warmer.prewarm(SMALL, lambda: True)
     assert (cold.given_up, said) == (True, [])
 
 
@@ -131,13 +135,13 @@ def test_a_failure_is_said_once_and_tried_again_after_pauses_that_double(
     warmer: ImagePrewarmer, cold: ColdCloud, clock: Clock, problem: Exception
 ) -> None:
     cold.problem = problem
-    assert warmer.look([worker(1, "small")]) == SMALL
+    assert warmer.next_flavor([worker(1, "small")]) == SMALL
     pauses = []
     with capture_logs() as said:
         for _ in range(9):
-            warmer.warm_up(SMALL, never)
+            warmer.prewarm(SMALL, never)
             began = clock.now
-            while warmer.look([]) is None:
+            while warmer.next_flavor([]) is None:
                 clock.now += 1.0
             pauses.append(clock.now - began)
     assert pauses[:3] == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S]
@@ -152,13 +156,13 @@ def test_a_success_ends_the_pauses_and_a_later_failure_is_said_again(
     with capture_logs() as said:
         for number in (1, 2):
             cold.problem = InfrastructureError("not today")
-            assert warmer.look([worker(number, "small")]) == SMALL
-            warmer.warm_up(SMALL, never)
+            assert warmer.next_flavor([worker(number, "small")]) == SMALL
+            warmer.prewarm(SMALL, never)
             clock.now += PAUSE_S
             cold.problem = None
-            assert warmer.look([]) == SMALL
-            warmer.warm_up(SMALL, never)
-            assert warmer.look([]) is None
+            assert warmer.next_flavor([]) == SMALL
+            warmer.prewarm(SMALL, never)
+            assert warmer.next_flavor([]) is None
     assert len(said) == 2
 
 

@@ -15,27 +15,33 @@ from server.home.installation import installation_id
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.installed_apps import FAILED_FOR_S, OwnApps
-from server.workers.clouds.local import LocalCloud
-from server.workers.clouds.smoke_results import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
+from server.workers.clouds.local import LocalCloud, LocalImages
+from server.workers.clouds.smoke_results import AppResult, NoResults, RecordedResults, SmokeResults, short
 from tests.catalog.building import tool
 from tests.conftest import eventually, state_of, submission, turning
 
 NUMBER = '<number name="n" label="N" value="1" command="-n %value%"/>'
 COMMAND = "echo one 1.0"
-ONE = {short("one_1"): TriedApp(short(COMMAND), "one 1.0")}
+ONE = {short("one_1"): AppResult(short(COMMAND), "one 1.0")}
 
 
-class SnapshotCloud(LocalCloud):
-    """The local cloud with the memory of a snapshot to order; an error is raised as one."""
+class SnapshotImages(LocalImages):
+    """A snapshot with smoke results to order; an error is raised as one."""
 
-    tried: TriedApps | CumulusError = UnknownApps()
-    tried_by_name: Mapping[str, TriedApps] = {}
+    tried: SmokeResults | CumulusError = NoResults()
+    tried_by_name: Mapping[str, SmokeResults] = {}
 
-    def tried_apps(self, snapshot: str = "") -> TriedApps:
+    def smoke_results(self, snapshot: str = "") -> SmokeResults:
         """As the test says."""
         if isinstance(self.tried, CumulusError):
             raise self.tried
         return self.tried_by_name.get(snapshot, self.tried)
+
+
+class SnapshotCloud(LocalCloud):
+    """The local cloud with them."""
+
+    images: SnapshotImages
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def put(folder: Path, command: str) -> None:
 
 @pytest.fixture
 def cloud(settings: Settings) -> SnapshotCloud:
-    return SnapshotCloud(settings, installation_id(settings.home))
+    return SnapshotCloud(settings, installation_id(settings.home), SnapshotImages())
 
 
 @pytest.fixture
@@ -69,45 +75,45 @@ def plain(settings: Settings) -> Iterator[Controller]:
 
 def refused(controller: Controller, app: str = "one_1") -> str:
     with pytest.raises(CumulusError) as caught:
-        controller.jobs.submit(submission(app=app, settings="{}"))
-    assert (caught.value.code, caught.value.field) == ("app_not_installed", "app_name")
+        controller.jobs.submit(*submission(app=app, settings="{}"))
+    assert (caught.value.code, caught.value.field) == ("app_not_installed", "app")
     assert Job.select().count() == 0
     return caught.value.message
 
 
 def test_what_ran_on_the_snapshot_is_taken_and_what_did_not_is_refused(controller: Controller, cloud: SnapshotCloud) -> None:
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     words = "One 1 is not installed on the machines yet; run make snapshot. Your administrator has to correct this."
     assert refused(controller) == words
     assert controller.jobs.not_installed() == {"one_1"}
-    cloud.tried = SnapshotApps(ONE)
-    assert controller.jobs.submit(submission(app="one_1", settings="{}")).id == 1
+    cloud.images.tried = RecordedResults(ONE)
+    assert controller.jobs.submit(*submission(app="one_1", settings="{}")).id == 1
     assert controller.jobs.not_installed() == frozenset()
 
 
 def test_an_app_whose_version_command_has_changed_since_is_refused(
     controller: Controller, cloud: SnapshotCloud, settings: Settings
 ) -> None:
-    cloud.tried = SnapshotApps({short("one_1"): TriedApp(short("echo one 0.9"), "one 0.9")})
+    cloud.images.tried = RecordedResults({short("one_1"): AppResult(short("echo one 0.9"), "one 0.9")})
     assert "make snapshot" in refused(controller)
 
 
 def test_an_app_without_a_version_command_has_nothing_to_prove(controller: Controller, cloud: SnapshotCloud) -> None:
-    cloud.tried = SnapshotApps({})
-    assert controller.jobs.submit(submission(app="plain_1", settings="{}")).id == 1
+    cloud.images.tried = RecordedResults({})
+    assert controller.jobs.submit(*submission(app="plain_1", settings="{}")).id == 1
 
 
-@pytest.mark.parametrize("tried", [UnknownApps(), TemplateMissing("none"), CloudError("away")])
-def test_where_nobody_knows_jobs_are_taken(controller: Controller, cloud: SnapshotCloud, tried: TriedApps) -> None:
-    cloud.tried = tried
-    assert controller.jobs.submit(submission(app="one_1", settings="{}")).id == 1
+@pytest.mark.parametrize("tried", [NoResults(), TemplateMissing("none"), CloudError("away")])
+def test_where_nobody_knows_jobs_are_taken(controller: Controller, cloud: SnapshotCloud, tried: SmokeResults) -> None:
+    cloud.images.tried = tried
+    assert controller.jobs.submit(*submission(app="one_1", settings="{}")).id == 1
     assert controller.jobs.not_installed() == frozenset()
 
 
 def test_a_snapshot_that_remembers_no_apps_is_told_of(controller: Controller, cloud: SnapshotCloud) -> None:
     installed = InstalledApps(controller.catalog, cloud)
     assert installed.hint() == UNKNOWN
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     assert installed.hint() == ""
 
 
@@ -116,14 +122,14 @@ def test_the_desktop_client_is_told_and_gets_the_app_of_a_job_that_it_lists_all_
 ) -> None:
     web = create_app(controller).test_client()
     assert 'hidden="true"' not in json.loads(web.get("/apps").data)["one_1"]
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     assert 'hidden="true"' in json.loads(web.get("/apps").data)["one_1"]
     form = {"username": "ada", "app_name": "one_1", "strategy": "m1.4xlarge", "settings": "{}"}
     words, folder = web.post("/start", data=form).json
     assert (words.startswith("One 1 is not installed on the machines yet"), folder) == (True, "")
-    cloud.tried = UnknownApps()
+    cloud.images.tried = NoResults()
     assert web.post("/start", data=form).json[0] == 1
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     listed = json.loads(web.get("/apps").data)["one_1"]
     assert 'hidden="true"' not in listed
     assert "No longer offered" in listed
@@ -132,10 +138,10 @@ def test_the_desktop_client_is_told_and_gets_the_app_of_a_job_that_it_lists_all_
 def test_a_job_that_was_taken_waits_while_its_app_is_gone_and_holds_up_no_other(
     controller: Controller, cloud: SnapshotCloud
 ) -> None:
-    gone, other = (controller.jobs.submit(submission(app=app, settings="{}")) for app in ("one_1", "plain_1"))
+    gone, other = (controller.jobs.submit(*submission(app=app, settings="{}")) for app in ("one_1", "plain_1"))
     for job in (gone, other):
         controller.storage.folder(job.folder).mark_arrived()
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     with turning(controller):
         eventually(lambda: "not installed" in Job.get_by_id(gone.id).message and state_of(gone.id) is JobState.QUEUED)
         eventually(lambda: state_of(other.id) is JobState.DONE)
@@ -146,19 +152,19 @@ def test_a_job_that_was_taken_waits_while_its_app_is_gone_and_holds_up_no_other(
         )
         assert row.attempt == row.spared
         assert "app_not_installed" in {event.reason for event in Event.select().where(Event.subject_id == gone.id)}
-        cloud.tried = SnapshotApps(ONE)
+        cloud.images.tried = RecordedResults(ONE)
         eventually(lambda: state_of(gone.id) is JobState.DONE)
 
 
 def test_a_machine_that_was_made_of_another_snapshot_meanwhile_does_not_start_the_app(
     controller: Controller, cloud: SnapshotCloud
 ) -> None:
-    job = controller.jobs.submit(submission(app="one_1", settings="{}"))
+    job = controller.jobs.submit(*submission(app="one_1", settings="{}"))
     controller.storage.folder(job.folder).mark_arrived()
-    cloud.tried, cloud.tried_by_name = SnapshotApps(ONE), {"local": SnapshotApps({})}
+    cloud.images.tried, cloud.images.tried_by_name = RecordedResults(ONE), {"local": RecordedResults({})}
     with turning(controller):
         eventually(lambda: "not installed" in Job.get_by_id(job.id).message)
-        cloud.tried_by_name = {}
+        cloud.images.tried_by_name = {}
         eventually(lambda: state_of(job.id) is JobState.DONE)
     assert [path.name for path in controller.storage.folder(job.folder).path.glob(".cumulus.attempt.*")] == [
         f".cumulus.attempt.{Job.get_by_id(job.id).attempt}"
@@ -168,7 +174,7 @@ def test_a_machine_that_was_made_of_another_snapshot_meanwhile_does_not_start_th
 def test_a_workflow_with_such_an_app_is_hidden_too(controller: Controller, cloud: SnapshotCloud, settings: Settings) -> None:
     for name, app in (("a", "one_1"), ("b", "plain_1")):
         (settings.apps / f"{name}.xml").write_text(f'<workflow id="w{name}_1" name="W" version="1"><tool id="{app}"/></workflow>')
-    cloud.tried = SnapshotApps({})
+    cloud.images.tried = RecordedResults({})
     assert controller.jobs.not_installed() == {"one_1", "wa_1"}
 
 
@@ -183,7 +189,7 @@ def test_where_jobs_run_on_this_computer_an_app_is_tried_once_when_it_is_first_w
     assert plain.jobs.not_installed() == {"one_1"}
     there.touch()
     for _ in range(3):
-        plain.jobs.submit(submission(app="one_1", settings="{}"))
+        plain.jobs.submit(*submission(app="one_1", settings="{}"))
     assert trace.read_text() == "x\nx\n"
     assert plain.jobs.not_installed() == frozenset()
 

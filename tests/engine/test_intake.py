@@ -38,7 +38,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 def submit(controller: Controller, *names: str, after: int | None = None, seconds: str = "0") -> Job:
     """A job that reads these files of the client's computer; none is there yet."""
     form = {"text": "x", "seconds": seconds, "outcome": "ok", "inputs": [f"/far/{name}" for name in names]}
-    return controller.jobs.submit(submission(settings=json.dumps(form), start_after="" if after is None else str(after)))
+    return controller.jobs.submit(*submission(settings=json.dumps(form), start_after="" if after is None else str(after)))
 
 
 def folder_of(controller: Controller, job: Job) -> JobFolder:
@@ -194,14 +194,14 @@ def test_a_name_is_found_in_the_form_that_the_storage_s_system_gives_it(running:
 def test_two_files_of_one_name_are_refused_at_once(controller: Controller) -> None:
     form = {"text": "x", "inputs": ["C:/a/b.dat", "C:/b/b.dat"]}
     with pytest.raises(InvalidInput, match="have the same name: rename one of them"):
-        controller.jobs.submit(submission(settings=json.dumps(form)))
+        controller.jobs.submit(*submission(settings=json.dumps(form)))
     assert Job.select().count() == 0
 
 
 def test_a_path_that_the_client_sends_twice_is_read_once(running: Controller) -> None:
     (running.storage.data / "b.dat").write_text("123")
     form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:/a/b.dat", "C:\\a\\b.dat"]}
-    job = running.jobs.submit(submission(settings=json.dumps(form)))
+    job = running.jobs.submit(*submission(settings=json.dumps(form)))
     arrive(running, job)
     assert read(running, job) == "123"
     assert (folder_of(running, job).output / "result.txt").read_text() == "x\n3\n"
@@ -238,7 +238,7 @@ def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controlle
     arrive(controller, job)
     cancel = controller.jobs.cancel
     monkeypatch.setattr(placing, "_is_cloned", lambda _read, _write: bool(cancel(job.id, "ada")) and False)
-    controller.loop._intake.prepare(job.id)
+    controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.CANCELLED
     assert list(folder_of(controller, job).input.iterdir()) == []
 
@@ -267,8 +267,8 @@ def test_a_storage_that_stays_full_fails_the_job(controller: Controller, monkeyp
     monkeypatch.setattr(os, "link", refusing(errno.ENOSPC))
     start = time.time()
     for later in (0.0, controller.settings.upload_timeout_s + 1):
-        monkeypatch.setattr(controller.loop._intake, "_clock", lambda later=later: start + later)
-        controller.loop._intake.prepare(job.id)
+        monkeypatch.setattr(controller.stages.intake, "_clock", lambda later=later: start + later)
+        controller.stages.intake.prepare(job.id)
     reason, message = why(job)
     assert reason == Reason.CONTROLLER_DISK_FULL
     assert "the storage is full" in message
@@ -283,8 +283,8 @@ def test_whatever_else_fails_for_long_ends_the_job_and_not_the_loop(
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
     start = time.time()
     for later in (0.0, 61.0):
-        monkeypatch.setattr(controller.loop._intake, "_clock", lambda later=later: start + later)
-        controller.loop._intake.prepare(job.id)
+        monkeypatch.setattr(controller.stages.intake, "_clock", lambda later=later: start + later)
+        controller.stages.intake.prepare(job.id)
     assert why(job)[0] == Reason.FOLDER_UNUSABLE
 
 
@@ -303,7 +303,7 @@ def test_a_result_of_another_step_is_pinned_also_where_nothing_can_be_linked(
     monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
     first = submit(running)
     form = {"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["%job_dir_0%/output/result.txt"]}
-    second = running.jobs.submit(submission(settings=json.dumps(form), start_after=str(first.id)))
+    second = running.jobs.submit(*submission(settings=json.dumps(form), start_after=str(first.id)))
     arrive(running, first)
     eventually(lambda: state_of(second.id) is not JobState.UPLOADING)
     shutil.rmtree(folder_of(running, first).output)
@@ -316,18 +316,18 @@ def test_a_note_is_made_once_whatever_happens_after_it(controller: Controller) -
     (folder_of(controller, job).input / "a.dat").write_text("mine")
     arrive(controller, job)
     for _ in range(3):
-        controller.loop._intake.prepare(job.id)
+        controller.stages.intake.prepare(job.id)
     assert told(job) == [f"a.dat: {APART}"]
 
 
 def test_many_files_are_not_looked_into_by_the_loop(controller: Controller) -> None:
-    names = [f"{number}.dat" for number in range(intake.QUICK_FILES // intake.LOOK_COST + 1)]
+    names = [f"{number}.dat" for number in range(intake.QUICK_FILES // intake.INSPECTION_COST + 1)]
     job = submit(controller, *names)
     for name in names:
         (controller.storage.data / name).write_text("chosen")
     arrive(controller, job)
     row = Job.get_by_id(job.id)
-    assert controller.loop._intake.receive(row, time.time())
+    assert controller.stages.intake.receive(row, time.time())
     assert state_of(job.id) is JobState.UPLOADING
-    controller.loop._intake.prepare(job.id)
+    controller.stages.intake.prepare(job.id)
     assert state_of(job.id) is JobState.QUEUED

@@ -14,6 +14,7 @@ from server.db.models import Event, Job
 from server.engine.records.manifests import Manifests
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import CHECKOUT, Settings
 from server.states import JobState
 from server.workers.clouds.local import LocalCloud
@@ -54,11 +55,11 @@ def victim() -> Iterator[Victim]:
 @pytest.fixture
 def prepared(controller: Controller) -> Settings:
     """An installation with a job that waits, one that has ended, and one that is deleted; no controller runs."""
-    jobs = [controller.jobs.submit(submission(description=text)) for text in ("waits", "was deleted", "has ended")]
+    jobs = [controller.jobs.submit(*submission(description=text)) for text in ("waits", "was deleted", "has ended")]
     for job in jobs[1:]:
-        controller.jobs.cancel(job.id, "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), job.id)
         (controller.storage.folder(job.folder).output / "result.txt").write_text("x")
-    controller.jobs.delete(jobs[1].id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), jobs[1].id)
     Manifests(controller.storage).keep_up()
     controller.database.close()
     return controller.settings
@@ -120,7 +121,7 @@ def test_a_submission_is_taken_whole_or_leaves_nothing(victim: Victim, prepared:
             before = first[:3]
             taken.add((way, len(first)))
             check_folders(controller)
-            number = controller.jobs.submit(submission(description="the next")).id
+            number = controller.jobs.submit(*submission(description="the next")).id
             assert number >= 4
             assert number == 5 or len(first) == 3
             expected = told()
@@ -129,7 +130,7 @@ def test_a_submission_is_taken_whole_or_leaves_nothing(victim: Victim, prepared:
             controller = restarted(here)
             assert told() == expected
             check_folders(controller)
-            assert controller.jobs.submit(submission()).id == number + 1
+            assert controller.jobs.submit(*submission()).id == number + 1
             ended(controller)
         if not killed:
             break
@@ -164,7 +165,7 @@ def test_a_deletion_is_done_or_was_never_begun(victim: Victim, prepared: Setting
             assert erased(here) == ()
             controller = restarted(here)
             assert told() == expected
-            assert controller.jobs.submit(submission()).id == 4
+            assert controller.jobs.submit(*submission()).id == 4
             ended(controller)
         if not killed:
             break

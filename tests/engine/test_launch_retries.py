@@ -8,9 +8,10 @@ import pytest
 from server.app import Controller
 from server.catalog.flavors import Flavor
 from server.db.models import Job, Worker
-from server.engine.breaker import Breaker, read_breaker
+from server.engine.breaker import read_breaker
 from server.errors import CloudError, StillCopying
 from server.home.installation import installation_id
+from server.policy.circuit_breaker import Breaker
 from server.reasons import Reason
 from server.settings import Settings
 from server.states import JobState
@@ -42,6 +43,10 @@ class MoodyCloud(LocalCloud):
             raise CloudError("the cloud: its service is not available now", self.refusing)
         return super().terraform_vars(worker, flavor)
 
+    @property
+    def resumption(self) -> "MoodyCloud":
+        return self
+
     def take_up(self, worker: str, module: TerraformModule) -> None:
         self.taken_up += 1
         if self.is_copying(worker):
@@ -67,7 +72,7 @@ def moody(settings: Settings) -> None:
 def begin(controller: Controller, number: int = 1) -> list[int]:
     found = []
     for _ in range(number):
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         controller.storage.folder(job.folder).mark_arrived()
         found.append(int(job.id))
     controller.loop.wake()
@@ -147,7 +152,7 @@ def test_the_end_of_an_attempt_in_the_clouds_trouble_does_not_count(
         (job_id,) = begin(controller)
         eventually(lambda: Job.get_by_id(job_id).message.startswith("The cloud is asked again"))
         job = Job.get_by_id(job_id)
-        controller.steps.expire(job, job.state_since + settings.provisioning_limit_s + 1)
+        controller.stages.timeouts.expire(job, job.state_since + settings.provisioning_limit_s + 1)
         assert (Job.get_by_id(job_id).spared, Job.get_by_id(job_id).state) == (1, JobState.QUEUED)
 
 
@@ -155,7 +160,7 @@ def test_the_end_of_an_attempt_in_the_clouds_trouble_does_not_count(
 def test_a_disk_that_is_copied_for_longer_than_allowed_is_waited_for(
     controller: Controller, cloud: MoodyCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.engine.launch_retries.COPY_PAUSE_S", 0.05)
+    monkeypatch.setattr("server.engine.launching.launch_retries.COPY_PAUSE_S", 0.05)
     cloud.copying = 4
     with turning(controller):
         jobs = begin(controller)
@@ -174,7 +179,7 @@ def test_what_was_begun_stays_what_it_was_made_of(controller: Controller, tmp_pa
             "job-1", flavor, layout, on_machine=lambda _: None, unwanted=lambda: False, has_started=lambda: False
         )
     module = controller.fleet._module
-    file = module._variables_file("job-1")
+    file = module.store.variable_files.path("job-1")
     file.write_text(file.read_text().replace('"local"', '"former"'))
     assert controller.fleet._variables("job-1", flavor)["snapshot"] == "former"
     controller.fleet.remove("job-1", tmp_path, at_rest=True)

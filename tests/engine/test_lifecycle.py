@@ -15,7 +15,8 @@ from server.engine.breaker import read_breaker
 from server.errors import InfrastructureError
 from server.home.installation import installation_id
 from server.reasons import Reason
-from server.services.jobs import Submission
+from server.services.jobs.submission import Submission
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import RUNNER, LocalCloud
@@ -44,6 +45,13 @@ class FaultyCloud(LocalCloud):
         """Worker -> command that ends its creation."""
         return self.broken
 
+    @property
+    def console(self) -> "FaultyCloud":
+        return self
+
+    def log(self, worker: str) -> str:
+        return ""
+
     def fault(self, worker: str) -> str:
         """What the cloud says of a machine, while machines fail."""
         return self.fault_words
@@ -71,9 +79,9 @@ def running(controller: Controller) -> Iterator[Controller]:
         yield controller
 
 
-def begin(controller: Controller, wish: Submission) -> int:
+def begin(controller: Controller, wish: tuple[Principal, Submission]) -> int:
     """Submit a job whose files are there."""
-    job = controller.jobs.submit(wish)
+    job = controller.jobs.submit(*wish)
     controller.storage.folder(job.folder).mark_arrived()
     controller.loop.wake()
     return int(job.id)
@@ -137,7 +145,7 @@ def test_a_missing_input_file_is_named(running: Controller) -> None:
 
 def test_a_waiting_job_that_is_cancelled_never_gets_a_machine(controller: Controller) -> None:
     job_id = begin(controller, submission())
-    controller.jobs.cancel(job_id, "ada")
+    controller.jobs.cancel(Principal.desktop("ada"), job_id)
     controller.loop.turn()
     assert state_of(job_id) is JobState.CANCELLED
     assert Worker.select().count() == 0
@@ -147,7 +155,7 @@ def test_a_running_job_that_is_cancelled_stops_and_loses_its_machine(running: Co
     job_id = begin(running, submission(settings=RUNNING))
     eventually(lambda: state_of(job_id) is JobState.RUNNING)
     eventually(lambda: "probe started" in running.storage.folder(Job.get_by_id(job_id).folder).log())
-    running.jobs.cancel(job_id, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), job_id)
     eventually(lambda: nothing_left(running))
     assert state_of(job_id) is JobState.CANCELLED
 
@@ -260,15 +268,15 @@ def test_a_job_that_does_not_fit_waits_until_there_is_room(running: Controller) 
     third = begin(running, submission())
     eventually(lambda: state_of(first) is JobState.RUNNING and state_of(second) is JobState.RUNNING)
     assert state_of(third) is JobState.QUEUED
-    running.jobs.cancel(first, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), first)
     eventually(is_final(third))
     assert state_of(third) is JobState.DONE
-    running.jobs.cancel(second, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), second)
     eventually(lambda: nothing_left(running))
 
 
 def test_a_job_starts_only_after_the_one_it_follows_is_done(running: Controller) -> None:
-    first = running.jobs.submit(submission())
+    first = running.jobs.submit(*submission())
     second = begin(running, submission(start_after=str(first.id)))
     third = begin(running, submission(settings=FAILING))
     fourth = begin(running, submission(start_after=str(third)))
@@ -315,7 +323,7 @@ def test_a_new_controller_goes_on_where_a_killed_one_stopped(
 def test_an_input_file_that_is_not_as_the_agent_sent_it_is_named_and_nothing_is_started(running: Controller) -> None:
     (running.storage.data / "a.raw").write_text("123")
     job = running.jobs.submit(
-        submission(settings='{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\data\\\\a.raw"]}')
+        *submission(settings='{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["C:\\\\data\\\\a.raw"]}')
     )
     folder = running.jobs.folder(job)
     (folder.path / ".cumulus.manifest").write_text('{"version": 1, "files": [{"path": "data/a.raw", "size": 10}]}')
@@ -329,8 +337,8 @@ def test_an_input_file_that_is_not_as_the_agent_sent_it_is_named_and_nothing_is_
 
 
 def test_a_machine_that_went_after_the_loop_had_looked_is_left_alone(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     row = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1}
     worker = create(Worker, Change(1.0), state=WorkerState.DELETED, **row)
-    controller.loop._steps.remove(worker)
+    controller.stages.teardown.remove(worker)
     assert Event.select().where(Event.subject == "worker").count() == 1

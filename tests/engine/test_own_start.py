@@ -10,14 +10,20 @@ import pytest
 from server.app import Controller
 from server.db.models import Job, Worker
 from server.home.installation import installation_id
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.workers.clouds.base import Layout
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from tests.conftest import eventually, state_of, submission, turning
 from tests.engine.test_lifecycle import begin, folder_of, is_final, moves, nothing_left
 
 pytestmark = pytest.mark.system
+
+
+class BootingImages(LocalImages):
+    def starts_jobs_at_boot(self) -> bool:
+        return True
 
 
 class BootingCloud(LocalCloud):
@@ -27,11 +33,8 @@ class BootingCloud(LocalCloud):
     fails = False  # the apply, after that
 
     def __init__(self, settings: Settings, server_id: str) -> None:
-        super().__init__(settings, server_id)
+        super().__init__(settings, server_id, BootingImages())
         self._commands: dict[str, str] = {}
-
-    def starts_jobs_at_boot(self) -> bool:
-        return True
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         found = super().layout(worker, job_dir)
@@ -82,7 +85,7 @@ def test_a_job_cancelled_before_its_machine_has_begun_is_cancelled_at_once(runni
     cloud.begins = False
     job_id = begin(running, submission())
     eventually(lambda: state_of(job_id) is JobState.STARTING)
-    running.jobs.cancel(job_id, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), job_id)
     eventually(lambda: nothing_left(running))
     assert state_of(job_id) is JobState.CANCELLED
     assert not list(folder_of(running, job_id).glob(".cumulus.attempt.*"))

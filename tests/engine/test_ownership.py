@@ -39,7 +39,7 @@ def other(settings: Settings, tmp_path: Path) -> Settings:
 def upgraded(controller: Controller) -> Settings:
     """An installation of a version without ids: some jobs, their folders, its database."""
     for _ in range(3):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     controller.database.close()
     return controller.settings
 
@@ -248,7 +248,7 @@ def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for
     controller: Controller, settings: Settings, other: Settings
 ) -> None:
     """The storage remembers whose its database was, beside the other switches."""
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     take_as_own(controller.database, settings, installation_id(settings.home))
     drain("the roof leaks", Change(1.0, who="root"))
     Manifests(controller.storage).keep_up()
@@ -271,16 +271,16 @@ def test_a_storage_adopted_without_its_id_takes_no_switch_of_the_former_home_for
 def test_a_submission_that_was_broken_off_does_not_make_the_database_an_old_one(
     controller: Controller, settings: Settings
 ) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     name = f"Job_{job.id + 1}_ada_probe_1.0_1700000000"
     controller.storage.ledger.begin(job.id + 1, name)
     controller.storage.folder(name).create("{}")
     with capture_logs() as said:
         take_as_own(controller.database, settings, installation_id(settings.home))
         controller.jobs.finish_interrupted()
-    assert [one["event"] for one in said] == ["a submission was broken off and is forgotten"]
+    assert [one["event"] for one in said] == ["an interrupted submission is forgotten"]
     assert not controller.storage.folder(name).path.exists()
-    assert controller.jobs.submit(submission()).id == job.id + 2
+    assert controller.jobs.submit(*submission()).id == job.id + 2
 
 
 def test_a_former_folder_that_was_not_taken_over_is_no_job_of_a_rebuild(settings: Settings, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.conftest import submission
 
 def test_a_rebuild_counts_folders_and_jobs(controller: Controller) -> None:
     for _ in range(3):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     (controller.storage.jobs / "notes").mkdir()
     controller.database.close()
     told: list[str] = []
@@ -24,7 +24,7 @@ def test_a_rebuild_counts_folders_and_jobs(controller: Controller) -> None:
 
 def test_a_cleaning_counts_what_it_looks_at_and_what_it_removes(controller: Controller) -> None:
     for _ in range(2):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
     Job.update(state=JobState.FAILED, ended=1.0).execute()
     rules, looked, removed = Retention(controller.storage, 1), list[float](), list[tuple[float, float | None]]()
     plan = rules.plan(10 * DAY_S, lambda done, _: looked.append(done))

@@ -13,9 +13,10 @@ from server.engine.ready_pool import is_waiting
 from server.errors import InfrastructureError, InvalidInput
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState, WorkerState
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from tests.conftest import eventually, state_of, submission, turning
 
 pytestmark = pytest.mark.system
@@ -24,20 +25,26 @@ SMALL, LARGE = "m1.4xlarge", "m1.8xlarge"  # they weigh 1 and 2; the limit is 4
 LONG = '{"text": "hello", "seconds": "60", "outcome": "ok"}'
 
 
+class ChangingImages(LocalImages):
+    """Another snapshot may be promoted."""
+
+    snapshot = "local"
+
+    def current(self) -> str:
+        return self.snapshot
+
+
 class ChangingCloud(LocalCloud):
     """Its snapshot may change, and it may have no room."""
 
-    snapshot = "local"
+    images: ChangingImages
     failures_left = 0
-
-    def current_snapshot(self) -> str:
-        return self.snapshot
 
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         if self.failures_left:
             self.failures_left -= 1
             raise InfrastructureError("Quota exceeded for cores")
-        return {**super().terraform_vars(worker, flavor), "snapshot": self.snapshot}
+        return dict(super().terraform_vars(worker, flavor))
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def cloud(settings: Settings) -> ChangingCloud:
-    return ChangingCloud(settings, installation_id(settings.home))
+    return ChangingCloud(settings, installation_id(settings.home), ChangingImages())
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def waiting() -> list[str]:
 
 
 def submit(controller: Controller, **changes: str) -> int:
-    job = controller.jobs.submit(submission(**changes))
+    job = controller.jobs.submit(*submission(**changes))
     controller.storage.folder(job.folder).mark_arrived()
     return int(job.id)
 
@@ -109,7 +116,7 @@ def test_machines_that_wait_make_room_for_a_job_that_does_not_fit_beside_them(ru
     assert sum(worker.weight for worker in living_workers()) == 4
     assert waiting() == []
     for job in jobs:
-        running.jobs.cancel(job, "ada")
+        running.jobs.cancel(Principal.desktop("ada"), job)
     eventually(lambda: len(waiting()) == 1)
 
 
@@ -122,10 +129,10 @@ def test_a_machine_that_is_no_longer_what_it_should_be_is_replaced(
     eventually(lambda: len(waiting()) == 1)
     (name,) = waiting()
     if change == "snapshot":
-        cloud.snapshot = "newer"
+        cloud.images.snapshot = "newer"
     else:
         cloud.delete(cloud.resources()[0])
-        running.loop._sweep_due = 0.0
+        running.loop._schedule._sweep_due = 0.0
     running.loop.wake()
     eventually(lambda: waiting() not in ([], [name]))
     assert why in [event.text for event in Event.select().where(Event.new == WorkerState.DELETING)]
@@ -156,7 +163,7 @@ def test_a_machine_that_cannot_be_made_is_tried_again_later_and_no_job_fails_for
 ) -> None:
     eventually(lambda: len(waiting()) == 1)
     cloud.failures_left = 2
-    cloud.snapshot = "newer"
+    cloud.images.snapshot = "newer"
     running.loop.wake()
     eventually(lambda: cloud.failures_left == 0)
     eventually(lambda: len(waiting()) == 1)

@@ -16,6 +16,7 @@ from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState, WorkerState
 from server.workers.clouds.local import LocalCloud
@@ -85,7 +86,7 @@ def as_2_3_left_it(controller: Controller, job: Job) -> None:
     ],
 )
 def test_a_job_comes_back_as_it_was(controller: Controller, state: JobState, attempt: int, begun: int) -> None:
-    job = controller.jobs.submit(submission(description="Ada's", workflow="w"))
+    job = controller.jobs.submit(*submission(description="Ada's", workflow="w"))
     for number in range(1, begun + 1):
         marker(controller, job, number)
     put(controller, job, state, attempt=attempt, state_since=7.0, not_before=9.0, spared=1)
@@ -114,7 +115,7 @@ def test_a_job_comes_back_as_it_was(controller: Controller, state: JobState, att
 def test_a_job_of_an_earlier_version_comes_back_where_it_was(
     controller: Controller, state: JobState, attempt: int, begun: int, after: JobState
 ) -> None:
-    job = controller.jobs.submit(submission(description="Ada's", workflow="w"))
+    job = controller.jobs.submit(*submission(description="Ada's", workflow="w"))
     for number in range(1, begun + 1):
         marker(controller, job, number)
     put(controller, job, state, attempt=attempt)
@@ -128,7 +129,7 @@ def test_a_job_of_an_earlier_version_comes_back_where_it_was(
 
 
 def test_an_archived_job_comes_back_into_the_archive_with_its_log(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     put(controller, job, JobState.FAILED, ended=job.created)
     controller.storage.folder(job.folder).log_path.write_text("why\n")
     rules, later = Retention(controller.storage, 1), job.created + 2 * DAY_S
@@ -140,14 +141,14 @@ def test_an_archived_job_comes_back_into_the_archive_with_its_log(controller: Co
 
 
 def test_what_a_runner_left_is_newer_than_the_manifest(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     marker(controller, job, 4)
     rebuilt(controller)
     assert (state_of(job.id), Job.get_by_id(job.id).attempt) == (JobState.RUNNING, 4)
 
 
 def test_a_job_that_somebody_wanted_to_end_does_not_come_back_to_life(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     controller.storage.folder(job.folder).ask_to_stop()
     rebuilt(controller)
     row = Job.get_by_id(job.id)
@@ -155,7 +156,7 @@ def test_a_job_that_somebody_wanted_to_end_does_not_come_back_to_life(controller
 
 
 def test_without_a_manifest_the_name_tells_what_there_is_to_know(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     (controller.storage.folder(job.folder).path / ".cumulus.job").unlink()
     rebuilt(controller)
     row = Job.get_by_id(job.id)
@@ -163,7 +164,7 @@ def test_without_a_manifest_the_name_tells_what_there_is_to_know(controller: Con
 
 
 def test_machines_of_running_jobs_go_on_and_others_have_to_go(controller: Controller) -> None:
-    running, waiting = controller.jobs.submit(submission()), controller.jobs.submit(submission())
+    running, waiting = controller.jobs.submit(*submission()), controller.jobs.submit(*submission())
     marker(controller, running, 2)
     put(controller, running, JobState.RUNNING, attempt=2)
     names = [f"job-{running.id}", f"job-{running.id}-2", f"job-{waiting.id}", "job-999", "canary-1"]
@@ -180,7 +181,7 @@ def test_machines_of_running_jobs_go_on_and_others_have_to_go(controller: Contro
 
 
 def test_what_no_job_can_be_made_of_is_left_alone(controller: Controller) -> None:
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     for name in ("backup", "Job_x_ada_probe_1.0_7", "Job_1_ada_probe_1.0_7"):
         (controller.storage.jobs / name).mkdir()
     (controller.storage.jobs / "notes").write_text("x")
@@ -202,7 +203,7 @@ def test_the_former_database_is_kept(controller: Controller, settings: Settings)
 
 
 def test_a_dry_run_changes_nothing(controller: Controller, settings: Settings) -> None:
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     controller.database.close()
     lose(settings)
     assert rebuild_database(settings, NOW, Lines(print), dry_run=True).jobs == {"uploading": 1}
@@ -233,8 +234,8 @@ def test_no_garbage_in_a_folder_keeps_the_others_from_coming_back(
 def test_a_running_job_survives_the_loss_and_begins_once(controller: Controller, cloud: LocalCloud, settings: Settings) -> None:
     first = threading.Thread(target=controller.loop.run, daemon=True)
     first.start()
-    job = controller.jobs.submit(submission(settings='{"text": "hello", "seconds": "6", "outcome": "ok"}'))
-    waiting = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission(settings='{"text": "hello", "seconds": "6", "outcome": "ok"}'))
+    waiting = controller.jobs.submit(*submission())
     controller.storage.folder(job.folder).mark_arrived()
     controller.loop.wake()
     eventually(lambda: state_of(job.id) is JobState.RUNNING)
@@ -258,10 +259,10 @@ def test_a_running_job_survives_the_loss_and_begins_once(controller: Controller,
 
 
 def test_the_manifest_is_the_row(controller: Controller) -> None:
-    job = controller.jobs.submit(submission(description="über"))
+    job = controller.jobs.submit(*submission(description="über"))
     path: Path = controller.storage.folder(job.folder).path / ".cumulus.job"
     told = json.loads(path.read_text())
     assert (told["id"], told["state"], told["description"]) == (job.id, "uploading", "über")
-    controller.jobs.cancel(job.id, "ada")
+    controller.jobs.cancel(Principal.desktop("ada"), job.id)
     assert json.loads(path.read_text())["outcome"] == "cancelled"
     assert Change(1.0).who == "controller"

@@ -31,6 +31,7 @@ from server.engine.records.record import (
 from server.engine.records.recording import assembled, controller_version
 from server.progress import Lines
 from server.reasons import Reason
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -92,7 +93,7 @@ def walk(job: Job, *states: JobState, reason: str = "", text: str = "") -> None:
 
 
 def test_from_its_submission_on_it_says_what_was_submitted(controller: Controller, settings: Settings) -> None:
-    job = controller.jobs.submit(submission(description="first", settings='{"text": "hello", "outcome": "ok"}'))
+    job = controller.jobs.submit(*submission(description="first", settings='{"text": "hello", "outcome": "ok"}'))
     found = record(controller, job.id)
     xml = (settings.apps / "probe_1.0.xml").read_bytes()
     assert (found.id, found.owner, found.description, found.state) == (job.id, "ada", "first", "uploading")
@@ -107,7 +108,7 @@ def test_from_its_submission_on_it_says_what_was_submitted(controller: Controlle
 
 def test_a_job_that_is_done_has_all_of_it(running: Controller) -> None:
     (running.storage.data / "a.dat").write_bytes(CONTENT)
-    job = running.jobs.submit(submission(settings=form("C:\\data\\a.dat")))
+    job = running.jobs.submit(*submission(settings=form("C:\\data\\a.dat")))
     found = done(running, job)
     row = Job.get_by_id(job.id)
     assert (found.state, found.outcome, found.reason) == ("done", "done", "")
@@ -133,25 +134,25 @@ def test_a_job_that_is_done_has_all_of_it(running: Controller) -> None:
 @pytest.mark.parametrize(("outcome", "reason"), [("fail", Reason.APP_FAILED), ("ok", Reason.INPUT_MISSING)])
 def test_a_job_that_failed_says_why(running: Controller, outcome: str, reason: Reason) -> None:
     files = ["absent.raw"] if reason is Reason.INPUT_MISSING else []
-    found = done(running, running.jobs.submit(submission(settings=form(*files, outcome=outcome))))
+    found = done(running, running.jobs.submit(*submission(settings=form(*files, outcome=outcome))))
     assert (found.state, found.outcome, found.reason) == ("failed", "failed", reason)
     assert found.message == Job.get_by_id(found.id).message
     assert [one.reason for one in found.attempts] == ([reason] if reason is Reason.APP_FAILED else [])
 
 
 def test_a_cancelled_job_says_so_and_later_what_its_machine_has_still_told(running: Controller) -> None:
-    job = running.jobs.submit(submission(settings=form(seconds="60")))
+    job = running.jobs.submit(*submission(settings=form(seconds="60")))
     folder_of(running, job.id).mark_arrived()
     running.loop.wake()
     eventually(lambda: "probe started" in folder_of(running, job.id).log())
-    running.jobs.cancel(job.id, "ada")
+    running.jobs.cancel(Principal.desktop("ada"), job.id)
     assert record(running, job.id).state == "cancelled"
     eventually(lambda: record(running, job.id).machine.host != "")
     assert [one.reason for one in record(running, job.id).attempts] == [Reason.CANCELLED]
 
 
 def test_each_attempt_is_there_with_why_it_ended(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     walk(job, JobState.QUEUED)
     for number in (1, 2):
         walk(job, JobState.PROVISIONING, text=f"attempt {number}")
@@ -170,7 +171,7 @@ def test_each_attempt_is_there_with_why_it_ended(controller: Controller) -> None
 
 
 def test_what_the_run_told_is_in_it_but_not_what_makes_no_sense(controller: Controller) -> None:
-    job = controller.jobs.submit(submission(settings=form("a.dat", "b.dat")))
+    job = controller.jobs.submit(*submission(settings=form("a.dat", "b.dat")))
     walk(job, JobState.QUEUED, JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.FINISHING, JobState.DONE)
     Job.update(attempt=1).where(Job.id == job.id).execute()
     report: dict[str, Any] = {
@@ -208,7 +209,7 @@ def test_what_the_run_told_is_in_it_but_not_what_makes_no_sense(controller: Cont
 def test_what_was_sent_for_the_job_is_told_from_what_was_there_with_its_checksum(running: Controller) -> None:
     for name in ("a.dat", "b.dat"):
         (running.storage.data / name).write_bytes(CONTENT)
-    job = running.jobs.submit(submission(settings=form("a.dat", "b.dat")))
+    job = running.jobs.submit(*submission(settings=form("a.dat", "b.dat")))
     sent = [{"path": f"data/{name}", "size": len(CONTENT), "checksum": f"sha256:{SHA256}"} for name in ("a.dat", "b.dat")]
     manifest = {"version": 1, "files": sent, "stored": ["b.dat"]}
     (folder_of(running, job.id).path / ".cumulus.manifest").write_text(json.dumps(manifest))
@@ -220,9 +221,9 @@ def test_what_was_sent_for_the_job_is_told_from_what_was_there_with_its_checksum
 
 
 def test_a_result_of_an_earlier_step_is_told_with_its_job(running: Controller) -> None:
-    first = running.jobs.submit(submission(workflow="two"))
+    first = running.jobs.submit(*submission(workflow="two"))
     wish = submission(settings=form("%job_dir_0%/output/result.txt"), start_after=str(first.id), workflow="two")
-    second = running.jobs.submit(wish)
+    second = running.jobs.submit(*wish)
     done(running, first)
     found = done(running, second)
     (read,) = found.inputs
@@ -231,7 +232,7 @@ def test_a_result_of_an_earlier_step_is_told_with_its_job(running: Controller) -
 
 
 def test_an_app_that_was_changed_between_submission_and_run_is_told(running: Controller, settings: Settings) -> None:
-    job = running.jobs.submit(submission())
+    job = running.jobs.submit(*submission())
     path = settings.apps / "probe_1.0.xml"
     path.write_text(path.read_text().replace('category="Tests"', 'category="Other"'))
     eventually(lambda: running.catalog.get("probe_1.0").category == "Other")
@@ -242,28 +243,28 @@ def test_an_app_that_was_changed_between_submission_and_run_is_told(running: Con
 
 @pytest.mark.parametrize("left", [None, "", "{", "[]", '{"id": 1}'])
 def test_a_record_that_lacks_the_end_is_made_whole_by_the_next_controller(controller: Controller, left: str | None) -> None:
-    job, other = controller.jobs.submit(submission()), controller.jobs.submit(submission())
+    job, other = controller.jobs.submit(*submission()), controller.jobs.submit(*submission())
     walk(job, JobState.CANCELLED)
     path = folder_of(controller, job.id).path / "job.json"
     if left is not None:
         path.write_text(left)
     assert controller.storage.folder(other.folder).record_text()
     manifests = Manifests(controller.storage)
-    assert manifests.mend() == [job.id]
+    assert manifests.complete_records() == [job.id]
     found = record(controller, job.id)
     assert (found.state, found.settings["text"], found.app.id) == ("cancelled", "hello", "probe_1.0")
-    assert manifests.mend() == []
+    assert manifests.complete_records() == []
 
 
 def test_the_loop_s_first_turn_looks_for_such_records(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     walk(job, JobState.CANCELLED)
     controller.loop.turn()
     eventually(lambda: recorded_state(folder_of(controller, job.id)) == "cancelled")
 
 
 def test_something_else_in_its_place_holds_nobody_up(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     path = folder_of(controller, job.id).path / "job.json"
     path.unlink()
     os.mkfifo(path)
@@ -274,7 +275,7 @@ def test_something_else_in_its_place_holds_nobody_up(controller: Controller) -> 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000], ids=["nothing", "a half", "a list", "too deep"])
 def test_settings_that_are_none_keep_no_job_from_its_end(controller: Controller, text: str) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(settings=text).where(Job.id == job.id).execute()
     walk(job, JobState.CANCELLED)
     Manifests(controller.storage).write(job.id)
@@ -282,8 +283,8 @@ def test_settings_that_are_none_keep_no_job_from_its_end(controller: Controller,
 
 
 def test_another_job_s_record_is_not_believed(controller: Controller) -> None:
-    first = controller.jobs.submit(submission(description="first"))
-    second = controller.jobs.submit(submission())
+    first = controller.jobs.submit(*submission(description="first"))
+    second = controller.jobs.submit(*submission())
     path = folder_of(controller, second.id).path / "job.json"
     copy = record(controller, first.id).model_copy(update={"command": "rm -rf /"})
     path.write_text(to_text(copy))
@@ -291,7 +292,7 @@ def test_another_job_s_record_is_not_believed(controller: Controller) -> None:
 
 
 def test_a_record_of_another_app_is_not_believed(controller: Controller) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     folder = folder_of(controller, job.id)
     forged = assembled(job, folder).model_copy(update={"app": RecordedApp(id="other_1.0", name="Other", sha256=SHA256)})
     write_record(forged, folder)
@@ -318,7 +319,7 @@ def test_more_entries_than_fit_into_memory_are_none(tmp_path: Path, filling: str
 
 
 def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> None:
-    job = running.jobs.submit(submission())
+    job = running.jobs.submit(*submission())
     found = done(running, job)
     rules, later = Retention(running.storage, 1), (found.ended or 0) + 2 * DAY_S
     eventually(lambda: bool(rules.plan(later).removals))  # its machine is gone
@@ -331,7 +332,7 @@ def test_it_is_kept_in_the_archive_with_what_came_out(running: Controller) -> No
 
 
 def test_a_rebuilt_database_loses_nothing_of_it(controller: Controller, settings: Settings) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     walk(job, JobState.QUEUED, JobState.PROVISIONING)
     walk(job, JobState.QUEUED, reason=Reason.MACHINE_LOST, text="gone")
     Manifests(controller.storage).write(job.id)

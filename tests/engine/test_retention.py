@@ -8,9 +8,11 @@ import pytest
 
 from server.app import Controller
 from server.db.models import Change, Event, Job, Worker, create
-from server.engine.duties.retention import DAY_S, Plan, Removal, Retention
-from server.engine.records.manifests import read_manifest
+from server.engine.duties.retention import DAY_S, Retention
+from server.engine.duties.retention_plan import Plan, Removal
+from server.engine.records.manifest_format import read_manifest
 from server.errors import InvalidInput, NotFound
+from server.services.principal import Principal
 from server.states import JobState, WorkerState
 from tests.conftest import state_of, submission
 
@@ -29,7 +31,7 @@ def rules(controller: Controller) -> Retention:
 
 def ended(controller: Controller, state: JobState = JobState.DONE, **changes: str) -> Job:
     """A job that has ended, with a result."""
-    job = controller.jobs.submit(submission(**changes))
+    job = controller.jobs.submit(*submission(**changes))
     Job.update(state=state, outcome=state, ended=job.created).where(Job.id == job.id).execute()
     (folder(controller, job) / "output" / "result.txt").write_text("12345")
     return Job.get_by_id(job.id)
@@ -96,9 +98,9 @@ def test_an_archiving_that_was_interrupted_is_ended_by_the_next_cleaning(control
 def test_an_owner_can_delete_what_the_archive_has_kept(controller: Controller, rules: Retention) -> None:
     job = ended(controller)
     clean(rules, later(job, AGE + 1))
-    assert "is deleted" in controller.jobs.delete(job.id, "ada")
+    assert "is deleted" in controller.jobs.delete(Principal.desktop("ada"), job.id)
     assert not folder(controller, job).exists()
-    assert "before" in controller.jobs.delete(job.id, "ada")
+    assert "before" in controller.jobs.delete(Principal.desktop("ada"), job.id)
     assert clean(rules, later(job, AGE + 2)) == []
 
 
@@ -150,7 +152,7 @@ def test_what_jobs_have_pinned_is_given_back_once_with_the_last_of_its_names(con
     assert removals["a.raw"].bytes == 100_000  # after both jobs
     (controller.storage.data / "keep").hardlink_to(shared)
     gone = next(one for one in clean(rules, later(first, AGE + 31)) if one.name == "a.raw")
-    assert (gone.bytes, gone.reason) == (0, "nobody has used it for 90 days; jobs have it still")
+    assert (gone.bytes, gone.reason) == (0, "no job has used it for 90 days; jobs have it still")
 
 
 def test_a_job_that_leaves_a_pinned_file_does_not_make_it_new(controller: Controller, rules: Retention) -> None:
@@ -170,7 +172,7 @@ def test_data_whose_name_is_in_another_unicode_form_than_the_jobs_have_it_is_kno
     controller: Controller, rules: Retention
 ) -> None:
     (controller.storage.data / unicodedata.normalize("NFD", "größe.raw")).write_text("old")
-    waiting = controller.jobs.submit(submission(settings=with_file("größe.raw")))
+    waiting = controller.jobs.submit(*submission(settings=with_file("größe.raw")))
     assert rules.plan(later(waiting, AGE + 1)) == Plan((), ())
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=waiting.created).where(Job.id == waiting.id).execute()
     assert [one.kind for one in clean(rules, later(waiting, AGE + 1))] == ["job", "data"]
@@ -189,7 +191,7 @@ def test_data_that_arrived_lately_stays_whatever_time_it_carries(controller: Con
 def test_data_that_a_waiting_job_names_stays(controller: Controller, rules: Retention) -> None:
     (controller.storage.data / "a.raw").write_text("old")
     old = ended(controller, settings=with_file("a.raw"))
-    controller.jobs.submit(submission(settings=with_file("a.raw")))
+    controller.jobs.submit(*submission(settings=with_file("a.raw")))
     assert [one.kind for one in clean(rules, later(old, 1000))] == ["job"]
     assert (controller.storage.data / "a.raw").exists()
 
@@ -198,7 +200,7 @@ def test_a_job_that_is_submitted_while_the_cleaning_goes_on_keeps_its_data(contr
     (controller.storage.data / "a.raw").write_text("old")
     old = ended(controller, settings=with_file("a.raw"))
     plan = rules.plan(later(old, 1000))
-    controller.jobs.submit(submission(settings=with_file("a.raw")))
+    controller.jobs.submit(*submission(settings=with_file("a.raw")))
     removed = [rules._remove(one, later(old, 1000)) for one in plan.removals]
     assert removed == [True, False]
     assert (controller.storage.data / "a.raw").exists()
@@ -207,9 +209,9 @@ def test_a_job_that_is_submitted_while_the_cleaning_goes_on_keeps_its_data(contr
 def test_a_step_whose_results_a_later_one_may_take_stays(controller: Controller, rules: Retention) -> None:
     first = ended(controller)
     second = ended(controller, start_after=str(first.id))
-    third = controller.jobs.submit(submission(start_after=str(second.id)))
+    third = controller.jobs.submit(*submission(start_after=str(second.id)))
     assert clean(rules, later(first, 1000)) == []
-    controller.jobs.cancel(third.id, "ada")
+    controller.jobs.cancel(Principal.desktop("ada"), third.id)
     assert len(clean(rules, later(first, 2000))) == 3
 
 
@@ -217,7 +219,7 @@ def test_a_job_whose_machine_still_exists_keeps_its_folder(controller: Controlle
     job = ended(controller)
     worker = create(Worker, Change(0.0), name=f"job-{job.id}", job_id=job.id, flavor="m1", weight=1, state=WorkerState.DELETING)
     assert clean(rules, later(job, 1000)) == []
-    assert "deleted" in controller.jobs.delete(job.id, "ada")
+    assert "deleted" in controller.jobs.delete(Principal.desktop("ada"), job.id)
     assert folder(controller, job).exists()
     assert state_of(job.id) is JobState.DELETED
     Worker.update(state=WorkerState.DELETED).where(Worker.id == worker.id).execute()
@@ -243,20 +245,20 @@ def test_links_are_removed_and_not_followed(controller: Controller, rules: Reten
 
 def test_an_owner_deletes_a_workflow_once_all_of_it_has_ended(controller: Controller) -> None:
     first = ended(controller, workflow="w")
-    second = controller.jobs.submit(submission(start_after=str(first.id), workflow="w"))
+    second = controller.jobs.submit(*submission(start_after=str(first.id), workflow="w"))
     with pytest.raises(NotFound):
-        controller.jobs.delete(first.id, "eve")
+        controller.jobs.delete(Principal.desktop("eve"), first.id)
     for job in (first, second):
         with pytest.raises(InvalidInput, match="has not ended"):
-            controller.jobs.delete(job.id, "ada")
-    controller.jobs.cancel(second.id, "ada")
-    told = controller.jobs.delete(second.id, "ada")
+            controller.jobs.delete(Principal.desktop("ada"), job.id)
+    controller.jobs.cancel(Principal.desktop("ada"), second.id)
+    told = controller.jobs.delete(Principal.desktop("ada"), second.id)
     assert str(first.id) in told
     assert str(second.id) in told
     assert [state_of(job.id) for job in (first, second)] == [JobState.DELETED] * 2
     assert Job.get_by_id(second.id).outcome == JobState.CANCELLED
     assert list(controller.storage.jobs.iterdir()) == []
-    assert "before" in controller.jobs.delete(first.id, "ada")
+    assert "before" in controller.jobs.delete(Principal.desktop("ada"), first.id)
 
 
 def test_converted_files_that_no_job_has_taken_for_long_go(controller: Controller, rules: Retention) -> None:

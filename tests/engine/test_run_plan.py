@@ -55,7 +55,7 @@ def running(settings: Settings, cloud: AdmittingCloud) -> Iterator[Controller]:
 
 
 def ended(controller: Controller, app: str) -> Job:
-    job = controller.jobs.submit(submission(app=app, settings="{}"))
+    job = controller.jobs.submit(*submission(app=app, settings="{}"))
     controller.storage.folder(job.folder).mark_arrived()
     controller.loop.wake()
     eventually(lambda: state_of(job.id).is_final)

@@ -32,7 +32,7 @@ def make_row(worker: str, state: WorkerState) -> Worker:
 
 
 def kinds(sweeper: Sweeper) -> set[tuple[str, str]]:
-    return {(one.kind, one.worker) for one in sweeper.look().orphans}
+    return {(one.kind, one.worker) for one in sweeper.inspect().orphans}
 
 
 def test_a_machine_without_a_row_is_removed_at_the_second_look(controller: Controller, sweeper: Sweeper) -> None:
@@ -42,7 +42,7 @@ def test_a_machine_without_a_row_is_removed_at_the_second_look(controller: Contr
     assert machine.is_dir()
     sweeper.sweep()
     assert not machine.exists()
-    assert sweeper.look().orphans == ()
+    assert sweeper.inspect().orphans == ()
     assert controller.fleet.workspaces() == []
     assert sweeper.removed == 2
 
@@ -55,7 +55,7 @@ def test_a_machine_of_a_job_that_only_the_storage_knows_is_left_alone(controller
     sweeper.sweep()
     sweeper.sweep()
     assert machine.is_dir()
-    assert sweeper.look().orphans == ()
+    assert sweeper.inspect().orphans == ()
     folder.rmdir()
     sweeper.sweep()
     sweeper.sweep()
@@ -142,4 +142,4 @@ def test_machines_of_another_installation_are_never_seen(controller: Controller,
 def test_a_worker_whose_machine_is_not_listed_is_missing(controller: Controller, sweeper: Sweeper) -> None:
     for number, state in enumerate((WorkerState.CREATING, WorkerState.BUSY, WorkerState.HELD, WorkerState.DELETING), 1):
         make_row(f"job-{number}", state)
-    assert sweeper.look().missing == ("job-2", "job-3")
+    assert sweeper.inspect().missing == ("job-2", "job-3")

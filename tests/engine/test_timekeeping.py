@@ -9,10 +9,11 @@ from peewee import OperationalError
 from server.app import Controller
 from server.db.models import Change, Job, Worker, create, record_event
 from server.db.settings_store import write_switch
-from server.engine.breaker import Breaker, read_breaker
+from server.engine.breaker import read_breaker
 from server.engine.duties import timekeeping
-from server.engine.duties.sightings import AGED, TRASH, looked_at, looks_of, note_look
+from server.engine.duties.sightings import AGED, TRASH, record_sighting, sightings_of, update_sightings
 from server.engine.duties.timekeeping import DAY_S, Timekeeper, read_elapsed, why_disagrees, why_doubted
+from server.policy.circuit_breaker import Breaker
 from server.states import WorkerState
 from tests.conftest import submission
 
@@ -36,7 +37,7 @@ class Clocks:
         """A controller runs, and looks at its clocks twice."""
         for _ in range(2):
             self.pass_by(seconds / 2)
-            assert keeper.straighten() == 0
+            assert keeper.adjust_clock() == 0
 
     def pass_by(self, seconds: float) -> None:
         """Time passes."""
@@ -55,7 +56,7 @@ def clocks() -> Clocks:
 
 def started(clocks: Clocks) -> Timekeeper:
     keeper = clocks.keeper()
-    keeper.straighten()
+    keeper.adjust_clock()
     return keeper
 
 
@@ -74,7 +75,7 @@ def test_elapsed_time_is_the_sum_over_controllers_and_starts_of_the_computer(clo
 
 def waiting_job(controller: Controller, at: float) -> Job:
     """A job that has waited since then, with a machine that is looked at again later, and a breaker that is open."""
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state_since=at, not_before=at + 100).where(Job.id == job.id).execute()
     worker = {"name": "job-1", "job_id": job.id, "flavor": "m1", "weight": 1, "state": WorkerState.DELETING}
     create(Worker, Change(at), **worker)
@@ -98,9 +99,9 @@ def test_a_clock_that_is_set_moves_all_that_is_counted_from_it(
     before = times(job)
     clocks.pass_by(20)
     clocks.at += jump
-    assert (keeper if runs else clocks.keeper()).straighten() == jump
+    assert (keeper if runs else clocks.keeper()).adjust_clock() == jump
     assert times(job) == [at + jump for at in before]
-    assert started(clocks).straighten() == 0
+    assert started(clocks).adjust_clock() == 0
     assert times(job) == [at + jump for at in before]
 
 
@@ -117,7 +118,7 @@ def test_a_clock_without_a_battery_that_is_set_right_later_leaves_nothing_waitin
     keeper = started(clocks)
     clocks.run(60, keeper)
     clocks.at = right + 500
-    keeper.straighten()
+    keeper.adjust_clock()
     assert all(abs(now - (at + 440)) < 1 for now, at in zip(times(job), before, strict=True))  # the minute counts, too
 
 
@@ -143,19 +144,19 @@ def test_time_without_a_controller_counts_where_the_computer_stayed_on(controlle
 @pytest.mark.parametrize(("off_s", "kept"), [(300.0, True), (0.9 * DAY_S, True), (FAR_S, False), (-2 * 3600.0, False)])
 def test_what_was_seen_before_a_long_absence_is_forgotten(clocks: Clocks, off_s: float, kept: bool) -> None:
     started(clocks)
-    looked_at([("job", "a")], AGED, clocks.at, 0.0)
-    note_look(TRASH, "b", clocks.at, 0.0)
+    update_sightings([("job", "a")], AGED, clocks.at, 0.0)
+    record_sighting(TRASH, "b", clocks.at, 0.0)
     clocks.restart(off_s)
     started(clocks)
-    assert list(looks_of("job")) == ["a"] * kept
-    assert list(looks_of(TRASH)) == ["b"]  # counted in time that really passed
+    assert list(sightings_of("job")) == ["a"] * kept
+    assert list(sightings_of(TRASH)) == ["b"]  # counted in time that really passed
     assert bool(why_doubted(clocks.at)) is not kept
 
 
 def test_a_clock_that_was_set_is_believed_again_when_it_has_gone_on_for_a_day(clocks: Clocks) -> None:
     keeper = started(clocks)
     clocks.at += FAR_S
-    keeper.straighten()
+    keeper.adjust_clock()
     assert "was set 100.0 days forwards" in why_doubted(clocks.at)
     clocks.run(DAY_S - 100, keeper)
     assert why_doubted(clocks.at)
@@ -164,7 +165,7 @@ def test_a_clock_that_was_set_is_believed_again_when_it_has_gone_on_for_a_day(cl
 
 
 def test_a_clock_behind_what_was_recorded_last_is_not_believed(controller: Controller, clocks: Clocks) -> None:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     record_event(Job, job.id, Change(clocks.at, text="later"))
     assert why_disagrees(clocks.at) == ""
     assert "10 minutes behind" in why_disagrees(clocks.at - 600)
@@ -185,11 +186,11 @@ def test_a_database_that_is_busy_at_a_jump_moves_the_times_once_at_the_next_look
         raise OperationalError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(timekeeping, "forget_looks", busy)
+        patched.setattr(timekeeping, "forget_sightings", busy)
         with pytest.raises(OperationalError):
-            keeper.straighten()
+            keeper.adjust_clock()
     assert times(job) == before
-    assert keeper.straighten() == FAR_S
+    assert keeper.adjust_clock() == FAR_S
     assert times(job) == [at + FAR_S for at in before]
 
 

@@ -8,15 +8,18 @@ import pytest
 
 from server.app import Controller, make_controller, rebuild_database
 from server.db.models import Change, Event, Job
+from server.engine.duties.restoring import NotRestorable, Restorer
 from server.engine.duties.retention import DAY_S, Retention
 from server.engine.duties.sightings import TRASH, noted_bytes
-from server.engine.duties.trashcan import NotRestorable, Trashcan
+from server.engine.duties.trashcan import Trashcan
 from server.engine.records.job_store import StorageFull
-from server.engine.records.manifests import Manifests, read_manifest
+from server.engine.records.manifest_format import read_manifest
+from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
 from server.errors import NotFound
 from server.home.installation import installation_id
 from server.progress import Lines
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage
@@ -46,7 +49,7 @@ def rules(controller: Controller, trashcan: Trashcan, elapsed: Elapsed) -> Reten
 def ended(controller: Controller, state: JobState = JobState.DONE, name: str = "") -> Job:
     """A job that has ended, with a result; ``name``: of a shared file that it has read."""
     inputs = f', "inputs": ["/far/{name}"]' if name else ""
-    job = controller.jobs.submit(submission(settings=f'{{"text": "x", "seconds": "0", "outcome": "ok"{inputs}}}'))
+    job = controller.jobs.submit(*submission(settings=f'{{"text": "x", "seconds": "0", "outcome": "ok"{inputs}}}'))
     Job.update(state=state, outcome=state, ended=job.created).where(Job.id == job.id).execute()
     folder = controller.storage.folder(job.folder)
     (folder.output / "deep").mkdir()
@@ -75,7 +78,7 @@ def test_an_archived_job_comes_back_as_it_was(
     clean(rules, job)
     assert (state_of(job.id), folder.output.exists()) == (JobState.ARCHIVED, False)
     assert folder.log_path.stat().st_size < 1_200_000
-    assert "again, with what it had" in trashcan.restore(str(job.id), CHANGE)
+    assert "again, with what it had" in Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert state_of(job.id) is state
     assert {name: content for name, content in tree(folder.path).items() if not name.endswith(rest)} == before
     assert read_manifest(folder).state is state  # type: ignore[union-attr]
@@ -83,14 +86,14 @@ def test_an_archived_job_comes_back_as_it_was(
     assert (event.old, event.new, event.who) == ("archived", state, "root")
     assert trashcan.listed() == []
     with pytest.raises(NotFound):
-        trashcan.restore(str(job.id), CHANGE)
+        Restorer(controller.storage).restore(str(job.id), CHANGE)
 
 
 def test_an_archived_job_comes_back_also_after_its_database_was_lost(
     controller: Controller, settings: Settings, rules: Retention
 ) -> None:
     job, gone = ended(controller), ended(controller)
-    controller.jobs.delete(gone.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), gone.id)
     clean(rules, job)
     Manifests(controller.storage).keep_up()
     size = noted_bytes(TRASH)
@@ -101,11 +104,10 @@ def test_an_archived_job_comes_back_also_after_its_database_was_lost(
     again = make_controller(settings, LocalCloud(settings, installation_id(settings.home)))
     again.jobs.finish_interrupted()
     assert noted_bytes(TRASH) == size > 0
-    again_there = Trashcan(again.storage, 7)
-    assert "again, with what it had" in again_there.restore(str(job.id), CHANGE)
+    assert "again, with what it had" in Restorer(again.storage).restore(str(job.id), CHANGE)
     assert (again.storage.folder(job.folder).output / "deep" / "result.txt").read_text() == "12345"
     with pytest.raises(NotRestorable, match="deleted by its owner"):
-        again_there.restore(str(gone.id), CHANGE)
+        Restorer(again.storage).restore(str(gone.id), CHANGE)
     assert {row.id: row.state for row in Job.select()} == {job.id: JobState.DONE, gone.id: JobState.DELETED}
     again.loop.stop(1)
     again.database.close()
@@ -122,13 +124,13 @@ def test_shared_data_comes_back_and_replaces_nothing(controller: Controller, rul
     clean(rules, job)
     assert not list(data.glob("*"))
     (data / "b.dat").write_text("another")
-    assert "a.dat is in the shared data" in trashcan.restore("a.dat", CHANGE)
-    trashcan.restore("run.d", CHANGE)
+    assert "a.dat is in the shared data" in Restorer(controller.storage).restore("a.dat", CHANGE)
+    Restorer(controller.storage).restore("run.d", CHANGE)
     with pytest.raises(NotRestorable, match=r"another b\.dat"):
-        trashcan.restore("b.dat", CHANGE)
+        Restorer(controller.storage).restore("b.dat", CHANGE)
     assert tree(data) == {"a.dat": b"a.dat", "b.dat": b"another", "run.d/part": b"1"}
     (data / "b.dat").unlink()
-    trashcan.restore("b.dat", CHANGE)
+    Restorer(controller.storage).restore("b.dat", CHANGE)
     assert (data / "b.dat").read_text() == "b.dat"
 
 
@@ -137,8 +139,8 @@ def test_what_was_had_back_counts_as_used_then(controller: Controller, rules: Re
     job = ended(controller, name="a.dat")
     clean(rules, job)
     later = Change(job.created + (AGE + 2) * DAY_S)
-    trashcan.restore("a.dat", later)
-    trashcan.restore(str(job.id), later)
+    Restorer(controller.storage).restore("a.dat", later)
+    Restorer(controller.storage).restore(str(job.id), later)
     (controller.storage.data / "a.dat").chmod(0o444)  # as one that a job has pinned: only its own time counts
     os.utime(controller.storage.data / "a.dat", (1, 1))
     assert rules.plan(later.at + (AGE - 1) * DAY_S).removals == ()
@@ -150,12 +152,12 @@ def test_of_a_job_that_was_archived_and_then_deleted_all_places_are_named(
 ) -> None:
     job = ended(controller)
     clean(rules, job)
-    controller.jobs.delete(job.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     contents = [str(entry.content) for entry, _ in trashcan.listed()]
     assert len(contents) == 2
     for name in (str(job.id), job.folder, *(entry.name for entry, _ in trashcan.listed())):
         with pytest.raises(NotRestorable) as refused:
-            trashcan.restore(name, CHANGE)
+            Restorer(controller.storage).restore(name, CHANGE)
         assert all(content in refused.value.message for content in contents)
 
 
@@ -170,12 +172,12 @@ def test_a_record_that_names_another_place_counts_for_none(
     record.write_text(record.read_text().replace(job.folder, name))
     assert trashcan.listed() == []
     with pytest.raises(NotFound):
-        trashcan.restore(entry.name, CHANGE)
+        Restorer(controller.storage).restore(entry.name, CHANGE)
 
 
 def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_itself(controller: Controller) -> None:
     job = ended(controller)
-    controller.jobs.delete(job.id, "ada")
+    controller.jobs.delete(Principal.desktop("ada"), job.id)
     assert not controller.storage.folder(job.folder).path.exists()
     trashcan = Trashcan(controller.storage, controller.settings.trash_days)
     ((entry, left_s),) = trashcan.listed()
@@ -183,7 +185,7 @@ def test_what_its_owner_deletes_waits_in_the_trash_and_does_not_come_back_by_its
     assert (entry.told.kind, entry.told.job_id, entry.told.owner) == ("deleted", job.id, "ada")
     assert left_s == 7 * DAY_S
     with pytest.raises(NotRestorable, match=str(entry.content)):
-        trashcan.restore(str(job.id), CHANGE)
+        Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert (entry.content / job.folder / "output" / "deep" / "result.txt").read_text() == "12345"
     assert state_of(job.id) is JobState.DELETED
 
@@ -289,11 +291,11 @@ def test_the_trash_counts_against_no_new_job(
     folders = large(controller, rules, elapsed, 3)
     Disk(controller.storage, monkeypatch, 1_000_000_000)
     controller.jobs._store._min_free = 850_000_000
-    controller.jobs.submit(submission())
+    controller.jobs.submit(*submission())
     assert in_the_trash(trashcan) == sorted(folders[2:])
     controller.jobs._store._min_free = 1_500_000_000
     with pytest.raises(StorageFull):
-        controller.jobs.submit(submission())
+        controller.jobs.submit(*submission())
 
 
 def test_without_trash_days_everything_goes_at_once(controller: Controller) -> None:
@@ -323,7 +325,7 @@ def test_an_entry_whose_record_is_garbage_is_offered_to_nobody_and_goes_in_time(
     (entry / "entry.json").write_text("{")
     assert trashcan.listed() == []
     with pytest.raises(NotFound):
-        trashcan.restore(entry.name, CHANGE)
+        Restorer(controller.storage).restore(entry.name, CHANGE)
     elapsed.seconds += 8 * DAY_S
     trashcan.expire(4e9)
     assert not entry.exists()
@@ -342,7 +344,7 @@ def test_what_was_interrupted_half_way_into_the_trash_comes_back_whole(
     (entry / "content" / "input").rename(folder.input)
     clean(rules, job)
     assert len(trashcan.listed()) == 2
-    trashcan.restore(str(job.id), CHANGE)
+    Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert ((folder.input / "mine.txt").read_text(), folder.output.is_dir()) == ("mine", True)
     assert trashcan.listed() == []
 
@@ -360,7 +362,7 @@ def test_a_restoring_that_was_interrupted_is_ended_by_the_next_one(
     for path in (entry / "entry.json", entry / "content"):
         path.unlink() if path.is_file() else path.rmdir()
     entry.rmdir()
-    assert "done again" in trashcan.restore(str(job.id), CHANGE)
+    assert "done again" in Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert state_of(job.id) is JobState.DONE
 
 
@@ -372,5 +374,5 @@ def test_a_job_whose_results_have_left_the_trash_is_not_done_again(
     (entry,) = (controller.storage.root / ".cumulus.trash").iterdir()
     (entry / "content" / "output").rename(controller.storage.root / "gone")
     with pytest.raises(NotRestorable, match="lost its results for good"):
-        trashcan.restore(str(job.id), CHANGE)
+        Restorer(controller.storage).restore(str(job.id), CHANGE)
     assert state_of(job.id) is JobState.ARCHIVED

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from server.app import Controller, make_controller
 from server.db.models import Change, Job, record_event
 from server.engine.duties.retention import DAY_S, Retention
-from server.engine.duties.sightings import looks_of
+from server.engine.duties.sightings import sightings_of
 from server.engine.duties.trashcan import Trashcan
 from server.settings import Settings
 from server.states import JobState
@@ -43,7 +43,7 @@ def job(controller: Controller) -> Job:
     """One that has ended, with a shared file, something converted and an upload that broke off."""
     (controller.storage.data / "a.dat").write_text("old")
     form = '{"text": "x", "seconds": "0", "outcome": "ok", "inputs": ["/far/away/a.dat"]}'
-    job = controller.jobs.submit(submission(settings=form))
+    job = controller.jobs.submit(*submission(settings=form))
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=job.created).where(Job.id == job.id).execute()
     (controller.storage.folder(job.folder).output / "result.txt").write_text("12345")
     (controller.storage.data / ".b.dat.Xy12Zz").write_text("half")
@@ -80,7 +80,7 @@ def test_looks_without_time_between_them_are_one_whatever_the_clock_says(
     for days in (100, 200, 300, 1000):
         assert rules.clean(job.created + days * DAY_S) == []
     assert everything(controller) == before
-    assert len(looks_of(kind)) == 1
+    assert len(sightings_of(kind)) == 1
 
 
 def test_what_is_used_between_the_looks_begins_anew(controller: Controller, rules: Retention, elapsed: Elapsed, job: Job) -> None:
@@ -89,7 +89,7 @@ def test_what_is_used_between_the_looks_begins_anew(controller: Controller, rule
     Job.update(ended=old).where(Job.id == job.id).execute()
     elapsed.seconds += DAY_S
     assert not {"job", "data"} & {one.kind for one in rules.clean(old + DAY_S)}
-    assert looks_of("job") == {}
+    assert sightings_of("job") == {}
     elapsed.seconds += 100 * DAY_S
     assert rules.clean(old + 101 * DAY_S) == []
 
@@ -103,7 +103,7 @@ def test_a_look_while_the_clock_disagrees_removes_nothing_and_does_not_count(
         for _ in range(3):
             elapsed.seconds += DAY_S
             assert rules.clean(old) == []
-    assert looks_of("job") == {}
+    assert sightings_of("job") == {}
     assert [one["event"] for one in said] == ["nothing is removed by its age"] * 3
 
 
@@ -163,11 +163,11 @@ def test_a_controller_whose_clock_is_a_hundred_days_ahead_at_one_start_removes_n
 
     def look(controller: Controller) -> None:
         controller.loop.turn()
-        eventually(lambda: not controller.loop._in_flight)
+        eventually(controller.loop._background.is_idle)
 
     first = start("a")
-    job = first.jobs.submit(submission())
-    uploading = first.jobs.submit(submission())
+    job = first.jobs.submit(*submission())
+    uploading = first.jobs.submit(*submission())
     Job.update(state=JobState.DONE, outcome=JobState.DONE, ended=computer.at).where(Job.id == job.id).execute()
     (first.storage.folder(job.folder).output / "result.txt").write_text("12345")
     play = settings.home / "plays" / "job-9.start"

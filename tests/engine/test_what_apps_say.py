@@ -13,7 +13,7 @@ from server.app import Controller
 from server.cli.main import main
 from server.db.models import Job
 from server.reasons import Reason
-from server.services.figures import described, parse_figures, per_file
+from server.services.jobs.figures import described, parse_figures, per_file
 from server.settings import Settings
 from server.states import JobState
 from tests.api.serving import listening
@@ -50,7 +50,7 @@ def running(controller: Controller) -> Iterator[Controller]:
 def finished(controller: Controller, **files: str) -> Job:
     """A job with these files, at its end."""
     form = json.dumps({"spectra": [f"/x/{name}" for name in files]})
-    job = controller.jobs.submit(submission(app="search_1.0", settings=form))
+    job = controller.jobs.submit(*submission(app="search_1.0", settings=form))
     folder = controller.storage.folder(job.folder)
     for name, text in files.items():
         (folder.input / name).write_text(text)
@@ -128,7 +128,7 @@ def test_what_the_app_cannot_do_is_tried_once(running: Controller, content: str,
 
 
 def test_a_job_without_findings_has_no_more_keys_than_the_client_knows(controller: Controller) -> None:
-    job = controller.jobs.submit(submission(app="search_1.0", settings="{}"))
+    job = controller.jobs.submit(*submission(app="search_1.0", settings="{}"))
     assert not {"warning", "figures"} & details(controller, job).keys()
 
 

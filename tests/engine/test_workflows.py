@@ -10,7 +10,8 @@ from server.app import Controller
 from server.db.models import Job
 from server.errors import InvalidInput
 from server.reasons import Reason
-from server.services.jobs import AlreadyEnded
+from server.services.jobs.service import AlreadyEnded
+from server.services.principal import Principal
 from server.states import JobState
 from tests.conftest import eventually, state_of, submission, turning
 
@@ -28,7 +29,7 @@ def step(controller: Controller, after: int | None = None, files: tuple[str, ...
     """Submit one step of ada's workflow."""
     settings = {"text": "hello", "seconds": "0", "outcome": "ok", **form, "inputs": list(files)}
     wish = submission(settings=json.dumps(settings), start_after="" if after is None else str(after), workflow="two steps")
-    return int(controller.jobs.submit(wish).id)
+    return int(controller.jobs.submit(*wish).id)
 
 
 def arrive(controller: Controller, job_id: int) -> None:
@@ -104,24 +105,24 @@ def test_cancelling_a_step_cancels_its_whole_workflow(controller: Controller, wh
     steps += [step(controller, steps[0], (RESULT,))]
     steps += [step(controller, steps[1], (RESULT,))]
     other = step(controller)
-    told = controller.jobs.cancel(steps[which], "ada")
+    told = controller.jobs.cancel(Principal.desktop("ada"), steps[which])
     assert all(str(number) in told for number in steps)
     assert [state_of(number) for number in (*steps, other)] == [JobState.CANCELLED] * 3 + [JobState.UPLOADING]
     with pytest.raises(AlreadyEnded, match="had already ended"):
-        controller.jobs.cancel(steps[which], "ada")
+        controller.jobs.cancel(Principal.desktop("ada"), steps[which])
 
 
 def test_a_file_that_cannot_be_sent_fails_its_whole_workflow(controller: Controller) -> None:
     first = step(controller)
     second = step(controller, first, (RESULT,))
-    controller.jobs.fail(first, "C:/a.raw cannot be read")
+    controller.jobs.fail(Principal.agent(), first, "C:/a.raw cannot be read")
     assert [state_of(number) for number in (first, second)] == [JobState.FAILED] * 2
 
 
 def test_jobs_without_a_workflow_s_name_end_for_themselves(controller: Controller) -> None:
-    first = controller.jobs.submit(submission())
-    second = controller.jobs.submit(submission(start_after=str(first.id)))
-    controller.jobs.cancel(second.id, "ada")
+    first = controller.jobs.submit(*submission())
+    second = controller.jobs.submit(*submission(start_after=str(first.id)))
+    controller.jobs.cancel(Principal.desktop("ada"), second.id)
     assert (state_of(first.id), state_of(second.id)) == (JobState.UPLOADING, JobState.CANCELLED)
 
 
@@ -160,13 +161,13 @@ def test_a_job_that_follows_none_has_no_results_to_take(controller: Controller) 
 
 def test_a_job_can_follow_neither_itself_nor_a_stranger_s_nor_one_that_failed(controller: Controller) -> None:
     first = step(controller)
-    stranger = controller.jobs.submit(submission(owner="eve"))
-    failed = controller.jobs.submit(submission())
-    controller.jobs.cancel(failed.id, "ada")
+    stranger = controller.jobs.submit(*submission(owner="eve"))
+    failed = controller.jobs.submit(*submission())
+    controller.jobs.cancel(Principal.desktop("ada"), failed.id)
     for number in (failed.id + 1, stranger.id, failed.id):
         with pytest.raises(InvalidInput) as caught:
             step(controller, number)
-        assert caught.value.field == "start_after_id"
+        assert caught.value.field == "start_after"
     assert Job.select().count() == 3
     assert state_of(first) is JobState.UPLOADING
 
@@ -181,5 +182,5 @@ def test_results_that_are_no_longer_kept_cannot_be_taken(controller: Controller)
 @pytest.mark.parametrize("name", ["x" * 201, "<b>", "a\nb", "a&b"])
 def test_a_workflow_s_name_is_harmless_in_a_page(controller: Controller, name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        controller.jobs.submit(submission(workflow=name))
-    assert caught.value.field == "workflow_name"
+        controller.jobs.submit(*submission(workflow=name))
+    assert caught.value.field == "workflow"

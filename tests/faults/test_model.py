@@ -19,7 +19,9 @@ from server.db.models import Change, Event, Job, Worker, living_workers
 from server.db.settings_store import drain
 from server.errors import CumulusError, NotFound
 from server.reasons import Reason
-from server.services.jobs import AlreadyEnded, Submission
+from server.services.jobs.service import AlreadyEnded
+from server.services.jobs.submission import Submission
+from server.services.principal import Principal
 from server.settings import CloudName, Settings
 from server.states import JobState
 from tests.faults.figures import record
@@ -89,7 +91,7 @@ class Installation(RuleBasedStateMachine):
         self.wanted[number] = "cancelled"
         for _ in range(1 + again):
             with suppress(AlreadyEnded), self._of(number):
-                self._survive(lambda: self.controller.jobs.cancel(number, Job.get_by_id(number).owner))
+                self._survive(lambda: self.controller.jobs.cancel(Principal.desktop(Job.get_by_id(number).owner), number))
         self.turn()
 
     @rule(data=st.data())
@@ -99,7 +101,7 @@ class Installation(RuleBasedStateMachine):
 
         def act() -> None:
             try:
-                self.controller.jobs.delete(number, Job.get_by_id(number).owner)
+                self.controller.jobs.delete(Principal.desktop(Job.get_by_id(number).owner), number)
             except CumulusError:
                 assert not JobState(Job.get_by_id(number).state).is_final
 
@@ -112,7 +114,7 @@ class Installation(RuleBasedStateMachine):
         if Job.get_by_id(number).state == JobState.UPLOADING:
             self.wanted[number] = "cancelled"
         with self._of(number):
-            self._survive(lambda: self.controller.jobs.fail(number, "no such file"))
+            self._survive(lambda: self.controller.jobs.fail(Principal.agent(), number, "no such file"))
 
     # what machines do
 
@@ -226,11 +228,11 @@ class Installation(RuleBasedStateMachine):
         cloud = ToyCloud(given, "c000000000000")
         cloud.world = self.world
         self.controller = parts.make_controller(given, cloud, lambda: self.now, lambda: self.steady)
-        self.controller.loop._executor.shutdown()
-        self.controller.loop._executor = Inline()  # type: ignore[assignment]
+        self.controller.loop._background._executor.shutdown()
+        self.controller.loop._background._executor = Inline()
 
     def _end(self) -> None:
-        self.controller.loop._notices.close()
+        self.controller.loop._file_watcher.close()
         self.controller.database.close()
 
     def _restart(self) -> None:
@@ -261,7 +263,7 @@ class Installation(RuleBasedStateMachine):
                 raise Crash("within a transaction")
 
     def _submit(self, owner: str, flavor: str, arrives: bool) -> None:
-        job = self.controller.jobs.submit(Submission(owner, "probe_1.0", flavor, FORM))
+        job = self.controller.jobs.submit(Principal.desktop(owner), Submission("probe_1.0", flavor, FORM))
         self.wanted[job.id] = "done"
         if arrives:
             self.controller.storage.folder(job.folder).mark_arrived()

@@ -150,7 +150,7 @@ def test_a_clock_that_is_set_ends_no_job(settings: Settings, cloud: LocalCloud, 
     controller = make_controller(settings, cloud, clock, elapsed)
     thread = threading.Thread(target=controller.loop.run, daemon=True)
     thread.start()
-    waiting = controller.jobs.submit(submission())
+    waiting = controller.jobs.submit(*submission())
     running = begin(controller, '{"text": "x", "seconds": "4", "outcome": "ok"}')
     eventually(lambda: state_of(running) is JobState.RUNNING)
     clock.set_by = seconds
@@ -190,7 +190,7 @@ def test_a_database_that_somebody_holds_for_long_delays_and_fails_nothing(
 
 def begin(controller: Controller, form: str) -> int:
     """Submit a job whose files are there."""
-    job = controller.jobs.submit(submission(settings=form))
+    job = controller.jobs.submit(*submission(settings=form))
     controller.storage.folder(job.folder).mark_arrived()
     controller.loop.wake()
     return int(job.id)

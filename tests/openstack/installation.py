@@ -79,7 +79,7 @@ class Installation:
 
     def clear(self) -> None:
         """Remove all of the template, also what Cumulus itself never does."""
-        template = self.cloud.template()
+        template = self.cloud.images.template()
         template.stop(Lines(print))
         copies, originals = template.copies, template.originals
         for one in [*copies.look(), *copies.unfinished()]:

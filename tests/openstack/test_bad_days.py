@@ -78,7 +78,7 @@ def test_what_the_cloud_did_and_nobody_heard_of_is_gone_on_with(
             until(lambda: bool(mood.faults), lab.log, LIMIT_S)
             lab.require_done(client, job_id)
         assert machines_of(lab, job_id) == [".cumulus.attempt.1"]
-    assert "a machine is gone on with later" in lab.log.read_text()
+    assert "a machine is continued later" in lab.log.read_text()
     assert "could not be removed" not in lab.log.read_text()
 
 
@@ -92,4 +92,4 @@ def test_a_copy_that_takes_longer_than_its_limit_is_gone_on_with(make_lab: MakeL
         assert [one.identifier for one in lab.held("volume")] == [volume.identifier]
         lab.require_done(client, job_id)
     assert machines_of(lab, job_id) == [".cumulus.attempt.1"]
-    assert "a machine is gone on with later" in lab.log.read_text()
+    assert "a machine is continued later" in lab.log.read_text()

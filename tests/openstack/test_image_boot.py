@@ -15,8 +15,8 @@ import pytest
 
 from server.progress import Lines
 from server.settings import Settings
-from server.workers.clouds.base import Trial
 from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.template.build import OpenstackTemplate
 from server.workers.clouds.openstack.template.snapshots import Snapshots
@@ -27,7 +27,7 @@ from tests.openstack.conftest import LIMIT_S, Lab, MakeLab, told
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(2400)]
 say = Lines(partial(print, flush=True))
-TRIAL = Trial([("probe_1.0", "echo probe 1.0")], ["sh"])
+TRIAL = SmokeTest([("probe_1.0", "echo probe 1.0")], ["sh"])
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def image(site: dict[str, str], template: str) -> Iterator[str]:
 
 def built(lab: Lab) -> OpenstackTemplate:
     """A template on a machine of the image, which has all on it already."""
-    template = lab.cloud.template()
+    template = lab.cloud.images.template()
     machine = template.making().machine
     login = machine.start(None, "template-1", say)
     if told("PREPARE"):
@@ -88,7 +88,7 @@ def test_a_template_its_image_and_jobs_need_no_volume(make_lab: MakeLab, image: 
         template.stop(say)
         assert volumes(lab) == before
     finally:
-        cleared(lab.cloud.template())
+        cleared(lab.cloud.images.template())
 
 
 def job_over_ipv6(lab: Lab, make_lab: MakeLab, own: dict[str, str], tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def test_the_former_one_is_promoted_again_and_old_ones_go(installation: Installa
 def test_an_erased_home_finds_template_and_promoted_snapshot_again(installation: Installation, tmp_path: Path) -> None:
     settings = installation.settings.model_copy(update={"home": tmp_path})
     cloud = make_cloud(settings)
-    assert cloud.template().exists()
-    assert cloud.current_snapshot() == f"{installation.template}-1"
+    assert cloud.images.template().exists()
+    assert cloud.images.current() == f"{installation.template}-1"
 
 
 def test_terraform_does_not_destroy_the_volume(installation: Installation) -> None:
@@ -87,4 +87,4 @@ def test_terraform_does_not_destroy_the_volume(installation: Installation) -> No
     if not installation.kept:  # else Terraform knows it by its id only, and leaves it alone
         assert done.returncode != 0
         assert "Instance cannot be destroyed" in done.stdout + done.stderr
-    assert cloud.template().exists()
+    assert cloud.images.template().exists()

@@ -75,7 +75,7 @@ def test_a_job_waits_while_the_quota_of_instances_is_used_up_and_is_done_then(ma
 @contextmanager
 def no_more_instances(lab: Lab) -> Iterator[None]:
     """The project's quota of instances is what it has."""
-    limits = {one.name: one for one in lab.cloud.quotas()}["instances"]
+    limits = {one.name: one for one in lab.cloud.quota.listed()}["instances"]
     admin = Access(Settings(openstack_cloud=told("ADMIN")))
     with lab.access.use() as cloud:
         project = cloud.current_project_id

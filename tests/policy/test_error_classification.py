@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.policy.error_classification import classify
-from server.reasons import Blame, Reason
+from server.reason_texts import Blame
+from server.reasons import Reason
 
 SERVERS = (
     "Error: Error creating OpenStack server: Expected HTTP response code [200 202] when accessing [POST http://c/v2.1/servers]"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from programs.http.channels import Phase
+from programs.http.deadlines import kept_bytes
 from programs.http.door import PATIENCE_S, Door
 from tests.bench.siege import MALFORMED, SLOW_POST
 from tests.conftest import eventually
@@ -245,10 +246,10 @@ def test_who_asks_a_thousand_times_delays_another_by_one(clock: Clock) -> None:
 def test_of_bodies_that_fill_the_temporary_folder_the_slowest_go(door: Door, clock: Clock) -> None:
     head = b"POST /x HTTP/1.1\r\nContent-Length: 99000\r\n\r\n"
     first = [connected(door, head + b"x" * 90_000) for _ in range(2)]
-    eventually(lambda: sum(channel.kept_bytes for channel in channels(door)) == 180_000)
+    eventually(lambda: sum(kept_bytes(channel) for channel in channels(door)) == 180_000)
     passed(clock, 1.5)
     with closing([*first, connected(door, head + b"x" * 90_000)]):
-        eventually(lambda: sum(channel.kept_bytes for channel in channels(door)) == 270_000)
+        eventually(lambda: sum(kept_bytes(channel) for channel in channels(door)) == 270_000)
         passed(clock, 1.5)
         eventually(lambda: len(channels(door)) == 2)
         assert sum(map(is_open, first)) == 1

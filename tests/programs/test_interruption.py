@@ -78,7 +78,7 @@ def test_a_reader_that_goes_away_ends_it_in_order(log: Path) -> None:
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(10) == 141
-    assert log.read_text().splitlines() == ["begun", "cleaned", "nobody reads the output any more"]
+    assert log.read_text().splitlines() == ["begun", "cleaned", "the reader of the output has ended"]
 
 
 def test_a_terminal_that_is_gone_ends_it_in_order(log: Path) -> None:

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from server.settings import CHECKOUT
 from tests.conftest import eventually
@@ -239,7 +241,7 @@ def test_ctrl_c_ends_pip_at_once_and_says_how_it_goes_on(checkout: Checkout) -> 
     checkout.know("pip-slow", "50")
     result = checkout.on_terminal("scripts/setup.sh", "run", after=("Python packages: 1/2", "\x03"))
     assert result.code == 130
-    assert result.lines[-1] == "interrupted: the next set-up goes on from here"
+    assert result.lines[-1] == "interrupted: the next set-up continues from here"
     assert shows_no_program_text(result)
     assert not (checkout.folder / ".venv" / ".installed").exists()
 
@@ -357,3 +359,20 @@ def test_the_lock_of_this_checkout_is_complete() -> None:
     """Packages are installed without looking at what they depend on: the lock must name it all."""
     checked = subprocess.run([CHECKOUT / ".venv/bin/python", "-m", "pip", "check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "lock"),
+    [
+        ("pyproject.toml", "requirements.lock"),
+        ("pyproject.toml", "requirements-dev.lock"),
+        ("agent/pyproject.toml", "agent/requirements.lock"),
+    ],
+)
+def test_the_locked_versions_are_those_that_are_asked_for(package: str, lock: str) -> None:
+    """Otherwise scripts/lock.sh has to write the lock anew."""
+    project = tomllib.loads((CHECKOUT / package).read_text())["project"]
+    asked = project["dependencies"] + (project["optional-dependencies"]["dev"] if "-dev" in lock else [])
+    locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (CHECKOUT / lock).read_text(), re.MULTILINE))
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(locked[requirement.name]), requirement

@@ -22,7 +22,7 @@ def removal(controller: Controller) -> Removal:
 
 
 def at_work(controller: Controller, job_state: JobState, worker_state: WorkerState = WorkerState.BUSY) -> tuple[Job, Worker]:
-    job = controller.jobs.submit(submission())
+    job = controller.jobs.submit(*submission())
     Job.update(state=job_state, attempt=1).where(Job.id == job.id).execute()
     fields = {"name": f"job-{job.id}", "job_id": job.id, "flavor": job.flavor, "weight": 1, "not_before": 9e9}
     return job, create(Worker, Change(1.0), state=worker_state, **fields)

@@ -124,7 +124,7 @@ def test_another_installations_storage_takes_nothing_until_it_is_ours_again(sett
     controller = make_controller(settings, LocalCloud(settings, own), require_storage=hold.require_own)
     with listening(controller) as port:
         door = Door(port)
-        job = controller.jobs.submit(submission())
+        job = controller.jobs.submit(*submission())
         identity_path(settings.storage).write_text(OTHER)
         hold.look(own)
         before = sorted(settings.storage.rglob("*"))
@@ -140,7 +140,7 @@ def test_another_installations_storage_takes_nothing_until_it_is_ours_again(sett
         remove_the_id(settings.storage)
         hold.look(own)
         assert door.send("GET", "/healthz")[0] == 200
-        assert controller.jobs.submit(submission()).id == job.id + 1
+        assert controller.jobs.submit(*submission()).id == job.id + 1
     controller.database.close()
 
 
@@ -162,10 +162,10 @@ def test_a_storage_that_is_away_is_no_loss(settings: Settings, own: str, hold: H
 def test_a_jobs_folder_that_is_there_already_is_not_taken(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another controller, whose user has the same name: it gave the same number in the same second."""
     monkeypatch.setattr(controller.jobs._store, "_clock", lambda: 1_700_000_000.0)
-    wish = submission()
-    theirs = controller.storage.folder(folder_name(1, wish.owner, wish.app, 1_700_000_000.0))
+    who, asked = submission()
+    theirs = controller.storage.folder(folder_name(1, who.name, asked.app, 1_700_000_000.0))
     theirs.create('{"whose": "theirs"}')
     with pytest.raises(StorageUnusable, match="exists"):
-        controller.jobs.submit(wish)
+        controller.jobs.submit(who, asked)
     assert theirs.private_text("settings") == '{"whose": "theirs"}'
     assert (Job.select().count(), controller.storage.ledger.submitting()) == (0, [])

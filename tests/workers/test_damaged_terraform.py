@@ -85,10 +85,10 @@ def test_what_only_looks_like_a_state_is_kept_aside_and_its_machine_made_anew(
     parts: tuple[TerraformModule, LocalCloud, Fleet], change: Callable[[str], str]
 ) -> None:
     module, cloud, _ = parts
-    path = module.state_file("job-1")
+    path = module.store.state_file("job-1")
     path.write_text(changed := change(path.read_text()))
-    assert not module.is_readable("job-1")
-    assert module.outputs("job-1") == {}
+    assert not module.store.is_readable("job-1")
+    assert module.store.outputs("job-1") == {}
     assert module.apply("job-1", cloud.terraform_vars("job-1", FLAVOR), LIMIT_S)["id"] == "job-1"
     (kept,) = (module.home / "broken").iterdir()
     assert (kept / "terraform.tfstate").read_text() == changed
@@ -98,7 +98,7 @@ def test_a_machine_that_waited_ready_and_is_in_no_state_any_more_is_not_started(
     parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path
 ) -> None:
     module, _, fleet = parts
-    module.state_file("job-1").write_bytes(b"}{")
+    module.store.state_file("job-1").write_bytes(b"}{")
     with pytest.raises(MachineSilent, match="not in its state"):
         fleet.start("job-1", fleet.layout("job-1", tmp_path), on_machine=lambda _: None, unwanted=lambda: False)
 
@@ -107,8 +107,8 @@ def test_a_file_in_the_place_of_a_workspace_is_no_machine_for_ever(
     parts: tuple[TerraformModule, LocalCloud, Fleet], tmp_path: Path
 ) -> None:
     module, cloud, fleet = parts
-    (module.states / "job-7").write_text("not a folder")
-    (module.states / "No Workspace").mkdir()
+    (module.store.states / "job-7").write_text("not a folder")
+    (module.store.states / "No Workspace").mkdir()
     (tmp_path / "home" / "local" / "job-8").write_text("not a machine")
     for worker in ("job-7", "job-8"):
         fleet.remove(worker, tmp_path, at_rest=True)

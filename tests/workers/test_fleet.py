@@ -14,7 +14,7 @@ from server.catalog.flavors import Flavor
 from server.settings import Settings
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Layout, Resource
-from server.workers.clouds.local import LocalCloud
+from server.workers.clouds.local import LocalCloud, LocalImages
 from server.workers.fleet import Address, Fleet, MachineRemains, PlayFailed
 from server.workers.own_start import OwnStart
 from server.workers.terraform.module import TerraformError
@@ -109,8 +109,8 @@ def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings:
     fleet, module = make_fleet(settings, cloud), make_module(settings, cloud)
     module.apply("job-1", cloud.terraform_vars("job-1", FLAVOR), 60)
     if not known:
-        state = module.state("job-1")
-        module.state_file("job-1").write_text(json.dumps({**state, "outputs": {}}))
+        state = module.store.state("job-1")
+        module.store.state_file("job-1").write_text(json.dumps({**state, "outputs": {}}))
         fleet.remove("job-1", tmp_path, at_rest=True)
         assert (cloud.resources(), fleet.workspaces()) == ([], [])
     else:
@@ -118,11 +118,13 @@ def test_a_machine_that_no_state_knows_goes_before_what_it_holds_on_to(settings:
             fleet.remove("job-1", tmp_path, at_rest=True)
 
 
-class BootingCloud(LocalCloud):
-    """Its machines know their jobs from the beginning."""
-
+class BootingImages(LocalImages):
     def starts_jobs_at_boot(self) -> bool:
         return True
+
+
+class BootingCloud(LocalCloud):
+    """Its machines know their jobs from the beginning."""
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         return replace(super().layout(worker, job_dir), orders={"job": job_dir.name})
@@ -148,7 +150,7 @@ class Launching:
 
 @pytest.fixture
 def booting(settings: Settings) -> tuple[Fleet, Launching]:
-    cloud, own = BootingCloud(settings, "c0123456789ab"), Launching()
+    cloud, own = BootingCloud(settings, "c0123456789ab", BootingImages()), Launching()
     cloud.start()
     fleet = Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible"), settings, own.start)
     return fleet, own
@@ -161,7 +163,7 @@ def test_a_machine_that_starts_its_job_by_itself_is_told_nothing(
     own.launch(fleet, tmp_path / "Job_1")
     assert len(own.heard) == 1
     assert not (settings.home / "plays").exists()
-    assert make_module(settings, fleet._cloud).variables("job-1")["job"] == "Job_1"
+    assert make_module(settings, fleet._cloud).store.variables("job-1")["job"] == "Job_1"
 
 
 def test_a_machine_that_does_not_begin_is_given_the_order(
@@ -177,4 +179,4 @@ def test_a_machine_that_does_not_begin_is_given_the_order(
 def test_a_machine_that_waits_for_a_job_is_made_for_none(booting: tuple[Fleet, Launching], settings: Settings) -> None:
     fleet, _ = booting
     fleet.prepare("pool-1", FLAVOR, persist_s=60, on_machine=lambda _: None, unwanted=lambda: False)
-    assert "job" not in make_module(settings, fleet._cloud).variables("pool-1")
+    assert "job" not in make_module(settings, fleet._cloud).store.variables("pool-1")

@@ -51,10 +51,10 @@ def module(tmp_path: Path) -> TerraformModule:
 def test_each_workspace_has_its_own_state_until_destroyed(module: TerraformModule) -> None:
     assert module.apply("job-1", {"size": 1}, 60)["size"] == 1
     assert module.apply("job-2", {"size": 2}, 60)["size"] == 2
-    assert module.outputs("job-1") == {"size": 1}
-    assert module.workspaces() == ["job-1", "job-2"]
+    assert module.store.outputs("job-1") == {"size": 1}
+    assert module.store.workspaces() == ["job-1", "job-2"]
     module.destroy("job-1", 60)
-    assert module.workspaces() == ["job-2"]
+    assert module.store.workspaces() == ["job-2"]
     assert not (module.home / "vars" / "job-1.tfvars.json").exists()
 
 
@@ -84,9 +84,9 @@ def test_a_destroyed_workspace_is_one_that_terraform_knows_no_more(module: Terra
 def test_nothing_stays_of_the_values_that_a_killed_controller_was_writing(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
     for workspace in ("job-1", "job-10"):
-        (module.variable_files / f".{workspace}.tfvars.json.0a1b2c3d.new").write_text("{")
+        (module.store.variable_files.folder / f".{workspace}.tfvars.json.0a1b2c3d.new").write_text("{")
     module.destroy("job-1", 60)
-    assert [path.name for path in module.variable_files.iterdir()] == [".job-10.tfvars.json.0a1b2c3d.new"]
+    assert [path.name for path in module.store.variable_files.folder.iterdir()] == [".job-10.tfvars.json.0a1b2c3d.new"]
 
 
 def test_a_workspace_that_still_holds_something_is_not_forgotten(module: TerraformModule, tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_workspace_that_still_holds_something_is_not_forgotten(module: Terrafo
     idle.chmod(idle.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(TerraformError, match="1 resources are left in the state of job-1"):
         TerraformModule(module.path, module.home, str(idle), dict).destroy("job-1", 60)
-    assert module.outputs("job-1") == {"size": 1}
+    assert module.store.outputs("job-1") == {"size": 1}
 
 
 def test_destroying_what_is_not_there_is_no_error(module: TerraformModule) -> None:
     module.destroy("job-9", 60)
-    assert module.workspaces() == []
+    assert module.store.workspaces() == []
 
 
 def test_a_failure_carries_terraform_s_own_words(module: TerraformModule) -> None:
@@ -157,12 +157,12 @@ def test_a_home_in_another_place_keeps_its_states_there(module: TerraformModule,
         shutil.copytree(module.home, other.home)
     else:
         module.home.rename(other.home)
-    assert other.outputs("job-1") == {"size": 1}
+    assert other.store.outputs("job-1") == {"size": 1}
     assert other.apply("job-2", {"size": 2}, 60) == {"size": 2}
-    assert other.workspaces() == ["job-1", "job-2"]
-    assert module.workspaces() == (["job-1"] if way == "copied" else [])
+    assert other.store.workspaces() == ["job-1", "job-2"]
+    assert module.store.workspaces() == (["job-1"] if way == "copied" else [])
     other.destroy("job-1", 60)
-    assert other.workspaces() == ["job-2"]
+    assert other.store.workspaces() == ["job-2"]
 
 
 HOLD = """
@@ -205,22 +205,22 @@ def test_a_lock_whose_holder_is_dead_hinders_nobody(module: TerraformModule) -> 
         holder.kill()
     begin = time.monotonic()
     module.destroy("job-1", 60)
-    assert module.workspaces() == []
+    assert module.store.workspaces() == []
     assert time.monotonic() - begin < 9  # shorter than a lock is waited for
 
 
 def test_what_was_left_half_made_or_never_heard_of_is_adopted_and_not_made_again(module: TerraformModule) -> None:
     module.apply("job-1", {"size": 1}, 60)
-    state = module.state("job-1")
-    identifier = module.made("job-1")["terraform_data.machine"][0]
+    state = module.store.state("job-1")
+    identifier = module.store.made("job-1")["terraform_data.machine"][0]
     state["resources"][0]["instances"][0]["status"] = "tainted"
-    module.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 1}))
-    assert module.made("job-1") == {"terraform_data.machine": (identifier, True)}
+    module.store.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 1}))
+    assert module.store.made("job-1") == {"terraform_data.machine": (identifier, True)}
     module.adopt("job-1", "terraform_data.machine", identifier, 60)
-    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}
+    assert module.store.made("job-1") == {"terraform_data.machine": (identifier, False)}
     module.apply("job-1", {"size": 1}, 60)
-    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}
-    module.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 9, "resources": []}))
+    assert module.store.made("job-1") == {"terraform_data.machine": (identifier, False)}
+    module.store.state_file("job-1").write_text(json.dumps({**state, "serial": state["serial"] + 9, "resources": []}))
     module.adopt("job-1", "terraform_data.machine", identifier, 60)
     module.adopt("job-1", "terraform_data.machine", identifier, 60)  # it is there already
-    assert module.made("job-1") == {"terraform_data.machine": (identifier, False)}
+    assert module.store.made("job-1") == {"terraform_data.machine": (identifier, False)}

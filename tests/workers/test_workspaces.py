@@ -16,6 +16,7 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
 from server.workers.terraform.state_lock import StillLocked
+from server.workers.terraform.state_store import StateStore
 from server.workers.workspaces import Drift, Workspaces, troubles
 from tests.workers.test_terraform import hold
 
@@ -71,22 +72,22 @@ def test_what_changed_behind_terraform_s_back_is_seen_and_the_state_left_as_it_i
     workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     marker, _ = make("job-1"), make("job-2")
-    files = {name: module.state_file(name).read_bytes() for name in ("job-1", "job-2")}
+    files = {name: module.store.state_file(name).read_bytes() for name in ("job-1", "job-2")}
     assert set(drifts(workspaces, "job-1", "job-2").values()) == {Drift("none")}
     marker.write_text("changed")
     heard: list[tuple[str, Drift]] = []
     found = workspaces.drifts(["job-1", "job-2"], 60, lambda name, drift: heard.append((name, drift)))
     assert found == {"job-1": Drift("drift", 'output marker: "as it was" → "changed"'), "job-2": Drift("none")}
     assert dict(heard) == found
-    assert {name: module.state_file(name).read_bytes() for name in files} == files
-    assert sorted(path.name for path in module.state_file("job-1").parent.iterdir()) == ["terraform.tfstate"]
+    assert {name: module.store.state_file(name).read_bytes() for name in files} == files
+    assert sorted(path.name for path in module.store.state_file("job-1").parent.iterdir()) == ["terraform.tfstate"]
 
 
 def test_looking_for_drift_hinders_no_terraform_and_is_not_done_beside_one(
     workspaces: Workspaces, module: TerraformModule, make: Callable[[str], Path]
 ) -> None:
     make("job-1")
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         assert drifts(workspaces, "job-1")["job-1"] == Drift("unknown", "a terraform is at work on it")
         holder.kill()
     with exclusive(module.home / "workspaces.lock", "job-1", 1):
@@ -98,7 +99,7 @@ def test_what_cannot_be_told_is_said_for_each_and_spoils_no_other(
 ) -> None:
     for name in ("job-1", "job-2", "job-3"):
         make(name)
-    module.state_file("job-1").write_text("")
+    module.store.state_file("job-1").write_text("")
     (module.home / "vars" / "job-2.tfvars.json").unlink()
     found = drifts(workspaces, "job-1", "job-2", "job-3")
     assert found["job-1"] == Drift("unknown", "there is nothing in its state")
@@ -134,7 +135,7 @@ def test_only_a_few_plans_run_at_once(workspaces: Workspaces, module: TerraformM
         return {}
 
     monkeypatch.setattr(module, "drift", plan)
-    monkeypatch.setattr(module, "state", lambda _: {"resources": [{}]})
+    monkeypatch.setattr(StateStore, "state", lambda *_: {"resources": [{}]})
     assert set(drifts(workspaces, *(f"job-{n}" for n in range(20))).values()) == {Drift("none")}
     assert most[0] == 4
 
@@ -148,7 +149,7 @@ def test_a_plan_leaves_no_folder_of_a_workspace_that_went_meanwhile(
     (module.home / "vars" / "job-1.tfvars.json").write_text(variables)
     (tmp_path / "scratch").mkdir()
     module.drift("job-1", 60, tmp_path / "scratch")
-    assert module.workspaces() == []
+    assert module.store.workspaces() == []
 
 
 def test_the_list_tells_version_resources_taint_and_lock(
@@ -166,10 +167,10 @@ def test_the_list_tells_version_resources_taint_and_lock(
         None,
         "",
     )
-    assert one.serial == json.loads(module.state_file("job-1").read_text())["serial"]
+    assert one.serial == json.loads(module.store.state_file("job-1").read_text())["serial"]
     command = [terraform_binary(), f"-chdir={module.path}", "taint", "terraform_data.worker"]
     subprocess.run(command, check=True, env={**module.environment("job-1")}, stdout=subprocess.DEVNULL)
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         ((held,), _) = workspaces.listed()
         assert (held.tainted, held.lock and held.lock.pid) == (["terraform_data.worker"], holder.pid)
         holder.kill()
@@ -177,8 +178,8 @@ def test_the_list_tells_version_resources_taint_and_lock(
 
 @pytest.mark.parametrize("text", ["[]", "{", "7", '{"resources": 7}', '{"resources": [7, {}], "serial": "x"}', "\x00"])
 def test_a_state_that_is_garbage_is_listed_all_the_same(workspaces: Workspaces, module: TerraformModule, text: str) -> None:
-    module.state_file("job-1").parent.mkdir(parents=True)
-    module.state_file("job-1").write_text(text)
+    module.store.state_file("job-1").parent.mkdir(parents=True)
+    module.store.state_file("job-1").write_text(text)
     ((one,), _) = workspaces.listed()
     assert (one.worker, one.serial) == ("job-1", 0)
     drifts(workspaces, "job-1")
@@ -204,13 +205,13 @@ def test_a_lock_is_cleared_where_its_process_is_gone_or_is_ended_on_request(
 ) -> None:
     make("job-1")
     assert workspaces.unlock("job-1", force=False) is None
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         with pytest.raises(StillLocked, match=f"process {holder.pid}.*--force"):
             workspaces.unlock("job-1", force=False)
         assert holder.poll() is None
         lock = workspaces.unlock("job-1", force=True)
         assert (lock and lock.pid, holder.wait(5)) == (holder.pid, -2)
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         holder.kill()
     lock = workspaces.unlock("job-1", force=False)
     assert lock is not None
@@ -223,16 +224,16 @@ def test_a_state_is_set_aside_but_not_under_a_terraform_at_work(
 ) -> None:
     make("job-1")
     (settings.home / "local" / "job-1").mkdir()
-    with hold(module.state_file("job-1"), 600) as holder:
+    with hold(module.store.state_file("job-1"), 600) as holder:
         with pytest.raises(StillLocked, match="at work on job-1"):
             workspaces.set_aside("job-1")
         holder.kill()
-    before = module.state_file("job-1").read_bytes()
+    before = module.store.state_file("job-1").read_bytes()
     aside, left = workspaces.set_aside("job-1")
     assert aside is not None
     assert (aside / "terraform.tfstate").read_bytes() == before
     assert [(one.kind, one.worker) for one in left or ()] == [("machine", "job-1")]
-    assert module.names() == []
+    assert module.store.names() == []
     assert workspaces.set_aside("job-1")[0] is None
 
 
@@ -271,7 +272,7 @@ def test_no_two_terraforms_are_at_one_workspace(module: TerraformModule, make: C
     for thread in threads:
         thread.join(60)
     assert ledger.read_text().split() == ["begin", "end"]
-    assert module.workspaces() == []
+    assert module.store.workspaces() == []
 
 
 def test_a_workspace_that_another_process_is_at_is_said_to_be(module: TerraformModule, make: Callable[[str], Path]) -> None:

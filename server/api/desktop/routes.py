@@ -1,65 +1,40 @@
-"""The REST contract of the existing desktop client (2.2.x). Owns its words and shapes; what they mean is decided in ``jobs``.
+"""The REST contract of the existing desktop client (2.2.x). Owns its words and shapes; what they mean is decided by the services.
 
 The client shows nothing of an HTTP error, so what there is to say is said with status 200 in the documented shape.
 """
 
-import json
-import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
-from http import HTTPStatus
-from itertools import islice
-from pathlib import Path
-from typing import IO, Any, cast
+from collections.abc import Callable
+from functools import wraps
 
 import structlog
-from flask import Blueprint, Response, request, send_file
-from werkzeug.datastructures import Range
-from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
-from werkzeug.wsgi import FileWrapper
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
 
 from server.api.desktop.app_listing import offered
-from server.api.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal
+from server.api.desktop.files import SharedFiles, download, log_download
+from server.api.desktop.job_lists import JobLists
+from server.api.desktop.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal
+from server.api.desktop.words import STATES, field_of, harmless, harmless_name
 from server.api.response_cache import Reused, Unhurried
-from server.api.responses import Ready, answer, answer_parts, answer_stream, array, encoded, harmless, harmless_name
+from server.api.responses import answer, answer_parts, encoded, error_answer
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
-from server.catalog.settings_text import parse_settings
-from server.db.models import ChangeCounter, Job, known_job
-from server.db.search import Listed, Query, find, listed, named_apps, require_short
+from server.db.models import ChangeCounter
+from server.db.search import Query, named_apps, require_short
 from server.engine.history import last_word, remarks
-from server.errors import CumulusError, InvalidInput
-from server.services.figures import parse_figures
-from server.services.jobs import JobService, Submission
-from server.services.submission import parse_number
+from server.errors import CumulusError, InvalidInput, NotFound
+from server.services.jobs.service import JobService
+from server.services.jobs.submission import Submission, parse_number
+from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
-from server.storage.data import each_behind, listing, usage
+from server.storage.data import listing, usage
 from server.storage.folders import Storage
-from server.storage.logs.job_log import Logs, stamp
-from server.storage.outputs import Outputs
+from server.storage.logs.job_log import Logs
 from server.storage.paths import inside
 
-MAX_NAMES = 10_000
-MAX_NAMES_TEXT = 4_000_000  # characters of the JSON that gives them
-MAX_FOUND = 100_000  # files behind the names
-MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 USUAL_ROWS = 100
-_NOT_IN_A_URL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 log = structlog.get_logger()
-
-_STATES = {
-    word: frozenset(state for state in JobState if state.wire == word.upper())
-    for word in ("pending", "preparing", "running", "done", "failed", "cancelled", "archived")
-}
-
-
-def wire_status(job: Job | Listed) -> str:
-    """The client's word for where a job stands."""
-    state = JobState(job.state)
-    return f"{state.wire}_{str(job.outcome).upper()}" if state is JobState.ARCHIVED else state.wire
 
 
 class DesktopRoutes:
@@ -84,10 +59,9 @@ class DesktopRoutes:
         self._commits = commits
         self._reused = Reused()
         self._logs = Logs()
-        self._outputs = Outputs(_can_be_fetched)
+        self._lists = JobLists(storage, flavors, commits, self._reused, self._logs)
+        self._files = SharedFiles(storage.data)
         self._shared = Unhurried(lambda: listing(storage.data, ()))
-        self._walking = threading.Lock()
-        self._costly = threading.Lock()
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: trailing slashes are only for one, and some have two at the beginning."""
@@ -103,8 +77,8 @@ class DesktopRoutes:
             ("/diskusage", self.diskusage),
             ("/cancel/<owner>/<job_id>", self.cancel),
             ("/delete/<owner>/<job_id>", self.delete),
-            ("/getresults/<owner>/<job_id>/<path:path>", self.getresults),
-            ("/getfile/<owner>/<path:path>", self.getfile),
+            ("/getresults/<owner>/<job_id>/<path:path>", _not_there(self.getresults)),
+            ("/getfile/<owner>/<path:path>", _not_there(self.getfile)),
             ("/log/<owner>/<job_id>", self.log),
         )
         post = {START: self.start, "/search": self.search, "/getfilecontent": self.getfilecontent, "/fail": self.fail}
@@ -145,12 +119,12 @@ class DesktopRoutes:
 
     def joblist(self, shown: str, number: str) -> Response:
         """The newest jobs; the one shown with its details, also if it is older than all of those."""
-        return self._listing(Query(limit=_limit(number)), _number_or_zero(shown))
+        return self._lists.answer(Query(limit=_limit(number)), _number_or_zero(shown))
 
     def search(self) -> Response:
         """The jobs that match a form."""
         form = request.form
-        states = frozenset[JobState]().union(*(states for name, states in _STATES.items() if name in form))
+        states = frozenset[JobState]().union(*(states for name, states in STATES.items() if name in form))
         query = Query(
             owner=form.get("owner", ""),
             app="" if form.get("app") == "all" else form.get("app", ""),
@@ -163,13 +137,12 @@ class DesktopRoutes:
             limit=_limit(form.get("number", "")),
         )
         require_short(query)
-        return self._listing(query, _number_or_zero(form.get("current_job_id", "")))
+        return self._lists.answer(query, _number_or_zero(form.get("current_job_id", "")))
 
     def start(self) -> Response:
         """A new job: ``[id, folder]``, or ``[message, ""]`` for the person."""
         form = request.form
-        wish = Submission(
-            owner=form.get("username", ""),
+        asked = Submission(
             app=form.get("app_name", ""),
             flavor=form.get("strategy", ""),
             settings=form.get("settings", ""),
@@ -178,23 +151,23 @@ class DesktopRoutes:
             workflow=form.get("workflow_name", ""),
         )
         try:
-            job = self._jobs.submit(wish)
+            job = self._jobs.submit(Principal.desktop(form.get("username", "")), asked)
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
-            return marked(answer([harmless(error.message), ""]), error.code, error.field)
+            return marked(answer([harmless(error.message), ""]), error.code, field_of(error))
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:
         """End a job of the owner; a sentence."""
         try:
-            return answer(self._jobs.cancel(parse_number(job_id, "job_id") or 0, owner))
+            return answer(self._jobs.cancel(Principal.desktop(owner), _number(job_id)))
         except CumulusError as error:
             return _refused(error)
 
     def delete(self, owner: str, job_id: str) -> Response:
         """Delete an ended job of the owner with its workflow; a sentence."""
         try:
-            return answer(self._jobs.delete(parse_number(job_id, "job_id") or 0, owner))
+            return answer(self._jobs.delete(Principal.desktop(owner), _number(job_id)))
         except CumulusError as error:
             return _refused(error)
 
@@ -217,120 +190,46 @@ class DesktopRoutes:
     def fail(self) -> Response:
         """The agent cannot send a file of a job."""
         form = request.form
-        number = parse_number(form.get("job_id", ""), "job_id") or 0
-        self._jobs.fail(number, form.get("error_message", ""), form.get("trouble", ""))
+        number = _number(form.get("job_id", ""))
+        self._jobs.fail(Principal.agent(), number, form.get("error_message", ""), form.get("trouble", ""))
         return answer("")
 
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
-        job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
-        return _download(self._jobs.folder(job).output_file(path))
+        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
+        return download(self._jobs.folder(job).output_file(path))
 
     def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
         """One shared file, streamed. Raises as :meth:`getresults`."""
-        return _download(inside(self._storage.data, path))
+        return download(inside(self._storage.data, path))
 
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
-        job = self._jobs.get(parse_number(job_id, "job_id") or 0, owner)
+        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
         found = self._logs.whole(self._jobs.folder(job).log_path, remarks(job, self._flavors.max_weight), last_word(job))
-        response = send_file(
-            cast("IO[bytes]", found),
-            mimetype="text/plain",
-            as_attachment=True,
-            download_name=f"job-{job.id}.log",
-            conditional=False,
-            etag=False,
-        )
-        response.content_length = found.size
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        return _ranged(response)
+        return log_download(found, f"job-{job.id}.log")
 
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""
-        names = _names(request.form.get("names", ""))
-        with self._walking:  # a long list takes memory, so one at a time
-            return answer(list(self._files_behind(names)))
-
-    def _files_behind(self, names: list[str]) -> Iterator[str]:
-        room = MAX_FOUND
-        for name in names:
-            found = sorted(islice(each_behind(self._storage.data, name), room))
-            room -= len(found)
-            yield from found
-        if room == 0:
-            log.warning("a list of shared files ends early", route=request.path, files=MAX_FOUND)
-
-    def _listing(self, query: Query, shown: int) -> Response:
-        if query.limit is None or query.limit > MAX_REUSED_ROWS:
-            return answer_stream(array(self._rows(query, shown)))
-        return answer_parts(
-            self._reused.get((query, shown), lambda: self._stamp(shown), lambda: list(array(self._rows(query, shown))))
-        )
-
-    def _stamp(self, shown: int) -> object:
-        """What a list is made from: all rows, and the files of the job shown."""
-        name, *state = self._reused.get(shown, self._commits.number, lambda: _folder_and_state(shown)) if shown else [b""]
-        if not name:
-            return self._commits.number()
-        folder = self._storage.folder(name.decode())
-        files = self._outputs.shown(folder, has_ended=JobState(state[0].decode()).is_final)
-        return self._commits.number(), stamp(folder.log_path), files.stamp
-
-    def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
-        """The job shown is among them if it matches, also where it is older than as many as were asked for."""
-        missing = bool(shown)
-        with self._costly if query.is_costly else nullcontext():
-            for job in find(query):
-                if job.id != shown:
-                    yield self._row(job)
-                    continue
-                missing = False
-                yield from self._details(job)
-            if missing:
-                for job in find(replace(query, only=shown, limit=1)):
-                    yield from self._details(job)
-
-    def _row(self, job: Job | Listed) -> dict[str, Any]:
-        return {
-            "id": job.id,
-            "owner": job.owner,
-            "app_name": job.app,
-            "status": wire_status(job),
-            "strategy": job.flavor if job.flavor in self._flavors else "",
-            "host": "",
-            "creation_date": _seconds(job.created),
-            "end_date": _seconds(job.ended),
-            "start_after_id": job.start_after,
-            "workflow_name": job.workflow,
-        }
-
-    def _details(self, job: Listed) -> Iterator[Ready]:
-        full = known_job(job.id)
-        if full is None:  # it was deleted just now
-            return
-        folder = self._jobs.folder(full)
-        row = {
-            **self._row(full),
-            "description": full.description,
-            "settings": {str(full.id): _settings_object(full.settings)},
-            "start_date": _seconds(full.started),
-            "log": harmless(self._logs.text(folder.log_path, remarks(full, self._flavors.max_weight)) + last_word(full)),
-            **_findings(full),
-        }
-        files = self._outputs.shown(folder, has_ended=JobState(full.state).is_final)
-        yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
-
-
-def _folder_and_state(job_id: int) -> list[bytes]:
-    job = listed(job_id)
-    return [job.folder.encode(), job.state.encode()] if job else [b""]
+        return answer(self._files.behind(request.form.get("names", "")))
 
 
 def _refused(error: CumulusError) -> Response:
     """A sentence, as for a success: the client knows no other answer. A header tells programs the one from the other."""
-    return marked(answer(error.message), error.code, error.field)
+    return marked(answer(error.message), error.code, field_of(error))
+
+
+def _not_there(view: Callable[..., Response]) -> Callable[..., Response]:
+    """A GET of a file: a path that can be none is not there, either."""
+
+    @wraps(view)
+    def answered(**parts: str) -> Response:
+        try:
+            return view(**parts)
+        except InvalidInput as error:
+            return error_answer(error, NotFound.http_status)
+
+    return answered
 
 
 def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Response]:
@@ -354,66 +253,9 @@ def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Respo
     return answered
 
 
-def _download(file: Path) -> Response:
-    """A file as it lies on the disk, or the part of it that is asked for. Raises InvalidInput where it is none."""
-    if not file.is_file():
-        raise InvalidInput(f"{file.name!r} is not a file", field="path")
-    response = send_file(
-        file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=False
-    )
-    return _ranged(response)
-
-
-def _ranged(response: Response) -> Response:
-    """An answer made from a file, or the part of it that is asked for. Raises RequestedRangeNotSatisfiable."""
-    wanted = request.range
-    response.headers["Accept-Ranges"] = "bytes"
-    if wanted and wanted.units == "bytes" and len(wanted.ranges) == 1 and "If-Range" not in request.headers:
-        _shorten(response, wanted)
-    return response
-
-
-def _shorten(response: Response, wanted: Range) -> None:
-    """Send a part only, still from the file to the socket: a generator would hold a thread for as long as the client reads.
-
-    Raises RequestedRangeNotSatisfiable.
-    """
-    size = response.content_length or 0
-    start = wanted.ranges[0][0]
-    if start < 0:  # the last bytes, as many as there are
-        wanted = Range(wanted.units, [(max(start, -size), None)])
-    part = wanted.range_for_length(size)
-    if part is None:
-        response.close()
-        raise RequestedRangeNotSatisfiable(size)
-    cast("FileWrapper", response.response).file.seek(part[0])
-    response.status_code = HTTPStatus.PARTIAL_CONTENT
-    response.content_length = part[1] - part[0]
-    response.content_range = wanted.make_content_range(size)
-
-
-def _findings(job: Job) -> dict[str, Any]:
-    """What the desktop client does not look at, where there is any."""
-    found = {"warning": job.warning, "figures": parse_figures(job.figures)}
-    return {name: value for name, value in found.items() if value}
-
-
-def _settings_object(text: str) -> dict[str, Any]:
-    """What the client fills its form with; it cannot bear null, which means the same as nothing there."""
-    try:
-        settings = parse_settings(text)
-    except InvalidInput:
-        return {}
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _can_be_fetched(path: str) -> bool:
-    """Whether a result can be asked for. The runner stores no others, as earlier versions did; `cumulus get` copies all."""
-    return _NOT_IN_A_URL.search(path) is None
-
-
-def _seconds(time: float | None) -> int | None:
-    return None if time is None else int(time)
+def _number(text: str) -> int:
+    """A job's number of a path or a form, 0 for "". Raises InvalidInput."""
+    return parse_number(text, "job") or 0
 
 
 def _limit(text: str) -> int | None:
@@ -427,14 +269,3 @@ def _limit(text: str) -> int | None:
 
 def _number_or_zero(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-
-
-def _names(text: str) -> list[str]:
-    """The names, each once, as what they are called in the shared data. Raises InvalidInput."""
-    try:
-        names = json.loads(text) if len(text) <= MAX_NAMES_TEXT else None
-    except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
-        raise InvalidInput("names is not a JSON list of file names", field="names")
-    return list(dict.fromkeys(names))

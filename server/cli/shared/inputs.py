@@ -3,16 +3,19 @@
 Nothing is sent here. Owns the words on the command line, and that each file that a form names is at hand under a name of its own.
 """
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from programs.errors import explained
 from server.catalog.controls import WrongValue, shown
 from server.catalog.files import FileList, InputFile
 from server.catalog.forms import MissingFiles, completed, control_of, from_text, missing, require_names
 from server.catalog.model import App
+from server.catalog.settings_text import MAX_SETTINGS_BYTES, parse_settings
 from server.catalog.values import counting, input_files
 from server.errors import InvalidInput
 from server.storage.data import find
@@ -46,6 +49,30 @@ class Typed:
     files: dict[str, Path] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
     offered: set[str] = field(default_factory=set)
+
+
+def read_form(file: BinaryIO) -> dict[str, Any]:
+    """A form's settings from a JSON file (UTF-8, also with a byte order mark, or UTF-16). Raises InvalidInput with the line."""
+    name = getattr(file, "name", "")
+    where = name if isinstance(name, str) and name != "<stdin>" else "standard input"
+    try:
+        content = file.read(2 * MAX_SETTINGS_BYTES)
+        text = content.decode(json.detect_encoding(content))
+        json.loads(text)
+    except OSError as error:
+        raise InvalidInput(f"the settings cannot be read: {explained(error)}", field="settings") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{where}: this is not text in UTF-8, as JSON is", field="settings") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{where}, line {error.lineno}: this is not JSON: {error.msg}", field="settings") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise InvalidInput(f"{where}: {error}", field="settings") from None
+    except RecursionError:
+        raise InvalidInput(f"{where}: lists or objects are within each other too deeply", field="settings") from None
+    try:
+        return parse_settings(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error.message}", field=error.field) from None
 
 
 def prepare(

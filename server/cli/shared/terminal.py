@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from programs.tables import table_text
+from server.cli.shared.tables import table_text
 from server.progress import Counter, Lines, Progress, Step, duration
 
 FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"

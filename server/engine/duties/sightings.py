@@ -1,6 +1,6 @@
-"""What a cleaning remembers from one look to the next: what it saw, and how much time controllers had run by then.
+"""What an inspection of the storage remembers for the next one: what it saw, and for how long controllers had run by then.
 
-Owns the rows, not what they lead to. In time that really passed, so that no clock that is set makes two looks of one.
+Owns the rows, not what follows from them. In time that really passed, so that no clock that is set makes two inspections of one.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,13 +10,13 @@ from peewee import chunked, fn
 from server.db.models import Look
 
 TRASH, RESTORED = "trash", "restored"
-AGED = ("job", "data", "converted", "upload")  # what goes by its age, at the second look
+AGED = ("job", "data", "converted", "upload")  # what is removed by its age, at the second sighting
 _ROWS_AT_ONCE = 150
 Key = tuple[str, str]
 
 
-def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
-    """Note what is seen for the first time, forget what is seen no more; since when (``elapsed``) each was seen at each look."""
+def update_sightings(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
+    """Record what is seen for the first time, forget what is gone; returns since when (``elapsed``) each was always seen."""
     wanted = set(seen)
     with Look._meta.database.atomic("IMMEDIATE"):
         known = {(row.kind, row.name): row for row in Look.select().where(Look.kind.in_(list(kinds)))}
@@ -30,31 +30,31 @@ def looked_at(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: 
     return {**dict.fromkeys(wanted, elapsed), **since}
 
 
-def note_look(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
-    """Note one thing, in place of what was noted of it. ``size``: bytes."""
+def record_sighting(kind: str, name: str, now: float, elapsed: float, size: int = 0) -> None:
+    """Record one thing, in place of its former sighting. ``size``: bytes."""
     Look.insert(kind=kind, name=name, at=now, elapsed=elapsed, bytes=size).on_conflict_replace().execute()
 
 
-def looks_of(kind: str) -> dict[str, Look]:
-    """All that was noted of a kind, by name."""
+def sightings_of(kind: str) -> dict[str, Look]:
+    """All sightings of a kind, by name."""
     return {row.name: row for row in Look.select().where(Look.kind == kind)}
 
 
 def noted_bytes(kind: str) -> int:
-    """The bytes of all that was noted of a kind."""
+    """The bytes of all sightings of a kind."""
     return int(Look.select(fn.COALESCE(fn.SUM(Look.bytes), 0)).where(Look.kind == kind).scalar())
 
 
-def forget_look(kind: str, name: str) -> None:
-    """Know nothing of one thing any more."""
+def forget_sighting(kind: str, name: str) -> None:
+    """Forget one thing."""
     Look.delete().where(Look.kind == kind, Look.name == name).execute()
 
 
-def forget_looks(kinds: Iterable[str]) -> None:
-    """Know nothing of those kinds any more."""
+def forget_sightings(kinds: Iterable[str]) -> None:
+    """Forget all things of these kinds."""
     Look.delete().where(Look.kind.in_(list(kinds))).execute()
 
 
 def _is_of_another_time(row: Look, now: float, elapsed: float) -> bool:
-    """Whether less time has passed since by the computer's clock, or by the rows, than really did: one of the looks was wrong."""
+    """Whether less time has passed since by the computer's clock, or by the rows, than really did: one sighting was wrong."""
     return bool(elapsed < row.elapsed or now - row.at < elapsed - row.elapsed - 3600.0)

@@ -1,7 +1,7 @@
-"""What exists for nobody, and what is missing: the cloud's list by tag and Terraform's workspaces beside the rows of the workers.
+"""Orphans and missing machines: the cloud's list by tag and Terraform's workspaces, compared with the rows of the workers.
 
-Owns the comparison and the removal. An orphan is removed only when it was seen at two looks that are apart: between the reading
-of two lists anything may end. Only what carries this installation's tag is ever listed, by the cloud's driver.
+Owns the comparison and the removal. An orphan is removed only when two inspections have seen it: between the reading of two lists
+anything may end. The cloud's driver lists only what carries this installation's tag.
 """
 
 import os
@@ -37,7 +37,7 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Findings:
-    """One look. ``missing``: names of workers that should have a machine and have none."""
+    """The result of one inspection. ``missing``: names of workers that should have a machine and have none."""
 
     orphans: tuple[Orphan, ...]
     missing: tuple[str, ...]
@@ -51,11 +51,11 @@ class Sweeper:
         self._fleet = fleet
         self._jobs = jobs
         self._before: frozenset[Orphan] = frozenset()
-        self._spared: frozenset[str] = frozenset()
+        self._excluded: frozenset[str] = frozenset()
         self.seen = 0
         self.removed = 0
 
-    def look(self) -> Findings:
+    def inspect(self) -> Findings:
         """Compare; change nothing. The cloud is read first: a worker's row is older than anything that is made for it."""
         resources = self._cloud.resources()
         found = [Orphan(one.kind, one.worker, one.identifier) for one in resources]
@@ -63,33 +63,33 @@ class Sweeper:
         found += [Orphan("process", name, name) for name in self._fleet.former_workers() if OWN_NAME.fullmatch(name)]
         rows = {worker.name: worker for worker in living_workers()}
         unknown = {one.worker for one in found if one.worker not in rows}
-        spared = self._of_jobs_without_a_row(unknown)
-        orphans = tuple(one for one in found if one.worker in unknown - spared)
+        excluded = self._of_jobs_without_a_row(unknown)
+        orphans = tuple(one for one in found if one.worker in unknown - excluded)
         machines = {one.worker for one in resources if one.kind == "machine" and one.alive}
         missing = tuple(name for name, row in rows.items() if _should_exist(row) and name not in machines)
         return Findings(orphans, missing)
 
     def _of_jobs_without_a_row(self, names: set[str]) -> frozenset[str]:
-        """Those of jobs that only the storage knows, since the database is older: they may be at work."""
-        told = {name: int(match["job"]) for name in names if (match := OF_A_JOB.fullmatch(name))}
-        if not told:
+        """Those of jobs that only the storage knows, because the database is older: they may be at work."""
+        numbers = {name: int(match["job"]) for name in names if (match := OF_A_JOB.fullmatch(name))}
+        if not numbers:
             return frozenset()
-        marks = ", ".join("?" * len(told))
-        known = {number for (number,) in tuples(Job, ("id",), f"id IN ({marks})", *told.values())}
+        marks = ", ".join("?" * len(numbers))
+        known = {number for (number,) in tuples(Job, ("id",), f"id IN ({marks})", *numbers.values())}
         with_folder = _numbers_of_folders(self._jobs) - known
-        spared = frozenset(name for name, number in told.items() if number in with_folder)
-        if spared - self._spared:
+        excluded = frozenset(name for name, number in numbers.items() if number in with_folder)
+        if excluded - self._excluded:
             log.warning(
                 "machines of jobs that only the storage knows are left alone; `cumulus db rebuild` takes these jobs in",
-                workers=" ".join(sorted(spared)),
+                workers=" ".join(sorted(excluded)),
             )
-        self._spared = spared
-        return spared
+        self._excluded = excluded
+        return excluded
 
     def sweep(self) -> Findings:
-        """Look, and remove what was an orphan at the look before, too. What the cloud needs here is started where it has died."""
+        """Inspect, and remove what was an orphan before, too. Restarts what the cloud needs on this computer."""
         self._cloud.start()
-        findings = self.look()
+        findings = self.inspect()
         self.seen = len(findings.orphans)
         twice = [one for one in findings.orphans if one in self._before]
         self._before = frozenset(findings.orphans)

@@ -1,8 +1,8 @@
 """How much time has really passed, whatever the computer's clock is set to, and whether that clock can be believed.
 
-Owns the mark by which a controller goes on counting where the one before it stopped: a clock that never jumps counts while a
-controller runs, and over its absence as long as the computer was not started again. What is counted from a time by the
-computer's clock (limits, pauses) is moved where that clock was set. Nothing is removed by age where it is in doubt.
+Owns the mark by which a controller continues to count where the one before it stopped: a clock that never jumps counts while a
+controller runs, and over its absence as long as the computer was not restarted. What is counted from a time by the computer's
+clock (limits, pauses) is moved when that clock is set. Nothing is removed by its age while that clock is suspect.
 """
 
 import json
@@ -15,15 +15,15 @@ from peewee import fn
 from server.db.models import Change, Event, Job, shift_times
 from server.db.settings_store import read_switch, write_switch
 from server.engine.breaker import shift_breaker
-from server.engine.duties.sightings import AGED, forget_looks
+from server.engine.duties.sightings import AGED, forget_sightings
 
 DAY_S = 24 * 3600.0
 MARK = "clock"
-KEEP_S = 60.0  # between two writings of the mark: a killed controller's last minute counts as not run
+KEEP_S = 60.0  # between two writings of the mark: the last minute of a killed controller does not count
 JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
-DOUBTED_S = 3600.0  # a clock that was set by more than that tells no ages until it has gone on for a day
-OFF_S = DAY_S  # an absence over a start of the computer that is believed: longer, and nobody knows whether the time passed
-AHEAD_S = 300.0  # how far what was recorded last may lie in the future
+SUSPECT_S = 3600.0  # a clock that was set by more than that is suspect until it has run on for a day
+OFF_S = DAY_S  # the longest absence over a restart of the computer that is believed to have lasted as long as the clock says
+AHEAD_S = 300.0  # how far the last recorded time may lie in the future
 log = structlog.get_logger()
 
 
@@ -47,41 +47,41 @@ class Timekeeper:
     """Time as one controller counts it. ``clock``: Unix seconds; ``steady``: seconds that never jump, since the ``boot``."""
 
     def __init__(self, clock: Callable[[], float], steady: Callable[[], float], boot: str) -> None:
-        self._clock = clock
-        self._steady = steady
+        self.clock = clock
+        self.steady = steady
         self._boot = boot
         self._last: Mark | None = None
         self._kept_at = 0.0
 
-    def straighten(self) -> float:
-        """Look at the clocks; returns by how many seconds the computer's was set since the last look, 0 for not at all.
+    def adjust_clock(self) -> float:
+        """Compare the clocks; returns by how many seconds the computer's was set since the last call, 0 for not at all.
 
-        Where it was, all that is counted from a time by it has been moved as far. Raises OperationalError; call it again then.
+        If it was, all that is counted from its time has been moved as far. Raises OperationalError; call it again then.
         """
-        return self._go_on(self._last) if self._last else self._resume(read_mark())
+        return self._continue(self._last) if self._last else self._resume(read_mark())
 
     def elapsed(self) -> float:
         """Seconds that controllers of this installation have run so far."""
-        return read_elapsed() if self._last is None else self._last.elapsed + self._steady() - self._last.steady
+        return read_elapsed() if self._last is None else self._last.elapsed + self.steady() - self._last.steady
 
     def keep(self) -> None:
-        """Write down how time stands, for who asks now. Raises OperationalError."""
+        """Write the mark, for whoever reads it now. Raises OperationalError."""
         if self._last:
-            self._keep(self._mark(self._last, self._steady() - self._last.steady))
+            self._keep(self._mark(self._last, self.steady() - self._last.steady))
 
-    def _go_on(self, last: Mark) -> float:
-        mark = self._mark(last, passed := self._steady() - last.steady)
+    def _continue(self, last: Mark) -> float:
+        mark = self._mark(last, passed := self.steady() - last.steady)
         jump = mark.at - last.at - passed
         if abs(jump) <= JUMP_S:
             if mark.steady - self._kept_at >= KEEP_S:
                 self._keep(mark)
             self._last = mark
             return 0.0
-        self._move(mark, jump, is_doubted=abs(jump) > DOUBTED_S)
+        self._move(mark, jump, is_suspect=abs(jump) > SUSPECT_S)
         return jump
 
     def _resume(self, former: Mark | None) -> float:
-        """After an absence. Over a start of the computer nobody knows how long that was: limits go on from where they stood."""
+        """After an absence. Its length is unknown if the computer was restarted: limits continue from where they stood."""
         if former is None:
             self._keep(self._mark(None, 0.0))
             return 0.0
@@ -89,30 +89,30 @@ class Timekeeper:
         absent_s = mark.at - former.at
         if former.boot == self._boot and mark.steady >= former.steady:
             jump = absent_s - (mark.steady - former.steady)
-            is_doubted = abs(jump) > DOUBTED_S
+            is_suspect = abs(jump) > SUSPECT_S
         else:
-            jump, is_doubted = absent_s, not -DOUBTED_S <= absent_s <= OFF_S
+            jump, is_suspect = absent_s, not -SUSPECT_S <= absent_s <= OFF_S
         if abs(jump) <= JUMP_S:
             self._keep(mark)
             return 0.0
-        self._move(mark, jump, is_doubted=is_doubted)
+        self._move(mark, jump, is_suspect=is_suspect)
         return jump
 
-    def _move(self, mark: Mark, jump: float, *, is_doubted: bool) -> None:
-        """All in one transaction: whoever is killed has moved everything, or nothing and finds the former mark again."""
-        if is_doubted:
+    def _move(self, mark: Mark, jump: float, *, is_suspect: bool) -> None:
+        """All in one transaction: a controller that is killed has moved everything, or nothing, and the former mark stays."""
+        if is_suspect:
             mark = replace(mark, set_by=jump, set_elapsed=mark.elapsed)
         with Job._meta.database.atomic("IMMEDIATE"):
             shift_times(jump)
             shift_breaker(jump, mark.at)
-            if is_doubted:
-                forget_looks(AGED)
+            if is_suspect:
+                forget_sightings(AGED)
             self._keep(mark)
-        log.warning("the computer's clock was set, or it was off", seconds=round(jump), ages_are_doubted=is_doubted)
+        log.warning("the computer's clock was set, or it was off", seconds=round(jump), clock_is_suspect=is_suspect)
 
     def _mark(self, former: Mark | None, passed: float) -> Mark:
         elapsed, set_by, set_elapsed = (former.elapsed, former.set_by, former.set_elapsed) if former else (0.0, 0.0, 0.0)
-        return Mark(self._boot, self._steady(), self._clock(), elapsed + passed, set_by, set_elapsed)
+        return Mark(self._boot, self.steady(), self.clock(), elapsed + passed, set_by, set_elapsed)
 
     def _keep(self, mark: Mark) -> None:
         write_switch(MARK, json.dumps(asdict(mark)), Change(mark.at))
@@ -120,7 +120,7 @@ class Timekeeper:
 
 
 def read_mark() -> Mark | None:
-    """Where a controller last wrote down how time stands; None where none did."""
+    """The mark that a controller wrote last; None where none did."""
     try:
         return Mark(**json.loads(read_switch(MARK)))
     except (ValueError, TypeError):
@@ -139,20 +139,22 @@ def why_disagrees(now: float) -> str:
     mark = read_mark()
     known = max((at for at in (newest and newest.at, mark and mark.at) if at), default=now)
     if known > now + AHEAD_S:
-        return f"this computer's clock is {_told(known - now)} behind what was recorded last: set it right"
+        return f"this computer's clock is {_duration(known - now)} behind what was recorded last: set it right"
     return ""
 
 
 def why_doubted(now: float) -> str:
-    """Why nothing is removed by its age now; "" where ages are believed."""
+    """Why nothing is removed by its age now; "" where the clock is believed."""
     if disagrees := why_disagrees(now):
         return disagrees
     mark = read_mark()
     if mark and mark.set_by and mark.elapsed - mark.set_elapsed < DAY_S:
         way = "forwards, or it was off for so long" if mark.set_by > 0 else "back"
-        return f"this computer's clock was set {_told(abs(mark.set_by))} {way}: ages are believed when it has gone on for a day"
+        return (
+            f"this computer's clock was set {_duration(abs(mark.set_by))} {way}: ages are believed when it has gone on for a day"
+        )
     return ""
 
 
-def _told(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / DAY_S:.1f} days" if seconds >= DAY_S else f"{seconds / 60:.0f} minutes"

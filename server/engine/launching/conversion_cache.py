@@ -1,7 +1,7 @@
-"""Conversions that jobs have in common: one converts, the others wait for it and take what it made.
+"""Conversions that jobs have in common: one job converts, the others wait for it and take the result.
 
-Owns the rows that say which job needs which result. Nothing is claimed: whoever has a machine and needs a result that is not
-there is making it.
+Owns the rows that say which job needs which result. There are no claims: a job that has a machine and needs a missing result is
+making it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,20 +30,20 @@ log = structlog.get_logger()
 
 
 class ConversionCache:
-    """The conversions of one storage's shared input; ``wait_s``: how long one that runs is waited for."""
+    """The conversions of one storage's shared input; ``wait_s``: seconds that jobs wait for one that runs."""
 
     def __init__(self, storage: Storage, wait_s: float) -> None:
         self._converted = Converted(storage.root)
         self._wait_s = wait_s
 
-    def note_needs(self, job_id: int, files: Sequence[InputFile], folder: JobFolder, pinned: Pinned) -> None:
+    def record_needs(self, job_id: int, files: Sequence[InputFile], folder: JobFolder, pinned: Pinned) -> None:
         """Record what the job needs converted, before it waits for a machine."""
         pins = pinned.by_name
         keys = ((number, file.name, _key(file, folder, pins.get(file.name))) for number, file in enumerate(files))
         self._record(job_id, [(number, name, key) for number, name, key in keys if key])
 
     def plan(self, job_id: int, files: Sequence[InputFile], folder: JobFolder, pinned: Pinned) -> tuple[PlannedInput, ...]:
-        """How each file gets to the app: what was converted before is put into the job's own input. Records what is left."""
+        """How each file gets to the app: results of earlier conversions are put into the job's input. Records what is left."""
         planned, needed, pins = [], [], pinned.by_name
         for number, file in enumerate(files):
             pin = pins.get(file.name)
@@ -58,11 +58,11 @@ class ConversionCache:
         return tuple(planned)
 
     def must_wait(self, job_id: int, now: float) -> bool:
-        """Whether a job with a machine is making what this one needs, and has not been at it for too long."""
+        """Whether a job with a machine is making what this one needs, and has not taken too long."""
         return bool(self.makers(job_id, now))
 
     def makers(self, job_id: int, now: float) -> list[int]:
-        """The jobs that are."""
+        """The jobs that this one waits for."""
         mine, other = Conversion.alias(), Conversion.alias()
         makes = Job.state.in_(_MAKING) & (Job.state_since > now - self._wait_s)
         rows = (
@@ -76,7 +76,7 @@ class ConversionCache:
         return sorted({maker for key, maker in found if self._converted.find(key) is None})
 
     def publish(self, job: Job, folder: JobFolder) -> None:
-        """Take what the job's runner has converted so far; cheap where there is nothing."""
+        """Keep what the job's runner has converted so far for other jobs; cheap where there is nothing."""
 
         def key_of(number: int) -> str | None:
             row = Conversion.get_or_none(Conversion.job_id == job.id, Conversion.number == number)
@@ -89,7 +89,7 @@ class ConversionCache:
             log.info("a converted file is kept for other jobs", job_id=job.id, key=key)
 
     def forget_finished(self) -> None:
-        """Drop the records of jobs that are over."""
+        """Drop the rows of jobs that have ended."""
         Conversion.delete().where(Conversion.job_id.in_(Job.select(Job.id).where(Job.state.in_(_FINAL)))).execute()
 
     def _record(self, job_id: int, needs: list[tuple[int, str, str]]) -> None:
@@ -102,11 +102,11 @@ class ConversionCache:
 
 
 def _key(file: InputFile, folder: JobFolder, pin: Pin | None) -> str | None:
-    """The key of the file's result; None where it needs no conversion, or is the job's own."""
+    """The key of the file's result; None where it needs no conversion, or no other job can use it."""
     how, source = conversion(file.name, file.accepts), folder.input / file.name
     if how is None or pin is None or not (file.shared and file.convert):
         return None
-    with suppress(OSError):  # what is not there, or cannot be read, is missed elsewhere
+    with suppress(OSError):  # a missing or unreadable file is reported elsewhere
         if how.unless_indexed and is_read(source, file.accepts):
             return None
         return _key_now(source, pin, how.command)
@@ -114,15 +114,15 @@ def _key(file: InputFile, folder: JobFolder, pin: Pin | None) -> str | None:
 
 
 def _keys_now(folder: JobFolder, pin: Pin) -> set[str]:
-    """All keys that what is made of a pinned file may have."""
+    """All keys that results made from a pinned file may have."""
     with suppress(OSError):
         return {key for command in commands(pin.name) if (key := _key_now(folder.input / pin.name, pin, command))}
     return set()
 
 
 def _key_now(source: Path, pin: Pin, command: Sequence[str]) -> str | None:
-    """None where nobody could say later what was converted: of a file that no other job has and no checksum is known, or that
-    somebody has written since. Raises OSError.
+    """None where it would be unclear later what was converted: a file that no other job has and whose checksum is unknown, or one
+    that was changed since. Raises OSError.
     """
     if not (pin.shared or pin.content) or state_of(source) != pin.seen:
         return None
@@ -130,7 +130,7 @@ def _key_now(source: Path, pin: Pin, command: Sequence[str]) -> str | None:
 
 
 def _given_name(file: InputFile, folder: JobFolder) -> str:
-    """Where a result is put in the job's input: beside its source, so under a name of its own."""
+    """Where a result goes in the job's input: beside its source, so under another name."""
     if file.target != file.name:
         return file.target
     Path(folder.input, _GIVEN).mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def _given_name(file: InputFile, folder: JobFolder) -> str:
 
 
 def planned_input(file: InputFile, pin: Pin | None = None, *, keep: bool = False, given: str = "") -> PlannedInput:
-    """``given``: where in the job's own input lies what was made of the file before."""
+    """``given``: where the result of an earlier conversion lies in the job's input."""
     name = file.target if given else file.name
     how = conversion(name, file.accepts) if file.convert or (file.accepts is not None and is_mzml(name)) else None
     common = PlannedInput(

@@ -1,18 +1,18 @@
-"""From a job's settings to the orders that its runner finds in the job folder: command, config file, input plan."""
+"""From a prepared launch to the run plan that the runner of an attempt finds in the job folder: command, config file, inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from server.catalog.apps import App, Catalog
 from server.catalog.flavors import Flavor
-from server.catalog.rendering.command import Rendered, Variables, render, render_each
-from server.catalog.settings_text import parse_settings
-from server.catalog.values import input_files
+from server.catalog.rendering.command import Rendered
+from server.catalog.values import InputFile
 from server.db.models import Job
 from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.launching.preparation import Preparation
 from server.engine.records.recording import Learned
 from server.settings import Settings
-from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun
+from server.storage.folders import JobFolder, Plan, PlannedInput, PlannedRun, Storage
 from server.storage.inputs.pins import Pins
 from server.storage.inputs.placing import Allowance
 from server.workers.clouds.base import Layout
@@ -20,44 +20,44 @@ from server.workers.clouds.base import Layout
 MB, GB = 1_000_000, 1_000_000_000
 
 
-def write_orders(
-    job: Job,
-    worker: str,
-    flavor: Flavor,
-    layout: Layout,
-    catalog: Catalog,
-    folder: JobFolder,
-    pins: Pins,
-    reuse: ConversionCache,
-    settings: Settings,
-) -> Learned:
-    """Render the job for the machine it got, within the installation's limits; returns what its record has to say of that.
+class RunPlanner:
+    """Writes the run plans of one installation's jobs."""
 
-    Raises InvalidInput, NotFound where app or settings do not serve any more, InputProblem where a pinned file was changed.
-    """
-    app = catalog.get(job.app)
-    form = parse_settings(job.settings)
-    variables = variables_for(flavor, layout)
-    files = input_files(app, form)
-    runs = render_each(app, form, variables)
-    pinned = pins.pin(folder, files, Allowance())  # what was queued by an earlier version is pinned only now
-    pins.require_unchanged(folder, pinned)
-    inputs = reuse.plan(job.id, files, folder, pinned)
-    plan = replace(_plan(job, worker, flavor, app, inputs, settings), runs=tuple(map(_run, runs)))
-    plan = replace(plan, summary_command=app.findings.summary_command.fill(variables.texts))
-    rendered = runs or [render(app, form, variables)]
-    command = _readable(rendered)
-    folder.write_plan(plan, command, *_configs(rendered))
-    return Learned(app, catalog.checksum(app.id), files, flavor=flavor, worker=worker, command=command)
+    def __init__(
+        self, settings: Settings, catalog: Catalog, storage: Storage, preparation: Preparation, conversions: ConversionCache
+    ) -> None:
+        self._settings = settings
+        self._preparation = preparation
+        self._catalog = catalog
+        self._pins = Pins(storage)
+        self._conversions = conversions
+
+    def write(self, job: Job, worker: str, flavor: Flavor, layout: Layout, folder: JobFolder) -> Learned:
+        """Fill in what an attempt adds to the prepared launch: its number, its machine, what was converted meanwhile.
+
+        Returns what the job's record says of it. Raises InvalidInput, NotFound where app or settings cannot be used any more,
+        InputProblem where a pinned file has changed, OSError.
+        """
+        app = self._catalog.get(job.app)
+        prepared = self._preparation.prepared(job, folder, flavor, layout)
+        pinned = self._pins.pin(folder, prepared.files, Allowance())  # what an earlier version has queued is pinned only now
+        self._pins.require_unchanged(folder, pinned)
+        inputs = self._conversions.plan(job.id, prepared.files, folder, pinned)
+        plan = _plan(job, worker, flavor, app, inputs, self._settings)
+        runs = tuple(_run(one.file, one.command) for one in prepared.rendered if one.file)
+        plan = replace(plan, runs=runs, summary_command=prepared.summary_command)
+        command = _readable(prepared.rendered)
+        folder.write_plan(plan, command, *_configs(prepared.rendered))
+        sha256 = prepared.source.app_sha256
+        return Learned(app, sha256, prepared.files, flavor=flavor, worker=worker, command=command)
 
 
-def _run(rendered: Rendered) -> PlannedRun:
-    assert rendered.file is not None
-    return PlannedRun(rendered.file.name, rendered.file.target, rendered.command)
+def _run(file: InputFile, command: str) -> PlannedRun:
+    return PlannedRun(file.name, file.target, command)
 
 
 def _readable(rendered: Sequence[Rendered]) -> str:
-    """What is run, for whoever looks into the folder: several commands with the file of each."""
+    """What is run, for whoever reads the folder: several commands with the file of each."""
     if len(rendered) == 1:
         return rendered[0].command
     return "\n\n".join(f"# {one.file.name if one.file else ''}\n{one.command}" for one in rendered)
@@ -70,16 +70,6 @@ def _configs(rendered: Sequence[Rendered]) -> list[tuple[str, str]]:
         for number, one in enumerate(rendered, 1)
         if one.config is not None
     ]
-
-
-def variables_for(flavor: Flavor, layout: Layout) -> Variables:
-    """What the ``%…%`` variables of an app stand for on a machine of this flavor; one CPU is left to the system."""
-    return Variables(
-        threads=max(1, flavor.cpus - 1),
-        input_dir=f"{layout.work_dir}/input",
-        output_dir=f"{layout.work_dir}/output",
-        config_file=f"{layout.job_dir}/.cumulus.settings",
-    )
 
 
 def _plan(job: Job, worker: str, flavor: Flavor, app: App, inputs: tuple[PlannedInput, ...], settings: Settings) -> Plan:

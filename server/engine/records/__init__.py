@@ -1,1 +1,1 @@
-"""A job's files in the storage that outlive the database: manifest, record, ledger; and making the rows again from them."""
+"""The files in the storage that outlive the database (manifest, record, ledger), and rebuilding the rows from them."""

@@ -1,10 +1,10 @@
-"""Whose database the one in its place is, at a controller's start: none is taken silently that does not belong to the storage.
+"""Which installation the database belongs to, at a controller's start: one that does not belong to the storage is never used
+silently.
 
-Decided here: what holds nothing (no file, an empty one, a database that never had a job) is made anew where the storage has
-jobs. What is somebody's (another installation's, another program's) is refused with instructions: a setting is wrong then, or
-a file was put into a wrong place, and to make a database anew would hide that. An older one of our own, such as a backup, is made
-anew, too: the storage knows all that it has and what happened since, and jobs at work keep their machines. Rebuilding is done by
-:mod:`server.engine.records.rebuild`.
+Decided here: a database that holds nothing (no file, an empty one, one that never had a job) is rebuilt if the storage has jobs.
+Another installation's, or another program's, is refused with instructions: a setting is wrong then, or a file is in the wrong
+place, and a rebuilt database would hide that. An older one of our own, such as a backup, is rebuilt, too: the storage has all
+that it has and what happened since, and jobs at work keep their machines. :mod:`server.engine.records.rebuild` rebuilds.
 """
 
 import sqlite3
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 def why_lost(settings: Settings, server_id: str) -> str:
-    """Why the database must be made anew from the job folders; "" where it is the right one, or there is none and no job.
+    """Why the database must be rebuilt from the job folders; "" where it is the right one, or there is none and no job.
 
     Changes nothing. Raises ForeignDatabase, DatabaseDamaged, DatabaseUnusable.
     """
@@ -42,9 +42,9 @@ def why_lost(settings: Settings, server_id: str) -> str:
 
 
 def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
-    """Write down whose database it is, and give no number again that a job folder has.
+    """Record which installation owns the database, and never reuse the number of a job folder.
 
-    A submission that was broken off has a folder, too, and lacks no row.
+    An interrupted submission has a folder, too, but needs no row.
     """
     storage = Storage(settings.storage)
     submitting = set(storage.ledger.submitting())
@@ -58,7 +58,7 @@ def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) ->
             return
         never_again(newest)
     log.warning(
-        "the database lacks jobs of the newest folders; `cumulus db rebuild` makes it anew from them",
+        "the database lacks jobs of the newest folders; `cumulus db rebuild` rebuilds it from them",
         newest_job=given,
         newest_folder=newest,
     )
@@ -88,8 +88,8 @@ def _why_lost(found: sqlite3.Connection, settings: Settings, server_id: str, sto
 
 
 def _why_older(found: sqlite3.Connection, storage: Storage, folders: Mapping[str, int]) -> str:
-    """How the storage shows that the database is older; "" where it does not. What one has sent in meanwhile would have no row,
-    and its machine be taken for nobody's; what has begun would begin once more.
+    """How the storage shows that the database is older; "" where it does not. Jobs submitted since then would have no row, and
+    their machines would be orphans; jobs that began since then would begin again.
     """
     row = found.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
     submitting = set(storage.ledger.submitting())

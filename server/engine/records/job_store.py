@@ -1,7 +1,7 @@
-"""A job comes into being, and goes, with all that tells of it: row, folder and the storage's ledger, together or not at all.
+"""Creates and deletes jobs with all their traces, together or not at all: row, folder and the storage's ledger.
 
-Database and storage know nothing of each other's transactions. So the ledger says first what is about to happen, the row's commit
-decides, and what a kill leaves in between is brought to its end by :meth:`JobStore.finish_interrupted` or left out by a rebuild.
+Database and storage have no common transaction. So the ledger first says what is about to happen, and the row's commit decides.
+What a kill leaves in between is finished by :meth:`JobStore.finish_interrupted`, or left out by a rebuild.
 """
 
 import errno
@@ -18,7 +18,8 @@ from peewee import OperationalError, SqliteDatabase, chunked
 from programs.errors import explained
 from server.db.models import Change, Job, create, last_number, never_again, transition
 from server.engine.duties.retention import Retention
-from server.engine.records.manifests import forget_unwritten, keep_again, manifest_text, write_manifest
+from server.engine.records.manifest_format import manifest_text
+from server.engine.records.manifests import forget_unwritten, keep_again, write_manifest
 from server.engine.records.recording import Learned
 from server.errors import CumulusError
 from server.states import JOB_TRANSITIONS, JobState
@@ -27,7 +28,7 @@ from server.storage.folders import JobFolder, Storage, StorageUnusable, folder_n
 GB = 1_000_000_000
 STORAGE_FULL = "the storage is full: no new job can be taken until there is room again"
 HOME_FULL = "the disk with the controller's database is full: nothing can be changed until there is room again"
-# What tells of a deleted job's content. Its inputs stay: retention asks who has used shared data.
+# What describes a deleted job's content. Its inputs stay: retention must know which jobs have used shared data.
 FORGOTTEN = {"settings": "{}", "description": "", "message": "", "warning": "", "figures": ""}
 _LOOKED_UP = 500  # folders at once
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class JobStore:
         self._clock = clock
 
     def require_room(self) -> None:
-        """What is in the trash gives way. Raises StorageFull, HomeFull."""
+        """Empty the trash if that is needed. Raises StorageFull, HomeFull."""
         if self._storage.free_bytes() < self._min_free:
             self._retention.relieve(self._min_free)
             if self._storage.free_bytes() < self._min_free:
@@ -73,7 +74,7 @@ class JobStore:
             raise HomeFull(HOME_FULL)
 
     def add(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
-        """Row and folder of a new job. ``whole``: nobody sends any file of it.
+        """Row and folder of a new job. ``whole``: no client will send files for it.
 
         Raises StorageFull, HomeFull, StorageUnusable, OSError, and leaves nothing then.
         """
@@ -102,9 +103,9 @@ class JobStore:
         return job
 
     def delete(self, choose: Callable[[], Sequence[Job]], change: Change) -> list[Job]:
-        """Delete those of the chosen jobs that have ended; returns them. Nobody sees them again.
+        """Delete those of the chosen jobs that have ended; returns them. They are never shown again.
 
-        ``choose`` is asked within the transaction. Raises HomeFull, StorageUnusable, OSError, what ``choose`` raises.
+        ``choose`` is called within the transaction. Raises HomeFull, StorageUnusable, OSError, what ``choose`` raises.
         """
         self._require_storage()
         gone: list[Job] = []
@@ -125,26 +126,26 @@ class JobStore:
         return gone
 
     def finish_interrupted(self) -> None:
-        """Bring to its end what a killed controller was at, before anybody asks for anything.
+        """Finish what a killed controller was doing, before the first request.
 
-        Submissions that nobody was told of leave nothing, begun deletions are done, and no number is given that ever was.
+        Submissions that were never confirmed leave nothing, begun deletions are done, and no number is ever reused.
         """
         ledger = self._storage.ledger
         never_again(ledger.last_number())
         for name in ledger.submitting():
             folder = self._storage.folder(name)
             if not Job.select().where(Job.folder == name).exists() and folder.is_untouched():
-                log.warning("a submission was broken off and is forgotten", folder=name)
+                log.warning("an interrupted submission is forgotten", folder=name)
                 folder.remove()
             ledger.settle(name)
         for names in chunked(ledger.deleted(), _LOOKED_UP):
             for job in Job.select().where(Job.folder.in_(names), Job.state != JobState.DELETED):
                 self._finish_deletion(job)
-        self._tell_again()
+        self._restore_ledger()
         self._retention.take_stock(self._clock())
 
-    def _tell_again(self) -> None:
-        """What the ledger has lost of numbers and deleted jobs, and the rows know."""
+    def _restore_ledger(self) -> None:
+        """Write what the ledger has lost of numbers and deleted jobs again, from the rows."""
         ledger = self._storage.ledger
         try:
             ledger.know_number(last_number())
@@ -155,13 +156,13 @@ class JobStore:
         keep_again([job.id for job in deleted if job.folder not in known])
 
     def _require_storage(self) -> None:
-        """What is not mounted must not get a ledger of its own on the disk below. Raises StorageUnusable."""
+        """A storage that is not mounted must not get a ledger on the disk below. Raises StorageUnusable."""
         self._storage.require_own()
         if not self._storage.is_there():
             raise StorageUnusable(f"the storage {self._storage.root} is away: try again when it is there")
 
     def _make_folder(self, job: Job, folder: JobFolder) -> None:
-        """Raises OSError; FileExistsError where another's lies there, which stays as it is."""
+        """Raises OSError; FileExistsError where another job's lies there, which stays as it is."""
         ledger = self._storage.ledger
         has_failed = folder.name in ledger.submitting()
         ledger.begin(job.id, folder.name)
@@ -189,11 +190,11 @@ class JobStore:
     def _finish_deletion(self, job: Job) -> None:
         state = JobState(job.state)
         if JobState.DELETED in JOB_TRANSITIONS[state]:
-            log.warning("a deletion was broken off and is done now", job_id=job.id)
+            log.warning("an interrupted deletion is done now", job_id=job.id)
             transition(
                 Job, job.id, state, JobState.DELETED, Change(self._clock(), text="the deletion had been broken off"), FORGOTTEN
             )
-        else:  # nobody can have deleted it
+        else:  # it cannot have been deleted
             with suppress(OSError):
                 self._storage.ledger.exhume(job.folder, self._storage.folder(job.folder).manifest_path)
 

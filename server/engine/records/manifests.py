@@ -1,128 +1,30 @@
-"""A job's rows as a file in its folder, from which a lost database can be made again. The record is written beside it.
+"""Keeps the files in the job folders up to date with the database: each job's manifest and, beside it, its record.
 
-Owns the format: the job's row and all that the other tables have of the job (its machines, what happened to both, conversions).
-That of the record is in :mod:`server.engine.records.record`. The table ``unwritten`` says whose file is behind its rows, whoever
-changed those; :meth:`Manifests.keep_up` writes them. Of a deleted job the storage's ledger keeps what is left.
+The formats are :mod:`server.engine.records.manifest_format`'s and :mod:`server.engine.records.record`'s. The table ``unwritten``
+says whose file is behind its rows, whoever changed those; :meth:`Manifests.keep_up` writes them. Of a deleted job the ledger in
+the storage keeps what is left.
 """
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server.db.cached_sql import rows
-from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
-from server.db.opening import OWNER
-from server.engine.duties.timekeeping import MARK
+from server.db.models import Job
+from server.engine.records.manifest_format import manifest_text, switches_text
 from server.engine.records.record import recorded_state, write_record
 from server.engine.records.recording import Learned, assembled
-from server.states import JobState, WorkerState
+from server.states import JobState
 from server.storage.folders import JobFolder, Storage
-from server.storage.ledger import MAX_NUMBER
 
-VERSION = 2  # with it a manifest has all that the database has of a job; 1 had a part of the row, and did not say which
-MENDED = 1000  # jobs
-AT_ONCE = 50  # manifests that are written before the database is told
-RETRY_S = 60.0  # so long a folder is left alone that took no manifest
+CHECKED = 1000  # jobs
+AT_ONCE = 50  # manifests that are written before the database records it
+RETRY_S = 60.0  # for which a folder is left alone that took no manifest
+_SWITCHES = 0  # no job's number
+_UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
+_AGAIN = "INSERT INTO unwritten VALUES (?, 1) ON CONFLICT (job_id) DO UPDATE SET changes = changes + 1"
+_WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
 log = structlog.get_logger()
-
-Number = Annotated[int, Field(gt=0, le=MAX_NUMBER)]
-Count = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-Time = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class KeptWorker(_Kept):
-    """The row of a machine that was made for the job. Times are Unix seconds."""
-
-    id: Number
-    name: str
-    flavor: str
-    weight: Count
-    state: WorkerState
-    state_since: Time
-    not_before: Time
-    created: Time
-    ended: Time | None
-    address: str
-    port: Count
-    boot: str
-    attempt: Count
-    failures: Count
-    held_until: Time
-    message: str
-
-
-class KeptEvent(_Kept):
-    """What happened to the job, or to a machine of it."""
-
-    id: Number
-    at: Time
-    subject: Literal["job", "worker"]
-    subject_id: Number
-    who: str
-    old: str
-    new: str
-    reason: str
-    text: str
-
-
-class KeptConversion(_Kept):
-    """An input of the job that becomes mzML."""
-
-    id: Number
-    number: Count
-    name: str
-    key: str
-
-
-class Manifest(_Kept):
-    """A job's row without its settings, which have a file of their own, and what the other tables have of it."""
-
-    id: Number
-    version: Count = 1
-    folder: str = ""
-    owner: str
-    app: str
-    flavor: str
-    weight: Count
-    description: str = ""
-    inputs: str = ""
-    workflow: str = ""
-    start_after: Number | None = None
-    state: JobState = JobState.UPLOADING
-    state_since: Time = 0.0
-    not_before: Time = 0.0
-    outcome: str = ""
-    reason: str = ""
-    message: str = ""
-    attempt: Count = 0
-    spared: Count = 0
-    warning: str = ""
-    figures: str = ""
-    priority: Count = 0
-    created: Time
-    started: Time | None = None
-    ended: Time | None = None
-    workers: tuple[KeptWorker, ...] = ()
-    events: tuple[KeptEvent, ...] = ()
-    conversions: tuple[KeptConversion, ...] = ()
-
-
-class KeptSwitch(_Kept):
-    """A row of the installation's switches."""
-
-    name: str
-    value: str
-    at: Time
-    who: str
 
 
 class Manifests:
@@ -136,8 +38,8 @@ class Manifests:
         self._switches = ""
 
     def write(self, job_id: int, learned: Learned | None = None) -> None:
-        """Write rows and record as they are now; a folder that takes nothing keeps no step from going on."""
-        with self._lock:  # or who has read an older row might be the last to write
+        """Write manifest and record as the rows are now; a folder that cannot be written stops no step."""
+        with self._lock:  # or whoever has read an older row might be the last to write
             job = Job.get_by_id(job_id)
             if job.state == JobState.DELETED:
                 return
@@ -145,7 +47,7 @@ class Manifests:
                 write_manifest(job, self._storage.folder(job.folder), learned)
             except OSError as problem:
                 log.warning("a job's manifest could not be written", job_id=job_id, detail=str(problem))
-            except Exception:  # what is wrong with a record keeps no job from its end; it is mended later
+            except Exception:  # a faulty record keeps no job from its end; it is completed later
                 log.exception("a job's record could not be written", job_id=job_id)
 
     def is_behind(self) -> bool:
@@ -153,8 +55,8 @@ class Manifests:
         return bool(self._due()) or (self._may_try(_SWITCHES) and switches_text() != self._switches)
 
     def keep_up(self, unwanted: Callable[[], bool] = lambda: False) -> None:
-        """Write what the storage does not know yet of the rows, until nothing is left or somebody wants no more of it."""
-        self._keep_switches()
+        """Write whatever is behind its rows, until nothing is left or ``unwanted``."""
+        self._keep_settings()
         while not unwanted() and self._keep_some():
             pass
 
@@ -172,7 +74,7 @@ class Manifests:
         return bool(written)
 
     def _due(self) -> list[tuple[int, int]]:
-        """Whose manifest is behind, and how many changes; the newest first, since people look at those."""
+        """Whose manifest is behind, and how many changes; the newest first, because people open those."""
         found = Job._meta.database.execute_sql(_UNWRITTEN, (AT_ONCE + len(self._left_alone),))
         return [one for one in found if self._may_try(one[0])][:AT_ONCE]
 
@@ -199,7 +101,7 @@ class Manifests:
         else:
             folder.keep("job", manifest_text(job))
 
-    def _keep_switches(self) -> None:
+    def _keep_settings(self) -> None:
         text = switches_text()
         if text == self._switches or not self._may_try(_SWITCHES):
             return
@@ -209,16 +111,16 @@ class Manifests:
                 self._switches = text
                 return
         except OSError as problem:
-            log.warning("the switches could not be kept in the storage", detail=str(problem))
+            log.warning("the stored settings could not be written to the storage", detail=str(problem))
         self._left_alone[_SWITCHES] = self._steady() + RETRY_S
 
-    def mend(self) -> list[int]:
+    def complete_records(self) -> list[int]:
         """Write the records of ended jobs that a killed controller has left without the end; returns the jobs' numbers.
 
-        Looks at the newest only: it leaves no more than it was at work on.
+        Reads the newest only: a controller leaves no more than it was working on.
         """
         states = [JobState.DONE, JobState.FAILED, JobState.CANCELLED]
-        ended = Job.select(Job.id, Job.state, Job.folder).where(Job.state.in_(states)).order_by(Job.id.desc()).limit(MENDED)
+        ended = Job.select(Job.id, Job.state, Job.folder).where(Job.state.in_(states)).order_by(Job.id.desc()).limit(CHECKED)
         left = [row.id for row in ended if self._lacks_its_end(row)]
         for number in left:
             self.write(number)
@@ -229,80 +131,19 @@ class Manifests:
         return folder.path.is_dir() and not folder.is_taken_over() and recorded_state(folder) != row.state
 
 
-_SWITCHES = 0  # no job's number
-OF_ONE_DATABASE = (OWNER, MARK)  # switches: whose it is, and where its time stands
-_KEPT = "name NOT IN (?, ?) ORDER BY name"
-_UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
-_AGAIN = "INSERT INTO unwritten VALUES (?, 1) ON CONFLICT (job_id) DO UPDATE SET changes = changes + 1"
-_WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
-
-
 def forget_unwritten(job_id: int) -> None:
-    """What the job's manifest says is what its rows say; within the transaction that made it so."""
+    """The job's manifest is up to date with its rows; within the transaction that made it so."""
     Job._meta.database.execute_sql("DELETE FROM unwritten WHERE job_id = ?", (job_id,))
 
 
 def keep_again(numbers: Sequence[int]) -> None:
-    """Have the storage told of these jobs once more: it has lost what it knew of them."""
+    """Have these jobs' manifests written again: the storage has lost them."""
     with Job._meta.database.atomic("IMMEDIATE"):
         for number in numbers:
             Job._meta.database.execute_sql(_AGAIN, (number,))
 
 
 def write_manifest(job: Job, folder: JobFolder, learned: Learned | None = None) -> None:
-    """Write rows and record. Raises OSError."""
+    """Write manifest and record. Raises OSError."""
     folder.keep("job", manifest_text(job))
     write_record(assembled(job, folder, learned), folder)
-
-
-def manifest_text(job: Job) -> str:
-    """All that the database has of a job but its settings, as JSON."""
-    with Job._meta.database.atomic():  # all as of one moment
-        job = Job.get_by_id(job.id)
-        workers = rows(Worker, "job_id = ? ORDER BY id", job.id)
-        parts = {
-            "workers": [_fields(KeptWorker, worker) for worker in workers],
-            "events": [_fields(KeptEvent, event) for event in _events(job.id, [worker.id for worker in workers])],
-            "conversions": [_fields(KeptConversion, one) for one in rows(Conversion, "job_id = ? ORDER BY id", job.id)],
-        }
-    return json.dumps({"version": VERSION, **_fields(Manifest, job), **parts}, indent=1) + "\n"
-
-
-def switches_text() -> str:
-    """The switches as JSON, but for those that are of one database: whose it is, and where its time stands."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(StoredSetting, _KEPT, *OF_ONE_DATABASE)], indent=1) + "\n"
-
-
-def _events(job_id: int, workers: list[int]) -> list[Event]:
-    marks = ", ".join("?" for _ in workers)
-    of_job = rows(Event, "subject = 'job' AND subject_id = ?", job_id)
-    of_workers = rows(Event, f"subject = 'worker' AND subject_id IN ({marks})", *workers) if workers else []
-    return sorted([*of_job, *of_workers], key=lambda event: event.id)
-
-
-def _fields(kept: type[_Kept], row: Row | StoredSetting) -> dict[str, Any]:
-    return {name: row.__data__[name] for name in kept.model_fields if name in row.__data__}
-
-
-def read_manifest(folder: JobFolder) -> Manifest | None:
-    """The manifest; None where there is none, or something else."""
-    with suppress(OSError):
-        return parse_manifest(folder.private_text("job"))
-    return None
-
-
-def parse_manifest(text: str) -> Manifest | None:
-    """The manifest that a text is; None where it is something else."""
-    try:
-        return Manifest.model_validate_json(text)
-    except (ValidationError, ValueError):
-        return None
-
-
-def parse_switches(text: str) -> Iterator[KeptSwitch]:
-    """The switches that a text has; what is none is left out."""
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        for one in found if isinstance(found, list) else []:
-            with suppress(ValidationError):
-                yield KeptSwitch.model_validate(one)

@@ -1,6 +1,6 @@
-"""Making the database again from what the storage tells of its jobs, the machines' tags and Terraform's workspaces.
+"""Rebuilds the database from the jobs in the storage, the machines' tags and Terraform's workspaces.
 
-What a manifest has goes back into the rows as it was, under its numbers; a job goes on as after a kill of the controller.
+A manifest's rows are restored as they were, under their numbers; a job continues as after a kill of the controller.
 """
 
 import re
@@ -17,15 +17,15 @@ from peewee import DatabaseError
 from server.db.cached_sql import add, rows
 from server.db.models import Change, Conversion, Event, Job, Row, StoredSetting, Worker, create, never_again, open_database
 from server.engine.records.job_store import FORGOTTEN
-from server.engine.records.manifests import (
+from server.engine.records.manifest_format import (
     OF_ONE_DATABASE,
     KeptWorker,
     Manifest,
-    forget_unwritten,
     parse_manifest,
     parse_switches,
     read_manifest,
 )
+from server.engine.records.manifests import forget_unwritten
 from server.engine.records.recovery import OF_A_JOB, Recovered
 from server.reasons import Reason
 from server.states import JobState, WorkerState
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What became of the folders: jobs by state, the machines that were found, and what no job could be made of."""
+    """The result: jobs by state, the machines that were found, and the folders of which no job could be made."""
 
     jobs: dict[str, int]
     machines: tuple[str, ...]
@@ -47,7 +47,7 @@ class Rebuilt:
 
 
 def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: Iterable[str], now: float) -> list[str]:
-    """Make the database at ``path`` anew; what is there is kept beside it. ``machines``: names of all that exist.
+    """Rebuild the database at ``path``; the file that is there is kept beside it. ``machines``: names of all that exist.
 
     Returns the folders of which no rows could be made after all.
     """
@@ -77,7 +77,7 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
 
 
 def _has_rows(found: Recovered, storage: Storage, now: float) -> bool:
-    """Make the rows of a job, or none; whether there are any. Nothing that a folder holds keeps the others from coming back."""
+    """Make the rows of a job, or none; whether there are any. Nothing in a folder keeps the others from being rebuilt."""
     try:
         with Job._meta.database.atomic():
             if found.as_kept or found.manifest.version > 1:
@@ -102,7 +102,7 @@ def _kept(found: Recovered, storage: Storage) -> Manifest:
 
 
 def _restore(found: Recovered, kept: Manifest, now: float) -> None:
-    """The rows as the manifest has them, but for what is known better."""
+    """The rows as the manifest has them, except for what is known better."""
     row = {**_columns(found.manifest), "state": found.state, "settings": found.settings, "folder": found.folder}
     if not found.as_kept:
         row |= {**_better(found, now), "state_since": now}
@@ -117,14 +117,14 @@ def _restore(found: Recovered, kept: Manifest, now: float) -> None:
     if found.as_kept:
         forget_unwritten(kept.id)
     else:
-        change = Change(now, who=WHO, text="as its folder tells")
+        change = Change(now, who=WHO, text="as its folder says")
         add(_event(found.manifest.id, kept.state, found.state, change))
 
 
 def _make_up(found: Recovered, now: float) -> None:
-    """A row of what little is known."""
+    """A row of the little that is known."""
     row = {**_columns(found.manifest), **_better(found, now), "created": found.manifest.created}
-    change = Change(now, who=WHO, text="made again from its folder")
+    change = Change(now, who=WHO, text="rebuilt from its folder")
     add(Job(**{**row, "state": found.state, "settings": found.settings, "folder": found.folder, "state_since": now}))
     add(_event(found.manifest.id, "", found.state, change))
 
@@ -134,7 +134,7 @@ def _columns(manifest: Manifest) -> dict[str, Any]:
 
 
 def _better(found: Recovered, now: float) -> dict[str, Any]:
-    """What follows from where the job is, and its manifest does not say."""
+    """What follows from the job's state and is not in its manifest."""
     manifest = found.manifest
     if found.state is JobState.DELETED:
         return dict(FORGOTTEN)
@@ -171,7 +171,7 @@ def _add_under_its_number(table: type[Row], values: dict[str, Any]) -> int:
 
 
 def _has_machine(name: str, job: Manifest | None, now: float) -> None:
-    """A machine that a job's manifest knows goes on as it was, as does one that a job runs on; any other has to go."""
+    """A machine that a job's manifest knows stays as it was, as does one that a job runs on; any other is removed."""
     known = rows(Worker, "name = ?", name)
     if not known:
         return _insert_worker(name, job, now)
@@ -180,13 +180,13 @@ def _has_machine(name: str, job: Manifest | None, now: float) -> None:
 
 
 def _insert_worker(name: str, job: Manifest | None, now: float) -> None:
-    """A machine that a job runs on goes on with it; any other has to go."""
-    told = OF_A_JOB.fullmatch(name)
-    number = job.id if job else int(told["job"]) if told else None
+    """A machine that a job runs on stays; any other is removed."""
+    named = OF_A_JOB.fullmatch(name)
+    number = job.id if job else int(named["job"]) if named else None
     owner = None if number is None or number > MAX_NUMBER else Job.get_or_none(Job.id == number)
     create(
         Worker,
-        Change(now, who=WHO, text="found" if job else "found; nobody's"),
+        Change(now, who=WHO, text="found" if job else "found, without a job"),
         name=name,
         job_id=None if owner is None else owner.id,
         attempt=job.attempt if job else 0,

@@ -1,9 +1,9 @@
 """The record of a run: ``job.json`` in the job's folder, for people and programs. Owns its format, reading and writing.
 
-There from submission on with what is known by then, whole once the job has ended, and kept when its content goes. Written beside
-and renamed. What a run told (``.cumulus.report``) comes from a machine that an app ran on: an entry that makes no sense is left
-out. The database is made anew from the small ``.cumulus.job`` (:mod:`server.engine.records.manifests`), not from this file, which
-may list thousands of results, and which people may copy and change.
+There from submission on with what is known by then, whole once the job has ended, and kept when the job's content is removed.
+Written beside and renamed. A run's report (``.cumulus.report``) comes from a machine that an app ran on: an invalid entry is left
+out. The database is rebuilt from the small ``.cumulus.job`` (:mod:`server.engine.records.manifest_format`), not from this file,
+which may list thousands of results, and which people may copy and change.
 """
 
 import json
@@ -22,7 +22,7 @@ _HEAD = re.compile(r'\{\s*"version":\s*[0-9]+,\s*"id":\s*[0-9]+,\s*"state":\s*"(
 Origin = Literal["sent", "shared", "result", "converted"]
 Entry = TypeVar("Entry", bound="Part")
 Item = TypeVar("Item")
-Several = Annotated[tuple[Item, ...], FailFast()]  # or each of a million wrong ones would be told of
+Several = Annotated[tuple[Item, ...], FailFast()]  # or each of a million wrong ones would be reported
 
 
 def _as_text(command: object) -> object:
@@ -47,7 +47,7 @@ class RecordedApp(Part):
 
 
 class RecordedFlavor(Part):
-    """The machine size that was asked for."""
+    """The machine size that was requested."""
 
     name: str
     cpus: int = 0
@@ -66,8 +66,8 @@ class RecordedMachine(Part):
 class RecordedInput(Part):
     """A file or folder that the job read. ``target``: what the app found it as; ``field``: the form's that named it.
 
-    ``origin``: sent for this job, taken from the shared data, a result (``path`` of ``job``), or what a former job had converted.
-    ``size`` (bytes) and ``sha256`` are those of the content that was read; None and "" where nobody said.
+    ``origin``: sent for this job, taken from the shared data, a result (``path`` of ``job``), or the result of an earlier job's
+    conversion. ``size`` (bytes) and ``sha256`` are those of the content that was read; None and "" where they are unknown.
     """
 
     name: str
@@ -83,7 +83,7 @@ class RecordedInput(Part):
 
 
 class RecordedConversion(Part):
-    """An input that became another file. ``version``: what the converter says of itself."""
+    """An input that became another file. ``version``: as the converter reports it."""
 
     source: str
     target: str
@@ -109,7 +109,7 @@ class RecordedFile(Part):
 
 
 class RecordedFigure(Part):
-    """Something that the app says it found."""
+    """A figure that the app reports."""
 
     name: str
     label: str = ""
@@ -118,7 +118,7 @@ class RecordedFigure(Part):
 
 
 class RecordedAttempt(Part):
-    """One machine that was tried. Times are Unix seconds; ``ended`` how: ``outcome`` is the job's state after it."""
+    """One attempt. Times are Unix seconds; ``ended`` how: ``outcome`` is the job's state after it."""
 
     number: int
     worker: str = ""
@@ -140,8 +140,8 @@ class RecordedController(Part):
 class JobRecord(Part):
     """All that is known of one job. Times are Unix seconds.
 
-    ``program``: what the app's version command printed on the snapshot, "" where nobody knows. ``command``: the shell text that
-    ran.
+    ``program``: what the app's version command printed on the snapshot, "" where that is unknown. ``command``: the shell text
+    that ran.
     """
 
     # These three first and in this order: see recorded_state.
@@ -186,7 +186,7 @@ def read_record(folder: JobFolder) -> JobRecord | None:
 
 
 def recorded_state(folder: JobFolder) -> str:
-    """The job's state when the record was written; "" where there is none. Reads only where that stands."""
+    """The job's state when the record was written; "" where there is none. Reads only the file's beginning."""
     try:
         found = _HEAD.match(folder.record_text(HEAD_BYTES))
     except OSError:
@@ -209,7 +209,7 @@ def to_text(record: JobRecord) -> str:
 
 
 def parts_of(kind: type[Entry], entries: Iterable[Any]) -> tuple[Entry, ...]:
-    """What a run told as parts of a record; an entry that is none is left out."""
+    """A run's report as parts of a record; an invalid entry is left out."""
     found = []
     for entry in entries:
         try:

@@ -1,6 +1,6 @@
-"""What the record of a run is made of: the row, its events, what was learned at its launch, what the run told, a former record.
+"""Assembles the record of a run: from the row, its events, what was learned at its launch, the run's report, a former record.
 
-Pure but for looking into the job's folder and reading its events. May be done again at any time: it comes to the same.
+Only reads the job's folder and its events. May be repeated at any time with the same result.
 """
 
 import json
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
+from programs.version import VERSION
 from server.catalog.apps import App
 from server.catalog.flavors import Flavor
 from server.catalog.values import InputFile
@@ -37,13 +37,13 @@ from server.storage.folders import JobFolder
 from server.storage.inputs.known import Told, told_of
 from server.storage.report import RunReport
 
-FORMER = "2.x"  # of who ran a job that was taken over
-ATTEMPT = "attempt "  # how the event begins that a machine is given to a job with
+FORMER = "2.x"  # of the server that ran an imported job
+ATTEMPT = "attempt "  # how the event's text begins when a job gets a machine
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What is known only at a certain time: at submission the app and the files, when an attempt has its machine all of it."""
+    """What is known only at a certain time: at submission the app and the files, at an attempt with its machine all of it."""
 
     app: App
     sha256: str
@@ -59,7 +59,7 @@ class Learned:
 def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> JobRecord:
     """The record of a job as of now."""
     before = read_record(folder)
-    if before is not None and (before.id, before.app.id) != (job.id, job.app):  # somebody's copy, or forged
+    if before is not None and (before.id, before.app.id) != (job.id, job.app):  # a copy from another job, or forged
         before = None
     report = folder.report(job.attempt) if job.attempt else None
     events = list(Event.select().where(Event.subject == "job", Event.subject_id == job.id).order_by(Event.id))
@@ -78,7 +78,7 @@ def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> Jo
 @cache
 def controller_version() -> str:
     """The version of this Cumulus."""
-    return version("cumulus")
+    return VERSION
 
 
 def _new(job: Job) -> JobRecord:
@@ -100,7 +100,7 @@ def _of_the_row(job: Job) -> dict[str, Any]:
 
 
 def _of_the_launch(known: JobRecord, job: Job, folder: JobFolder, learned: Learned | None) -> dict[str, Any]:
-    """What was learned, now or before; else what the orders in the folder tell."""
+    """What was learned, now or before; else what the run plan in the folder says."""
     if learned is None:
         return {
             "command": known.command or _private(folder, "cmd").removesuffix("\n"),
@@ -126,7 +126,7 @@ def _of_the_launch(known: JobRecord, job: Job, folder: JobFolder, learned: Learn
 
 
 def _of_the_run(known: JobRecord, job: Job, folder: JobFolder, report: RunReport | None) -> dict[str, Any]:
-    """What the run told; of an attempt that told nothing nothing but the results that are there."""
+    """What the run reported; of an attempt without a report only its results."""
     if report is None:
         return {"results": known.results or _stored(job, folder)}
     with suppress(ValueError):
@@ -159,7 +159,7 @@ def _input(file: InputFile, told: Told, steps: Sequence[Job]) -> RecordedInput:
 
 
 def _planned(folder: JobFolder) -> tuple[RecordedInput, ...]:
-    """The inputs in the runner's orders, where nothing else is left."""
+    """The inputs in the run plan, where nothing else is left."""
     try:
         inputs = json.loads(_private(folder, "plan"))["inputs"]
         return tuple(
@@ -170,7 +170,7 @@ def _planned(folder: JobFolder) -> tuple[RecordedInput, ...]:
 
 
 def _as_read(known: Sequence[RecordedInput], read: Sequence[RecordedInput]) -> tuple[RecordedInput, ...]:
-    """The inputs with what the run told of each; what no field named was converted by a former job."""
+    """The inputs with what the run reported of each; one that no field named was converted by an earlier job."""
     told = {one.name: one for one in read}
     found = [_with(one, told.pop(one.name, None)) for one in known if one.origin != "converted"]
     return (*found, *(one.model_copy(update={"origin": "converted"}) for one in told.values()))
@@ -193,7 +193,7 @@ def _stored(job: Job, folder: JobFolder) -> tuple[RecordedResult, ...]:
 def _attempts(
     known: Sequence[RecordedAttempt], events: Iterable[Event], current: int, learned: Learned | None
 ) -> tuple[RecordedAttempt, ...]:
-    """All attempts: what happened is in the events, on which machine was learned; a rebuilt database has lost the events."""
+    """All attempts: their ends from the events, their machines as learned; a rebuilt database may have lost the events."""
     found = {one.number: one for one in known}
     for values in _happened(events):
         number = values["number"]

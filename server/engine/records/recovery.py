@@ -1,8 +1,8 @@
-"""The jobs that a storage tells of when there is no database: by their folders and by its ledger.
+"""The jobs that can be recovered from a storage without a database: by their folders and by its ledger.
 
-Nothing in a folder is trusted, everything in it is used: the manifest, what the folder's name tells where that is garbage, and
-before both what only a runner writes. No attempt is begun twice: the number of the last one is never smaller than its marker's.
-What the ledger has as deleted stays so. Where several folders claim a number, the one that was a job's has it.
+Nothing in a folder is trusted, everything in it is used: the manifest, the folder's name where the manifest is garbage, and
+before both what only a runner writes. No attempt begins twice: the number of the last one is never smaller than its marker's.
+Jobs that the ledger lists as deleted stay deleted. Where several folders claim a number, the one that was a job's keeps it.
 """
 
 import os
@@ -15,7 +15,7 @@ import structlog
 
 from server.catalog.flavors import Flavors
 from server.db.models import worker_name
-from server.engine.records.manifests import Manifest, parse_manifest, read_manifest
+from server.engine.records.manifest_format import Manifest, parse_manifest, read_manifest
 from server.progress import Advance, counted, unheard
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage, folder_name
@@ -28,10 +28,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Recovered:
-    """A job as its folder, or the ledger, tells it; what its manifest has of other tables is read again when rows are made of it.
+    """A job as its folder, or the ledger, describes it; other tables' rows are read from its manifest later.
 
-    ``worker``: the machine that it runs on, "" where its last attempt was not taken up.
-    ``as_kept``: its rows are made as the manifest has them; else that knew less than what lies beside it, or was none.
+    ``worker``: the machine that it runs on, "" where its last attempt has not begun.
+    ``as_kept``: its rows are as the manifest has them; else there was no manifest, or it knew less than the files beside it.
     """
 
     manifest: Manifest
@@ -50,9 +50,9 @@ def has_jobs(storage: Storage) -> bool:
 def recover(
     storage: Storage, flavors: Flavors, default_flavor: str, advance: Advance = unheard
 ) -> tuple[list[Recovered], list[str]]:
-    """The jobs that folders and ledger tell of, oldest first, and the folders that tell of none. ``advance``: in folders.
+    """The jobs in folders and ledger, oldest first, and the folders that are no job's. ``advance``: in folders.
 
-    A folder whose submission was broken off, and that nobody has used, is neither.
+    An unused folder of an interrupted submission is neither.
     """
     jobs = {one.manifest.id: one for one in _deleted(storage)}
     submitting = set(storage.ledger.submitting())
@@ -74,7 +74,7 @@ def recover(
 
 
 def _names(storage: Storage) -> list[str]:
-    """The folders that may be jobs'; hidden ones are what is being removed."""
+    """The folders that may be jobs'; hidden ones are being removed."""
     try:
         found = [entry.name for entry in os.scandir(storage.jobs) if entry.is_dir(follow_symlinks=False)]
     except OSError:
@@ -88,22 +88,22 @@ def _deleted(storage: Storage) -> Iterator[Recovered]:
         with suppress(OSError):
             manifest = parse_manifest(storage.ledger.deleted_text(name))
         if manifest is None or manifest.folder != name:
-            log.warning("what is kept of a deleted job cannot be read", name=name)
+            log.warning("the manifest of a deleted job cannot be read", name=name)
         else:
             yield Recovered(_light(manifest), JobState.DELETED, "", "{}", name, as_kept=manifest.state is JobState.DELETED)
 
 
 def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str, last_number: int) -> Recovered | None:
-    told = FOLDER.fullmatch(folder.name)
+    named = FOLDER.fullmatch(folder.name)
     manifest = read_manifest(folder)
     if manifest is None:
-        # What was never submitted has no form, and no number beyond those that were given; what a former server ran must not
-        # run again.
-        if told is None or not folder.has_form() or 0 < last_number < int(told["id"]) or is_formers(folder):
+        # A submitted job has a form, and no number beyond those that were assigned; what a former server ran must not run
+        # again.
+        if named is None or not folder.has_form() or 0 < last_number < int(named["id"]) or is_formers(folder):
             return None
-        manifest = _of_the_name(told, flavors, default_flavor)
-    elif manifest.folder not in ("", folder.name) or (told is not None and int(told["id"]) != manifest.id):
-        return None  # somebody's copy
+        manifest = _of_the_name(named, flavors, default_flavor)
+    elif manifest.folder not in ("", folder.name) or (named is not None and int(named["id"]) != manifest.id):
+        return None  # a copy of another folder
     manifest = _light(manifest)
     begun = folder.last_attempt()
     settings = "{}"
@@ -116,29 +116,29 @@ def _recovered(folder: JobFolder, flavors: Flavors, default_flavor: str, last_nu
     return Recovered(manifest, state, worker, settings, folder.name, as_kept)
 
 
-def _of_the_name(told: re.Match[str], flavors: Flavors, default_flavor: str) -> Manifest:
+def _of_the_name(named: re.Match[str], flavors: Flavors, default_flavor: str) -> Manifest:
     flavor = flavors.get(default_flavor)
     return Manifest(
-        id=int(told["id"]),
-        owner=told["owner"],
-        app=told["app"],
+        id=int(named["id"]),
+        owner=named["owner"],
+        app=named["app"],
         flavor=default_flavor,
         weight=flavor.weight if flavor else 1,
-        created=float(told["created"]),
+        created=float(named["created"]),
         version=0,
     )
 
 
 def _light(manifest: Manifest) -> Manifest:
-    """Without what the other tables have of the job: there may be many jobs at once."""
+    """Without the other tables' rows: there may be many jobs at once."""
     return manifest.model_copy(update={"workers": (), "events": (), "conversions": ()})
 
 
 def _standing(found: Recovered, folder: JobFolder) -> tuple[object, ...]:
     """Of several folders that claim a number, the one with the highest standing was the job's.
 
-    A manifest that names its folder counts most; then that something has happened with it: a submission that failed has left its
-    folder as it made it, and the next one got its number.
+    A manifest that names its folder counts most; then whether the folder was used: a failed submission has left its folder
+    untouched, and the next one got its number.
     """
     manifest = found.manifest
     named = folder_name(manifest.id, manifest.owner, manifest.app, manifest.created) == found.folder
@@ -146,7 +146,7 @@ def _standing(found: Recovered, folder: JobFolder) -> tuple[object, ...]:
 
 
 def _worker(manifest: Manifest, folder: JobFolder) -> str:
-    """The machine of the attempt that was taken up: one that had waited has another name than those made for a job."""
+    """The machine of the attempt that has begun: a machine from the pool has another name than those made for a job."""
     planned = folder.planned_worker(manifest.attempt)
     return planned if planned and not OF_A_JOB.fullmatch(planned) else worker_name(manifest.id, manifest.attempt)
 
@@ -160,5 +160,5 @@ def _state(manifest: Manifest, folder: JobFolder, begun: int) -> JobState:
         return JobState.RUNNING
     if manifest.version > 1:  # it is written at each change, and each state may be entered again
         return manifest.state
-    # What has not begun is looked at as if it had just been sent: whether its files are there is found out anew.
+    # A job that has not begun is treated as if it had just been submitted: its files are checked again.
     return JobState.RUNNING if begun == manifest.attempt > 0 else JobState.UPLOADING

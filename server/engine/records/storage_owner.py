@@ -1,6 +1,6 @@
-"""Which storage an installation may take for its own: before anything in it is read as a job, or written.
+"""Which storage an installation may use as its own: decided before anything in it is read as a job, or written.
 
-A storage that is taken by mistake loses results: jobs of somebody else run again, or are cleaned away.
+A storage that is used by mistake loses results: another installation's jobs run again, or are removed.
 """
 
 import os
@@ -32,7 +32,7 @@ ADOPT = "`cumulus storage adopt`"
 
 
 class StorageNotOurs(CumulusError):
-    """The storage belongs to another installation, or nobody knows whose it is."""
+    """The storage belongs to another installation, or its owner is unknown."""
 
     code = "storage_not_ours"
 
@@ -70,10 +70,10 @@ def own_storage(settings: Settings) -> Iterator[Hold]:
 
 
 def adopt_storage(settings: Settings) -> str:
-    """Take the storage, as an administrator wishes; returns in a sentence what that meant. No controller may run.
+    """Adopt the storage for an administrator; returns a sentence about the result. No controller may run.
 
-    One that carries the id of a lost home, or that the home has lost, gives it back, so that its machines are found as well.
-    Raises StorageNotOurs where that would mix two installations, StorageInUse, IdLost where nobody knows the id any more.
+    The id of a lost home, or one that the home has lost, is taken from the storage, so that its machines are found as well.
+    Raises StorageNotOurs where that would mix two installations, StorageInUse, IdLost where the id is lost everywhere.
     """
     root = settings.storage
     _require_no_formers(settings)
@@ -106,7 +106,7 @@ def _adopt(settings: Settings) -> str:
 
 
 def _own_id(home: Path, of_the_storage: str | None) -> str:
-    """The home's own; the storage's where all of the home that told it is lost."""
+    """The home's own id; the storage's where the home has lost it."""
     try:
         return installation_id(home)
     except IdLost:
@@ -130,7 +130,7 @@ def _require_new(settings: Settings) -> None:
     if not names and known:
         raise StorageNotOurs(
             f"the storage {storage.root} is empty, and the database has {len(known)} jobs with a folder there: is it mounted? "
-            f"Where its content is lost for good, {ADOPT} goes on with an empty one"
+            f"Where its content is lost for good, {ADOPT} continues with an empty one"
         )
     if 2 * len(known.intersection(names)) >= len(names):  # as a version without ids has left it, or new
         return
@@ -173,5 +173,5 @@ def _asked(database: Path, question: str) -> list[tuple[str]]:
     try:
         with closing(connect(database, *reading_mode(database))) as connection:
             return connection.execute(question).fetchall()
-    except sqlite3.Error:  # whoever opens it next says what is wrong with it
+    except sqlite3.Error:  # whoever opens it next reports what is wrong with it
         return []

@@ -20,7 +20,7 @@ from server.errors import CumulusError, InvalidInput
 from server.reasons import Reason
 from server.services.former_server.database import ARCHIVED, ENDED, LARGEST_NUMBER, UNFINISHED, FormerJob
 from server.services.former_server.folders import Found, find_folder, input_names
-from server.services.submission import MAX_DESCRIPTION, require_workflow
+from server.services.jobs.submission import MAX_DESCRIPTION, require_workflow
 from server.states import JobState
 from server.storage.folders import Storage
 

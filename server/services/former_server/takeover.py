@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from server.db.models import Event, Job, never_again, open_database
-from server.engine.records.manifests import forget_unwritten, manifest_text
+from server.engine.records.manifest_format import manifest_text
+from server.engine.records.manifests import forget_unwritten
 from server.progress import Advance
 from server.services.former_server.database import FormerDatabase
 from server.services.former_server.folders import keeping_its_time, write_beside

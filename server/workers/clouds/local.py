@@ -1,15 +1,14 @@
 """The cloud ``local``: no machines at all, for tests and development. A job runs on this computer as the controller's user.
 
-What would be a machine is a folder ``$CUMULUS_HOME/local/<worker>/`` that the local Terraform module makes and removes,
-together with what still runs in it; the rest of the controller cannot tell the difference. Subclasses inject faults:
-:attr:`faults` maps a worker's name to a shell command that Terraform runs while it makes that machine, and every method
-may be overridden.
+In a machine's place there is a folder ``$CUMULUS_HOME/local/<worker>/`` that the local Terraform module makes and removes,
+together with what still runs in it; the rest of the controller cannot tell the difference. Tests inject faults: :attr:`faults`
+maps a worker's name to a shell command that Terraform runs while it makes that machine.
 """
 
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -18,10 +17,10 @@ from server.catalog.flavors import Flavor
 from server.home.files import clear, is_set_aside, own_folder
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Layout, MemoryUse, Quota, Resource, Snapshot, Trial, worker_variables
+from server.workers.clouds.base import Cloud, Layout, Resource, worker_variables
+from server.workers.clouds.images import SmokeTest, Snapshot
 from server.workers.clouds.installed_apps import OwnApps
-from server.workers.clouds.smoke_results import TriedApps
-from server.workers.terraform.module import TerraformModule
+from server.workers.clouds.smoke_results import SmokeResults
 
 RUNNER = CHECKOUT / "infra" / "ansible" / "roles" / "worker_base" / "files" / "cumulus-runner"
 SNAPSHOT = "local"
@@ -45,7 +44,7 @@ class LocalTemplate:
     def stop(self, progress: Progress) -> None:
         """Nothing runs."""
 
-    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:  # noqa: ARG002
+    def take_snapshot(self, test: SmokeTest, progress: Progress) -> Snapshot:  # noqa: ARG002
         """There is one for ever."""
         return self.snapshots()[0]
 
@@ -62,16 +61,47 @@ class LocalTemplate:
         return []
 
 
-class LocalCloud:
-    """One installation's pretended machines."""
+class LocalImages:
+    """This computer itself: its programs are those that jobs find."""
+
+    def __init__(self) -> None:
+        self._own_apps = OwnApps()
+
+    def template(self) -> LocalTemplate:
+        """This computer."""
+        return LocalTemplate()
+
+    def check(self) -> str:
+        """No hint: there is nothing to build."""
+        return ""
+
+    def current(self) -> str:
+        """The only one."""
+        return SNAPSHOT
+
+    def starts_jobs_at_boot(self) -> bool:
+        """Nothing boots."""
+        return False
+
+    def has_program(self, name: str) -> bool:
+        """Whether this computer has it."""
+        return shutil.which(name) is not None
+
+    def smoke_results(self, snapshot: str = "") -> SmokeResults:  # noqa: ARG002
+        """Each app is tested here when it is first asked for."""
+        return self._own_apps
+
+
+class LocalCloud(Cloud):
+    """One installation's pretended machines. ``images``: others than this computer's programs, in tests."""
 
     name = CloudName.LOCAL
-    boots_after_creation = False
+    images: LocalImages
 
-    def __init__(self, settings: Settings, server_id: str) -> None:
+    def __init__(self, settings: Settings, server_id: str, images: LocalImages | None = None) -> None:
+        self.images = images or LocalImages()
         self._settings = settings
         self._server_id = server_id
-        self._own_apps = OwnApps()
 
     @property
     def ssh_key(self) -> Path:
@@ -83,44 +113,13 @@ class LocalCloud:
         """Worker -> shell command run while its machine is made; a failing one makes the creation fail half-way."""
         return {}
 
-    def template(self) -> LocalTemplate:
-        """This computer."""
-        return LocalTemplate()
-
-    def check_snapshot(self) -> str:
-        """This computer itself is what workers are made from: nothing to tell."""
-        return ""
-
-    def current_snapshot(self) -> str:
-        """There is one for ever."""
-        return SNAPSHOT
-
-    def starts_jobs_at_boot(self) -> bool:
-        """Nothing boots."""
-        return False
-
-    def has_program(self, name: str) -> bool:
-        """Whether this computer has it."""
-        return shutil.which(name) is not None
-
-    def tried_apps(self, snapshot: str = "") -> TriedApps:  # noqa: ARG002
-        """Each is tried here when it is first asked for."""
-        return self._own_apps
-
     def problems(self) -> list[str]:
         """It needs nothing but this Python."""
         return [] if RUNNER.is_file() else [f"{RUNNER} is missing: restore the checkout"]
 
-    def site_problems(self) -> list[str]:
-        """This computer is the site."""
-        return []
-
     def start(self) -> None:
         """Make the folder of the machines."""
         own_folder(self._machines)
-
-    def stop(self) -> None:
-        """Nothing was started."""
 
     def terraform_env(self) -> dict[str, str]:
         """What the module's provisioners need: where the machines are, and what ends a job."""
@@ -128,39 +127,11 @@ class LocalCloud:
         faults = "".join(f"{shlex.quote(worker)}) {command} ;; " for worker, command in self.faults.items())
         return {"CUMULUS_LOCAL_MACHINES": str(self._machines), "CUMULUS_LOCAL_STOP": stop, "CUMULUS_LOCAL_FAULTS": faults}
 
-    def plain_terraform_env(self) -> dict[str, str]:
-        """No more and no less."""
-        return self.terraform_env()
-
-    def said_by_terraform(self, text: str) -> str:
-        """It knows the same addresses."""
-        return text
-
     def terraform_vars(self, worker: str, flavor: Flavor) -> dict[str, object]:
         """The values of the worker module's variables."""
         disk_gb = flavor.disk_gb or self._settings.worker_disk_gb
-        key = "ssh-none none"
-        return worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=SNAPSHOT, ssh_public_key=key)
-
-    def quotas(self) -> list[Quota]:
-        """No more than what this computer has, and the weights in flavors.tsv."""
-        return []
-
-    def require_room(self, flavor: Flavor) -> None:
-        """The weights have been looked at."""
-
-    def warm_up(self, flavor: Flavor, unwanted: Callable[[], bool]) -> None:
-        """Nothing could start sooner."""
-
-    def sizes(self) -> None:
-        """It takes any."""
-
-    def next_boot(self, flavor: Flavor) -> str:  # noqa: ARG002
-        """Nothing boots."""
-        return ""
-
-    def tidy(self, now: float) -> None:
-        """Nothing is kept for later machines."""
+        key, snapshot = "ssh-none none", self.images.current()
+        return worker_variables(self._server_id, worker, flavor, disk_gb=disk_gb, snapshot=snapshot, ssh_public_key=key)
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
         """The job works in the machine's folder, under the runner that workers have, too."""
@@ -171,21 +142,11 @@ class LocalCloud:
         stop, status = ((*runner, word, "--work-dir", work) for word in ("stop", "status"))
         return Layout("shell", work, str(job_dir), start, stop, status)
 
-    def admit(self, job_dir: Path) -> None:
-        """Apps run as the controller's own user."""
-
     def resources(self, worker: str = "") -> list[Resource]:
         """A machine for each folder."""
         folders = self._machines.iterdir() if self._machines.is_dir() else ()
         names = sorted(entry.name for entry in folders if worker in ("", entry.name) and not is_set_aside(entry))
         return [Resource("machine", name, str(self._machines / name), self.alive(name)) for name in names]
-
-    def take_up(self, worker: str, module: TerraformModule) -> None:
-        """A machine is made in one step."""
-
-    def is_copying(self, worker: str) -> bool:  # noqa: ARG002
-        """It never takes long."""
-        return False
 
     def alive(self, worker: str) -> bool:
         """Whether the machine is there; once a job has begun on it, whether the job's runner lives."""
@@ -194,23 +155,11 @@ class LocalCloud:
             not work.exists() or any(_mentions(process, str(work)) for process in psutil.process_iter())
         )
 
-    def memory_use(self, worker: str) -> MemoryUse | None:  # noqa: ARG002
-        """There is no machine that would take any."""
-        return None
-
     def delete(self, resource: Resource) -> None:
         """End what runs in the folder and remove it."""
         folder = self._machines / resource.worker
         _end_all_in(folder)
         clear(folder)
-
-    def console_log(self, worker: str) -> str:  # noqa: ARG002
-        """There is no console."""
-        return ""
-
-    def fault(self, worker: str) -> str:  # noqa: ARG002
-        """Terraform tells all."""
-        return ""
 
     @property
     def _machines(self) -> Path:

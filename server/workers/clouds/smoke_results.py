@@ -1,6 +1,6 @@
-"""What the trial of a snapshot has shown of the apps: whose version command succeeded there, and what it printed.
+"""The results of a snapshot's smoke test: which apps' version commands succeeded there, and what they printed.
 
-Owns how one app's answer is remembered and compared. Where it is kept is each cloud's own matter.
+Owns how one app's result is recorded and compared. Each cloud keeps the record in its own place.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ MAX_VERSION = 200  # characters of what a version command printed
 
 
 @dataclass(frozen=True)
-class TriedApp:
+class AppResult:
     """An app whose version command succeeded. ``command``: the digest of that command; ``version``: what it printed first."""
 
     command: str
     version: str
 
 
-class TriedApps(Protocol):
+class SmokeResults(Protocol):
     """What is known of the apps on the machines that are made now."""
 
     @property
@@ -34,10 +34,10 @@ class TriedApps(Protocol):
 
 
 @dataclass(frozen=True)
-class SnapshotApps:
+class RecordedResults:
     """What a snapshot remembers. ``found``: by :func:`short` of the app's id."""
 
-    found: Mapping[str, TriedApp]
+    found: Mapping[str, AppResult]
     are_known = True
 
     def version(self, app: str, command: str) -> str | None:
@@ -51,7 +51,7 @@ class SnapshotApps:
 
 
 @dataclass(frozen=True)
-class UnknownApps:
+class NoResults:
     """Of a snapshot that remembers none, or where there is none yet: nothing is held against any app."""
 
     are_known = False
@@ -70,14 +70,14 @@ def short(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 
-def to_json(apps: Mapping[str, TriedApp]) -> dict[str, dict[str, str]]:
+def to_json(apps: Mapping[str, AppResult]) -> dict[str, dict[str, str]]:
     """Apps by id as objects that people can read."""
     return {app: {"command": tried.command, "version": tried.version} for app, tried in apps.items()}
 
 
-def from_json(apps: Any) -> SnapshotApps:
+def from_json(apps: Any) -> RecordedResults:
     """What :func:`to_json` made. Raises ValueError for anything else."""
     try:
-        return SnapshotApps({short(app): TriedApp(str(one["command"]), str(one["version"])) for app, one in apps.items()})
+        return RecordedResults({short(app): AppResult(str(one["command"]), str(one["version"])) for app, one in apps.items()})
     except (AttributeError, KeyError, TypeError):
         raise ValueError("these are no apps of a snapshot") from None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from server.errors import InfrastructureError
 from server.progress import Progress, plain
-from server.workers.clouds.base import Trial
-from server.workers.clouds.smoke_results import MAX_VERSION, TriedApp, short
+from server.workers.clouds.images import SmokeTest
+from server.workers.clouds.smoke_results import MAX_VERSION, AppResult, short
 from server.workers.clouds.ssh import CommandFailed
 
 # Runs a shell script on the machine and returns what it prints; raises CommandFailed.
@@ -27,15 +27,15 @@ class Found:
     """What a machine has: those of the trial's programs, and the apps whose version command succeeded, by id."""
 
     programs: Sequence[str]
-    apps: Mapping[str, TriedApp]
+    apps: Mapping[str, AppResult]
 
 
-def try_apps(ask: Ask, trial: Trial, progress: Progress) -> Found:
+def run_smoke_test(ask: Ask, trial: SmokeTest, progress: Progress) -> Found:
     """Let every app say its version. Raises InfrastructureError for one that should and does not.
 
     Where the template's release lacks packages, an app that does not is one that needs them: it is not installed.
     """
-    apps: dict[str, TriedApp] = {}
+    apps: dict[str, AppResult] = {}
     if missing := _missing(ask):
         progress.say(f"the template's release has no package {', '.join(missing)}")
     with progress.step("Trying the apps", "apps") as step:
@@ -48,7 +48,7 @@ def try_apps(ask: Ask, trial: Trial, progress: Progress) -> Found:
             if version is None:
                 progress.say(f"{app}: not installed")
                 continue
-            apps[app] = TriedApp(short(command), version)
+            apps[app] = AppResult(short(command), version)
             progress.say(f"{app}: {version or 'it runs'}")
         step.advance(len(trial.versions))
     return Found(programs, apps)

@@ -17,12 +17,13 @@ import structlog
 
 from server.home.files import own_folder, read_own, read_own_text, remove_own, require_usable, set_aside, write_own
 from server.workers.terraform.state_file import clear_way, is_state
+from server.workers.terraform.state_store import StateStore
 
 LOCK_FILE = ".terraform.lock.hcl"
 FORMAT = 3  # raise it where an initialisation of an earlier version does not serve any more
 NOTHING = "nothing"
-# What Terraform says where its own folder is not what its last init has made, and a new one helps.
-SPOILT = re.compile(
+# What Terraform prints where its own folder is not as the last init has left it, and a new init helps.
+DAMAGED = re.compile(
     r"Backend initialization required|Required plugins are not installed|Inconsistent dependency lock file"
     r"|does not match any of the checksums|Failed to load state|[Ff]ailed to instantiate provider"
     r"|Unrecognized remote plugin message|Could not load the schema for provider"
@@ -64,11 +65,6 @@ class Readiness:
         """The state of the workspace that nobody uses; Terraform reads it at each init."""
         return self.home / "state" / "terraform.tfstate"
 
-    @property
-    def states(self) -> Path:
-        """The workspaces' states, a folder for each."""
-        return self.home / "state" / "workspaces"
-
     def holds(self) -> bool:
         """Whether the module is ready as it is."""
         return self._marked() == self._found()
@@ -84,9 +80,9 @@ class Readiness:
         if before and before.source == self._source():
             log.warning("terraform's own files were not as they had been; they are made anew", folder=str(self.home))
 
-    def doubt(self, said: str) -> None:
-        """A terraform has failed and said that: where its own files are to blame, they are made anew before the next one."""
-        if SPOILT.search(said):
+    def invalidate(self, output: str) -> None:
+        """After a terraform has failed: where its output blames its own files, they are made anew before the next one."""
+        if DAMAGED.search(output):
             remove_own(self._mark)
             if (self.data / "providers").exists():
                 set_aside(self.data / "providers", "terraform could not use it")
@@ -113,7 +109,7 @@ class Readiness:
         return _digest([f"{FORMAT} {self.binary} {self.home}", *(f"{text.name} {_content(text)}" for text in texts)])
 
     def _clear_way(self, before: Made | None) -> None:
-        for folder in (self.states, self.data):
+        for folder in (StateStore(self.home).states, self.data):
             own_folder(folder)
         config, providers = self.data / "terraform.tfstate", self.data / "providers"
         if os.path.lexists(config) and not _is_object(config):

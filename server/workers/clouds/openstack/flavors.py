@@ -1,29 +1,42 @@
 """The flavors of an OpenStack cloud, as this project may use them, and the disks of their machines."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from server.catalog.flavors import Flavor
-from server.errors import CloudError
+from server.errors import CloudError, TemplateMissing
 from server.reasons import Reason
 from server.settings import Settings
-from server.workers.clouds.base import Size
+from server.workers.clouds.capabilities import CloudFlavor
 from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.openstack.project import Project
+from server.workers.clouds.openstack.template.snapshots import Snapshots
 
 MB_PER_GB = 1024
 
 
-def read_sizes(access: Access, least_disk_gb: int, *, own_disks: bool = False) -> list[Size]:
-    """All that machines can be made of, page by page. Raises CloudError.
+@dataclass(frozen=True)
+class ProjectFlavors:
+    """Those that one installation may use."""
 
-    ``least_disk_gb``: of the snapshot that a machine's disk is made from. ``own_disks``: that is the flavor's own disk, which
-    must be as large then, and there.
-    """
-    with access.use() as cloud:
-        usable = [one for one in cloud.compute.flavors(details=True) if not one.is_disabled]
-    if own_disks:
-        usable = [one for one in usable if int(one.disk or 0) >= max(least_disk_gb, 1)]
-        least_disk_gb = 0
-    return [Size(str(one.name), int(one.vcpus), int(one.ram) / MB_PER_GB, least_disk_gb) for one in usable]
+    project: Project
+    snapshots: Snapshots
+
+    def listed(self) -> list[CloudFlavor]:
+        """All that machines of the promoted snapshot can be made with, page by page. Raises CloudError.
+
+        Machines that boot from an image have the flavor's own disk: those whose disk is too small are left out.
+        """
+        try:
+            least_disk_gb = self.snapshots.current().size_gb
+        except TemplateMissing:
+            least_disk_gb = 0
+        with self.project.access.use() as cloud:
+            usable = [one for one in cloud.compute.flavors(details=True) if not one.is_disabled]
+        if not self.project.has_volumes:
+            usable = [one for one in usable if int(one.disk or 0) >= max(least_disk_gb, 1)]
+            least_disk_gb = 0
+        return [CloudFlavor(str(one.name), int(one.vcpus), int(one.ram) / MB_PER_GB, least_disk_gb) for one in usable]
 
 
 def disk_gb_of(settings: Settings, flavor: Flavor) -> int:

@@ -4,13 +4,15 @@ Nova, Cinder and Neutron are each asked once; Cinder is not where machines have 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from server.catalog.flavors import Flavor
 from server.errors import CloudError
 from server.reasons import Reason
-from server.workers.clouds.base import Quota
-from server.workers.clouds.openstack.client.access import Access
+from server.workers.clouds.capabilities import Quota
+from server.workers.clouds.openstack.flavors import disk_gb_of
+from server.workers.clouds.openstack.project import Project
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -18,17 +20,24 @@ if TYPE_CHECKING:
 RAM_MB = 1024
 
 
-def read_quotas(access: Access, *, has_volumes: bool = True) -> list[Quota]:
-    """Instances, cores, RAM (MB), volumes, gigabytes, snapshots, and ports where the cloud tells. Raises CloudError."""
-    with access.use() as cloud:
-        return [*_compute(cloud), *(_storage(cloud) if has_volumes else ()), *_network(cloud)]
+@dataclass(frozen=True)
+class ProjectQuota:
+    """That of one installation's project."""
 
+    project: Project
 
-def require_room(quotas: list[Quota], flavor: Flavor, disk_gb: int) -> None:
-    """Raises CloudError, with what is lacking in it, where a machine of that flavor does not fit."""
-    wanted = wants(flavor, disk_gb)
-    if lacking := [_sentence(one, wanted[one.name]) for one in quotas if one.name in wanted and one.lacks(wanted[one.name])]:
-        raise CloudError(f"the quota has no room for a machine of {flavor.name}: {', '.join(lacking)}", Reason.QUOTA_EXCEEDED)
+    def listed(self) -> list[Quota]:
+        """Instances, cores, RAM (MB), volumes, gigabytes, snapshots, and ports where the cloud tells. Raises CloudError."""
+        with self.project.access.use() as cloud:
+            return [*_compute(cloud), *(_storage(cloud) if self.project.has_volumes else ()), *_network(cloud)]
+
+    def require_room(self, flavor: Flavor) -> None:
+        """Raises CloudError, with what is lacking in it, where a machine of that flavor does not fit now."""
+        wanted, quotas = wants(flavor, disk_gb_of(self.project.settings, flavor)), self.listed()
+        lacking = [_sentence(one, wanted[one.name]) for one in quotas if one.name in wanted and one.lacks(wanted[one.name])]
+        if lacking:
+            text = f"the quota has no room for a machine of {flavor.name}: {', '.join(lacking)}"
+            raise CloudError(text, Reason.QUOTA_EXCEEDED)
 
 
 def wants(flavor: Flavor, disk_gb: int) -> Mapping[str, int]:

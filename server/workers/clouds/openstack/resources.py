@@ -6,16 +6,13 @@ Servers and volumes carry ``cumulus_server`` and ``cumulus_worker`` in their met
 after it was made: its description and its name are set with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from server.errors import CloudError
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
-from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.template.snapshots import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 
@@ -29,7 +26,6 @@ NOT_RUNNING = frozenset(
     {"ERROR", "SHUTOFF", "DELETED", "SOFT_DELETED", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED"}
 )  # UNKNOWN runs: its host has not been heard of, which proves nothing
 DELETABLE = frozenset({"available", "error", "error_deleting", "error_restoring", "error_extending", "error_managing"})
-CONSOLE_LINES = 300
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Resources:
     def __init__(
         self, access: Access, server_id: str, limits: Limits, waiting: Waiting | None = None, *, has_volumes: bool = True
     ) -> None:
-        self._access = access
+        self.access = access
         self._server_id = server_id
         self._limits = limits
         self._waiting = waiting or Waiting()
@@ -70,7 +66,7 @@ class Resources:
 
     def listed(self, worker: str = "") -> list[Resource]:
         """All, or only what is of one worker; machines first. One listing of each kind, page by page. Raises CloudError."""
-        with self._access.use() as cloud:
+        with self.access.use() as cloud:
             found = [
                 *(_machine(one) for one in self._servers(cloud)),
                 *(_volume(one) for one in self._volumes(cloud)),
@@ -78,14 +74,18 @@ class Resources:
             ]
         return [one for one in found if worker in ("", one.worker)]
 
+    def volumes(self, cloud: "Connection", worker: str) -> list[Any]:
+        """The worker's volumes, as Cinder has them."""
+        return [one for one in self._volumes(cloud) if one.metadata.get(WORKER) == worker]
+
     def machines(self, worker: str) -> list[Resource]:
         """The worker's servers: one, unless a terraform was killed. Raises CloudError."""
-        with self._access.use() as cloud:
+        with self.access.use() as cloud:
             return [found for one in self._servers(cloud) if (found := _machine(one)).worker == worker]
 
     def things(self, worker: str) -> "list[Thing]":
         """The worker's servers, volumes and ports, with what each of them is at. Raises CloudError."""
-        with self._access.use() as cloud:
+        with self.access.use() as cloud:
             found = [
                 *(Thing("machine", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._servers(cloud)),
                 *(Thing("volume", str(one.id), str(one.status), one.metadata.get(WORKER, "")) for one in self._volumes(cloud)),
@@ -102,37 +102,10 @@ class Resources:
         }[resource.kind]
 
         def look() -> bool | None:
-            with self._access.use() as cloud:
+            with self.access.use() as cloud:
                 return remove(cloud, resource.identifier) or None
 
         self._waiting.until(look, limit, f"{resource.kind} {resource.identifier} is still there")
-
-    def console(self, worker: str) -> str:
-        """The last lines of the machine's console; why there are none, where the cloud does not give them."""
-        try:
-            return self._told(worker, _console)
-        except CloudError as problem:
-            return f"(not known: {problem.message})"
-
-    def fault(self, worker: str) -> str:
-        """Why the machine, or its volume, is in error; "" where neither is. Nova tells it of one server only, never in a list."""
-        server, volume = "", ""
-        with suppress(CloudError):  # it is asked beside another failure, and must not hide it
-            server = self._told(worker, _fault)
-        with suppress(CloudError):
-            volume = self._volume_fault(worker)
-        return "\n".join(said for said in (server, volume) if said)
-
-    def _volume_fault(self, worker: str) -> str:
-        with self._access.use() as cloud:
-            found = [one for one in self._volumes(cloud) if one.metadata.get(WORKER) == worker]
-            return "\n".join(said for one in found if (said := volume_fault(cloud, one)))
-
-    def _told(self, worker: str, ask: "Callable[[Connection, str], str]") -> str:
-        """What the cloud tells of each server of the worker. Raises CloudError."""
-        found = self.machines(worker)
-        with self._access.use() as cloud:
-            return "\n".join(ask(cloud, one.identifier) for one in found)
 
     def _servers(self, cloud: "Connection") -> "Iterator[Server]":
         for one in cloud.compute.servers(details=True, tags=f"{SERVER_ID}={self._server_id}"):
@@ -193,13 +166,3 @@ def _volume(one: Any) -> Resource:
 
 def _port(one: "Port") -> Resource:
     return Resource("port", str(one.name or ""), str(one.id), False)
-
-
-def _console(cloud: "Connection", identifier: str) -> str:
-    return str((cloud.compute.get_server_console_output(identifier, length=CONSOLE_LINES) or {}).get("output") or "")
-
-
-def _fault(cloud: "Connection", identifier: str) -> str:
-    found = look_up(cloud.compute.get_server, identifier)
-    fault = getattr(found, "fault", None) or {}
-    return str(fault.get("message") or "")

@@ -10,6 +10,7 @@ from typing import Any
 from server.errors import CloudError, StillCopying
 from server.policy.error_classification import cause, classify
 from server.reasons import Reason
+from server.workers.clouds.openstack.console import Console
 from server.workers.clouds.openstack.resources import Resources, Thing
 from server.workers.clouds.openstack.volumes import FREE, MAKING
 from server.workers.clouds.openstack.waiting import Limit, Waiting
@@ -31,18 +32,18 @@ STATE_LIMIT_S = 120.0  # of the terraform that reads one thing
 class Resumption:
     """That of one installation's workers. ``copy``, ``boot``: how long the volume and the server may take."""
 
-    holdings: Resources
+    resources: Resources
     waiting: Waiting
     copy: Limit
     boot: Limit
 
     def take_up(self, worker: str, module: TerraformModule) -> None:
         """Have the state say what is there. Raises StillCopying, CloudError where the server came to nothing, TerraformError."""
-        made = module.made(worker)
-        addresses = {kind: address for kind, address in ADDRESSES.items() if kind != "volume" or self.holdings.has_volumes}
+        made = module.store.made(worker)
+        addresses = {kind: address for kind, address in ADDRESSES.items() if kind != "volume" or self.resources.has_volumes}
         if len(made) == len(addresses) and not any(tainted for _, tainted in made.values()):
             return
-        there = self.holdings.things(worker)
+        there = self.resources.things(worker)
         if any(one.kind == "machine" for one in there):
             there = self._settled(worker)
         for kind, address in addresses.items():
@@ -63,7 +64,7 @@ class Resumption:
         begin = self.waiting.clock()
         while True:
             try:
-                if module.variables(worker):
+                if module.store.variables(worker):
                     self.take_up(worker, module)
                 return module.apply(worker, variables, limit_s)
             except (TerraformError, CloudError) as problem:
@@ -80,7 +81,7 @@ class Resumption:
 
     def is_copying(self, worker: str) -> bool:
         """Whether Cinder is still at its volume, or has just ended, and no server came of it yet. Raises CloudError."""
-        there = self.holdings.things(worker)
+        there = self.resources.things(worker)
         copied = any(one.kind == "volume" and one.status in (*MAKING, FREE) for one in there)
         return copied and not any(one.kind == "machine" for one in there)
 
@@ -88,12 +89,12 @@ class Resumption:
         """All that there is, once no server is being built any more."""
 
         def look() -> list[Thing] | None:
-            found = self.holdings.things(worker)
+            found = self.resources.things(worker)
             return None if any(one.kind == "machine" and one.status.upper() == BUILDS for one in found) else found
 
         there = self.waiting.until(look, self.boot, f"the server of {worker} is not ready")
         if any(one.kind == "machine" and one.status.upper() == FAILED for one in there):
-            fault = self.holdings.fault(worker) or f"the server of {worker} is in ERROR"
+            fault = Console(self.resources).fault(worker) or f"the server of {worker} is in ERROR"
             raise CloudError(fault, classify(fault) or Reason.MACHINE_NOT_CREATED)
         return there
 

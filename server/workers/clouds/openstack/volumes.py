@@ -14,7 +14,7 @@ from server.reasons import Reason
 from server.workers.clouds.openstack.client.access import Access, look_up
 from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.resources import WORKER
-from server.workers.clouds.openstack.template.snapshots import RECIPE, SERVER_ID, TEMPLATE
+from server.workers.clouds.openstack.template.snapshots import BUILD_HASH, SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ MAKING = frozenset({"creating", "downloading"})
 
 @dataclass(frozen=True)
 class Original:
-    """A volume that a template is, or will be, on. ``recipe``: "" until all is installed."""
+    """A volume that a template is, or will be, on. ``build_hash``: "" until all is installed."""
 
     identifier: str
     number: int
     size_gb: int
     status: str
-    recipe: str
+    build_hash: str
     sealed: bool
 
     @property
@@ -103,9 +103,9 @@ class Originals:
         """A machine is about to write to it."""
         self.mark(one, **{STATE: OPEN})
 
-    def seal(self, one: Original, recipe: str) -> None:
-        """All was flushed, the machine is gone: it may be copied. ``recipe``: what is installed on it."""
-        self.mark(one, **{STATE: SEALED, **({RECIPE: recipe} if recipe else {})})
+    def seal(self, one: Original, build_hash: str) -> None:
+        """All was flushed, the machine is gone: it may be copied. ``build_hash``: what is installed on it."""
+        self.mark(one, **{STATE: SEALED, **({BUILD_HASH: build_hash} if build_hash else {})})
 
     def await_free(self, one: Original) -> str:
         """Wait until no machine has it and Cinder is done with it; returns its status, "" where it is gone. Raises CloudError."""
@@ -132,7 +132,7 @@ class Originals:
 
 def built_of(found: list[Original]) -> Original | None:
     """The one of them that is the template; None where none is built."""
-    return max((one for one in found if one.recipe), key=lambda one: one.number, default=None)
+    return max((one for one in found if one.build_hash), key=lambda one: one.number, default=None)
 
 
 def begun_of(found: list[Original]) -> Original | None:
@@ -150,5 +150,5 @@ def _original(one: "Volume", number: int = 0) -> Original:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
     told = metadata.get(WORKER, "").removeprefix(PREFIX)
     known = int(told) if told.isascii() and told.isdigit() else 1
-    recipe, sealed = metadata.get(RECIPE, ""), metadata.get(STATE) == SEALED
-    return Original(str(one.id), number or known, int(one.size), str(one.status), recipe, sealed)
+    build_hash, sealed = metadata.get(BUILD_HASH, ""), metadata.get(STATE) == SEALED
+    return Original(str(one.id), number or known, int(one.size), str(one.status), build_hash, sealed)

@@ -20,7 +20,7 @@ from server.catalog.flavors import Flavor
 from server.progress import Lines
 from server.settings import CloudName, OpenstackBoot, Settings
 from server.workers.ansible.playbooks import PlayOutcome
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.openstack.client.access import Access
 from server.workers.clouds.openstack.flavors import require_disk
 from server.workers.clouds.openstack.names import Names
@@ -44,7 +44,7 @@ from tests.workers.clouds.openstack.double import Double
 NAME = "cumulus-template"
 LIMITS = Limits(Limit(60), Limit(60), Limit(60))
 FLAVORS = "NAME\tWEIGHT\tCPU\tRAM\nm1.4xlarge\t1\t1\t1\nMAX_ACCUMULATED_WEIGHT = 4\n"
-TRIAL = Trial([("probe_1", "probe --version")], ["msconvert", "diann"])
+TRIAL = SmokeTest([("probe_1", "probe --version")], ["msconvert", "diann"])
 
 
 class Killed(BaseException):
@@ -231,11 +231,11 @@ class _InMemory(TerraformModule):
 
     def resource(self, workspace: str, kind: str) -> str:
         """The id in the state, "" where there is none."""
-        found = [one for one in self.state(workspace).get("resources", []) if one["type"] == kind]
+        found = [one for one in self.store.state(workspace).get("resources", []) if one["type"] == kind]
         return str(found[0]["instances"][0]["attributes"]["id"]) if found else ""
 
     def write(self, workspace: str, resources: dict[str, str], outputs: dict[str, object]) -> dict[str, Any]:
-        folder = self.states / workspace
+        folder = self.store.states / workspace
         folder.mkdir(parents=True, exist_ok=True)
         listed = [
             {"mode": "managed", "type": kind, "name": "x", "instances": [{"attributes": {"id": one}}]}
@@ -331,12 +331,12 @@ class _WorkerModule(_InMemory):
             double.remove_server(server)
         self.site.steps("canary's server gone")
         double.volumes.pop(self.resource(workspace, VOLUME), None)
-        if workspace in self.workspaces():
+        if workspace in self.store.workspaces():
             self._forget_state(workspace)
 
     def _forget_state(self, workspace: str) -> None:
         self.write(workspace, {}, {})
-        self._forget(workspace)
+        self.store.forget(workspace)
 
 
 def template_volumes(site: Site) -> list[dict[str, Any]]:

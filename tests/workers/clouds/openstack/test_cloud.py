@@ -230,7 +230,7 @@ def test_a_quota_of_zero_is_told_before_any_job_meets_it(cloud: OpenstackCloud, 
 
 
 def test_the_quota_of_all_three_services_is_read(cloud: OpenstackCloud) -> None:
-    assert {one.name: (one.used, one.limit) for one in cloud.quotas()} == {
+    assert {one.name: (one.used, one.limit) for one in cloud.quota.listed()} == {
         "instances": (2, 6),
         "cores": (2, 6),
         "ram": (1536, 4096),
@@ -253,23 +253,23 @@ def test_the_quota_of_all_three_services_is_read(cloud: OpenstackCloud) -> None:
 def test_a_machine_that_the_quota_has_no_room_for_is_not_begun(
     cloud: OpenstackCloud, api: Double, flavor: Flavor, limits: dict[str, int], told: str
 ) -> None:
-    cloud.require_room(flavor)
+    cloud.quota.require_room(flavor)
     for held in (api.compute, api.storage):
         held |= {name: limit for name, limit in limits.items() if name in held}
     with pytest.raises(CloudError, match=told) as caught:
-        cloud.require_room(flavor)
+        cloud.quota.require_room(flavor)
     assert caught.value.reason is Reason.QUOTA_EXCEEDED
 
 
 def test_no_limit_is_none(cloud: OpenstackCloud, api: Double, flavor: Flavor) -> None:
     api.compute["maxTotalCores"] = -1
-    cloud.require_room(flavor)
-    assert {one.name: one.limit for one in cloud.quotas()}["cores"] is None
+    cloud.quota.require_room(flavor)
+    assert {one.name: one.limit for one in cloud.quota.listed()}["cores"] is None
 
 
 def test_ports_are_left_out_where_the_cloud_does_not_tell_them(cloud: OpenstackCloud, api: Double) -> None:
     api.failing["/quotas/"] = (403, {"NeutronError": {"message": "not allowed"}})
-    assert "ports" not in [one.name for one in cloud.quotas()]
+    assert "ports" not in [one.name for one in cloud.quota.listed()]
 
 
 @pytest.mark.parametrize(
@@ -287,9 +287,9 @@ def test_a_volume_in_error_has_its_reason_from_cinders_messages(
     api.messages[api.add_volume("job-1", status="error")] = said
     api.messages[api.add_volume("job-2", status="available")] = ["attach volume:An unknown error occurred."]
     error = CloudError("terraform apply: The volume is in error status. Please check with your cloud admin")
-    assert cloud.fault("job-1") == "".join(f"Cinder: {text}" for text in said)
-    assert cause(error, cloud.fault("job-1")) is reason
-    assert cloud.fault("job-2") == ""
+    assert cloud.console.fault("job-1") == "".join(f"Cinder: {text}" for text in said)
+    assert cause(error, cloud.console.fault("job-1")) is reason
+    assert cloud.console.fault("job-2") == ""
 
 
 def test_no_room_in_the_volume_storage_waits_until_a_machine_has_gone() -> None:
@@ -301,37 +301,37 @@ def test_messages_that_cinder_does_not_give_hide_nothing(cloud: OpenstackCloud, 
     api.add_server("job-1", status="ERROR", fault={"code": 500, "message": FAULT})
     api.add_volume("job-1", status="error")
     api.failing["/messages"] = (403, {"forbidden": {"message": "Policy doesn't allow message:get_all to be performed."}})
-    assert cloud.fault("job-1") == FAULT
+    assert cloud.console.fault("job-1") == FAULT
 
 
 def test_a_fault_is_read_of_the_server_itself_and_means_what_it_says(cloud: OpenstackCloud, api: Double) -> None:
     api.add_server("job-1", status="ERROR", fault={"code": 500, "message": FAULT})
     error = CloudError("Error waiting for instance (s1) to become ready: unexpected state 'ERROR', wanted target 'ACTIVE'.")
-    assert cloud.fault("job-1") == FAULT
-    assert cause(error, cloud.fault("job-1")) is Reason.QUOTA_EXCEEDED
-    assert cloud.fault("job-2") == ""
+    assert cloud.console.fault("job-1") == FAULT
+    assert cause(error, cloud.console.fault("job-1")) is Reason.QUOTA_EXCEEDED
+    assert cloud.console.fault("job-2") == ""
 
 
 def test_a_console_that_cannot_be_read_hides_no_other_failure(cloud: OpenstackCloud, api: Double) -> None:
     api.add_server("job-1")
-    assert cloud.console_log("job-1") == "Debian GNU/Linux 12\njob-1 login:"
+    assert cloud.console.log("job-1") == "Debian GNU/Linux 12\njob-1 login:"
     api.failing["/action"] = (503, "")
-    assert cloud.console_log("job-1").startswith("(not known: ")
+    assert cloud.console.log("job-1").startswith("(not known: ")
     api.failing["/servers"] = (503, "")
-    assert cloud.fault("job-1") == ""
+    assert cloud.console.fault("job-1") == ""
 
 
 def test_the_promoted_snapshot_is_known_by_its_metadata_alone(cloud: OpenstackCloud, api: Double) -> None:
     with pytest.raises(TemplateMissing):
-        cloud.check_snapshot()
+        cloud.images.check()
     api.add_snapshot("old", metadata=PROMOTED)
     api.add_snapshot("current", metadata={**TEMPLATE, "cumulus_promoted": "2000"})
     api.add_snapshot("never tried to its end", metadata=TEMPLATE)
     api.add_snapshot("half", status="creating", metadata={**TEMPLATE, "cumulus_promoted": "3000"})
     api.add_snapshot("another's", metadata={"cumulus_template": "other", "cumulus_promoted": "4000"})
-    assert cloud.check_snapshot() == ""
-    assert cloud.current_snapshot() == "current"
-    assert [(one.name, one.promoted) for one in cloud.template().snapshots()] == [
+    assert cloud.images.check() == ""
+    assert cloud.images.current() == "current"
+    assert [(one.name, one.promoted) for one in cloud.images.template().snapshots()] == [
         ("old", False),
         ("current", True),
     ]
@@ -341,42 +341,42 @@ def test_what_programs_a_machine_has_is_said_by_the_snapshot_and_nothing_is_refu
     cloud: OpenstackCloud, api: Double
 ) -> None:
     api.failing = {"/snapshots": (503, "")}
-    assert cloud.has_program("diann")
+    assert cloud.images.has_program("diann")
     api.failing = {}
-    assert cloud.has_program("diann")
+    assert cloud.images.has_program("diann")
     api.add_snapshot("first", metadata={**PROMOTED, "cumulus_programs": "msconvert,comet-ms"})
     cloud.resources()
-    assert [name for name in ("msconvert", "diann") if cloud.has_program(name)] == ["msconvert"]
+    assert [name for name in ("msconvert", "diann") if cloud.images.has_program(name)] == ["msconvert"]
 
 
 def test_an_app_is_refused_only_where_the_cloud_says_so_now(cloud: OpenstackCloud, api: Double) -> None:
     one = api.add_snapshot("first", metadata={**PROMOTED, "cumulus_apps": "0"})
-    assert cloud.tried_apps().version("new_1", "new -V") is None
+    assert cloud.images.smoke_results().version("new_1", "new -V") is None
     api.snapshots[one]["metadata"] |= {"cumulus_apps": "1", f"cumulus_app_{short('new_1')}": f"{short('new -V')} new 1.0"}
-    assert cloud.tried_apps().lacks("new_1", "new -V")  # clients ask for that every few seconds
-    assert cloud.tried_apps().version("new_1", "new -V") == "new 1.0"
+    assert cloud.images.smoke_results().lacks("new_1", "new -V")  # clients ask for that every few seconds
+    assert cloud.images.smoke_results().version("new_1", "new -V") == "new 1.0"
     api.failing["/snapshots"] = (503, "")
-    assert cloud.tried_apps().version("new_1", "new -V") == "new 1.0"
-    assert cloud.tried_apps().version("other_1", "other -V") is None
-    assert cloud.tried_apps("first").version("new_1", "new -V") == "new 1.0"
+    assert cloud.images.smoke_results().version("new_1", "new -V") == "new 1.0"
+    assert cloud.images.smoke_results().version("other_1", "other -V") is None
+    assert cloud.images.smoke_results("first").version("new_1", "new -V") == "new 1.0"
 
 
 def test_a_snapshot_of_another_version_is_worth_a_hint(cloud: OpenstackCloud, api: Double) -> None:
     one = api.add_snapshot("first", metadata={**PROMOTED, "cumulus_recipe": "older"})
-    assert "`cumulus template build`" in cloud.check_snapshot()
+    assert "`cumulus template build`" in cloud.images.check()
     api.snapshots[one]["metadata"]["cumulus_recipe"] = build_hash()
-    assert cloud.check_snapshot() == ""
+    assert cloud.images.check() == ""
 
 
 def test_the_loop_s_question_for_the_snapshot_does_not_wait_for_the_cloud(cloud: OpenstackCloud, api: Double) -> None:
     one = api.add_snapshot("first", metadata=PROMOTED)
     cloud.resources()
     api.failing["/snapshots"] = (503, "")
-    assert cloud.current_snapshot() == "first"
+    assert cloud.images.current() == "first"
     del api.failing["/snapshots"]
     api.snapshots[one]["name"] = "second"
     cloud.resources()  # the sweeper's look
-    assert cloud.current_snapshot() == "second"
+    assert cloud.images.current() == "second"
 
 
 def test_the_private_half_of_a_host_key_is_a_secret_and_new_for_each_machine(

@@ -259,8 +259,8 @@ def test_what_terraform_says_of_the_gateway_is_told_of_the_cloud(settings: Setti
     program.chmod(0o755)
     source = tmp_path / "source"
     source.mkdir()
-    module = TerraformModule(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.said_by_terraform)
-    module.variable_files.mkdir(parents=True)
+    module = TerraformModule(source, tmp_path / "module", str(program), cloud.terraform_env, cloud.translate_output)
+    module.store.variable_files.folder.mkdir(parents=True)
     with pytest.raises(TerraformError) as caught:
         module._check("apply", module._command("job-1", 20).cmd("apply"))
     cloud.stop()

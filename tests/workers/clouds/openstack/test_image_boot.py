@@ -120,11 +120,11 @@ def test_looking_removing_and_quota_ask_nothing_of_cinder(settings_on_images: Se
     machine, port = api.add_server("job-1"), api.add_port("job-1")
     cloud = OpenstackCloud(settings_on_images, OURS)
     assert cloud.site_problems() == []
-    assert [one.name for one in cloud.quotas()] == ["instances", "cores", "ram", "ports"]
-    cloud.require_room(read_flavors(settings_on_images.flavors)["m1.4xlarge"])
+    assert [one.name for one in cloud.quota.listed()] == ["instances", "cores", "ram", "ports"]
+    cloud.quota.require_room(read_flavors(settings_on_images.flavors)["m1.4xlarge"])
     assert cloud.resources() == [Resource("machine", "job-1", machine, True), Resource("port", "job-1", port, False)]
-    assert cloud.fault("job-1") == ""
-    assert cloud.check_snapshot() == ""
+    assert cloud.console.fault("job-1") == ""
+    assert cloud.images.check() == ""
     for one in cloud.resources():
         cloud.delete(one)
     assert cloud.resources() == []
@@ -151,7 +151,7 @@ def test_a_flavor_without_room_for_the_image_is_refused_before_anything_is_made(
     with pytest.raises(CloudError, match=told) as caught:
         cloud.terraform_vars("job-1", read_flavors(settings_on_images.flavors)["m1.4xlarge"])
     assert caught.value.reason is Reason.FLAVOR_TOO_SMALL
-    assert cloud.sizes() == []
+    assert cloud.flavors.listed() == []
     assert any(told in line for line in cloud.site_problems())
 
 

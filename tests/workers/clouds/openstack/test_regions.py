@@ -58,7 +58,7 @@ def test_every_command_says_it_in_a_line(wrong: Settings, monkeypatch: pytest.Mo
 def test_right_ones_are_taken_up_without_a_restart(wrong: Settings, tmp_path: Path) -> None:
     cloud = OpenstackCloud(wrong, OURS)
     with pytest.raises(CloudError):
-        cloud.quotas()
+        cloud.quota.listed()
     clouds = tmp_path / "clouds.yaml"
     clouds.write_text(clouds.read_text().replace("Nowhere", "RegionOne"))
-    assert cloud.quotas()
+    assert cloud.quota.listed()

@@ -32,8 +32,8 @@ class Recorded(TerraformModule):
             number = {"index_key": 0} if ADDRESSES[kind].endswith("[0]") else {}
             instance = {"attributes": {"id": identifier}, **number, **({"status": "tainted"} if tainted else {})}
             listed.append({"mode": "managed", "type": type_, "name": name, "instances": [instance]})
-        self.state_file(JOB).parent.mkdir(parents=True, exist_ok=True)
-        self.state_file(JOB).write_text(json.dumps({"version": 4, "serial": 1, "resources": listed}))
+        self.store.state_file(JOB).parent.mkdir(parents=True, exist_ok=True)
+        self.store.state_file(JOB).write_text(json.dumps({"version": 4, "serial": 1, "resources": listed}))
 
     def adopt(self, workspace: str, address: str, identifier: str, timeout_s: float) -> None:
         """Write it down."""
@@ -51,17 +51,17 @@ def test_a_volume_whose_poll_failed_is_gone_on_with_when_it_is_copied(
 ) -> None:
     volume = api.add_volume(JOB, status="creating")
     module.write(volume=(volume, True))
-    assert cloud.is_copying(JOB)
+    assert cloud.resumption.is_copying(JOB)
     with pytest.raises(StillCopying, match="the setting openstack_volume_create_s is the limit") as caught:
-        cloud.take_up(JOB, module)
+        cloud.resumption.take_up(JOB, module)
     assert caught.value.reason is Reason.CREATION_TIMEOUT
     assert module.adopted == {}
     api.volumes[volume]["status"] = "available"
-    assert cloud.is_copying(JOB)  # it ended after Terraform had given it up
-    cloud.take_up(JOB, module)
+    assert cloud.resumption.is_copying(JOB)  # it ended after Terraform had given it up
+    cloud.resumption.take_up(JOB, module)
     assert module.adopted == {ADDRESSES["volume"]: volume}
     api.add_server(JOB, volume)
-    assert not cloud.is_copying(JOB)
+    assert not cloud.resumption.is_copying(JOB)
 
 
 def test_a_volume_that_terraform_never_heard_of_is_taken_and_one_of_two_only(
@@ -71,7 +71,7 @@ def test_a_volume_that_terraform_never_heard_of_is_taken_and_one_of_two_only(
     volume = api.add_volume(JOB)
     api.add_volume("job-8")
     module.write()
-    cloud.take_up(JOB, module)
+    cloud.resumption.take_up(JOB, module)
     assert module.adopted == {ADDRESSES["volume"]: volume}
 
 
@@ -81,7 +81,7 @@ def test_a_server_that_was_built_meanwhile_is_taken_with_its_port_and_volume(
     volume = api.add_volume(JOB)
     server, port = api.add_server(JOB, volume), api.add_port(JOB)
     module.write(volume=(volume, False))
-    cloud.take_up(JOB, module)
+    cloud.resumption.take_up(JOB, module)
     assert module.adopted == {ADDRESSES["port"]: port, ADDRESSES["machine"]: server}
 
 
@@ -90,7 +90,7 @@ def test_a_server_that_came_to_nothing_says_why(cloud: OpenstackCloud, api: Doub
     server = api.add_server(JOB, volume, status="ERROR", fault={"message": "No valid host was found."})
     module.write(volume=(volume, False), machine=(server, True))
     with pytest.raises(CloudError, match="No valid host") as caught:
-        cloud.take_up(JOB, module)
+        cloud.resumption.take_up(JOB, module)
     assert caught.value.reason is Reason.NO_VALID_HOST
     assert module.adopted == {}
 
@@ -100,7 +100,7 @@ def test_a_server_that_is_still_built_is_waited_for(settings: Settings, api: Dou
     server = api.add_server(JOB, api.add_volume(JOB), status="BUILD")
     module.write(machine=(server, True))
     with pytest.raises(CloudError, match="not ready after 0 s: the setting openstack_server_create_s is the limit"):
-        OpenstackCloud(settings, OURS).take_up(JOB, module)
+        OpenstackCloud(settings, OURS).resumption.take_up(JOB, module)
 
 
 @pytest.mark.parametrize("status", ["error", "deleting", "error_deleting"])
@@ -108,11 +108,11 @@ def test_a_volume_that_is_of_no_use_is_left_to_terraform(
     cloud: OpenstackCloud, api: Double, module: Recorded, status: str
 ) -> None:
     module.write(volume=(api.add_volume(JOB, status=status), True))
-    cloud.take_up(JOB, module)
+    cloud.resumption.take_up(JOB, module)
     assert module.adopted == {}
 
 
 def test_what_is_whole_is_not_asked_for(cloud: OpenstackCloud, api: Double, module: Recorded) -> None:
     module.write(volume=("1", False), port=("2", False), machine=("3", False))
-    cloud.take_up(JOB, module)
+    cloud.resumption.take_up(JOB, module)
     assert api.calls == []

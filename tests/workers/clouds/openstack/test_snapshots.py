@@ -8,7 +8,7 @@ import pytest
 from server.errors import CloudError, InfrastructureError, TemplateMissing
 from server.progress import Lines
 from server.workers.clouds.build_hash import build_hash
-from server.workers.clouds.smoke_results import TriedApp, short
+from server.workers.clouds.smoke_results import AppResult, short
 from server.workers.clouds.smoke_test import Found
 from tests.workers.clouds.openstack.building import Killed, Site, Steps, broken_off, others, template_volumes
 from tests.workers.clouds.openstack.double import CINDER, Double
@@ -23,9 +23,9 @@ def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(
     assert not built.mounted
     assert "probe_1: Probe 1.0" in built.told
     (one,) = built.template().copies.look()
-    assert (one.recipe, one.has_program("msconvert"), one.has_program("diann")) == (build_hash(), True, False)
-    assert one.tried_apps.version("probe_1", "probe --version") == "Probe 1.0"
-    assert one.tried_apps.version("probe_1", "probe -V") is None
+    assert (one.build_hash, one.has_program("msconvert"), one.has_program("diann")) == (build_hash(), True, False)
+    assert one.smoke_results.version("probe_1", "probe --version") == "Probe 1.0"
+    assert one.smoke_results.version("probe_1", "probe -V") is None
     assert others(built) == []
 
 
@@ -34,11 +34,11 @@ def test_a_snapshot_remembers_any_number_of_apps_whatever_they_are_called_and_sa
     template = built.template()
     (one,) = template.copies.look()
     said = "Größe 1.0 😀 " + "x" * 200
-    apps = {f"app+{number}_1": TriedApp(short("v"), said[:200]) for number in range(300)}
+    apps = {f"app+{number}_1": AppResult(short("v"), said[:200]) for number in range(300)}
     template.copies.write_found(one, Found(["msconvert"], apps))
     (kept,) = built.template().copies.look()
-    assert all(kept.tried_apps.version(app, "v") for app in apps)
-    assert kept.tried_apps.version("app+300_1", "v") is None
+    assert all(kept.smoke_results.version(app, "v") for app in apps)
+    assert kept.smoke_results.version("app+300_1", "v") is None
     assert built.promoted() == [one.name]
 
 
@@ -47,12 +47,12 @@ def test_a_rollback_changes_at_once_which_apps_there_are(built: Site) -> None:
     built.take()
     template = built.template()
     newest = template.copies.current()
-    template.copies.write_found(newest, Found(["msconvert"], {"new_1": TriedApp(short("new"), "1")}))
+    template.copies.write_found(newest, Found(["msconvert"], {"new_1": AppResult(short("new"), "1")}))
     template.copies.look()
-    assert template.copies.find().tried_apps.version("new_1", "new") == "1"
+    assert template.copies.find().smoke_results.version("new_1", "new") == "1"
     template.roll_back()
-    assert template.copies.find().tried_apps.version("new_1", "new") is None
-    assert template.copies.find(newest.name).tried_apps.version("new_1", "new") == "1"
+    assert template.copies.find().smoke_results.version("new_1", "new") is None
+    assert template.copies.find(newest.name).smoke_results.version("new_1", "new") == "1"
     with pytest.raises(TemplateMissing, match="no snapshot gone-1"):
         template.copies.find("gone-1")
     assert template.copies.find(first).name == first
@@ -63,9 +63,9 @@ def test_nothing_is_held_against_the_apps_of_a_snapshot_of_a_former_version(buil
     (record,) = built.double.snapshots.values()
     record["metadata"] = {name: text for name, text in record["metadata"].items() if not name.startswith("cumulus_app")}
     (one,) = built.template().copies.look()
-    assert not one.tried_apps.are_known
-    assert one.tried_apps.version("any_1", "any") == ""
-    assert not one.tried_apps.lacks("any_1", "any")
+    assert not one.smoke_results.are_known
+    assert one.smoke_results.version("any_1", "any") == ""
+    assert not one.smoke_results.lacks("any_1", "any")
 
 
 def test_nothing_is_copied_while_something_may_write(built: Site) -> None:

@@ -83,7 +83,7 @@ class Slow(Recorded):
 
     def apply(self, workspace: str, variables: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
         self.applied += 1
-        self._write_variables(workspace, variables)
+        self.store.variable_files.write(workspace, variables)
         if not self.volume:
             self.volume = self.api.add_volume(workspace, status="copying")
             self.write(volume=(self.volume, True))

@@ -11,7 +11,8 @@ import requests
 from server.settings import Settings
 from server.workers.clouds.openstack.client.access import Access, connected
 from server.workers.clouds.openstack.client.wire import LONGEST_RETRY_AFTER_S, Pace, Patience, patient_session
-from server.workers.clouds.openstack.quotas import read_quotas
+from server.workers.clouds.openstack.project import Project
+from server.workers.clouds.openstack.quotas import ProjectQuota
 from server.workers.clouds.openstack.resources import Limits, Resources
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.openstack.waiting import Waiting
@@ -139,12 +140,13 @@ def test_fifty_machines_come_and_go_where_each_twentieth_request_goes_wrong(
     with bad_day(Mood()) as mood:
         (tmp_path / "clouds.yaml").write_text(CLOUDS.format(url=mood.through(api.url), password="right"))
         access = Access(settings, lambda given: connected(given, quick))
+        quota = ProjectQuota(Project(settings, OURS, access, waiting))
         holdings = Resources(access, OURS, Limits.of(settings), waiting)
         for number in range(50):
             worker = f"job-{number}"
             api.add_server(worker, api.add_volume(worker))
             api.add_port(worker)
-            read_quotas(access)
+            quota.listed()
             found = holdings.listed(worker)
             assert [one.kind for one in found] == ["machine", "volume", "port"]
             for resource in found:

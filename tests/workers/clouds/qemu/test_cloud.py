@@ -37,24 +37,24 @@ def promote(folder: Path, home: Path, made_from: str) -> None:
 
 def test_a_missing_snapshot_says_how_to_get_one(cloud: QemuCloud) -> None:
     with pytest.raises(TemplateMissing, match="make template"):
-        cloud.check_snapshot()
+        cloud.images.check()
 
 
 def test_a_snapshot_of_this_version_needs_no_word(cloud: QemuCloud, tmp_path: Path) -> None:
     promote(tmp_path / "image", tmp_path, recipe())
-    assert cloud.check_snapshot() == ""
+    assert cloud.images.check() == ""
 
 
 def test_a_snapshot_of_another_version_is_told(cloud: QemuCloud, tmp_path: Path) -> None:
     promote(tmp_path / "image", tmp_path, "another")
-    assert "make snapshot" in cloud.check_snapshot()
+    assert "make snapshot" in cloud.images.check()
 
 
 def test_nothing_runs_before_it_is_started(cloud: QemuCloud) -> None:
     assert cloud.resources() == []
-    assert cloud.nfs_pid() is None
+    assert cloud.host.nfs_pid() is None
     assert not cloud.alive("job-1")
-    assert cloud.console_log("job-1") == ""
+    assert cloud.console.log("job-1") == ""
 
 
 def test_a_snapshot_that_was_never_finished_is_listed_and_can_be_removed(cloud: QemuCloud, tmp_path: Path) -> None:
@@ -67,21 +67,21 @@ def test_a_snapshot_that_was_never_finished_is_listed_and_can_be_removed(cloud: 
 
 
 def test_the_memory_of_a_machine_is_that_of_its_process(cloud: QemuCloud) -> None:
-    assert cloud.memory_use("job-1") is None
+    assert cloud.memory.use("job-1") is None
     mark = GuestName(SERVER, "job-1").mark
     machine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-name", mark])
     try:
-        eventually(lambda: (use := cloud.memory_use("job-1")) is not None and 1 << 20 < use.proportional < use.resident)
+        eventually(lambda: (use := cloud.memory.use("job-1")) is not None and 1 << 20 < use.proportional < use.resident)
     finally:
         machine.kill()
         machine.wait()
-    assert cloud.memory_use("job-1") is None
+    assert cloud.memory.use("job-1") is None
 
 
 def test_how_a_machine_would_start_is_told_with_the_reason(cloud: QemuCloud, tmp_path: Path) -> None:
-    assert cloud.next_boot(FLAVOR).startswith("cold: there is no machine image")
+    assert cloud.prewarming.next_boot(FLAVOR).startswith("cold: there is no machine image")
     promote(tmp_path / "image", tmp_path, recipe())
-    assert cloud.next_boot(FLAVOR) == "cold: no memory image for 1c-1024m-7g"
+    assert cloud.prewarming.next_boot(FLAVOR) == "cold: no memory image for 1c-1024m-7g"
 
 
 def test_the_machine_of_another_installation_is_not_listed_and_cannot_be_ended(cloud: QemuCloud, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_machine_s_record_is_never_waited_for_and_the_machine_is_removed_by_it
 def test_the_template_s_machine_is_no_orphan_where_its_record_is_lost(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.workers.clouds.qemu import cloud as module
+    from server.workers.clouds.qemu import inventory as module
 
     cloud = QemuCloud(settings, "c1")
     monkeypatch.setattr(module, "guests_of", lambda _: {"template": 4711, "job-1": 4712})
@@ -210,7 +210,7 @@ def test_what_a_snapshot_s_trial_has_shown_is_not_known_where_it_is_lost(
     image.write_apps({})
     spoil(image.folder / name)
     assert image.has_program("x")
-    assert image.tried_apps().are_known is (name == "programs.json")
+    assert image.smoke_results().are_known is (name == "programs.json")
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "fingerprint.json", "checked.json", "checked.lock", "used"])

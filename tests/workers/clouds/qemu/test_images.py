@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import InfrastructureError, TemplateMissing
 from server.workers.clouds.qemu.images.images import describe_image, read_image, virtual_size
-from server.workers.clouds.smoke_results import TriedApp, short
+from server.workers.clouds.smoke_results import AppResult, short
 from tests.workers.clouds.qemu.building import make_image
 
 
@@ -55,12 +55,12 @@ def test_the_programs_that_were_found_are_known_and_others_are_not_where_nobody_
 
 def test_the_apps_that_ran_are_known_and_all_are_taken_where_nobody_wrote_it_down(tmp_path: Path) -> None:
     image = make_image(tmp_path / "image")
-    assert not image.tried_apps().are_known
-    assert image.tried_apps().version("comet_1", "comet -V") == ""
-    image.write_apps({"comet_1": TriedApp(short("comet -V"), "Comet 1")})
-    assert image.tried_apps().version("comet_1", "comet -V") == "Comet 1"
-    assert image.tried_apps().version("comet_1", "comet --version") is None
-    assert image.tried_apps().lacks("other_1", "true")
+    assert not image.smoke_results().are_known
+    assert image.smoke_results().version("comet_1", "comet -V") == ""
+    image.write_apps({"comet_1": AppResult(short("comet -V"), "Comet 1")})
+    assert image.smoke_results().version("comet_1", "comet -V") == "Comet 1"
+    assert image.smoke_results().version("comet_1", "comet --version") is None
+    assert image.smoke_results().lacks("other_1", "true")
     assert not (tmp_path / "image" / "apps.json.new").exists()
 
 
@@ -68,4 +68,4 @@ def test_the_apps_that_ran_are_known_and_all_are_taken_where_nobody_wrote_it_dow
 def test_a_memory_of_apps_that_cannot_be_read_holds_nothing_against_them(tmp_path: Path, garbage: bytes) -> None:
     image = make_image(tmp_path / "image")
     (tmp_path / "image" / "apps.json").write_bytes(garbage)
-    assert image.tried_apps().version("comet_1", "comet -V") == ""
+    assert image.smoke_results().version("comet_1", "comet -V") == ""

@@ -12,7 +12,7 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Progress
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import integrity, memory, prewarming
@@ -39,7 +39,7 @@ class Pretending(Canaries):
     unwanted: bool | None = None
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         assert unwanted is not None
         vars(self)["made"] = self.made + 1
@@ -155,7 +155,7 @@ def test_who_makes_a_snapshot_is_not_disturbed(
     with exclusive(home.snapshot_lock, SNAPSHOT, 1):
         with pytest.raises(InfrastructureError, match="another process"):
             images.make(SMALL, SHAPE, never)
-        images.tidy(0.0)
+        images.prune(0.0)
         assert half.is_dir()
     assert (canaries.made, canaries.cleared) == (0, 0)
 
@@ -189,7 +189,7 @@ def test_it_is_given_up_when_it_is_unwanted(images: Prewarming, canaries: Preten
 def test_without_a_snapshot_there_is_nothing_to_make(tmp_path: Path) -> None:
     home = QemuHome(tmp_path)
     images = Prewarming(home, Pretending(home, None, None, None), lambda: PLENTY)  # type: ignore[arg-type]
-    images.tidy(0.0)
+    images.prune(0.0)
     with pytest.raises(TemplateMissing):
         images.make(SMALL, SHAPE, never)
 
@@ -200,7 +200,7 @@ def test_what_a_killed_controller_left_half_made_goes_with_the_next(
     place = memory.reserve(read_image(home.current), SHAPE, "canary-1", on_demand=True)
     place.ram.write_bytes(b"half")
     assert missing(home, SHAPE) == "no memory image for 1c-1024m-20g"
-    images.tidy(0.0)
+    images.prune(0.0)
     assert (folders(home), canaries.cleared) == ([], 1)
 
 
@@ -247,7 +247,7 @@ def test_a_damage_that_the_file_system_does_not_tell_of_is_found_by_reading(
     with found.ram.open("r+b") as ram:
         ram.write(b"M")
     assert missing(home, SHAPE) == ""
-    images.tidy(0.0)
+    images.prune(0.0)
     assert missing(home, SHAPE) == "no memory image for 1c-1024m-20g"
 
 
@@ -259,6 +259,6 @@ def test_what_images_have_in_common_is_read_once(
     for cpus in (1, 2):
         make_memory(read_image(home.current), tmp_path, shape=Shape(cpus, 1024, 20))
     monkeypatch.setattr(Content, "of", lambda path: read.append(path) or whole(path))
-    images.tidy(0.0)
+    images.prune(0.0)
     assert read.count(read_image(home.current).disk) == 1
     assert sum(path.name == "ram" for path in read) == 2

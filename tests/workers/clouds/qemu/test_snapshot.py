@@ -14,7 +14,7 @@ import pytest
 from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.progress import Counter, Lines, Progress
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images.canary import Canaries, shape_of
@@ -49,7 +49,7 @@ class Untried(Canaries):
     """Snapshots are promoted without a machine."""
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         progress.say(f"looked at {image.folder.name}")
 
@@ -87,7 +87,7 @@ def snapshots(home: QemuHome, module: Workspaces) -> Snapshots:
 
 
 def take(snapshots: Snapshots) -> str:
-    return snapshots.take(SMALL, Trial(), Lines(lambda _: None)).name
+    return snapshots.take(SMALL, SmokeTest(), Lines(lambda _: None)).name
 
 
 def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots) -> None:
@@ -98,7 +98,7 @@ def test_a_new_snapshot_is_promoted_and_the_one_before_kept(snapshots: Snapshots
 
 def test_what_is_copied_is_told_in_mb(snapshots: Snapshots) -> None:
     told: list[str] = []
-    snapshots.take(SMALL, Trial(), Lines(told.append))
+    snapshots.take(SMALL, SmokeTest(), Lines(told.append))
     copied = [line for line in told if line.startswith("Copying the template's disk to snapshot 1: ")]
     assert len(copied) == 1
     assert re.search(r": \d+ s \(\d+ MB\)$", copied[0])
@@ -141,7 +141,7 @@ def test_one_whose_machine_cannot_be_made_leaves_all_as_it_was(snapshots: Snapsh
     take(snapshots)
     real = Snapshots(home, Canaries(home, module, variables, lambda: 1), snapshots.now)  # type: ignore[arg-type]
     with pytest.raises(InfrastructureError, match="no machine today"):
-        real.take(SMALL, Trial(), Lines(lambda _: None))
+        real.take(SMALL, SmokeTest(), Lines(lambda _: None))
     assert [one.name for one in real.listed()] == ["1"]
     assert [entry.name for entry in home.snapshots.iterdir() if entry.name.isdigit()] == ["1"]
     assert module.destroyed == ["canary-2"]

@@ -18,8 +18,8 @@ from server.progress import Progress, repeating
 from server.settings import Settings
 from server.workers.ansible.connection import Host
 from server.workers.ansible.playbooks import Playbooks, current_task
-from server.workers.clouds.base import Snapshot, Trial
 from server.workers.clouds.build_hash import build_hash
+from server.workers.clouds.images import SmokeTest, Snapshot
 from server.workers.clouds.machine_locks import is_held
 from server.workers.clouds.openstack.template.canary import Canaries
 from server.workers.clouds.openstack.template.snapshots import Kept, Snapshots, is_leftover, promoted_of
@@ -68,7 +68,7 @@ class OpenstackTemplate:
         with self._alone(progress.say):
             found, made_of = self.originals.look(), build_hash()
             built = built_of(found)
-            if built and built.recipe == made_of and not fresh:
+            if built and built.build_hash == made_of and not fresh:
                 progress.say("There is a template already")
                 return
             making = self._ready()
@@ -108,7 +108,7 @@ class OpenstackTemplate:
             for original in [one for one in (begun_of(found), built_of(found)) if one]:
                 making.machine.stop(original, progress)
 
-    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
+    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well; former ones stay until they are pruned.
 
         Raises CumulusError; nothing new is left then, and the same one is promoted as before.
@@ -199,7 +199,7 @@ class OpenstackTemplate:
     def _copied(self, original: Original, progress: Progress) -> Kept:
         try:
             with progress.step(f"Copying the template's {self.originals.noun}"):
-                return self.copies.make(original.identifier, self.server_id, original.recipe)
+                return self.copies.make(original.identifier, self.server_id, original.build_hash)
         except BaseException:
             with suppress(CumulusError):  # the next attempt finds what is left
                 self._clear_unfinished(progress)

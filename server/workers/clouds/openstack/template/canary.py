@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError
 from server.progress import Progress
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
+from server.workers.clouds.openstack.console import Console
 from server.workers.clouds.openstack.resources import Resources
 from server.workers.clouds.openstack.resuming import Resumption
 from server.workers.clouds.openstack.template.guest import CHECK_LIMIT_S, UNMOUNT, Guests
 from server.workers.clouds.openstack.template.snapshots import Kept, number_in
-from server.workers.clouds.smoke_test import Found, try_apps
+from server.workers.clouds.smoke_test import Found, run_smoke_test
 from server.workers.clouds.ssh import CommandFailed, Login
 from server.workers.terraform.module import TerraformError, TerraformModule
 
@@ -27,30 +28,30 @@ class Canaries:
 
     module: TerraformModule
     variables: Callable[[str, Flavor, Kept], dict[str, object]]
-    holdings: Resources
+    resources: Resources
     guests: Guests
     resumption: Resumption
     create_limit_s: float
     delete_limit_s: float
 
-    def try_snapshot(self, one: Kept, flavor: Flavor, trial: Trial, progress: Progress) -> Found:
+    def try_snapshot(self, one: Kept, flavor: Flavor, trial: SmokeTest, progress: Progress) -> Found:
         """What a machine of the snapshot has. Nothing of it is left, whatever happens.
 
         Raises CumulusError where it cannot be made, or an app does not run there.
         """
-        worker = f"{CANARY}{number_in(one.name)}"
+        worker, console = f"{CANARY}{number_in(one.name)}", Console(self.resources)
         try:
             with progress.step(f"Starting a machine of snapshot {one.name} as {flavor.name}") as step:
                 login = self._made(worker, self.variables(worker, flavor, one))
                 step.note("made; waiting until it lets us in")
-                self.guests.await_answer(login, lambda: self._lost(worker), lambda _: step.note(self.holdings.console(worker)))
+                self.guests.await_answer(login, lambda: self._lost(worker), lambda _: step.note(console.log(worker)))
             return self._try(login, trial, progress)
         finally:
             self._remove(worker, progress)
 
     def clear(self, progress: Progress) -> None:
         """Remove the machines of attempts that were killed."""
-        left = {*self.module.names(), *(one.worker for one in self.holdings.listed())}
+        left = {*self.module.store.names(), *(one.worker for one in self.resources.listed())}
         for worker in sorted(name for name in left if name.startswith(CANARY)):
             progress.say(f"{worker} is there from an earlier attempt")
             self._remove(worker, progress)
@@ -60,30 +61,30 @@ class Canaries:
             return self.guests.login(self.resumption.make(self.module, worker, variables, self.create_limit_s))
         except TerraformError as problem:
             # Cinder's quota, or no host that would take it: only Nova says so.
-            fault = self.holdings.fault(worker)
+            fault = Console(self.resources).fault(worker)
             raise InfrastructureError(f"{problem.message}{f' ({fault})' if fault else ''}") from problem
 
-    def _try(self, login: Login, trial: Trial, progress: Progress) -> Found:
+    def _try(self, login: Login, trial: SmokeTest, progress: Progress) -> Found:
         try:
             with progress.step("Mounting the storage there"):
                 self.guests.mount(login)
         except CommandFailed as problem:
             raise InfrastructureError(f"a machine of the new snapshot is no worker: {_last(problem)}") from None
-        found = try_apps(lambda script: self.guests.run(login, script, CHECK_LIMIT_S), trial, progress)
+        found = run_smoke_test(lambda script: self.guests.run(login, script, CHECK_LIMIT_S), trial, progress)
         self.guests.run(login, UNMOUNT, CHECK_LIMIT_S)
         return found
 
     def _lost(self, worker: str) -> str:
-        return "" if any(machine.alive for machine in self.holdings.machines(worker)) else "is not running any more"
+        return "" if any(machine.alive for machine in self.resources.machines(worker)) else "is not running any more"
 
     def _remove(self, worker: str, progress: Progress) -> None:
         """As the sweeper would: what Terraform does not know of goes by its metadata."""
         try:
             with progress.step(f"Removing the machine {worker}") as step:
                 self._destroy(worker, progress)
-                for resource in self.holdings.listed(worker):
+                for resource in self.resources.listed(worker):
                     step.note(f"{resource.kind} {resource.identifier}")
-                    self.holdings.delete(resource)
+                    self.resources.delete(resource)
         except CumulusError as problem:
             progress.say(f"{worker} could not be removed, the next attempt or the sweeper will do it: {problem.message}")
 

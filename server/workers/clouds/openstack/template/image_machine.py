@@ -13,7 +13,7 @@ from server.workers.clouds.openstack.client.access import look_up, remove_server
 from server.workers.clouds.openstack.resources import WORKER
 from server.workers.clouds.openstack.servers import FAILED, GONE, RUNS
 from server.workers.clouds.openstack.template.ports import remove_stray_ports
-from server.workers.clouds.openstack.template.snapshots import RECIPE, TEMPLATE
+from server.workers.clouds.openstack.template.snapshots import BUILD_HASH, TEMPLATE
 from server.workers.clouds.openstack.template.template_machine import PORT, TemplateMachine
 from server.workers.clouds.openstack.volumes import (
     BROKEN,
@@ -137,7 +137,7 @@ class ImageMachine(TemplateMachine):
 
     def _usable(self, original: Original | None, progress: Progress) -> Original | None:
         """None where it never came to be, so that another one is made."""
-        if original is None or original.status not in BROKEN or original.recipe:
+        if original is None or original.status not in BROKEN or original.build_hash:
             return original
         with progress.step(f"Removing the machine {original.identifier}, which could not be made"):
             self.module.set_aside(original.worker)
@@ -203,6 +203,6 @@ def _original(one: "Server") -> Original:
         int(number) if number.isascii() and number.isdigit() else 1,
         disk_gb,
         status,
-        metadata.get(RECIPE, ""),
+        metadata.get(BUILD_HASH, ""),
         metadata.get(STATE) == SEALED,
     )

@@ -12,7 +12,7 @@ class PromotedApps:
     def __init__(self, snapshots: Snapshots) -> None:
         """Raises TemplateMissing, CloudError."""
         self._snapshots = snapshots
-        self._seen = snapshots.current(remembered=True).tried_apps
+        self._seen = snapshots.current(remembered=True).smoke_results
 
     @property
     def are_known(self) -> bool:
@@ -25,7 +25,7 @@ class PromotedApps:
         if found is not None:
             return found
         with suppress(TemplateMissing, CloudError):
-            self._seen = self._snapshots.current().tried_apps
+            self._seen = self._snapshots.current().smoke_results
         return self._seen.version(app, command)
 
     def lacks(self, app: str, command: str) -> bool:

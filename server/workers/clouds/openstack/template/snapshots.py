@@ -16,7 +16,7 @@ from server.errors import CloudError, TemplateMissing
 from server.reasons import Reason
 from server.workers.clouds.openstack.client.access import Access, look_up
 from server.workers.clouds.openstack.waiting import COPYING, QUICK, Limit, Waiting
-from server.workers.clouds.smoke_results import SnapshotApps, TriedApp, TriedApps, UnknownApps, short
+from server.workers.clouds.smoke_results import AppResult, NoResults, RecordedResults, SmokeResults, short
 from server.workers.clouds.smoke_test import Found
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
 SERVER_ID, TEMPLATE = "cumulus_server", "cumulus_template"
-PROMOTED, RECIPE, PROGRAMS = "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
+PROMOTED, BUILD_HASH, PROGRAMS = "cumulus_promoted", "cumulus_recipe", "cumulus_programs"
 # How many apps ran, and what each of them said: its command's digest and its version, under the digest of its id.
 APPS, APP = "cumulus_apps", "cumulus_app_"
 READY = "available"
@@ -53,9 +53,9 @@ class Kept:
         return self.metadata.get(SERVER_ID, "")
 
     @property
-    def recipe(self) -> str:
-        """What its template was made from; "" where nobody wrote it down."""
-        return self.metadata.get(RECIPE, "")
+    def build_hash(self) -> str:
+        """What its template was made from; "" where that was not recorded."""
+        return self.metadata.get(BUILD_HASH, "")
 
     def has_program(self, name: str) -> bool:
         """Whether a machine of it has the program; True where nobody looked."""
@@ -63,12 +63,12 @@ class Kept:
         return programs is None or name in programs.split(",")
 
     @property
-    def tried_apps(self) -> TriedApps:
+    def smoke_results(self) -> SmokeResults:
         """Whose version command succeeded on a machine of it."""
         if APPS not in self.metadata:
-            return UnknownApps()
+            return NoResults()
         told = {name.removeprefix(APP): text.partition(" ") for name, text in self.metadata.items() if name.startswith(APP)}
-        return SnapshotApps({app: TriedApp(command, version) for app, (command, _, version) in told.items()})
+        return RecordedResults({app: AppResult(command, version) for app, (command, _, version) in told.items()})
 
 
 class Snapshots:
@@ -121,10 +121,10 @@ class Snapshots:
                 return one
         raise TemplateMissing(f"the cloud has no snapshot {name}")
 
-    def make(self, volume_id: str, server_id: str, recipe: str) -> Kept:
+    def make(self, volume_id: str, server_id: str, build_hash: str) -> Kept:
         """Copy the volume, which nothing may write to; returns when the copy is whole. Raises CloudError."""
         name = f"{self._template}-{_next_number(self._all())}"
-        metadata = {TEMPLATE: self._template, SERVER_ID: server_id, RECIPE: recipe}
+        metadata = {TEMPLATE: self._template, SERVER_ID: server_id, BUILD_HASH: build_hash}
         identifier = self._ordered(name, volume_id, metadata)
         found = self._waiting.until(lambda: self._settled(identifier), self._limit, f"the snapshot {name} is not ready")
         if found.status != READY:
@@ -277,7 +277,7 @@ def _next_number(found: list[Kept]) -> int:
     return max((number_in(one.name) for one in found), default=0) + 1
 
 
-def _brief(tried: TriedApp) -> str:
+def _brief(tried: AppResult) -> str:
     """An app's answer as a value of metadata; plain ASCII, since not every cloud's database takes more."""
     version = tried.version.encode("ascii", "backslashreplace").decode()
     return f"{tried.command} {version}"[:METADATA_LIMIT]

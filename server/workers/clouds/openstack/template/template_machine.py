@@ -70,7 +70,7 @@ class TemplateMachine:
 
     def running_login(self, worker: str) -> Login | None:
         """How to log in on the machine if it runs now; None where it does not."""
-        outputs = self.module.outputs(worker)
+        outputs = self.module.store.outputs(worker)
         identifier = str(outputs.get("id") or "")
         return self.guests.login(outputs) if identifier and self.servers.status(identifier) == RUNS else None
 
@@ -78,15 +78,15 @@ class TemplateMachine:
         """Whether there is one, whatever it does."""
         return bool(self.servers.listed())
 
-    def seal(self, original: Original, login: Login, progress: Progress, recipe: str = "") -> None:
+    def seal(self, original: Original, login: Login, progress: Progress, build_hash: str = "") -> None:
         """Flush all, shut the machine down and take it away: the volume may be copied then.
 
-        ``recipe``: what has just been installed; it counts from the moment on in which the volume is sealed. Raises CumulusError.
+        ``build_hash``: of what has just been installed; it counts from when the volume is sealed. Raises CumulusError.
         """
         with progress.step("Flushing and shutting the template's machine down") as step:
             self.guests.seal(login)
             self._take_away(original, step)
-            self.originals.seal(original, recipe or original.recipe)
+            self.originals.seal(original, build_hash or original.build_hash)
 
     def stop(self, original: Original, progress: Progress) -> None:
         """The same for a machine in whatever state. Where it could not be flushed, the next snapshot starts it once more."""
@@ -136,7 +136,7 @@ class TemplateMachine:
         if original is None or self.servers.listed():
             return original
         status = self.originals.await_free(original)
-        if status in BROKEN and not original.recipe:
+        if status in BROKEN and not original.build_hash:
             with progress.step(f"Removing the volume {original.identifier}, which could not be made"):
                 self.originals.remove(original)
             return None
@@ -153,14 +153,13 @@ class TemplateMachine:
     def _settle(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
         OrphanReaper(self.module.data, self.settings.home / "plays").settle(worker, self.settings.template_limit_s)
-        if not self.module.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
+        if not self.module.store.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
             self.module.set_aside(worker)
 
     def _in_state(self, worker: str, kind: str) -> dict[str, bool]:
         """Id -> whether it was left half made, of the resources of a kind in the workspace's state."""
-        found = [
-            one for one in self.module.state(worker).get("resources", []) if one["type"] == kind and one["mode"] == "managed"
-        ]
+        resources = self.module.store.state(worker).get("resources", [])
+        found = [one for one in resources if one["type"] == kind and one["mode"] == "managed"]
         instances = [instance for one in found for instance in one["instances"]]
         return {str(one["attributes"].get("id")): one.get("status") == "tainted" for one in instances}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from server.catalog.flavors import Flavor
 from server.errors import CumulusError, InfrastructureError
 from server.progress import MB, Progress, Step
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import HOST_SEEN_BY_GUEST, Shape
 from server.workers.clouds.qemu.dial import dial_command
@@ -22,7 +22,7 @@ from server.workers.clouds.qemu.machine import Machine, Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from server.workers.clouds.qemu.qmp import Qmp
-from server.workers.clouds.smoke_test import once_ready, try_apps
+from server.workers.clouds.smoke_test import once_ready, run_smoke_test
 from server.workers.clouds.ssh import Login, run_over_ssh
 from server.workers.terraform.module import TerraformModule
 
@@ -57,7 +57,7 @@ class Canaries:
     nfs_port: Callable[[], int]
 
     def keep_memory(
-        self, image: Image, flavor: Flavor, trial: Trial, progress: Progress, unwanted: Callable[[], bool] | None = None
+        self, image: Image, flavor: Flavor, trial: SmokeTest, progress: Progress, unwanted: Callable[[], bool] | None = None
     ) -> None:
         """Boot a machine of the image, try it and keep its memory for all workers of that flavor.
 
@@ -86,15 +86,15 @@ class Canaries:
 
     def clear(self, progress: Progress) -> None:
         """Remove the machines of attempts that were killed."""
-        for worker in sorted({*self.module.workspaces(), *Machines(self.home).folders()}):
+        for worker in sorted({*self.module.store.workspaces(), *Machines(self.home).folders()}):
             if worker.startswith(CANARY):
                 with progress.step(f"Removing {worker}, which an earlier attempt has left"):
                     self._remove(worker)
 
-    def _try(self, machine: Machine, image: Image, trial: Trial, progress: Progress) -> None:
+    def _try(self, machine: Machine, image: Image, trial: SmokeTest, progress: Progress) -> None:
         dial = dial_command(Machines(self.home).folder(machine.spec.worker))
         login = Login(machine.port, self.home.key, machine.host_key, proxy=dial)
-        found = try_apps(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
+        found = run_smoke_test(lambda script: run_over_ssh(login, script, CHECK_LIMIT_S), trial, progress)
         if trial.programs:
             image.write_programs(found.programs)
             image.write_apps(found.apps)

@@ -14,7 +14,7 @@ from programs.errors import explained
 from server.errors import InfrastructureError, TemplateMissing
 from server.home.files import open_own, read_own, read_own_text, write_own
 from server.workers.clouds.qemu.images.integrity import Content, first_changed
-from server.workers.clouds.smoke_results import TriedApp, TriedApps, UnknownApps, from_json, to_json
+from server.workers.clouds.smoke_results import AppResult, NoResults, SmokeResults, from_json, to_json
 
 DESCRIPTION = "image.json"
 PROGRAMS = "programs.json"
@@ -27,14 +27,14 @@ REMEDY = "`cumulus snapshot rollback` goes back to the one before, `make snapsho
 @dataclass(frozen=True)
 class Image:
     """One image. ``sha256`` covers disk, kernel and RAM disk as they were written; ``disk_bytes`` is the disk's virtual size;
-    ``recipe`` names what it was made from, also after a copy.
+    ``build_hash`` names what it was made from, also after a copy.
     """
 
     folder: Path
     sha256: str
     disk_bytes: int
     created: float
-    recipe: str
+    build_hash: str
 
     @property
     def disk(self) -> Path:
@@ -63,16 +63,16 @@ class Image:
             return True
         return name in found if isinstance(found, list) else True
 
-    def write_apps(self, apps: Mapping[str, TriedApp]) -> None:
+    def write_apps(self, apps: Mapping[str, AppResult]) -> None:
         """Write down whose version command succeeded on a machine of this image."""
         write_own(self.folder / APPS, json.dumps(to_json(apps), indent=1) + "\n", 0o644)
 
-    def tried_apps(self) -> TriedApps:
+    def smoke_results(self) -> SmokeResults:
         """What was written down; nothing is known of an image whose trial was before version 2.4."""
         try:
             return from_json(json.loads(read_own_text(self.folder / APPS)))
         except (OSError, ValueError):
-            return UnknownApps()
+            return NoResults()
 
     @property
     def memory(self) -> Path:
@@ -80,14 +80,14 @@ class Image:
         return self.folder / "memory"
 
 
-def describe_image(folder: Path, created: float, recipe: str) -> Image:
+def describe_image(folder: Path, created: float, build_hash: str) -> Image:
     """Write down what lies in ``folder``; last, so that a folder with a description is whole."""
     digest = hashlib.sha256("".join(checksum(folder / name) for name in ("disk.qcow2", "vmlinuz", "initrd")).encode()).hexdigest()
     size = virtual_size(folder / "disk.qcow2")
     booted = {name: asdict(Content.of(folder / name)) for name in BOOTED}
-    known = {"sha256": digest, "disk_bytes": size, "created": created, "recipe": recipe, "booted": booted}
+    known = {"sha256": digest, "disk_bytes": size, "created": created, "recipe": build_hash, "booted": booted}
     write_own(folder / DESCRIPTION, json.dumps(known, indent=1) + "\n", 0o644)
-    return Image(folder, digest, size, created, recipe)
+    return Image(folder, digest, size, created, build_hash)
 
 
 def read_image(folder: Path) -> Image:

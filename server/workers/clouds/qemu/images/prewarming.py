@@ -17,7 +17,7 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError
 from server.home.files import clear
 from server.progress import Lines
-from server.workers.clouds.base import Trial
+from server.workers.clouds.images import SmokeTest
 from server.workers.clouds.machine_locks import exclusive, is_held
 from server.workers.clouds.qemu.accelerator import find_accel
 from server.workers.clouds.qemu.command import Shape
@@ -82,7 +82,7 @@ class Prewarming:
             return bool(reasons) or unwanted()
 
         try:
-            self.canaries.keep_memory(image, flavor, Trial(), Lines(_log), in_the_way)
+            self.canaries.keep_memory(image, flavor, SmokeTest(), Lines(_log), in_the_way)
         except InfrastructureError:
             if reasons:  # all that followed is only what an end in the midst of it looks like
                 raise InfrastructureError(reasons[0]) from None
@@ -96,7 +96,7 @@ class Prewarming:
             return "the disk is getting full, and jobs need it"
         return ""
 
-    def tidy(self, unused_since: float) -> None:
+    def prune(self, unused_since: float) -> None:
         """Read all images of the promoted snapshot and let none that is damaged be used; then remove what is of no use.
 
         Does nothing where a snapshot is being made, or there is none. ``unused_since``: Unix seconds. Raises CumulusError.

@@ -19,7 +19,7 @@ from server.catalog.flavors import Flavor
 from server.errors import InfrastructureError, TemplateMissing
 from server.home.files import put_in_place, remove_own, set_aside
 from server.progress import Progress, growing, megabytes
-from server.workers.clouds.base import Snapshot, Trial
+from server.workers.clouds.images import SmokeTest, Snapshot
 from server.workers.clouds.machine_locks import exclusive, is_held
 from server.workers.clouds.qemu.images import prewarming
 from server.workers.clouds.qemu.images.canary import Canaries
@@ -41,7 +41,7 @@ class Snapshots:
     canaries: Canaries
     now: Callable[[], float] = time.time
 
-    def take(self, flavor: Flavor, trial: Trial, progress: Progress) -> Snapshot:
+    def take(self, flavor: Flavor, trial: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try it on a machine of ``flavor``, promote it and drop all but the one before.
 
         Raises CumulusError; the new snapshot is gone then and the old one still promoted.
@@ -113,7 +113,7 @@ class Snapshots:
                 step.note("reading it back for its checksum")
                 shutil.copy(template.kernel, folder)
                 shutil.copy(template.initrd, folder)
-                return describe_image(folder, self.now(), template.recipe)
+                return describe_image(folder, self.now(), template.build_hash)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -10,7 +10,7 @@ from server.catalog.flavors import Flavor, read_default
 from server.errors import SetupMissing
 from server.progress import Progress
 from server.settings import CHECKOUT, CloudName, Settings
-from server.workers.clouds.base import Snapshot, Trial
+from server.workers.clouds.images import SmokeTest, Snapshot
 from server.workers.clouds.machine_locks import exclusive
 from server.workers.clouds.qemu.host_setup import build_problems
 from server.workers.clouds.qemu.images.build import Builder
@@ -98,7 +98,7 @@ class QemuTemplate:
             if not self._shut_down(progress):
                 progress.say("The template's machine does not run")
 
-    def take_snapshot(self, trial: Trial, progress: Progress) -> Snapshot:
+    def take_snapshot(self, trial: SmokeTest, progress: Progress) -> Snapshot:
         """Copy the template, try a machine of the copy, promote it if all is well."""
         with self._alone(progress.say), self._started():
             self._shut_down(progress)

@@ -1,0 +1,122 @@
+"""Files as the desktop client fetches them, and the names by which it asks for shared ones."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from itertools import islice
+from pathlib import Path
+from typing import IO, cast
+
+import structlog
+from flask import Response, request, send_file
+from werkzeug.datastructures import Range
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wsgi import FileWrapper
+
+from server.errors import InvalidInput
+from server.storage.data import each_behind
+from server.storage.logs.spliced import Spliced
+
+MAX_NAMES = 10_000
+MAX_NAMES_TEXT = 4_000_000  # characters of the JSON that gives them
+MAX_FOUND = 100_000  # files behind the names
+_NOT_IN_A_URL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+log = structlog.get_logger()
+
+
+class SharedFiles:
+    """The shared data, asked for by names. ``data``: its folder."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._walking = threading.Lock()
+
+    def behind(self, text: str) -> list[str]:
+        """The files behind the names of a JSON list, folders walked. A long list takes memory, so one at a time.
+
+        Raises InvalidInput.
+        """
+        names = _names(text)
+        with self._walking:
+            return list(self._each(names))
+
+    def _each(self, names: list[str]) -> Iterator[str]:
+        room = MAX_FOUND
+        for name in names:
+            found = sorted(islice(each_behind(self._data, name), room))
+            room -= len(found)
+            yield from found
+        if room == 0:
+            log.warning("a list of shared files ends early", route=request.path, files=MAX_FOUND)
+
+
+def download(file: Path) -> Response:
+    """A file as it lies on the disk, or the part of it that is asked for. Raises InvalidInput where it is none."""
+    if not file.is_file():
+        raise InvalidInput(f"{file.name!r} is not a file", field="path")
+    response = send_file(
+        file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=False
+    )
+    return _ranged(response)
+
+
+def _ranged(response: Response) -> Response:
+    """An answer made from a file, or the part of it that is asked for. Raises RequestedRangeNotSatisfiable."""
+    wanted = request.range
+    response.headers["Accept-Ranges"] = "bytes"
+    if wanted and wanted.units == "bytes" and len(wanted.ranges) == 1 and "If-Range" not in request.headers:
+        _shorten(response, wanted)
+    return response
+
+
+def _shorten(response: Response, wanted: Range) -> None:
+    """Send a part only, still from the file to the socket: a generator would hold a thread for as long as the client reads.
+
+    Raises RequestedRangeNotSatisfiable.
+    """
+    size = response.content_length or 0
+    start = wanted.ranges[0][0]
+    if start < 0:  # the last bytes, as many as there are
+        wanted = Range(wanted.units, [(max(start, -size), None)])
+    part = wanted.range_for_length(size)
+    if part is None:
+        response.close()
+        raise RequestedRangeNotSatisfiable(size)
+    cast("FileWrapper", response.response).file.seek(part[0])
+    response.status_code = HTTPStatus.PARTIAL_CONTENT
+    response.content_length = part[1] - part[0]
+    response.content_range = wanted.make_content_range(size)
+
+
+def log_download(found: Spliced, name: str) -> Response:
+    """A log with all that is spliced into it, streamed under a name."""
+    response = send_file(
+        cast("IO[bytes]", found),
+        mimetype="text/plain",
+        as_attachment=True,
+        download_name=name,
+        conditional=False,
+        etag=False,
+    )
+    response.content_length = found.size
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    return _ranged(response)
+
+
+def can_be_fetched(path: str) -> bool:
+    """Whether a result can be asked for. The runner stores no others, as earlier versions did; `cumulus get` copies all."""
+    return _NOT_IN_A_URL.search(path) is None
+
+
+def _names(text: str) -> list[str]:
+    """The names, each once, as what they are called in the shared data. Raises InvalidInput."""
+    try:
+        names = json.loads(text) if len(text) <= MAX_NAMES_TEXT else None
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
+        raise InvalidInput("names is not a JSON list of file names", field="names")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,94 @@
+"""What says no, in the shape that each route is documented to have: the desktop client waits for ever, or breaks, on any other.
+
+Owns those shapes for whatever goes wrong before or within a route; not what a route says of its own.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import quote
+
+import structlog
+from flask import Response, request
+from peewee import DatabaseError
+
+from programs.database.sqlite import is_damaged, is_known
+from programs.http.doorkeeper import FORBIDDEN, route_of
+from programs.http.visitors import Foreign
+from server.api.desktop.words import harmless
+from server.api.responses import answer, encoded
+from server.client import REFUSED
+from server.db.models import unusable
+from server.storage.holding import StorageTaken
+
+UNAVAILABLE = 503
+START = "/start"
+FAILED = "The server could not do this; its log says why"
+CHANGING = ("cancel", "delete")  # though they are asked for by GET
+_NOTHING: dict[str, object] = {
+    "search": [],
+    "getfilecontent": [],
+    "joblist": [],
+    "storage": [],
+    "diskusage": [0, 0, 0],
+    "fail": "",
+}
+DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what goes past it
+Read = TypeVar("Read")
+log = structlog.get_logger()
+
+
+def refusal(path: str, message: str, code: str = "bad_request") -> object:
+    """What says no on the route of this path."""
+    route = route_of(path)
+    if f"/{path.lstrip('/')}" == START:
+        return [harmless(message), ""]
+    if route in CHANGING:
+        return harmless(message)
+    return _NOTHING.get(route, {"error": {"code": code, "message": message, "field": None}})
+
+
+def encoded_refusal(path: str, message: str) -> bytes:
+    """The same as it goes out."""
+    return encoded(refusal(path, message))
+
+
+def marked(response: Response, code: str, field: str | None = None) -> Response:
+    """With a header that tells programs a refusal from a success, where both have one shape."""
+    response.headers[REFUSED] = code if field is None else f"{code}; field={quote(field)}"
+    return response
+
+
+def refused_foreign(foreign: Foreign) -> Response:
+    """The answer to a request that another site's page may have caused."""
+    return marked(answer(refusal(request.path, foreign.message, foreign.code), FORBIDDEN), foreign.code, foreign.field)
+
+
+def database_failed(problem: Exception) -> Response:
+    """The answer where the database cannot be read or written."""
+    if not is_known(problem) and not is_damaged(problem):
+        log.error("a request failed", route=request.path[:200], exc_info=problem)
+        return failed(FAILED, "internal")
+    error = unusable(problem)
+    log.error("a request failed", route=request.path[:200], code=error.code, detail=error.message)
+    return failed(error.message, error.code, UNAVAILABLE)
+
+
+def storage_taken(error: StorageTaken) -> Response:
+    """The answer where another installation has the storage by now."""
+    return failed(error.message, error.code, UNAVAILABLE)
+
+
+def or_without(read: Callable[[], Read], without: Read) -> Read:
+    """What the database says, or what does for an answer that is better than none where it cannot be read."""
+    try:
+        return read()
+    except DATABASE_ERRORS as problem:
+        log.error("the database cannot be read", route=request.path[:200], detail=str(problem))  # noqa: TRY400  # expected
+        return without
+
+
+def failed(message: str, code: str, status: int = 500) -> Response:
+    """The answer where the server is at fault, not the request: with 200 where the client reads nothing of another status."""
+    has_shape = route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
+    return marked(answer(refusal(request.path, message, code), 200 if has_shape else status), code)

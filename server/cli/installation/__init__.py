@@ -1,0 +1,1 @@
+"""Commands for who runs an installation: the controller, the computer, the database, the storage, a former server."""

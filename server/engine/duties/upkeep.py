@@ -1,0 +1,53 @@
+"""The daily upkeep of an installation: whatever is kept only for a while is removed, and records are completed."""
+
+import structlog
+
+from server.engine.duties.retention import Retention
+from server.engine.duties.timekeeping import why_doubted
+from server.engine.launching.conversion_cache import ConversionCache
+from server.engine.records.manifests import Manifests
+from server.errors import CumulusError
+from server.settings import Settings
+from server.workers.fleet import Fleet
+
+GB = 1e9
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """That of one installation. Blocks; a failure is logged, and the next upkeep tries again."""
+
+    def __init__(
+        self, settings: Settings, conversions: ConversionCache, manifests: Manifests, fleet: Fleet, retention: Retention
+    ) -> None:
+        self._min_free = settings.min_free_gb * GB
+        self._conversions = conversions
+        self._manifests = manifests
+        self._fleet = fleet
+        self._retention = retention
+
+    def prune(self, now: float) -> None:
+        """Remove what is old. ``now``: Unix seconds."""
+        try:
+            self._prune(now)
+        except CumulusError as problem:
+            log.warning("what is no longer kept could not be removed", detail=problem.message)
+        except Exception:
+            log.exception("what is no longer kept could not be removed")
+
+    def make_room(self) -> None:
+        """Empty the trash as far as the storage is short of room."""
+        try:
+            self._retention.relieve(self._min_free)
+        except OSError as problem:  # the storage is away, or takes nothing
+            log.warning("the trash cannot be read", detail=str(problem))
+
+    def _prune(self, now: float) -> None:
+        self._conversions.forget_finished()
+        if completed := self._manifests.complete_records():
+            log.info("records of ended jobs were incomplete, and were completed", jobs=completed[:20])
+        believed = 0.0 if why_doubted(now) else now
+        self._fleet.forget_old_plays(believed)
+        for one in self._retention.clean(now):
+            log.info("no longer kept", kind=one.kind, name=one.name, bytes=one.bytes, reason=one.reason)
+        self._fleet.forget_unused(believed)

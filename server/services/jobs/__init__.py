@@ -1,0 +1,1 @@
+"""Jobs: submitted, cancelled and deleted; looked up, with their logs."""

@@ -1,0 +1,66 @@
+"""Who asks for something: each use case takes a principal, and decides by it what may be seen and done."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.errors import CumulusError
+
+
+class Forbidden(CumulusError):
+    """The principal lacks the role that this takes."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class Role(StrEnum):
+    """What somebody may do. USER: with the own jobs; ADMINISTRATOR: everything; AGENT: report on input files."""
+
+    USER = "user"
+    ADMINISTRATOR = "administrator"
+    AGENT = "agent"
+
+
+class Established(StrEnum):
+    """How it is known who asks.
+
+    DESKTOP_CLAIM: the desktop client has sent a name, which nobody has checked. LOCAL_ADMIN: the command line, which can read the
+    installation's home. AGENT: an instrument computer's agent, which the contract lets report without a name.
+    """
+
+    DESKTOP_CLAIM = "desktop_claim"
+    LOCAL_ADMIN = "local_admin"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Somebody with a name and roles."""
+
+    name: str
+    roles: frozenset[Role]
+    established: Established
+
+    @classmethod
+    def desktop(cls, name: str) -> "Principal":
+        """Whoever the desktop client says that its user is."""
+        return cls(name, frozenset({Role.USER}), Established.DESKTOP_CLAIM)
+
+    @classmethod
+    def local_admin(cls, name: str) -> "Principal":
+        """Who runs a command beside the installation's home."""
+        return cls(name, frozenset({Role.USER, Role.ADMINISTRATOR}), Established.LOCAL_ADMIN)
+
+    @classmethod
+    def agent(cls) -> "Principal":
+        """The agent of an instrument computer."""
+        return cls("agent", frozenset({Role.AGENT}), Established.AGENT)
+
+    def may_use(self, owner: str) -> bool:
+        """Whether the things of this owner are the principal's to see and change."""
+        return Role.ADMINISTRATOR in self.roles or (Role.USER in self.roles and self.name == owner)
+
+    def require(self, role: Role) -> None:
+        """Raises Forbidden without the role."""
+        if role not in self.roles:
+            raise Forbidden(f"only an {role} may do this" if role != Role.USER else "only a user may do this")

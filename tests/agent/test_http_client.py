@@ -1,0 +1,36 @@
+"""The agent's HTTP requests: form fields arrive, failures are one kind of error, and nothing but the given address is asked."""
+
+import pytest
+
+from agent.http_client import HttpClient, NoAnswer, get
+from tests.agent.hearing import Hearing
+from tests.agent.sshd import free_port
+
+
+def test_a_form_arrives_as_it_was_given() -> None:
+    hearing = Hearing()
+    with hearing.listening(), HttpClient(hearing.url + "/", 5) as client:
+        assert client.post("/fail", {"job_id": "7", "error_message": 'é & "x"=1\n', "trouble": "gone"}).is_ok
+        assert client.get("/joblist/7/1").json() == []
+        assert client.get("/nothing").status == 404
+    assert hearing.heard == [("7", 'é & "x"=1\n')]
+    assert hearing.troubles == ["gone"]
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:99999", "http://[", "http://a..b", "http://127.0.0.1:x"])
+def test_what_is_no_url_is_no_answer(url: str) -> None:
+    with pytest.raises(NoAnswer):
+        get(url, "/", 5)
+
+
+def test_a_server_that_is_away_is_no_answer() -> None:
+    with pytest.raises(NoAnswer, match="Connection refused"):
+        get(f"http://127.0.0.1:{free_port()}", "/", 5)
+
+
+def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    hearing = Hearing()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with hearing.listening():
+        assert get(hearing.url, "/joblist/1/1", 5).is_ok

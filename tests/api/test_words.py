@@ -1,0 +1,50 @@
+"""The desktop client's own words, and the statuses of errors: both are in one place each."""
+
+import pytest
+from flask import Flask
+
+from server.api.desktop.words import STATES, field_of, wire_status
+from server.api.responses import error_answer
+from server.catalog.controls import WrongValue
+from server.db.models import Job
+from server.errors import CloudError, CumulusError, InvalidInput, NotFound, SetupMissing
+from server.services.principal import Forbidden
+from server.states import JobState
+from tests.api.test_desktop import Wire, wire
+
+__all__ = ["wire"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidInput("x"), 400),
+        (NotFound("x"), 404),
+        (Forbidden("x"), 403),
+        (CloudError("x"), 502),
+        (SetupMissing("x"), 503),
+    ],
+)
+def test_an_error_s_class_says_its_status(error: CumulusError, status: int) -> None:
+    with Flask("test").app_context():
+        assert error_answer(error).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("field", "wire_name"), [("owner", "username"), ("app", "app_name"), ("flavor", "strategy"), ("description", "description")]
+)
+def test_a_field_is_called_as_in_the_client_s_form(field: str, wire_name: str) -> None:
+    assert field_of(InvalidInput("x", field=field)) == wire_name
+    assert field_of(WrongValue("Label", "is wrong", field=field)) == field  # of an app's own form
+
+
+def test_a_refused_submission_names_the_client_s_field(wire: Wire) -> None:
+    form = {"username": "ada", "app_name": "no_such_1", "strategy": "m1.4xlarge", "settings": "{}"}
+    for change, said in (({}, "not_found; field=app_name"), ({"strategy": "none"}, "invalid_input; field=strategy")):
+        assert wire.posted("/start", {**form, **change})[0]["cumulus-refused"] == said
+
+
+def test_every_state_has_a_word_and_all_but_deleted_a_box_of_the_search_form() -> None:
+    words = {state: wire_status(Job(state=state, outcome="done")) for state in JobState}
+    assert words[JobState.ARCHIVED] == "ARCHIVED_DONE"
+    assert frozenset().union(*STATES.values()) == frozenset(JobState) - {JobState.DELETED}
