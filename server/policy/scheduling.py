@@ -118,32 +118,54 @@ def decide(
     ``must_wait`` is called for a job when its turn comes, after all decisions before it; a job that must wait is passed over. The
     call may be expensive, so none is made for a job that could not begin anyway.
     """
-    weights, free, keeper = dict(at_work), dict(ready), None
-    left = _ranked(waiting, weights, rules, now)
-    while left and keeper is None and (used < rules.limit or any(free.values())):
+    room = _Room(rules.limit, used, dict(at_work), dict(ready))
+    keeper, left = None, _ranked(waiting, room.weights, rules, now)
+    while left and keeper is None and room.is_left:
         job = left.pop(0)
-        is_ready = free.get(job.flavor, 0) > 0
-        if not is_ready and used + job.weight > rules.limit:
-            has_waited = job.weight <= rules.limit and now - job.state_since > rules.patience_s
-            if has_waited and not must_wait(job):
-                keeper = job
-                yield Decision(job, Verdict.ROOM_KEPT_FOR_IT, used)
-            else:
-                yield Decision(job, Verdict.DOES_NOT_FIT, used)
-            continue
-        if must_wait(job):
-            yield Decision(job, Verdict.CONVERTED_BY_ANOTHER, used)
-            continue
-        before = used
-        if is_ready:
-            free[job.flavor] -= 1
-        else:
-            used += job.weight
-        weights[job.owner] = weights.get(job.owner, 0) + job.weight
-        left = _ranked(left, weights, rules, now)
-        yield Decision(job, Verdict.BEGINS, before)
+        verdict = _verdict(job, room, rules, now, must_wait)
+        yield Decision(job, verdict, room.used)
+        if verdict is Verdict.BEGINS:
+            room.take(job)
+            left = _ranked(left, room.weights, rules, now)
+        elif verdict is Verdict.ROOM_KEPT_FOR_IT:
+            keeper = job
     rest = Verdict.NO_ROOM if keeper is None else Verdict.ROOM_KEPT_FOR_ANOTHER
-    yield from (Decision(job, rest, used, keeper) for job in left)
+    yield from (Decision(job, rest, room.used, keeper) for job in left)
+
+
+@dataclass
+class _Room:
+    """What is taken so far. ``used``: of ``limit``; ``weights``: each owner's share; ``ready``: free machines by flavor."""
+
+    limit: int
+    used: int
+    weights: dict[str, int]
+    ready: dict[str, int]
+
+    @property
+    def is_left(self) -> bool:
+        """Whether any job could begin."""
+        return self.used < self.limit or any(self.ready.values())
+
+    def fits(self, job: Waiting) -> bool:
+        """Whether this job could begin."""
+        return self.ready.get(job.flavor, 0) > 0 or self.used + job.weight <= self.limit
+
+    def take(self, job: Waiting) -> None:
+        """The job begins, on a machine that stands ready if there is one of its flavor."""
+        if self.ready.get(job.flavor, 0) > 0:
+            self.ready[job.flavor] -= 1
+        else:
+            self.used += job.weight
+        self.weights[job.owner] = self.weights.get(job.owner, 0) + job.weight
+
+
+def _verdict(job: J, room: _Room, rules: Rules, now: float, must_wait: Callable[[J], bool]) -> Verdict:
+    """On the job whose turn it is."""
+    if room.fits(job):
+        return Verdict.CONVERTED_BY_ANOTHER if must_wait(job) else Verdict.BEGINS
+    has_waited = job.weight <= rules.limit and now - job.state_since > rules.patience_s
+    return Verdict.ROOM_KEPT_FOR_IT if has_waited and not must_wait(job) else Verdict.DOES_NOT_FIT
 
 
 def _ranked(jobs: Sequence[J], at_work: Mapping[str, int], rules: Rules, now: float) -> list[J]:
