@@ -123,15 +123,15 @@ STEPS = (
     ("service", "rows", "row UPLOADING + folder", "JobStore.add"),
     ("client", "folder", "files, then .cumulus.rsync", "agent or cumulus submit"),
     ("loop", "folder", "pin the input; QUEUED", "Intake.prepare"),
-    ("loop", "rows", "its turn: worker row; PROVISIONING", "Loop._admit, Steps.assign"),
-    ("loop", "folder", "the run plan", "Steps.launch"),
+    ("loop", "rows", "its turn: worker row; PROVISIONING", "Admission.admit"),
+    ("loop", "folder", "the run plan", "Launcher.launch"),
     ("loop", "worker", "terraform apply; STARTING", "Fleet.launch"),
     ("loop", "worker", "start play; RUNNING", "Fleet.launch"),
     ("worker", "folder", "log, heartbeat; at last the result", "cumulus_runner"),
     ("loop", "folder", "sees the result; FINISHING", "Monitor.observe"),
     ("loop", "rows", "DONE, FAILED or CANCELLED", "Completion.finish"),
-    ("loop", "worker", "teardown play, terraform destroy", "Steps.remove, Fleet.remove"),
-    ("loop", "rows", "worker row DELETED", "Steps.remove"),
+    ("loop", "worker", "teardown play, terraform destroy", "Teardown.remove, Fleet.remove"),
+    ("loop", "rows", "worker row DELETED", "Teardown.remove"),
 )
 
 
