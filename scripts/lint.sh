@@ -6,6 +6,7 @@ bin=$PWD/.venv/bin
 run() { printf '%s\n' "· $*" >&2; "$@"; }
 run "$bin/ruff" check .
 run "$bin/ruff" format --check .
+run "$bin/python" -m scripts.words
 run "$bin/mypy"
 run "$bin/lint-imports"
 run "$bin/deptry" --no-ansi server agent programs scripts
