@@ -44,6 +44,7 @@ def image(site: dict[str, str], template: str) -> Iterator[str]:
         cloud.image.wait_for_status(cloud.image.get_image(made), "active", ["killed"], wait=int(LIMIT_S))
         cloud.block_storage.wait_for_status(volume, "available", ["error"], wait=int(LIMIT_S))
         cloud.block_storage.delete_volume(volume)
+        cloud.block_storage.wait_for_delete(volume, wait=int(LIMIT_S))  # the volumes are counted
         yield str(made)
         cloud.image.delete_image(made)
 
