@@ -13,6 +13,7 @@ _DRIVERS = {
     CloudName.OPENSTACK: ("server.workers.clouds.openstack.cloud", "OpenstackCloud"),
     CloudName.LOCAL: ("server.workers.clouds.local", "LocalCloud"),
 }
+RETRIES_TO_LOOK = 2
 _NO_INSTALLATION = "none"  # no installation has this id
 
 
@@ -28,7 +29,11 @@ def known_cloud(settings: Settings) -> Cloud:
 
 
 def cloud_to_look_at(settings: Settings) -> Cloud:
-    """The same for whoever only looks, also before there is an installation. Makes nothing."""
+    """The same for a person who only looks, also before there is an installation. Makes nothing.
+
+    Somebody waits for the answer: what a controller asks again for a minute is asked again for seconds here.
+    """
+    settings = settings.model_copy(update={"openstack_retries": min(settings.openstack_retries, RETRIES_TO_LOOK)})
     return make_cloud(settings) if known_id(settings.home) else _driver(settings, _NO_INSTALLATION)
 
 

@@ -1,6 +1,7 @@
 """What the doctor says of an OpenStack cloud: each trouble in one line, and what else there is to say all the same."""
 
 import re
+import time
 from pathlib import Path
 
 from server.services.doctor import examine
@@ -22,10 +23,14 @@ def test_a_cloud_that_lets_nobody_in_says_so_once(settings: Settings, api: Doubl
     assert not [text for text in told if "snapshot" in text]
 
 
-def test_a_cloud_that_does_not_answer_says_so_once(settings: Settings, tmp_path: Path) -> None:
+def test_a_cloud_that_does_not_answer_says_so_once_and_soon(settings: Settings, tmp_path: Path) -> None:
+    """A controller would go on asking for a minute, and each of three requests alone (170 s in all)."""
+    settings = settings.model_copy(update={"openstack_retries": Settings.model_fields["openstack_retries"].default})
     clouds = tmp_path / "clouds.yaml"
     clouds.write_text(re.sub("http://[^/]*/", "http://127.0.0.1:9/", clouds.read_text()))
+    begin = time.monotonic()
     assert len([text for _, text in missing(settings) if text.startswith("the OpenStack cloud: it does not answer")]) == 1
+    assert time.monotonic() - begin < 30
 
 
 def test_the_cloud_s_trouble_is_told_once_beside_a_setting_that_is_missing(
