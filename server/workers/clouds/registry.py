@@ -13,7 +13,7 @@ _DRIVERS = {
     CloudName.OPENSTACK: ("server.workers.clouds.openstack.cloud", "OpenstackCloud"),
     CloudName.LOCAL: ("server.workers.clouds.local", "LocalCloud"),
 }
-RETRIES_TO_LOOK = 2
+INTERACTIVE_RETRIES = 2
 _NO_INSTALLATION = "none"  # no installation has this id
 
 
@@ -33,7 +33,7 @@ def cloud_to_look_at(settings: Settings) -> Cloud:
 
     Somebody waits for the answer: what a controller asks again for a minute is asked again for seconds here.
     """
-    settings = settings.model_copy(update={"openstack_retries": min(settings.openstack_retries, RETRIES_TO_LOOK)})
+    settings = settings.model_copy(update={"openstack_retries": min(settings.openstack_retries, INTERACTIVE_RETRIES)})
     return make_cloud(settings) if known_id(settings.home) else _driver(settings, _NO_INSTALLATION)
 
 

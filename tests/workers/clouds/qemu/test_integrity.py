@@ -9,7 +9,7 @@ import pytest
 
 from server.home.files import InTheWay
 from server.workers.clouds.qemu.images import integrity
-from server.workers.clouds.qemu.images.integrity import CHUNK, Content, first_changed, read_again
+from server.workers.clouds.qemu.images.integrity import CHUNK, Content, Reader, first_changed, read_again
 
 
 class Reading:
@@ -58,6 +58,44 @@ def test_it_is_read_again_after_the_computer_has_started_anew(tmp_path: Path, mo
     reading = Reading(monkeypatch)
     assert first_changed(files, record) is None
     assert reading.times == 1
+
+
+def test_a_hard_link_that_is_made_while_it_is_read_is_no_damage(tmp_path: Path) -> None:
+    files, record, links = written(tmp_path / "a"), tmp_path / "checked.json", iter(("b", "c"))
+
+    def read(path: Path) -> Content:
+        content = Content.of(path)
+        if name := next(links, ""):
+            (tmp_path / name).hardlink_to(path)
+        return content
+
+    assert read_again(files, record, read) is None
+    assert first_changed(files, record) is None
+
+
+def test_what_goes_on_changing_while_it_is_read_counts_as_changed(tmp_path: Path) -> None:
+    files, record = written(tmp_path / "a"), tmp_path / "checked.json"
+
+    def read(path: Path) -> Content:
+        content = Content.of(path)
+        path.touch()
+        return content
+
+    assert read_again(files, record, read) == tmp_path / "a"
+    assert not record.exists()
+
+
+def test_what_was_written_while_it_was_read_is_found_though_it_is_read_once_for_many(tmp_path: Path) -> None:
+    files, record = written(tmp_path / "a"), tmp_path / "checked.json"
+    reader, damages = Reader(), iter((b"other dat",))
+
+    def read(path: Path) -> Content:
+        content = reader(path)
+        if data := next(damages, b""):
+            path.write_bytes(data)
+        return content
+
+    assert read_again(files, record, read) == tmp_path / "a"
 
 
 def test_a_record_for_another_content_does_not_count(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from server.workers.machine_locks import exclusive
 
 CHUNK = 1 << 20
 CHECK_LIMIT_S = 120.0
+READINGS = 3
 ZEROS = bytes(CHUNK)
 
 
@@ -64,6 +65,20 @@ class _Looks:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+class Reader:
+    """Reads each file once for as long as the file system says the same of it as before that reading."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[_Looks, Content]] = {}
+
+    def __call__(self, path: Path) -> Content:
+        """The file's content. Raises OSError."""
+        looks = _Looks.of(path)
+        if (known := self._known.get(path)) is None or known[0] != looks:
+            self._known[path] = known = looks, Content.of(path)
+        return known[1]
+
+
 def first_changed(files: Mapping[Path, Content], record: Path) -> Path | None:
     """A file that is not as it was written, None if all are. Raises OSError where one is missing.
 
@@ -78,16 +93,23 @@ def first_changed(files: Mapping[Path, Content], record: Path) -> Path | None:
 def read_again(files: Mapping[Path, Content], record: Path, read: Callable[[Path], Content] | None = None) -> Path | None:
     """The same, read whatever was recorded; the record is brought up to date.
 
-    ``read``: instead of :meth:`Content.of`, for who asks for one file more than once.
+    A file whose status changes while it is read (somebody made a hard link to it, or wrote to it) is read once more; one that
+    keeps changing counts as changed. ``read``: instead of :meth:`Content.of`, a :class:`Reader` for files that several images have
+    in common.
     """
-    seen, read = _seen(files), read or Content.of
-    wrong = [path for path, content in files.items() if path.stat().st_size != content.size or read(path) != content]
-    if wrong or seen != _seen(files):  # or written to while it was read
-        remove_own(record)
-        return wrong[0] if wrong else next(iter(files))
-    with suppress(InTheWay):  # a full disk: they are only read again next time
-        write_own(record, json.dumps(seen), 0o644)
-    return None
+    read = read or Content.of
+    for _ in range(READINGS):
+        seen = _seen(files)
+        wrong = [path for path, content in files.items() if path.stat().st_size != content.size or read(path) != content]
+        if wrong:
+            remove_own(record)
+            return wrong[0]
+        if seen == _seen(files):
+            with suppress(InTheWay):  # a full disk: they are only read again next time
+                write_own(record, json.dumps(seen), 0o644)
+            return None
+    remove_own(record)
+    return next(iter(files))
 
 
 def _seen(files: Mapping[Path, Content]) -> dict[str, object]:

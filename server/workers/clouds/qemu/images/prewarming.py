@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import psutil
@@ -23,7 +22,7 @@ from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.images import memory
 from server.workers.clouds.qemu.images.canary import Canaries
 from server.workers.clouds.qemu.images.images import Image, read_image
-from server.workers.clouds.qemu.images.integrity import Content
+from server.workers.clouds.qemu.images.integrity import Reader
 from server.workers.clouds.qemu.machine import Machines
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.machine_locks import exclusive, is_held
@@ -128,7 +127,7 @@ def require_room(shape: Shape, room: Room) -> None:
 
 def withdraw_damaged(image: Image) -> None:
     """Read the memory images of a snapshot; machines boot where one is damaged, until it is made anew."""
-    read = cache(Content.of)  # all have the snapshot's disk in common
+    read = Reader()  # all have the snapshot's disk in common
     for found in _images(image.folder):
         if found.fingerprint.exists() and (damage := memory.damage(found, image, read)):
             memory.withdraw(found)
