@@ -234,7 +234,7 @@ def test_what_takes_long_keeps_no_other_job_from_going_on(running: Controller, m
 
 def test_a_copy_for_a_job_that_is_cancelled_meanwhile_ends(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
-    monkeypatch.setattr(placing, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(placing, "_CHECK_EVERY", 1)
     (controller.storage.data / "a.dat").write_text("x")
     job = submit(controller, "a.dat")
     arrive(controller, job)
