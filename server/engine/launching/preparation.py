@@ -22,7 +22,7 @@ import structlog
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from server.catalog.apps import Catalog
+from server.catalog.apps import AppFile
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, render, render_each
 from server.catalog.settings_text import parse_settings
@@ -64,63 +64,63 @@ class Prepared:
     version: Literal[1] = 1  # of the format
 
 
+@dataclass(frozen=True)
+class Form:
+    """A job's settings, parsed, and the input files that they name for its app as it was in that file."""
+
+    file: AppFile
+    settings: Mapping[str, object]
+    inputs: tuple[InputFile, ...]
+
+    @classmethod
+    def of(cls, job: Job, file: AppFile) -> "Form":
+        """The form of a job with its settings. Raises InvalidInput."""
+        settings = parse_settings(job.settings)
+        return cls(file, settings, tuple(input_files(file.app, settings)))
+
+
 _PREPARED = TypeAdapter(Prepared)
 
 
 class Preparation:
     """Prepares the launches of one installation. ``layout``: where a job's things are on a worker of that name."""
 
-    def __init__(
-        self, catalog: Catalog, flavors: Flavors, layout: Callable[[str, Path], Layout], clock: Callable[[], float]
-    ) -> None:
-        self._catalog = catalog
+    def __init__(self, flavors: Flavors, layout: Callable[[str, Path], Layout], clock: Callable[[], float]) -> None:
         self._flavors = flavors
         self._layout = layout
         self._clock = clock
         self._known_key = b""
 
-    def prepare(self, job: Job, folder: JobFolder, form: Mapping[str, object], files: list[InputFile]) -> None:
+    def prepare(self, job: Job, folder: JobFolder, form: Form) -> None:
         """Prepare a job that is about to be queued for its next attempt; may be repeated. What fails is left to the launch.
 
-        ``form``: the job's settings, parsed; ``files``: their input files.
+        Where the app's file has changed since the form was parsed, the launch finds that out.
         """
         flavor = self._flavors.get(job.flavor)
         if flavor is None:
             return
-        variables = variables_for(flavor, self._layout(worker_name(job.id, job.attempt + 1), folder.path))
         try:
-            self._keep(self._render(job, folder, variables, form, files), folder)
+            variables = variables_for(flavor, self._layout(worker_name(job.id, job.attempt + 1), folder.path))
+            self._keep(_render(_source(job, folder, form.file, variables), form), folder)
         except (CumulusError, OSError) as problem:
             log.info("a job is prepared at its launch", job_id=job.id, detail=describe(problem))
 
-    def prepared(self, job: Job, folder: JobFolder, flavor: Flavor, layout: Layout) -> Prepared:
+    def prepared(self, job: Job, folder: JobFolder, flavor: Flavor, layout: Layout, file: AppFile) -> Prepared:
         """What was prepared for the job, if it fits this attempt; else rendered now, and kept for the next attempt.
 
-        Raises InvalidInput, NotFound where app or settings cannot be used any more.
+        ``file``: the app's, for this attempt. Raises InvalidInput where the settings cannot be used any more.
         """
-        wanted = self._source(job, folder, variables_for(flavor, layout))
+        wanted = _source(job, folder, file, variables_for(flavor, layout))
         found = self._read(folder)
         if found is not None and found.source == wanted:
             return found
         log.info("a launch is prepared again", job_id=job.id, why=_difference(found.source, wanted) if found else EARLIER)
-        form = parse_settings(job.settings)
-        made = self._render(job, folder, wanted.variables, form, input_files(self._catalog.get(job.app), form))
+        made = _render(wanted, Form.of(job, file))
         try:
             self._keep(made, folder)
         except OSError as problem:
             log.info("a launch is prepared for this attempt alone", job_id=job.id, detail=describe(problem))
         return made
-
-    def _render(
-        self, job: Job, folder: JobFolder, variables: Variables, form: Mapping[str, object], files: list[InputFile]
-    ) -> Prepared:
-        source, app = self._source(job, folder, variables), self._catalog.get(job.app)
-        rendered = render_each(app, form, variables) or [render(app, form, variables)]
-        return Prepared(source, tuple(files), tuple(rendered), app.findings.summary_command.fill(variables.texts))
-
-    def _source(self, job: Job, folder: JobFolder, variables: Variables) -> Source:
-        settings = hashlib.sha256(job.settings.encode(errors="surrogatepass")).hexdigest()
-        return Source(folder.name, job.app, self._catalog.checksum(job.app), settings, variables)
 
     def _keep(self, prepared: Prepared, folder: JobFolder) -> None:
         """Raises OSError."""
@@ -165,6 +165,17 @@ def variables_for(flavor: Flavor, layout: Layout) -> Variables:
         output_dir=f"{layout.work_dir}/output",
         config_file=f"{layout.job_dir}/{CONFIG_NAME}",
     )
+
+
+def _source(job: Job, folder: JobFolder, file: AppFile, variables: Variables) -> Source:
+    settings = hashlib.sha256(job.settings.encode(errors="surrogatepass")).hexdigest()
+    return Source(folder.name, job.app, file.sha256, settings, variables)
+
+
+def _render(source: Source, form: Form) -> Prepared:
+    app, variables = form.file.app, source.variables
+    rendered = render_each(app, form.settings, variables) or [render(app, form.settings, variables)]
+    return Prepared(source, form.inputs, tuple(rendered), app.findings.summary_command.fill(variables.texts))
 
 
 def _difference(found: Source, wanted: Source) -> str:
