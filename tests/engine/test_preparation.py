@@ -154,6 +154,14 @@ def test_another_format_is_not_read(queued: Queued, rendered: list[str]) -> None
     assert rendered == ["it_1"] * 2
 
 
+def test_an_upgraded_controller_renders_again(queued: Queued, rendered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERSION", "99.0")
+    queued.found()
+    assert rendered == ["it_1"] * 2
+    queued.found()
+    assert rendered == ["it_1"] * 2
+
+
 def test_the_key_stays_in_the_database(queued: Queued) -> None:
     assert len(read_setting(SIGNING_KEY)) == 64
     assert read_setting(SIGNING_KEY) not in switches_text()

@@ -1,9 +1,9 @@
 """A launch, prepared when the job is queued: command line, config files and input files, rendered once for all attempts.
 
 Owns ``.cumulus.prepared`` in the job's folder. Which XML a job runs with is decided by each attempt, not by its submission: it is
-the app's file as it is when the attempt is launched. So what was prepared names the checksum of the XML, of the settings, and the
-machine's variables (paths, threads) that it was rendered for. An attempt that has others renders again, and the log says why;
-so does an attempt of a job that was queued by an earlier version, which prepared nothing.
+the app's file as it is when the attempt is launched. So what was prepared names the checksum of the XML, of the settings, the
+machine's variables (paths, threads) that it was rendered for, and the version of Cumulus that rendered it. An attempt that has
+others renders again, and the log says why; so does an attempt of a job that was queued by a version which prepared nothing.
 
 A job's folder can be written by the machine that served an earlier attempt. So the file is signed with a key that only the
 database has, and one whose signature does not fit is not used.
@@ -22,6 +22,7 @@ import structlog
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
+from programs.version import VERSION
 from server.catalog.apps import AppFile
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, render, render_each
@@ -44,13 +45,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Source:
-    """What a launch was rendered from: checksums (SHA-256) of the app's XML and of the settings, and the machine's variables."""
+    """What a launch was rendered from: checksums (SHA-256) of the app's XML and of the settings, and the machine's variables.
+
+    ``version``: of the Cumulus that rendered it.
+    """
 
     folder: str
     app: str
     app_sha256: str
     settings_sha256: str
     variables: Variables
+    version: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def variables_for(flavor: Flavor, layout: Layout) -> Variables:
 
 def _source(job: Job, folder: JobFolder, file: AppFile, variables: Variables) -> Source:
     settings = hashlib.sha256(job.settings.encode(errors="surrogatepass")).hexdigest()
-    return Source(folder.name, job.app, file.sha256, settings, variables)
+    return Source(folder.name, job.app, file.sha256, settings, variables, VERSION)
 
 
 def _render(source: Source, form: Form) -> Prepared:
@@ -180,6 +185,8 @@ def _render(source: Source, form: Form) -> Prepared:
 
 def _difference(found: Source, wanted: Source) -> str:
     """Why what was prepared does not fit."""
+    if found.version != wanted.version:
+        return f"Cumulus {found.version} has prepared it"
     if found.app_sha256 != wanted.app_sha256:
         return "the app's XML has changed"
     if found.variables != wanted.variables:
