@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 from agent.errors import AgentError
 
-MAX_BYTES = 16 << 20  # of one answer
+MAX_BYTES = 64 << 20  # of one answer: a row of /joblist has its job's settings, 5 million characters of up to 12 bytes each
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 

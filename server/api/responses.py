@@ -63,7 +63,10 @@ def array(values: Iterable[object]) -> Iterator[bytes]:
     yield b"[]\n" if lead == b"[" else b"]\n"
 
 
-def error_answer(error: CumulusError, status: int | None = None) -> Response:
-    """``{"error": {"code", "message", "field"}}``, with the status of the error's class where no other is given."""
-    told = {"code": error.code, "message": error.message, "field": error.field}
+def error_answer(error: CumulusError, field: str | None, status: int | None = None) -> Response:
+    """``{"error": {"code", "message", "field"}}``, with the status of the error's class where no other is given.
+
+    ``field``: what this API calls the field at fault.
+    """
+    told = {"code": error.code, "message": error.message, "field": field}
     return answer({"error": told}, error.http_status if status is None else status)

@@ -19,7 +19,7 @@ from server.catalog.xml import MAX_FILE_BYTES, BadXml, Schemas, read_document
 from server.errors import NotFound
 from server.settings import CHECKOUT
 
-__all__ = ["App", "Catalog", "CatalogProblem", "Workflow"]
+__all__ = ["App", "AppFile", "Catalog", "CatalogProblem", "Workflow"]
 
 SCHEMAS = CHECKOUT / "apps"
 INSPECT_INTERVAL_S = 1.0
@@ -37,6 +37,14 @@ class CatalogProblem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else str(self.file)
         return f"{where}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class AppFile:
+    """An app, and the SHA-256 (hex) of the file as it was when the app was read from it."""
+
+    app: App
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,15 @@ class Catalog:
 
     def get(self, app_id: str) -> App:
         """An app. Raises NotFound."""
-        app = self._current().apps.get(app_id)
+        return self.file_of(app_id).app
+
+    def file_of(self, app_id: str) -> AppFile:
+        """An app with the checksum of its file, both as of one moment: the file may change at any time. Raises NotFound."""
+        contents = self._current()
+        app = contents.apps.get(app_id)
         if app is None:
             raise NotFound(f"there is no app {app_id[:100]!r}", field="app")
-        return app
+        return AppFile(app, contents.checksums[app_id])
 
     def texts(self) -> dict[str, str]:
         """The XML of all apps and workflows by id, each beginning with its root element."""

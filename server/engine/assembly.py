@@ -103,7 +103,7 @@ def _shared(base: Foundation) -> _Shared:
         manifests,
         Completion(settings, manifests),
         ConversionCache(storage, settings.conversion_wait_s),
-        Preparation(base.catalog, base.flavors, base.fleet.layout, clock),
+        Preparation(base.flavors, base.fleet.layout, clock),
         breaker,
         LaunchRetries(settings, base.fleet, breaker, clock),
         InstalledApps(base.catalog, base.cloud),

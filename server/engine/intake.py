@@ -7,7 +7,7 @@ by :meth:`Intake.prepare` in the background, while the job stays UPLOADING.
 
 import errno
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -21,7 +21,7 @@ from server.db.transitions import Change, record_event, transition
 from server.engine.completion import Completion
 from server.engine.failures import PATIENCE_S, Failures, describe, reason_of, refusal_reason
 from server.engine.launching.conversion_cache import ConversionCache
-from server.engine.launching.preparation import Preparation
+from server.engine.launching.preparation import Form, Preparation
 from server.engine.workflows import bring_results
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.reasons import Reason
@@ -125,8 +125,7 @@ class Intake:
         """Take the job as far as it can come now; True where that takes more than ``allowance``. Raises OSError."""
         try:
             job = Job.get_by_id(job.id)  # with its settings
-            form = parse_settings(job.settings)
-            self._queue_complete(job, form, input_files(self._catalog.get(job.app), form), folder, allowance)
+            self._queue_complete(job, Form.of(job, self._catalog.file_of(job.app)), folder, allowance)
             self._failures.clear(job.id)
         except TakesLong:
             return True
@@ -140,9 +139,8 @@ class Intake:
             self._try_later(job, problem, self._settings.upload_timeout_s)
         return False
 
-    def _queue_complete(
-        self, job: Job, form: Mapping[str, object], files: list[InputFile], folder: JobFolder, allowance: Allowance
-    ) -> None:
+    def _queue_complete(self, job: Job, form: Form, folder: JobFolder, allowance: Allowance) -> None:
+        files = form.inputs
         pinned = pinned_for(folder) or self._pins.pin(folder, files, allowance)
         self._record_notes(job, pinned)
         if job.start_after is not None and self._outcome(job.start_after) != JobState.DONE:
@@ -152,7 +150,7 @@ class Intake:
         if faulty := refusals(_inspected(files, folder, allowance)):
             raise InputProblem(Reason.INPUT_FAULTY, faulty)
         self._conversions.record_needs(job.id, files, folder, pinned)
-        self._preparation.prepare(job, folder, form, files)
+        self._preparation.prepare(job, folder, form)
         transition(Job, job.id, JobState.UPLOADING, JobState.QUEUED, Change(self._clock()), {"message": "", "not_before": 0.0})
 
     def _record_notes(self, job: Job, pinned: Pinned) -> None:
@@ -181,7 +179,7 @@ class Intake:
         return JobState.FAILED if row is None else str(row.outcome)
 
 
-def _inspected(files: list[InputFile], folder: JobFolder, allowance: Allowance) -> Iterator[tuple[InputFile, Path]]:
+def _inspected(files: Sequence[InputFile], folder: JobFolder, allowance: Allowance) -> Iterator[tuple[InputFile, Path]]:
     for file in files:
         allowance.spend(INSPECTION_COST)
         yield file, folder.input / file.name

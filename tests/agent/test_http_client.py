@@ -1,8 +1,11 @@
 """The agent's HTTP requests: form fields arrive, failures are one kind of error, and nothing but the given address is asked."""
 
+import json
+
 import pytest
 
-from agent.http_client import HttpClient, NoAnswer, get
+from agent.http_client import MAX_BYTES, HttpClient, NoAnswer, get
+from server.catalog.settings_text import MAX_SETTINGS_BYTES
 from tests.agent.hearing import Hearing
 from tests.agent.sshd import free_port
 
@@ -34,3 +37,8 @@ def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with hearing.listening():
         assert get(hearing.url, "/joblist/1/1", 5).is_ok
+
+
+def test_a_job_of_the_longest_settings_is_read_whole() -> None:
+    """Cut off, it would be no JSON, and the jobs after it would not be asked about."""
+    assert len(json.dumps("\N{PILE OF POO}" * 1000)) * (MAX_SETTINGS_BYTES // 1000) + 1_000_000 < MAX_BYTES

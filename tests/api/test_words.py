@@ -1,5 +1,7 @@
 """The desktop client's own words, and the statuses of errors: both are in one place each."""
 
+import json
+
 import pytest
 from flask import Flask
 
@@ -27,7 +29,7 @@ __all__ = ["wire"]
 )
 def test_an_error_s_class_says_its_status(error: CumulusError, status: int) -> None:
     with Flask("test").app_context():
-        assert error_answer(error).status_code == status
+        assert error_answer(error, None).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,9 @@ def test_every_state_has_a_word_and_all_but_deleted_a_box_of_the_search_form() -
     words = {state: wire_status(Job(state=state, outcome="done")) for state in JobState}
     assert words[JobState.ARCHIVED] == "ARCHIVED_DONE"
     assert frozenset().union(*STATES.values()) == frozenset(JobState) - {JobState.DELETED}
+
+
+def test_a_refused_download_names_the_client_s_field(wire: Wire) -> None:
+    for target in ("/log/ada/99", "/getresults/ada/99/a.txt", "/getresults/ada/x/a.txt"):
+        status, _, body = wire.send("GET", target)
+        assert (status, json.loads(body)["error"]["field"]) == (404, "job_id"), target

@@ -27,7 +27,7 @@ def test_the_runner_is_told_the_limits_of_the_installation(controller: Controlle
     layout = controller.fleet.layout("job-1", folder.path)
     flavor = controller.flavors["m1.4xlarge"]
     conversions = ConversionCache(controller.storage, 0)
-    preparation = Preparation(controller.catalog, controller.flavors, controller.fleet.layout, lambda: 0.0)
+    preparation = Preparation(controller.flavors, controller.fleet.layout, lambda: 0.0)
     planner = RunPlanner(controller.settings, controller.catalog, controller.storage, preparation, conversions)
     planner.write(job, "job-1", flavor, layout, folder)
     plan = json.loads((folder.path / ".cumulus.plan").read_text())

@@ -12,7 +12,7 @@ from server.catalog.flavors import Flavor
 from server.db.models import Job
 from server.db.settings_store import read_setting
 from server.engine.launching import preparation as module
-from server.engine.launching.preparation import Preparation, Prepared
+from server.engine.launching.preparation import Form, Preparation, Prepared
 from server.engine.records.manifest_format import SIGNING_KEY, switches_text
 from server.settings import Settings
 from server.states import JobState
@@ -65,7 +65,8 @@ class Queued:
 
     def found(self, worker: str = "", flavor: Flavor | None = None) -> Prepared:
         preparation: Preparation = self.controller.stages.intake._preparation
-        return preparation.prepared(self.job, self.folder, flavor or self.flavor, self.layout(worker or f"job-{self.job.id}"))
+        layout, file = self.layout(worker or f"job-{self.job.id}"), self.controller.catalog.file_of("it_1")
+        return preparation.prepared(self.job, self.folder, flavor or self.flavor, layout, file)
 
     @property
     def path(self) -> Path:
@@ -98,6 +99,29 @@ def test_an_attempt_runs_with_the_xml_of_its_launch(queued: Queued, rendered: li
     assert rendered == ["it_1"] * 2
 
 
+def test_command_and_files_are_of_the_same_xml(controller: Controller, settings: Settings) -> None:
+    """Copying a job's files may take minutes, between parsing its form and preparing its launch."""
+
+    def rewrite(word: str, convert: str) -> None:
+        before = controller.catalog.checksum("it_1")
+        flags = f'multiple="true" is_folder="false" is_raw_input="true" convert_to_mzml="{convert}"'
+        section = f'<section name="input" title="Input" expanded="true"><filelist name="f" label="F" {flags}/></section>'
+        (settings.apps / "it.xml").write_text(APP.format(word=word).replace("/>", f">{section}</tool>"))
+        eventually(lambda: controller.catalog.checksum("it_1") != before)
+
+    rewrite("first", "false")
+    job = controller.jobs.submit(*submission(app="it_1", settings='{"f": ["/home/ada/a.mgf"]}'))
+    folder, preparation = controller.storage.folder(job.folder), controller.stages.intake._preparation
+    job = Job.get_by_id(job.id)
+    form = Form.of(job, controller.catalog.file_of("it_1"))
+    rewrite("second", "true")
+    preparation.prepare(job, folder, form)
+    layout = controller.fleet.layout(f"job-{job.id}", folder.path)
+    found = preparation.prepared(job, folder, controller.flavors[job.flavor], layout, controller.catalog.file_of("it_1"))
+    assert found.rendered[0].command.startswith("echo second ")
+    assert [file.convert for file in found.files] == [True]
+
+
 def test_another_machine_has_its_own_paths_and_processors(queued: Queued) -> None:
     assert "/job-other/" in queued.found("job-other").rendered[0].command
     assert " 7 " in queued.found(flavor=queued.controller.flavors["m1.heavy"]).rendered[0].command
@@ -126,6 +150,14 @@ def test_another_format_is_not_read(queued: Queued, rendered: list[str]) -> None
     preparation: Preparation = queued.controller.stages.intake._preparation
     text = queued.path.read_text().split("\n")[1].replace('"version":1', '"version":2')
     queued.path.write_text(f"{preparation._signature(text)}\n{text}\n")
+    queued.found()
+    assert rendered == ["it_1"] * 2
+
+
+def test_an_upgraded_controller_renders_again(queued: Queued, rendered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERSION", "99.0")
+    queued.found()
+    assert rendered == ["it_1"] * 2
     queued.found()
     assert rendered == ["it_1"] * 2
 

@@ -15,10 +15,11 @@ from peewee import DatabaseError
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
-from server.api.desktop.words import harmless
-from server.api.responses import answer, encoded
+from server.api.desktop.words import field_of, harmless
+from server.api.responses import answer, encoded, error_answer
 from server.client import REFUSED
 from server.db.errors import unusable
+from server.errors import CumulusError
 from server.storage.holding import StorageTaken
 
 UNAVAILABLE = 503
@@ -57,6 +58,11 @@ def marked(response: Response, code: str, field: str | None = None) -> Response:
     """With a header that tells programs a refusal from a success, where both have one shape."""
     response.headers[REFUSED] = code if field is None else f"{code}; field={quote(field)}"
     return response
+
+
+def refused(error: CumulusError, status: int | None = None) -> Response:
+    """The answer of a route whose refusals have no shape of their own, such as a download."""
+    return error_answer(error, field_of(error), status)
 
 
 def refused_foreign(foreign: Foreign) -> Response:

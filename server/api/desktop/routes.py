@@ -13,10 +13,10 @@ from werkzeug.exceptions import HTTPException
 from server.api.desktop.app_listing import offered
 from server.api.desktop.files import SharedFiles, download, log_download
 from server.api.desktop.job_lists import JobLists
-from server.api.desktop.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal
+from server.api.desktop.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal, refused
 from server.api.desktop.words import STATES, field_of, harmless, harmless_name
 from server.api.response_cache import Reused, Unhurried
-from server.api.responses import answer, answer_parts, encoded, error_answer
+from server.api.responses import answer, answer_parts, encoded
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.db.change_counter import ChangeCounter
@@ -227,7 +227,7 @@ def _not_there(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(**parts)
         except InvalidInput as error:
-            return error_answer(error, NotFound.http_status)
+            return refused(error, NotFound.http_status)
 
     return answered
 

@@ -39,18 +39,17 @@ class RunPlanner:
         Returns what the job's record says of it. Raises InvalidInput, NotFound where app or settings cannot be used any more,
         InputProblem where a pinned file has changed, OSError.
         """
-        app = self._catalog.get(job.app)
-        prepared = self._preparation.prepared(job, folder, flavor, layout)
+        file = self._catalog.file_of(job.app)
+        prepared = self._preparation.prepared(job, folder, flavor, layout, file)
         pinned = self._pins.pin(folder, prepared.files, Allowance())  # what an earlier version has queued is pinned only now
         self._pins.require_unchanged(folder, pinned)
         inputs = self._conversions.plan(job.id, prepared.files, folder, pinned)
-        plan = _plan(job, worker, flavor, app, inputs, self._settings)
+        plan = _plan(job, worker, flavor, file.app, inputs, self._settings)
         runs = tuple(_run(one.file, one.command) for one in prepared.rendered if one.file)
         plan = replace(plan, runs=runs, summary_command=prepared.summary_command)
         command = _readable(prepared.rendered)
         folder.instructions.write_plan(plan, command, *_configs(prepared.rendered))
-        sha256 = prepared.source.app_sha256
-        return Learned(app, sha256, prepared.files, flavor=flavor, worker=worker, command=command)
+        return Learned(file.app, file.sha256, prepared.files, flavor=flavor, worker=worker, command=command)
 
 
 def _run(file: InputFile, command: str) -> PlannedRun:
