@@ -158,7 +158,7 @@ class Preparation:
             with exclusive():
                 if not (key := read_setting(SIGNING_KEY)):
                     write_setting(SIGNING_KEY, key := secrets.token_hex(32), Change(self._clock()))
-            self._known_key = bytes.fromhex(key)
+            self._known_key = key.encode()
         return self._known_key
 
 
