@@ -93,8 +93,8 @@ def first_changed(files: Mapping[Path, Content], record: Path) -> Path | None:
 def read_again(files: Mapping[Path, Content], record: Path, read: Callable[[Path], Content] | None = None) -> Path | None:
     """The same, read whatever was recorded; the record is brought up to date.
 
-    A file whose status changes while it is read (somebody made a hard link to it, or wrote to it) is read once more; one that keeps
-    changing counts as changed. ``read``: instead of :meth:`Content.of`, a :class:`Reader` for what several images have in common.
+    A file whose status changes while it is read (somebody made a hard link to it, or wrote to it) is read once more; one that
+    keeps changing counts as changed. ``read``: instead of :meth:`Content.of`, a :class:`Reader` for what several images share.
     """
     read = read or Content.of
     for _ in range(READINGS):
