@@ -44,6 +44,13 @@ def test_a_refused_submission_names_the_client_s_field(wire: Wire) -> None:
         assert wire.posted("/start", {**form, **change})[0]["cumulus-refused"] == said
 
 
+def test_a_form_s_own_field_keeps_its_name(wire: Wire) -> None:
+    form = {"username": "ada", "app_name": "probe_1.0", "strategy": "m1.4xlarge"}
+    for name in ("owner", "app", "job"):  # unknown to the app, and refused by that name
+        headers, _ = wire.posted("/start", {**form, "settings": f'{{"{name}": "1"}}'})
+        assert headers["cumulus-refused"] == f"invalid_input; field={name}"
+
+
 def test_every_state_has_a_word_and_all_but_deleted_a_box_of_the_search_form() -> None:
     words = {state: wire_status(Job(state=state, outcome="done")) for state in JobState}
     assert words[JobState.ARCHIVED] == "ARCHIVED_DONE"
