@@ -25,9 +25,9 @@ from server.api.desktop.refusals import (
     refused_foreign,
     storage_taken,
 )
-from server.api.desktop.routes import DesktopRoutes
+from server.api.desktop.routes import DesktopRoutes, refused_file
 from server.api.metrics import Metrics, turn_histogram
-from server.api.responses import answer, error_answer
+from server.api.responses import answer
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.db.change_counter import ChangeCounter
@@ -218,7 +218,7 @@ def create_app(controller: Controller) -> Flask:
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
-    app.register_error_handler(CumulusError, error_answer)
+    app.register_error_handler(CumulusError, refused_file)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:

@@ -63,7 +63,10 @@ def array(values: Iterable[object]) -> Iterator[bytes]:
     yield b"[]\n" if lead == b"[" else b"]\n"
 
 
-def error_answer(error: CumulusError, status: int | None = None) -> Response:
-    """``{"error": {"code", "message", "field"}}``, with the status of the error's class where no other is given."""
-    told = {"code": error.code, "message": error.message, "field": error.field}
+def error_answer(error: CumulusError, status: int | None = None, *, field: str | None = None) -> Response:
+    """``{"error": {"code", "message", "field"}}``, with the status of the error's class where no other is given.
+
+    ``field``: what the route calls the error's field.
+    """
+    told = {"code": error.code, "message": error.message, "field": field or error.field}
     return answer({"error": told}, error.http_status if status is None else status)

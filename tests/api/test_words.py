@@ -1,5 +1,7 @@
 """The desktop client's own words, and the statuses of errors: both are in one place each."""
 
+import json
+
 import pytest
 from flask import Flask
 
@@ -42,6 +44,12 @@ def test_a_refused_submission_names_the_client_s_field(wire: Wire) -> None:
     form = {"username": "ada", "app_name": "no_such_1", "strategy": "m1.4xlarge", "settings": "{}"}
     for change, said in (({}, "not_found; field=app_name"), ({"strategy": "none"}, "invalid_input; field=strategy")):
         assert wire.posted("/start", {**form, **change})[0]["cumulus-refused"] == said
+
+
+def test_a_file_that_is_not_there_names_the_client_s_field(wire: Wire) -> None:
+    for target in ("/getresults/ada/99/x", "/getresults/ada/x/x", "/log/ada/99"):
+        status, _, content = wire.send("GET", target)
+        assert (status, json.loads(content)["error"]["field"]) == (404, "job_id")
 
 
 def test_a_form_s_own_field_keeps_its_name(wire: Wire) -> None:

@@ -219,6 +219,11 @@ def _refused(error: CumulusError) -> Response:
     return marked(answer(error.message), error.code, field_of(error))
 
 
+def refused_file(error: CumulusError, status: int | None = None) -> Response:
+    """The answer of routes that have no other shape for a refusal; its field is called as in all others."""
+    return error_answer(error, status, field=field_of(error))
+
+
 def _not_there(view: Callable[..., Response]) -> Callable[..., Response]:
     """A GET of a file: a path that can be none is not there, either."""
 
@@ -227,7 +232,7 @@ def _not_there(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(**parts)
         except InvalidInput as error:
-            return error_answer(error, NotFound.http_status)
+            return refused_file(error, NotFound.http_status)
 
     return answered
 
