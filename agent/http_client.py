@@ -97,7 +97,8 @@ def _connection(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnect
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("this is not http://HOST or https://HOST")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port, timeout=timeout_s)
+    # Always with a port: without one, the end of an IPv6 address would be taken for it.
+    return kind(parts.hostname, parts.port or kind.default_port, timeout=timeout_s)
 
 
 def _authorization(parts: SplitResult) -> dict[str, str]:

@@ -11,13 +11,12 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from server.catalog.controls.choices import Checkbox, Checklist
-from server.catalog.controls.control import quoted
+from server.catalog.controls.control import FormError, quoted
 from server.catalog.controls.numbers import KeyValues, Range
 from server.catalog.controls.texts import Note
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
 from server.catalog.values import check_settings, counting, taken
-from server.errors import InvalidInput
 
 # What a page sends beside the parameters; the first says that it was a page.
 BESIDE = frozenset({"app_id", "advanced_parameters_visible", "workflow_id"})
@@ -27,14 +26,14 @@ LEFT_OUT_IF_EMPTY = (Checklist, KeyValues, Range, FileList)
 MAX_NAME = 100  # characters of an unknown name that are repeated
 
 
-class UnknownName(InvalidInput):
+class UnknownName(FormError):
     """A name that no field of a form has; ``field`` is the name."""
 
     def __init__(self, message: str, name: str) -> None:
         super().__init__(message, field=name[:MAX_NAME].encode(errors="replace").decode())
 
 
-class MissingFiles(InvalidInput):
+class MissingFiles(FormError):
     """Fields that cannot be left empty are: ``names`` are their keys, ``field`` the first of them."""
 
     def __init__(self, controls: Iterable[FileList]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from server.catalog.controls.control import quoted
+from server.catalog.controls.control import FormError, quoted
 from server.catalog.files import FileList, InputFile, one_form
 from server.catalog.model import AnyControl, App, Branch, Conditional, Item
 from server.catalog.rendering.config import build_config
@@ -117,4 +117,4 @@ def _check_files(files: Iterable[InputFile]) -> None:
 def _refuse(file: InputFile, other: InputFile, which: str, why: str) -> NoReturn:
     whose = other.title or other.parameter
     text = f"{file.title or file.parameter}: {which} of {whose} {why}: rename one of them"
-    raise InvalidInput(text, field=file.parameter)
+    raise FormError(text, field=file.parameter)

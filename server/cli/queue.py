@@ -4,7 +4,6 @@ import time
 
 import click
 
-from server.catalog.flavors import read_flavors
 from server.cli.shared.arguments import JOB, TEXT, as_json_option
 from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
@@ -77,7 +76,7 @@ def queue(as_json: bool) -> None:
 
 
 def _service(settings: Settings) -> QueueService:
-    return QueueService(settings, read_flavors(settings.flavors))
+    return QueueService(settings)
 
 
 def _await_jobs(service: QueueService, step: Step) -> None:

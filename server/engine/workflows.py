@@ -6,9 +6,10 @@ A step names a result of another as ``%job_dir_N%/output/PATH``, N counted from 
 import errno
 from collections.abc import Iterable
 
+from server.catalog.controls.control import FormError
 from server.catalog.values import InputFile
 from server.db.models import Job
-from server.errors import CumulusError, InvalidInput
+from server.errors import CumulusError
 from server.states import JobState
 from server.storage.folders import Storage
 from server.storage.inputs.placing import Allowance, put
@@ -44,12 +45,12 @@ def require_steps(files: Iterable[InputFile], before: Job | None) -> None:
             continue
         if file.result.step >= len(steps):
             what = f"the job follows only {len(steps)}" if steps else "the job follows no other"
-            raise InvalidInput(
+            raise FormError(
                 f"{file.title or file.parameter}: the file comes from step {file.result.step}, counted from 0, but {what}",
                 field=file.parameter,
             )
         if steps[file.result.step].state == JobState.ARCHIVED:
-            raise InvalidInput(f"the results of job {steps[file.result.step].id} are no longer kept", field=file.parameter)
+            raise FormError(f"the results of job {steps[file.result.step].id} are no longer kept", field=file.parameter)
 
 
 def bring_results(job: Job, files: Iterable[InputFile], storage: Storage, allowance: Allowance) -> list[str]:

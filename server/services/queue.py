@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from server.catalog.flavors import Flavors
+from server.catalog.flavors import read_flavors
 from server.db.models import Job, Worker
 from server.db.queries import living_workers, unfinished_jobs
 from server.db.settings_store import drain, resume, why_drained
@@ -59,14 +59,16 @@ class QueueView:
 class QueueService:
     """The queue of one installation, whose database is open."""
 
-    def __init__(self, settings: Settings, flavors: Flavors, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
-        self._rules = Rules(flavors.max_weight, settings.priority_ageing_s, settings.backfill_limit_s)
         self._conversions = ConversionCache(Storage(settings.storage), settings.conversion_wait_s)
         self._clock = clock
 
     def view(self, principal: Principal) -> QueueView:
-        """What waits, in the order in which it would begin, and why. Raises Forbidden."""
+        """What waits, in the order in which it would begin, and why.
+
+        Raises Forbidden, InvalidInput where the machine sizes cannot be read: only this needs them.
+        """
         principal.require(Role.ADMINISTRATOR)
         now, jobs, workers = self._clock(), unfinished_jobs(), living_workers()
         given = self._situation(jobs, workers, now)
@@ -78,7 +80,7 @@ class QueueService:
             drained=given.drained,
             breaker=known_breaker(),
             used=given.used,
-            limit=self._rules.limit,
+            limit=given.rules.limit,
             is_run=running_controller(self._settings.home) is not None,
             waiting=tuple(places),
             uploading=tuple(sorted(job.id for job in jobs if job.state == JobState.UPLOADING)),
@@ -112,10 +114,11 @@ class QueueService:
 
     def _situation(self, jobs: list[Job], workers: list[Worker], now: float) -> Situation:
         owners = {job.id: job.owner for job in jobs}
+        limit = read_flavors(self._settings.flavors).max_weight
         return Situation(
             waiting=[_candidate(job) for job in jobs if job.state == JobState.QUEUED],
             machines=[_machine(worker, owners.get(worker.job_id or 0, "")) for worker in workers],
-            rules=self._rules,
+            rules=Rules(limit, self._settings.priority_ageing_s, self._settings.backfill_limit_s),
             drained=why_drained(),
             breaker=known_breaker(),
             now=now,

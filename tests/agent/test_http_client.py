@@ -1,6 +1,8 @@
 """The agent's HTTP requests: form fields arrive, failures are one kind of error, and nothing but the given address is asked."""
 
 import json
+import socket
+from typing import NoReturn
 
 import pytest
 
@@ -24,6 +26,20 @@ def test_a_form_arrives_as_it_was_given() -> None:
 def test_what_is_no_url_is_no_answer(url: str) -> None:
     with pytest.raises(NoAnswer):
         get(url, "/", 5)
+
+
+def test_an_ipv6_address_needs_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(address: tuple[str, int], *_: object, **__: object) -> NoReturn:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    for url in ("http://[::1]", "https://[2001:db8::1]/cumulus", "http://[::1]:5000"):
+        with pytest.raises(NoAnswer):
+            get(url, "/", 5)
+    assert asked == [("::1", 80), ("2001:db8::1", 443), ("::1", 5000)]
 
 
 def test_a_server_that_is_away_is_no_answer() -> None:

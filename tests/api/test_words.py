@@ -46,6 +46,19 @@ def test_a_refused_submission_names_the_client_s_field(wire: Wire) -> None:
         assert wire.posted("/start", {**form, **change})[0]["cumulus-refused"] == said
 
 
+def test_a_file_that_is_not_there_names_the_client_s_field(wire: Wire) -> None:
+    for target in ("/getresults/ada/99/x", "/getresults/ada/x/x", "/log/ada/99"):
+        status, _, content = wire.send("GET", target)
+        assert (status, json.loads(content)["error"]["field"]) == (404, "job_id")
+
+
+def test_a_form_s_own_field_keeps_its_name(wire: Wire) -> None:
+    form = {"username": "ada", "app_name": "probe_1.0", "strategy": "m1.4xlarge"}
+    for name in ("owner", "app", "job"):  # unknown to the app, and refused by that name
+        headers, _ = wire.posted("/start", {**form, "settings": f'{{"{name}": "1"}}'})
+        assert headers["cumulus-refused"] == f"invalid_input; field={name}"
+
+
 def test_every_state_has_a_word_and_all_but_deleted_a_box_of_the_search_form() -> None:
     words = {state: wire_status(Job(state=state, outcome="done")) for state in JobState}
     assert words[JobState.ARCHIVED] == "ARCHIVED_DONE"

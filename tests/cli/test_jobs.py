@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_programs_get_them_too(failed: Job) -> None:
     (listed,) = json.loads(run("jobs", "--json"))
     assert (listed["reason"], listed["blame"]) == ("quota_exceeded", "infrastructure")
     shown = json.loads(run("show", str(failed.id), "--json"))
+    assert all(datetime.strptime(event["at"], "%Y-%m-%d %H:%M:%S") for event in shown["events"])  # programs read it so
     assert [event["advice"] for event in shown["events"]] == ["", Reason.QUOTA_EXCEEDED.advice]
 
 

@@ -71,6 +71,14 @@ def test_draining_and_resuming_can_be_repeated(controller: Controller) -> None:
     assert "no more jobs" not in run("queue").output
 
 
+def test_draining_does_without_the_machine_sizes(controller: Controller) -> None:
+    job = controller.jobs.submit(*submission())
+    controller.settings.flavors.write_text("no table")
+    for command in (("drain",), ("priority", str(job.id), "5"), ("resume",)):
+        assert run(*command).exit_code == 0, command
+    assert run("queue").exit_code == 1
+
+
 def test_draining_can_wait_for_the_last_job(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     (job,) = waiting(controller, 1)
     Job.update(state=JobState.RUNNING).execute()

@@ -57,7 +57,7 @@ def test_an_agent_reports_and_does_nothing_else(controller: Controller, job: Job
 
 @pytest.mark.parametrize("who", [ADA, AGENT], ids=lambda one: one.name)
 def test_what_is_the_administrators_is_nobody_elses(controller: Controller, job: Job, who: Principal) -> None:
-    queue, storage = QueueService(controller.settings, controller.flavors), StorageService(controller.settings)
+    queue, storage = QueueService(controller.settings), StorageService(controller.settings)
     acts: list[Callable[[], object]] = [
         lambda: queue.view(who),
         lambda: queue.drain(who, ""),

@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from server.catalog.controls.control import WrongValue
+from server.catalog.controls.control import FormError
 from server.db.models import Job
 from server.db.search import Listed
 from server.errors import CumulusError
@@ -54,7 +54,7 @@ def wire_status(job: Job | Listed) -> str:
 
 def field_of(error: CumulusError) -> str | None:
     """What the client calls the field at fault: the controls of an app's form are called the same by everybody."""
-    if error.field is None or isinstance(error, WrongValue):
+    if error.field is None or isinstance(error, FormError):
         return error.field
     return _FIELDS.get(error.field, error.field)
 

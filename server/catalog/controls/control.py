@@ -18,7 +18,11 @@ V = TypeVar("V")
 Texts = Mapping[str, str]
 
 
-class WrongValue(InvalidInput):
+class FormError(InvalidInput):
+    """Something about a form is not acceptable: ``field`` is a key of the settings, as the app's author has called it."""
+
+
+class WrongValue(FormError):
     """A field's value is not acceptable: the message names the field by its label, ``field`` by its key in the settings."""
 
     def __init__(self, title: str, reason: str, *, field: str) -> None:

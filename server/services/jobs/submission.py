@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.catalog.apps import Catalog
-from server.catalog.controls.control import quoted
+from server.catalog.controls.control import FormError, quoted
 from server.catalog.files import FileList
 from server.catalog.flavors import Flavor, Flavors
 from server.catalog.forms import completed
@@ -112,10 +112,10 @@ class SubmissionCheck:
     def _require_converter(self, file: InputFile) -> None:
         how = conversion(file.name)
         if how is None:
-            raise InvalidInput(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
+            raise FormError(f"{file.name} is of a kind that cannot be converted to mzML", field=file.parameter)
         if not self._has_program(how.program):
             text = f"{file.name} cannot be converted to mzML: the machines have no {how.program}; ask who runs this installation"
-            raise InvalidInput(text, field=file.parameter)
+            raise FormError(text, field=file.parameter)
 
     def _predecessor(self, text: str, owner: str) -> Job | None:
         number = parse_number(text, "start_after")

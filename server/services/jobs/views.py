@@ -7,7 +7,7 @@ from server.db.models import Event, Job
 from server.db.search import Listed
 from server.reasons import Reason
 from server.services.jobs.figures import parse_figures
-from server.services.times import local_time
+from server.services.times import time_for_programs
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
@@ -113,7 +113,7 @@ def details_json(details: JobDetails) -> dict[str, Any]:
     """One job for programs."""
     return {
         **job_json(details.job),
-        "events": [{**asdict(event), "at": local_time(event.at)} for event in details.events],
+        "events": [{**asdict(event), "at": time_for_programs(event.at)} for event in details.events],
         "per_file": [asdict(one) for one in details.per_file],
         "files": details.files,
     }
