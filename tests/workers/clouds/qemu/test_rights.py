@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.workers.clouds.qemu.host import rights as rights_module
 from server.workers.clouds.qemu.host.rights import admit_top, admit_worker
 
 USER = 69321
@@ -55,6 +56,23 @@ def test_a_former_attempts_files_are_written_to_again(job: Path) -> None:
     (job / ".cumulus.alive").symlink_to(job.parent)
     admit(job)
     assert [rights(path)[0] for path in (job / ".cumulus.log", job / "input" / ".cumulus.log", job.parent)] == [USER, 0, 0]
+
+
+def test_what_the_controller_writes_and_renames_meanwhile_is_no_hindrance(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job / ".cumulus.job.0a1b2c3d.new").touch()
+    (job / ".cumulus.job").touch()
+    original = rights_module._is_the_runners
+
+    def and_gone(entry: "os.DirEntry[str]") -> bool:
+        is_the_runners = original(entry)
+        if entry.name == ".cumulus.job":
+            os.unlink(job / entry.name)
+        return is_the_runners
+
+    monkeypatch.setattr(rights_module, "_is_the_runners", and_gone)
+    admit(job)
+    assert rights(job / ".cumulus.job.0a1b2c3d.new")[0] == 0  # the controller's until it has its name
+    assert [rights(path)[0] for path in (job, job / "input", job / "output")] == [USER, USER, USER]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 READ, ENTER = 0o4, 0o1
 GROUP = 0o070
-OWN, PLAN = ".cumulus.", ".cumulus.plan"
+OWN, PLAN, HALF_WRITTEN = ".cumulus.", ".cumulus.plan", ".new"
 
 
 def admit_worker(folder: Path, data: Path, user: int) -> None:
@@ -24,8 +24,11 @@ def admit_worker(folder: Path, data: Path, user: int) -> None:
     Raises OSError where the folder is gone or cannot be given.
     """
     with _entry(folder) as job, os.scandir(f"/proc/self/fd/{job}") as entries:
-        for name in (".", *(entry.name for entry in entries if _is_the_runners(entry))):
-            os.chown(name, user, user, dir_fd=job, follow_symlinks=False)
+        os.chown(".", user, user, dir_fd=job)
+        for entry in entries:
+            with suppress(FileNotFoundError):  # the controller writes its files beside and renames them
+                if _is_the_runners(entry):
+                    os.chown(entry.name, user, user, dir_fd=job, follow_symlinks=False)
     _admit_all(folder, "input", user)
     for name in _shared_inputs(folder):
         with suppress(OSError):  # what is not there, or not to be had, is told by the runner
@@ -33,7 +36,9 @@ def admit_worker(folder: Path, data: Path, user: int) -> None:
 
 
 def _is_the_runners(entry: "os.DirEntry[str]") -> bool:
-    """A folder, or a file of a former attempt that it writes to again."""
+    """A folder, or a file of a former attempt that it writes to again. Raises FileNotFoundError where it has gone."""
+    if entry.name.endswith(HALF_WRITTEN):
+        return False
     own = entry.name.startswith(OWN) and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_nlink == 1
     return own or entry.is_dir(follow_symlinks=False)
 
