@@ -42,19 +42,9 @@ def _bare(scanner: Scanner, *, nested: bool) -> None:
 
 
 def _bare_step(scanner: Scanner, char: str, *, nested: bool) -> None:
-    if scanner.take_place():
+    if scanner.take_place() or _quoting_step(scanner, char, quoted=False):
         return
     match char:
-        case "'":
-            _single(scanner)
-        case '"':
-            _double(scanner)
-        case "\\":
-            _escaped(scanner)
-        case "`":
-            _backticks(scanner)
-        case "$":
-            _dollar(scanner, quoted=False)
         case "#" if scanner.word_start == scanner.at:
             _comment(scanner)
         case "<" if scanner.sees("<<"):
@@ -186,6 +176,12 @@ def _braces(scanner: Scanner, *, quoted: bool) -> None:
 
 
 def _braces_step(scanner: Scanner, char: str, *, quoted: bool) -> None:
+    if not _quoting_step(scanner, char, quoted=quoted) and not scanner.take_place():
+        scanner.take()
+
+
+def _quoting_step(scanner: Scanner, char: str, *, quoted: bool) -> bool:
+    """Read what quotes or is expanded, wherever it stands; False where the character does neither."""
     match char:
         case "'":
             _single(scanner)
@@ -198,8 +194,8 @@ def _braces_step(scanner: Scanner, char: str, *, quoted: bool) -> None:
         case "$":
             _dollar(scanner, quoted=quoted)
         case _:
-            if not scanner.take_place():
-                scanner.take()
+            return False
+    return True
 
 
 def _comment(scanner: Scanner) -> None:
