@@ -12,7 +12,6 @@ from server.workers.clouds.qemu.accelerator import QEMU, Accel
 from server.workers.clouds.qemu.images.images import Image
 from server.workers.clouds.qemu.process import GuestName
 
-GUEST_ADDRESS = "10.0.2.15"
 HOST_SEEN_BY_GUEST = "10.0.2.2"
 # On a busy computer an emulated timer comes too late for the kernel's test of it: it would panic (seen: "timer doesn't work").
 # Notices and what systemd starts are told on the console: some kB, for who waits for a boot and for who looks why one failed.
