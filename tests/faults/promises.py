@@ -13,6 +13,7 @@ from server.states import JobState
 from server.workers.clouds.local import LocalCloud
 from tests.faults.lab import Lab, mentions, wait
 from tests.faults.points import Change
+from tests.processes import command_of, is_alive
 
 QUIET_S = 20.0
 
@@ -103,12 +104,5 @@ def _nothing_is_left(lab: Lab) -> None:
 
 
 def _processes(lab: Lab, own: int) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        if process.pid != own and mentions(process, lab.root) and "pytest" not in process.name():
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline())[:150])
-            except psutil.Error:
-                continue
-    return found
+    others = (one for one in psutil.process_iter(["name"]) if one.pid != own and "pytest" not in (one.info["name"] or ""))
+    return [" ".join(command_of(one))[:150] for one in others if mentions(one, lab.root) and is_alive(one)]
