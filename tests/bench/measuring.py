@@ -23,6 +23,7 @@ from server.client import Client
 from server.home.running import running_controller
 from server.settings import CHECKOUT
 from server.workers.ansible import fork_server
+from tests.processes import command_of
 
 CUMULUS = str(Path(sys.executable).with_name("cumulus"))
 REPORT = CHECKOUT / "docs" / "performance.md"
@@ -105,7 +106,7 @@ class Cpu:
     def of(cls, process: psutil.Process) -> "Cpu":
         """As the kernel has counted until now."""
         times = process.cpu_times()
-        players = [one.cpu_times() for one in process.children() if fork_server.__name__ in one.cmdline()]
+        players = [one.cpu_times() for one in process.children() if fork_server.__name__ in command_of(one)]
         ended = times.children_user + times.children_system
         return cls(times.user + times.system, ended + sum(sum(player[:4]) for player in players))
 
