@@ -7,17 +7,17 @@ from http import HTTPStatus
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
+from cumulus_client.operations import PREFIX
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
 from programs.http.visitors import visitors
 from programs.version import VERSION
 from server.api.desktop.refusals import (
     CHANGING,
-    DATABASE_ERRORS,
     FAILED,
     UNAVAILABLE,
     database_failed,
@@ -29,11 +29,15 @@ from server.api.desktop.refusals import (
 from server.api.desktop.routes import DesktopRoutes
 from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer
+from server.api.v1 import blueprint as v1
+from server.api.v1.identity import identify
+from server.api.v1.operations import DOWNLOADS, OPERATIONS
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.db.change_counter import ChangeCounter
 from server.db.connection import open_database
 from server.db.dialects.sqlite_database import Database
+from server.db.errors import DATABASE_ERRORS
 from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
@@ -46,6 +50,7 @@ from server.errors import CumulusError
 from server.progress import Progress, counted
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
+from server.services.services import Services, Wiring
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -216,6 +221,8 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
+    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
+    app.register_blueprint(v1.blueprint(services, identify, OPERATIONS, DOWNLOADS))
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
@@ -240,6 +247,8 @@ def _health(controller: Controller) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
+    if request.path.startswith(PREFIX):
+        return v1.http_problem(error)
     status, code = error.code or 500, (error.name or "error").lower().replace(" ", "_")
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return failed(FAILED, code)

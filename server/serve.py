@@ -5,18 +5,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO
 
 import structlog
 
 from programs.database.watch import watched
-from programs.errors import why_not_listening
+from programs.errors import explained, why_not_listening
 from programs.http.door import Door, ManyAddresses
+from programs.http.unix_door import Application
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
-from server.api.http import connections_beside, open_controller_door
+from server.api.http import connections_beside, open_controller_door, open_local_door
 from server.app import Controller, create_app, make_controller, rebuild_database
 from server.catalog.flavors import read_flavors
 from server.db.connection import open_database
@@ -28,7 +29,7 @@ from server.engine.records.storage_owner import own_storage
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
 from server.home.controller_lock import only_controller
 from server.home.files import require_writable
-from server.home.folder import close_home
+from server.home.folder import SOCKET_FILE, close_home
 from server.home.installation import installation_id
 from server.home.presence import announced
 from server.home.running import NUDGE
@@ -86,13 +87,19 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     controller = make_controller(settings, cloud, require_storage=hold.require_own)
     take_as_own(controller.database, settings, server_id)
     controller.jobs.finish_interrupted()
-    server = _listen(settings, create_app(controller), connections)
+    app = create_app(controller)
+    server = _listen(settings, app, connections)
     url = f"http://{settings.host}:{server.effective_port}"
     controller.catalog.problems()  # read now, so that the log reports them
     controller.cloud.start()
     _report_missing_apps(controller)
     try:
-        with announced(settings.home, url, lock, server_id), watched(controller.database, AFTER_A_LOSS), hold.kept(server_id):
+        with (
+            _local(settings, app),
+            announced(settings.home, url, lock, server_id),
+            watched(controller.database, AFTER_A_LOSS),
+            hold.kept(server_id),
+        ):
             close_home(settings.home, settings.storage)
             return _run(controller, server, url, supervisor)
     finally:
@@ -152,6 +159,26 @@ def _listen(settings: Settings, app: Callable[..., object], connections: int) ->
         raise PortTaken(text) from None
     except ManyAddresses:
         raise PortTaken(f"{settings.host} names several addresses: give one of them") from None
+
+
+@contextmanager
+def _local(settings: Settings, app: Application) -> Iterator[None]:
+    """Within the block, commands on this computer reach the controller by its Unix socket; without one they read the database."""
+    try:
+        door = open_local_door(settings, app)
+    except OSError as problem:
+        log.warning("there is no socket for commands on this computer", detail=explained(problem))
+        yield
+        return
+    thread = threading.Thread(target=door.run, name="local door", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (settings.home / SOCKET_FILE).unlink()
+        door.end()
+        thread.join(STOP_GRACE_S)
 
 
 def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor) -> bool:

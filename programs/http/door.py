@@ -79,7 +79,11 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._next_look = self._closed_until = 0.0
         self._newcomers: list[tuple[Any, Any]] = []
         self._is_full = self._has_ended = False
-        super().__init__(application, {}, dispatcher=lanes, adj=adjustments, sockinfo=adjustments.listen[0])
+        super().__init__(application, {}, dispatcher=lanes, adj=adjustments, sockinfo=self.listens_at(adjustments))
+
+    def listens_at(self, adjustments: Adjustments) -> tuple[Any, ...]:
+        """Family, type, protocol and address of its socket."""
+        return tuple(adjustments.listen[0])
 
     def run(self) -> None:
         """Serve until SystemExit, Ctrl-C or :meth:`end`; later connections are refused at once."""
@@ -207,9 +211,17 @@ def open_door(
 
     Raises OSError where it cannot listen, ValueError where no computer is known by that name, ManyAddresses.
     """
+    adjustments = adjusted(limits, look_s, host=host, port=port)
+    if len(adjustments.listen) > 1:
+        raise ManyAddresses
+    logger = seldom_logger("waitress", clock)
+    return Door(application, adjustments, Lanes(threads, lane_of, logger), limits, refusal, logger, clock)
+
+
+def adjusted(limits: Limits, look_s: float = LOOK_S, **where: Any) -> Adjustments:
+    """What waitress has to know of a door. Raises ValueError where no computer is known by the name."""
     adjustments = Adjustments(
-        host=host,
-        port=port,
+        **where,
         ident=None,
         clear_untrusted_proxy_headers=True,
         backlog=BACKLOG,
@@ -221,7 +233,4 @@ def open_door(
         max_request_body_size=limits.body_bytes,
     )
     adjustments.asyncore_loop_timeout = look_s
-    if len(adjustments.listen) > 1:
-        raise ManyAddresses
-    logger = seldom_logger("waitress", clock)
-    return Door(application, adjustments, Lanes(threads, lane_of, logger), limits, refusal, logger, clock)
+    return adjustments

@@ -12,7 +12,9 @@ import structlog
 
 from programs.descriptors import connections_for
 from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
+from programs.http.unix_door import Application, UnixDoor
 from server.api.desktop.refusals import encoded_refusal
+from server.home.folder import SOCKET_FILE
 from server.settings import Settings
 
 SHORT, LONG, LARGE = range(3)  # lanes
@@ -20,6 +22,7 @@ LONG_SHARE = 4  # one thread in so many gives the long answers
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 READ_FACTOR = 3  # up to so many times its limit a form is read before it is refused, so that its sender hears why
+LOCAL_THREADS, LOCAL_CONNECTIONS = 4, 64  # for commands on the controller's computer
 OWN_FILES = 64  # of the controller beside its threads and children: the database of the loop, logs, sockets
 FILES_PER_THREAD = 4  # the database, its log, its index, a file that is read
 FILES_PER_STEP = 8  # pipes and logs of a child
@@ -29,7 +32,19 @@ log = structlog.get_logger()
 
 def open_controller_door(settings: Settings, app: Callable[..., object], connections: int, look_s: float = LOOK_S) -> Door:
     """The door of a controller with these settings, listening. Raises as :func:`open_door`."""
-    limits = Limits(
+    limits = _limits(settings, connections)
+    long = max(1, settings.threads // LONG_SHARE)
+    threads = (max(1, settings.threads - long - 1), long, 1)
+    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s)
+
+
+def open_local_door(settings: Settings, app: Application) -> UnixDoor:
+    """The controller's door for the users of its computer, at a Unix socket in the home. Raises OSError."""
+    return UnixDoor(settings.home / SOCKET_FILE, app, LOCAL_THREADS, _limits(settings, LOCAL_CONNECTIONS), encoded_refusal)
+
+
+def _limits(settings: Settings, connections: int) -> Limits:
+    return Limits(
         connections,
         settings.max_header_kib * 1024,
         READ_FACTOR * settings.max_post_bytes,
@@ -38,16 +53,12 @@ def open_controller_door(settings: Settings, app: Callable[..., object], connect
         settings.idle_timeout_s,
         max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
     )
-    long = max(1, settings.threads // LONG_SHARE)
-    threads = (max(1, settings.threads - long - 1), long, 1)
-    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s)
 
 
 def connections_beside(settings: Settings) -> int:
     """How many connections there can be beside all else that the controller opens. Raises TooFewFiles."""
-    reserve = (
-        OWN_FILES + FILES_PER_THREAD * (settings.threads + settings.parallel_steps) + FILES_PER_STEP * settings.parallel_steps
-    )
+    threads = settings.threads + LOCAL_THREADS + settings.parallel_steps
+    reserve = OWN_FILES + LOCAL_CONNECTIONS + FILES_PER_THREAD * threads + FILES_PER_STEP * settings.parallel_steps
     found = connections_for(settings.max_connections, reserve)
     if found < settings.max_connections:
         log.warning("fewer connections than max_connections: too few files may be open (`ulimit -Hn`)", connections=found)

@@ -2,20 +2,20 @@
 
 import shutil
 import sys
+from typing import Any
 
 import click
 
+from cumulus_client.jobs import Event, Job, JobDetails
 from programs.errors import login
 from programs.exits import ExitCode
 from server.cli.shared.arguments import JOB, TEXT, as_json_option
+from server.cli.shared.backend import opened
 from server.cli.shared.opening import administrator, open_rows
 from server.cli.shared.output import show_json, show_table
 from server.services.jobs.figures import described, in_a_line
-from server.services.jobs.lookup import JobLookup
-from server.services.jobs.views import EventView, JobView, details_json, job_json
-from server.services.times import local_time
+from server.services.times import local_time, time_for_programs
 from server.settings import load_settings
-from server.storage.folders import Storage
 
 MAX_LISTED = 10_000_000
 COPIED_BYTES = 1024 * 1024  # at once
@@ -31,9 +31,9 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
 
     Example: cumulus jobs --owner ada --number 20
     """
-    found = _lookup().newest(administrator(), owner, None if number < 0 else number)
+    found = opened().jobs.list(owner, max(number, 0)) if number else []
     if as_json:
-        show_json(list(map(job_json, found)))
+        show_json([one.model_dump() for one in found])
         return
     if found:
         show_table(COLUMNS, map(_cells, found))
@@ -46,18 +46,19 @@ def jobs(as_json: bool, number: int, owner: str) -> None:
 @as_json_option
 def show(job_id: int, as_json: bool) -> None:
     """Show one job: where it stands, what happened to it, its result files."""
-    found = _lookup().details(administrator(), job_id)
+    found = opened().jobs.get(job_id)
     if as_json:
-        show_json(details_json(found))
+        show_json(_for_programs(found))
         return
-    for name, value in {**job_json(found.job), "figures": described(found.job.figures)}.items():
+    for name in Job.model_fields:
+        value = described(found.figures) if name == "figures" else getattr(found, name)
         click.echo(f"{name:12} {_readable('; '.join(str(value).splitlines()))}")
     for event in found.events:
         _show_event(event)
     for one in found.per_file:
         click.echo(f"  {one.outcome:>12}  {_readable(': '.join(filter(None, (one.name, one.message))))}")
-    for path, size in found.files:
-        click.echo(f"  {size:>12,}  {_readable(path)}")
+    for file in found.files:
+        click.echo(f"  {file.size:>12,}  {_readable(file.path)}")
 
 
 @click.command()
@@ -87,20 +88,22 @@ def cancel(job_id: int, owner: str) -> None:
     click.echo(client(load_settings()).cancel(owner, job_id))
 
 
-def _lookup() -> JobLookup:
-    return JobLookup(Storage(open_rows().storage))
-
-
-def _cells(job: JobView) -> tuple[str, ...]:
+def _cells(job: Job) -> tuple[str, ...]:
     message = in_a_line(job.message, job.warning, job.figures)
     return str(job.id), job.owner, job.app, job.flavor, job.state, local_time(job.created), message
 
 
-def _show_event(event: EventView) -> None:
+def _show_event(event: Event) -> None:
     change = f"{event.old or '·':>12} → {event.new:12}"
     click.echo(f"  {local_time(event.at)}  {change} {event.who} {event.reason} {_readable(event.text)}".rstrip())
     if event.advice:
         click.echo(f"{'':23}→ {event.advice}")
+
+
+def _for_programs(found: JobDetails) -> dict[str, Any]:
+    """A job in the shape that programs have read from the first version on."""
+    events = [{**event.model_dump(), "at": time_for_programs(event.at)} for event in found.events]
+    return {**found.model_dump(), "events": events, "files": [[file.path, file.size] for file in found.files]}
 
 
 def _readable(text: str) -> str:

@@ -11,7 +11,8 @@ from programs.errors import explained
 from server.errors import CumulusError
 
 ID_FILE, LOCK_FILE, ADDRESS_FILE = "installation-id", "controller.lock", "controller.json"
-FOR_OTHERS = (ADDRESS_FILE, ID_FILE)
+SOCKET_FILE = "controller.sock"
+FOR_OTHERS = (ADDRESS_FILE, ID_FILE, SOCKET_FILE)
 SMALL = 10_000  # bytes; none of these files is longer
 # What Cumulus makes directly in the home, with what is set aside or beside it; and hidden names, as a user's own folder has.
 OWN = re.compile(

@@ -21,15 +21,25 @@ class Role(StrEnum):
     AGENT = "agent"
 
 
+class Scope(StrEnum):
+    """What a token is good for: to look, to work with jobs and files, to look after the installation."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
+
 class Established(StrEnum):
     """How it is known who asks.
 
     DESKTOP_CLAIM: the desktop client has sent a name, which nobody has checked. LOCAL_ADMIN: the command line, which can read the
-    installation's home. AGENT: an instrument computer's agent, which the contract lets report without a name.
+    installation's home. LOCAL_USER: a user of the controller's computer, as its kernel says. AGENT: an instrument computer's
+    agent, which the contract lets report without a name.
     """
 
     DESKTOP_CLAIM = "desktop_claim"
     LOCAL_ADMIN = "local_admin"
+    LOCAL_USER = "local_user"
     AGENT = "agent"
 
 
@@ -40,6 +50,7 @@ class Principal:
     name: str
     roles: frozenset[Role]
     established: Established
+    scopes: frozenset[Scope] = frozenset(Scope)
 
     @classmethod
     def desktop(cls, name: str) -> "Principal":
@@ -50,6 +61,11 @@ class Principal:
     def local_admin(cls, name: str) -> "Principal":
         """Who runs a command beside the installation's home."""
         return cls(name, frozenset({Role.USER, Role.ADMINISTRATOR}), Established.LOCAL_ADMIN)
+
+    @classmethod
+    def local_user(cls, name: str) -> "Principal":
+        """Another user of the controller's computer."""
+        return cls(name, frozenset({Role.USER}), Established.LOCAL_USER)
 
     @classmethod
     def agent(cls) -> "Principal":
@@ -64,3 +80,8 @@ class Principal:
         """Raises Forbidden without the role."""
         if role not in self.roles:
             raise Forbidden(f"only an {role} may do this" if role != Role.USER else "only a user may do this")
+
+    def require_scope(self, scope: Scope) -> None:
+        """Raises Forbidden without the scope."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this token is not good for that: it lacks the scope {scope}")

@@ -4,17 +4,14 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
 import structlog
 from flask import Response, request, send_file
-from werkzeug.datastructures import Range
-from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.wsgi import FileWrapper
 
+from server.api.ranges import ranged
 from server.errors import InvalidInput
 from server.storage.data import each_behind
 from server.storage.logs.spliced import Spliced
@@ -59,35 +56,7 @@ def download(file: Path) -> Response:
     response = send_file(
         file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, conditional=False
     )
-    return _ranged(response)
-
-
-def _ranged(response: Response) -> Response:
-    """An answer made from a file, or the part of it that is asked for. Raises RequestedRangeNotSatisfiable."""
-    wanted = request.range
-    response.headers["Accept-Ranges"] = "bytes"
-    if wanted and wanted.units == "bytes" and len(wanted.ranges) == 1 and "If-Range" not in request.headers:
-        _shorten(response, wanted)
-    return response
-
-
-def _shorten(response: Response, wanted: Range) -> None:
-    """Send a part only, still from the file to the socket: a generator would hold a thread for as long as the client reads.
-
-    Raises RequestedRangeNotSatisfiable.
-    """
-    size = response.content_length or 0
-    start = wanted.ranges[0][0]
-    if start < 0:  # the last bytes, as many as there are
-        wanted = Range(wanted.units, [(max(start, -size), None)])
-    part = wanted.range_for_length(size)
-    if part is None:
-        response.close()
-        raise RequestedRangeNotSatisfiable(size)
-    cast("FileWrapper", response.response).file.seek(part[0])
-    response.status_code = HTTPStatus.PARTIAL_CONTENT
-    response.content_length = part[1] - part[0]
-    response.content_range = wanted.make_content_range(size)
+    return ranged(response)
 
 
 def log_download(found: Spliced, name: str) -> Response:
@@ -103,7 +72,7 @@ def log_download(found: Spliced, name: str) -> Response:
     response.content_length = found.size
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
-    return _ranged(response)
+    return ranged(response)
 
 
 def can_be_fetched(path: str) -> bool:

@@ -3,14 +3,12 @@
 Owns those shapes for whatever goes wrong before or within a route; not what a route says of its own.
 """
 
-import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote
 
 import structlog
 from flask import Response, request
-from peewee import DatabaseError
 
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
@@ -18,7 +16,7 @@ from programs.http.visitors import Foreign
 from server.api.desktop.words import field_of, harmless
 from server.api.responses import answer, encoded, error_answer
 from server.client import REFUSED
-from server.db.errors import unusable
+from server.db.errors import DATABASE_ERRORS, unusable
 from server.errors import CumulusError
 from server.storage.holding import StorageTaken
 
@@ -34,7 +32,6 @@ _NOTHING: dict[str, object] = {
     "diskusage": [0, 0, 0],
     "fail": "",
 }
-DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what goes past it
 Read = TypeVar("Read")
 log = structlog.get_logger()
 

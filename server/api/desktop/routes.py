@@ -13,13 +13,14 @@ from werkzeug.exceptions import HTTPException
 from server.api.desktop.app_listing import offered
 from server.api.desktop.files import SharedFiles, download, log_download
 from server.api.desktop.job_lists import JobLists
-from server.api.desktop.refusals import DATABASE_ERRORS, FAILED, START, database_failed, marked, or_without, refusal, refused
+from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused
 from server.api.desktop.words import STATES, field_of, harmless, harmless_name
 from server.api.response_cache import Reused, Unhurried
 from server.api.responses import answer, answer_parts, encoded
 from server.catalog.apps import Catalog
 from server.catalog.flavors import Flavors
 from server.db.change_counter import ChangeCounter
+from server.db.errors import DATABASE_ERRORS
 from server.db.search import Query, named_apps, require_short
 from server.engine.history import last_word, remarks
 from server.errors import CumulusError, InvalidInput, NotFound

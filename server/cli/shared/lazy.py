@@ -1,6 +1,7 @@
 """A group of commands that are imported when they are called: asking for the version or the help loads none of them."""
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 from programs.commands import Commands
+from programs.errors import Expected
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,16 @@ class LazyCommands(Commands):
         known = {name: command for section in sections.values() for name, command in section.items()}
         super().__init__(*args, commands=_Loading(known), **attributes)
         self._sections = sections
+
+    def _translated(self, ctx: click.Context) -> Any:
+        """A refusal of the API is an expected failure. Its errors are known only once it was used."""
+        try:
+            return super()._translated(ctx)
+        except Exception as problem:
+            errors = sys.modules.get("cumulus_client.errors")
+            if errors is not None and isinstance(problem, errors.ApiError):
+                raise Expected(problem.message) from None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as click calls it
         """The list of commands, from the table alone."""

@@ -1,12 +1,14 @@
 """Looking for jobs: a list of the newest, one with all that happened to it."""
 
+from cumulus_client.jobs import FileOutcome, JobDetails, ResultFile
+from cumulus_client.jobs import Job as JobView
 from server.db.cached_sql import rows as rows_of
 from server.db.models import Event, Job
 from server.db.queries import known_job
 from server.db.search import Query, find
 from server.errors import InvalidInput, NotFound, no_job
 from server.services.jobs.figures import per_file
-from server.services.jobs.views import EventView, FileOutcome, JobDetails, JobView, ResultsView, event_view, view_of
+from server.services.jobs.views import ResultsView, details_of, event_view, view_of
 from server.services.principal import Principal, Role
 from server.services.times import local_time
 from server.states import JobState
@@ -31,11 +33,12 @@ class JobLookup:
         folder = self._storage.folder(job.folder)
         report = folder.reports.run_report(job.attempt)
         outcomes = per_file(report.files, report.figures) if report else ()
-        return JobDetails(
-            job=view_of(job, self._storage),
-            events=_events(job_id),
-            per_file=tuple(FileOutcome(*one) for one in outcomes),
-            files=tuple(folder.results.files()),
+        return details_of(
+            job,
+            self._storage,
+            [event_view(one) for one in rows_of(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job_id)],
+            [FileOutcome(name=name, outcome=outcome, message=message) for name, outcome, message in outcomes],
+            [ResultFile(path=path, size=size) for path, size in folder.results.files()],
         )
 
     def results(self, principal: Principal, job_id: int) -> ResultsView:
@@ -58,7 +61,3 @@ def find_job(job_id: int) -> Job:
         text = f"; {deleted[0].who} deleted it on {local_time(deleted[0].at)}" if deleted else "; `cumulus jobs` lists them"
         raise NotFound(f"{no_job(job_id)}{text}", field="job")
     return job
-
-
-def _events(job_id: int) -> tuple[EventView, ...]:
-    return tuple(map(event_view, rows_of(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job_id)))

@@ -1,68 +1,15 @@
-"""A job as it is shown: what commands print of it, and what programs get."""
+"""A job's row as the API and commands show it. The shapes are :mod:`cumulus_client.jobs`'s."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from server.db.models import Event, Job
+from cumulus_client.jobs import Event, FileOutcome, Job, JobDetails, ResultFile
+from server.db.models import Event as EventRow
+from server.db.models import Job as JobRow
 from server.db.search import Listed
 from server.reasons import Reason
 from server.services.jobs.figures import parse_figures
-from server.services.times import time_for_programs
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
-
-
-@dataclass(frozen=True)
-class JobView:
-    """A job in a list. Times are Unix seconds; ``folder``: its path in the storage; ``blame``: who can fix a failure."""
-
-    id: int
-    owner: str
-    app: str
-    flavor: str
-    state: str
-    attempt: int
-    reason: str
-    blame: str
-    message: str
-    warning: str
-    figures: list[dict[str, Any]]
-    created: float
-    started: float | None
-    ended: float | None
-    folder: str
-
-
-@dataclass(frozen=True)
-class EventView:
-    """Something that happened to a job; ``advice``: what can be done about it."""
-
-    at: float
-    who: str
-    old: str
-    new: str
-    reason: str
-    text: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class FileOutcome:
-    """How the app ended with one of the files that it takes one by one."""
-
-    name: str
-    outcome: str
-    message: str
-
-
-@dataclass(frozen=True)
-class JobDetails:
-    """All that is shown of one job. ``files``: results by path, with their bytes."""
-
-    job: JobView
-    events: tuple[EventView, ...]
-    per_file: tuple[FileOutcome, ...]
-    files: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -75,45 +22,48 @@ class ResultsView:
     folder: JobFolder
 
 
-def view_of(job: Job | Listed, storage: Storage) -> JobView:
-    """The view of a row."""
-    reason = Reason.known(job.reason)
-    return JobView(
-        id=job.id,
-        owner=job.owner,
-        app=job.app,
-        flavor=job.flavor,
-        state=job.state,
-        attempt=job.attempt,
-        reason=job.reason,
-        blame=str(reason.blame) if reason else "",
-        message=job.message,
-        warning=job.warning,
-        figures=parse_figures(job.figures),
-        created=job.created,
-        started=job.started,
-        ended=job.ended,
-        folder=str(storage.folder(job.folder).path),
+def view_of(job: JobRow | Listed, storage: Storage) -> Job:
+    """The view of a row. It is not validated once more: a list may have all jobs."""
+    return Job.model_construct(**_fields(job, storage))
+
+
+def details_of(
+    job: JobRow, storage: Storage, events: list[Event], per_file: list[FileOutcome], files: list[ResultFile]
+) -> JobDetails:
+    """The view of a row with all that is shown of it."""
+    return JobDetails.model_construct(**_fields(job, storage), events=events, per_file=per_file, files=files)
+
+
+def event_view(event: EventRow) -> Event:
+    """The view of an event."""
+    reason = Reason.known(event.reason)
+    return Event.model_construct(
+        at=event.at,
+        who=event.who,
+        old=event.old,
+        new=event.new,
+        reason=event.reason,
+        text=event.text,
+        advice=reason.advice if reason else "",
     )
 
 
-def event_view(event: Event) -> EventView:
-    """The view of an event."""
-    reason = Reason.known(event.reason)
-    advice = reason.advice if reason else ""
-    return EventView(event.at, event.who, event.old, event.new, event.reason, event.text, advice)
-
-
-def job_json(view: JobView) -> dict[str, Any]:
-    """A job of a list for programs."""
-    return asdict(view)
-
-
-def details_json(details: JobDetails) -> dict[str, Any]:
-    """One job for programs."""
+def _fields(job: JobRow | Listed, storage: Storage) -> dict[str, object]:
+    reason = Reason.known(job.reason)
     return {
-        **job_json(details.job),
-        "events": [{**asdict(event), "at": time_for_programs(event.at)} for event in details.events],
-        "per_file": [asdict(one) for one in details.per_file],
-        "files": details.files,
+        "id": job.id,
+        "owner": job.owner,
+        "app": job.app,
+        "flavor": job.flavor,
+        "state": job.state,
+        "attempt": job.attempt,
+        "reason": job.reason,
+        "blame": str(reason.blame) if reason else "",
+        "message": job.message,
+        "warning": job.warning,
+        "figures": parse_figures(job.figures),
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended,
+        "folder": str(storage.folder(job.folder).path),
     }

@@ -1,0 +1,54 @@
+"""Operations without HTTP: for commands of an installation on which no controller runs."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from types import ModuleType
+
+from cumulus_client.calling import FileStream
+from cumulus_client.errors import Problem, Refused
+from cumulus_client.operations import Download, Gives, Operation, Takes
+from server.errors import CumulusError
+from server.services.principal import Principal, Scope
+from server.services.services import Services
+
+
+class DirectCaller:
+    """Carries operations out on an installation whose database is open, as the principal.
+
+    Imports only what an operation needs.
+    """
+
+    def __init__(self, services: Services, principal: Principal) -> None:
+        self._services = services
+        self._principal = principal
+
+    def call(self, operation: Operation[Takes, Gives], request: Takes) -> Gives:
+        """Carry an operation out. Raises Refused."""
+        handlers = {one.operation.name: one.handler for one in _module(operation.name).OPERATIONS}
+        self._principal.require_scope(Scope(operation.scope))
+        try:
+            return operation.gives.model_validate(handlers[operation.name](self._services, self._principal, request))
+        except CumulusError as error:
+            raise _refused(error) from None
+
+    @contextmanager
+    def download(self, operation: Download[Takes], request: Takes, start: int = 0) -> Iterator[FileStream]:
+        """A file from the byte ``start`` on. Raises Refused."""
+        handlers = {one.operation.name: one.handler for one in _module(operation.name).DOWNLOADS}
+        try:
+            found = handlers[operation.name](self._services, self._principal, request)
+        except CumulusError as error:
+            raise _refused(error) from None
+        with closing(found.file):
+            found.file.seek(start)
+            yield FileStream(found.file, found.size - start)
+
+
+def _module(name: str) -> ModuleType:
+    """The handlers of an operation's noun."""
+    return import_module(f"server.api.v1.{name.partition('.')[0]}")
+
+
+def _refused(error: CumulusError) -> Refused:
+    return Refused(Problem(error.http_status, error.code, error.message, error.field or ""))
