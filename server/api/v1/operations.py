@@ -1,6 +1,7 @@
 """All operations of the API with their handlers, in the order of the documentation."""
 
 from server.api.v1 import jobs
+from server.api.v1.binding import Bound, BoundDownload
 
-OPERATIONS = (*jobs.OPERATIONS,)
-DOWNLOADS = ()
+OPERATIONS: tuple[Bound, ...] = (*jobs.OPERATIONS,)
+DOWNLOADS: tuple[BoundDownload, ...] = ()
