@@ -112,7 +112,7 @@ def _query(fields: Mapping[str, Any]) -> httpx.QueryParams:
     """Fields as they stand in a query; of a list one for each of its values."""
     pairs = ((name, value) for name, given in fields.items() for value in (given if isinstance(given, list) else [given]))
     told = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs if value is not None]
-    return httpx.QueryParams(told)
+    return httpx.QueryParams(tuple(told))
 
 
 def _problem(response: httpx.Response) -> Problem | None:

@@ -27,13 +27,13 @@ def opened(*, to_change: bool = False) -> Cumulus:
     if running_controller(settings.home) and path.is_socket():
         from cumulus_client.http import HttpCaller
 
-        return Cumulus(HttpCaller(socket=_short(path)))
+        return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
     return Cumulus(DirectCaller(_services(settings, to_change=to_change), administrator()))
 
 
-def _short(path: Path) -> str:
+def short_path(path: Path) -> str:
     """The path of a socket, however long it is; the folder stays open as long as this process."""
     if len(os.fsencode(path)) <= LONGEST:
         return str(path)
