@@ -223,7 +223,7 @@ def create_app(controller: Controller) -> Flask:
     )
     app.register_blueprint(legacy.blueprint())
     services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
-    app.register_blueprint(v1.blueprint(services, identify, OPERATIONS, DOWNLOADS))
+    app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
