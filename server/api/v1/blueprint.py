@@ -89,7 +89,7 @@ def _view(one: Bound, services: Services, identify: Identify, kept: Kept) -> Cal
             asked = operation.takes.model_validate({**_given(operation), **path})
         except ValidationError as error:
             return invalid(error)
-        return _answer(*kept.get(one, services, who, asked))
+        return _answer(*kept.get(one, services, who, asked), operation.status)
 
     return answered
 
@@ -109,9 +109,9 @@ def _download(one: BoundDownload, services: Services, identify: Identify) -> Cal
     return answered
 
 
-def _answer(body: bytes, tag: str) -> Response:
+def _answer(body: bytes, tag: str, status: int) -> Response:
     """The JSON with the tag of its content; where the client has it already, only that it does."""
-    response = Response(body, mimetype="application/json")
+    response = Response(body, status, mimetype="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method == "GET":
         response.set_etag(tag)
