@@ -37,15 +37,15 @@ class AuditList(Response):
 class AuditQuery(Request):
     """Which lines; "" for all. ``since``, ``until``: Unix seconds; ``before``: only lines from before that one."""
 
-    who: str = Field("", max_length=200)
-    action: str = Field("", max_length=200)
-    subject: str = Field("", max_length=200)
-    outcome: str = Field("", pattern="^(ok|refused)?$")
-    address: str = Field("", max_length=200)
-    since: float | None = Field(None, ge=0, le=1e12, allow_inf_nan=False)
-    until: float | None = Field(None, ge=0, le=1e12, allow_inf_nan=False)
+    who: str = Field(default="", max_length=200)
+    action: str = Field(default="", max_length=200)
+    subject: str = Field(default="", max_length=200)
+    outcome: str = Field(default="", pattern="^(ok|refused)?$")
+    address: str = Field(default="", max_length=200)
+    since: float | None = Field(default=None, ge=0, le=1e12, allow_inf_nan=False)
+    until: float | None = Field(default=None, ge=0, le=1e12, allow_inf_nan=False)
     before: Annotated[int, Field(ge=1, le=999_999_999_999_999)] | None = None
-    limit: int = Field(100, ge=1, le=1000)
+    limit: int = Field(default=100, ge=1, le=1000)
 
 
 LIST = Operation(

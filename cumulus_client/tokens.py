@@ -47,8 +47,8 @@ class TokenWish(Request):
     """A token to be made, for oneself or (by an administrator) for somebody else or for an agent."""
 
     name: str = Field(min_length=1, max_length=80, description="What it is for, such as `laptop`.")
-    scopes: list[Scope] = Field(["read", "submit"], min_length=1, max_length=3)
-    days: int | None = Field(None, ge=1, le=36_500, description="Until it expires; default: 90.")
+    scopes: list[Scope] = Field(default=["read", "submit"], min_length=1, max_length=3)
+    days: int | None = Field(default=None, ge=1, le=36_500, description="Until it expires; default: 90.")
     owner: Name | None = None
     for_agent: bool = False
 

@@ -14,13 +14,14 @@ Quota = Annotated[float | None, Field(gt=0, le=1e9, description="GB of the stora
 
 
 class Me(Response):
-    """Who asks. ``roles`` and ``scopes``: what is allowed; ``established``: how it is known."""
+    """Who asks. ``roles`` and ``scopes``: what is allowed; ``established``: how it is known; ``token``: the number of theirs."""
 
     name: str
     roles: list[str]
     scopes: list[str]
     established: str
     team: list[str]
+    token: int | None
 
 
 class User(Response):
@@ -61,18 +62,18 @@ class NewUser(Request):
     """A user to be made. Without a password: by an invitation, or at the first login by the directory."""
 
     name: Name
-    display_name: str = Field("", max_length=200)
-    email: str = Field("", max_length=254)
+    display_name: str = Field(default="", max_length=200)
+    email: str = Field(default="", max_length=254)
     role: UserRole = "user"
-    password: str = Field("", max_length=1024, repr=False)
+    password: str = Field(default="", max_length=1024, repr=False)
     quota_gb: Quota = None
 
 
 class UserChanges(OneUser):
     """What to change; what is left out stays. ``quota_gb`` null: no limit."""
 
-    display_name: str | None = Field(None, max_length=200)
-    email: str | None = Field(None, max_length=254)
+    display_name: str | None = Field(default=None, max_length=200)
+    email: str | None = Field(default=None, max_length=254)
     role: UserRole | None = None
     quota_gb: Quota = None
 
@@ -81,7 +82,7 @@ class NewPassword(OneUser):
     """A new password. ``old``: needed for one's own."""
 
     new: str = Field(max_length=1024, repr=False)
-    old: str = Field("", max_length=1024, repr=False)
+    old: str = Field(default="", max_length=1024, repr=False)
 
 
 ME = Operation("users.me", "GET", "/me", Nothing, Me, "Who asks, and what is allowed.")

@@ -38,6 +38,14 @@ SECTIONS = {
         "template": Command("server.cli.template:template", "The machine that workers are copies of."),
         "snapshot": Command("server.cli.snapshot:snapshot", "Copies of the template's disk; workers start from one."),
     },
+    "Accounts": {
+        "login": Command("server.cli.accounts.login:login", "Have commands ask a controller elsewhere."),
+        "logout": Command("server.cli.accounts.login:logout", "Ask this computer's controller again."),
+        "user": Command("server.cli.accounts.user:user", "Users: who may log in, and as what."),
+        "group": Command("server.cli.accounts.group:group", "Groups: teams whose members may see each other's jobs."),
+        "token": Command("server.cli.accounts.token:token", "API tokens, for programs and other computers."),
+        "audit": Command("server.cli.accounts.audit:audit", "List who has changed what, and what was refused."),
+    },
     "Installation": {
         "serve": Command("server.cli.installation.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
         "stop": Command("server.cli.machines:stop", "End the controller in order."),

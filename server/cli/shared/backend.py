@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
+from server.cli.shared.credentials import current_login
 from server.cli.shared.opening import administrator, until_the_end
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
@@ -18,10 +19,14 @@ LONGEST = 100  # bytes of a path that a socket can have
 
 
 def opened(*, to_change: bool = False) -> Cumulus:
-    """The installation of the settings. ``to_change``: where no controller runs, its database is opened for changes, too.
+    """The controller elsewhere that this user has logged in to, or the installation of the settings.
+
+    ``to_change``: where no controller runs, its database is opened for changes, too.
 
     Raises NoInstallation, DatabaseMissing and the like, Unreachable.
     """
+    if elsewhere := current_login():
+        return Cumulus.at(elsewhere.url, elsewhere.token)
     settings = load_settings()
     path = settings.home / SOCKET_FILE
     if running_controller(settings.home) and path.is_socket():
