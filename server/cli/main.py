@@ -54,6 +54,7 @@ SECTIONS = {
             "server.cli.installation.storage:storage", "How full the storage is; clean it; restore from the trash."
         ),
         "db": Command("server.cli.installation.db:db", "The database: back it up, or make it anew."),
+        "completion": Command("server.cli.completion:completion", "Print what a shell needs to complete commands."),
         "import-former": Command(
             "server.cli.installation.import_former:import_former", "Take over the jobs of a former server (2.x)."
         ),
