@@ -128,7 +128,7 @@ def test_a_teardown_succeeds_whatever_it_finds(playbooks: Playbooks, directory: 
 def test_a_play_out_of_time_is_ended_with_all_its_processes(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
     playbooks.announce(directory, HERE)
     outcome = start(playbooks, directory, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 61", timeout_s=2.5)
-    assert (outcome.ok, outcome.message) == (False, "the play did not finish within 2 s")
+    assert (outcome.ok, outcome.message) == (False, "the machine did not finish the play within 2 s")
     assert has_ended(int((tmp_path / "pid").read_text()))
     assert at_work_in(directory) == []
 

@@ -176,7 +176,7 @@ class _Play:
         if self.cancelled():
             self.why = "the play was cancelled"
         elif self.announced is not None and self.clock() - self.announced > self.timeout_s:
-            self.why = f"the play did not finish within {self.timeout_s:.0f} s"
+            self.why = f"the machine did not finish the play within {self.timeout_s:.0f} s"
         return bool(self.why)
 
     def _must_be_killed(self) -> bool:
