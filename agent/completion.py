@@ -83,8 +83,8 @@ class Completion:
     def _post(self, job: Job) -> str:
         """What went wrong; "" where nothing did."""
         form = {"job_id": str(job.number), "error_message": job.message}
-        if trouble := FailureKind.named_in(job.message):
-            form["trouble"] = trouble
+        if failure := FailureKind.named_in(job.message):
+            form["trouble"] = failure
         try:
             with HttpClient(self._settings.controller, TELL_TIMEOUT_S) as client:
                 answer = client.post("/fail", form)

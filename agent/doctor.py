@@ -134,10 +134,10 @@ def _storage(settings: Settings) -> str:
     outcome = Children(settings.home).run(Command(command.argv))
     if outcome.code:
         raise SetupMissing(diagnose(outcome.code, outcome.stderr).text)
-    looked = Carrier(settings, target, Rsync(settings, target), Children(settings.home)).look(Load("", ()), "data", ())
-    if looked.code and target.kind is not Kind.DAEMON:
+    listed = Carrier(settings, target, Rsync(settings, target), Children(settings.home)).list_taken(Load("", ()), "data", ())
+    if listed.code and target.kind is not Kind.DAEMON:
         needed = "python3" if target.path else "cumulus-receive of this version"
-        raise SetupMissing(f"the other end lacks {needed}: {diagnose(looked.code, looked.stderr).words}")
+        raise SetupMissing(f"the other end lacks {needed}: {diagnose(listed.code, listed.stderr).words}")
     return f"{settings.target} takes files"
 
 

@@ -8,11 +8,11 @@ from flask import Flask, Response, request
 
 from agent.settings import Settings
 from programs.descriptors import connections_for
-from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
+from programs.http.door import KEPT_BYTES, POLL_S, Door, Limits, open_door
 from programs.http.doorkeeper import FORBIDDEN, Doorkeeper, route_of
 from programs.http.visitors import Foreign, visitors
 
-SHORT, LARGE = range(2)  # lanes
+SHORT, LARGE = range(2)  # pools
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 OWN_FILES = 64  # beside the threads: logs, the queue's files of the loop, pipes of the transfers
@@ -35,7 +35,7 @@ def encoded_refusal(path: str, message: str) -> bytes:
     return (json.dumps(refusal(path, message), ensure_ascii=True) + "\n").encode()
 
 
-def open_agent_door(settings: Settings, app: Flask, connections: int, look_s: float = LOOK_S) -> Door:
+def open_agent_door(settings: Settings, app: Flask, connections: int, poll_s: float = POLL_S) -> Door:
     """The door of an agent with these settings, listening. Raises as :func:`open_door`."""
     limits = Limits(
         connections,
@@ -46,7 +46,7 @@ def open_agent_door(settings: Settings, app: Flask, connections: int, look_s: fl
         settings.idle_timeout_s,
         max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
     )
-    return open_door(app, settings.host, settings.port, limits, encoded_refusal, (settings.threads, 1), lane, look_s=look_s)
+    return open_door(app, settings.host, settings.port, limits, encoded_refusal, (settings.threads, 1), pool, poll_s=poll_s)
 
 
 def connections_beside(settings: Settings) -> int:
@@ -58,7 +58,7 @@ def connections_beside(settings: Settings) -> int:
     return found
 
 
-def lane(request: Any) -> int:
+def pool(request: Any) -> int:
     """Which threads answer a request: large orders are read one at a time, since that takes several times their size."""
     return LARGE if request.body_bytes_received > LARGE_BYTES else SHORT
 

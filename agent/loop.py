@@ -22,7 +22,7 @@ from agent.watcher import Watcher
 from programs.database.sqlite import is_known
 
 IDLE_S = 60.0
-TROUBLE_S = 5.0
+FAILURE_PAUSE_S = 5.0
 WATCH_AGAIN_S = 0.1
 JUMP_S = 30.0  # how far the computer's clock may be off from the time that passed, before it counts as set
 T = TypeVar("T")
@@ -89,10 +89,10 @@ class Loop:
                     log.exception("a round of the loop failed")
                 else:  # busy, a full disk, the file is gone: it may pass, and is no fault of ours
                     log.warning("the queue cannot be used", detail=str(problem))
-                pause = TROUBLE_S
+                pause = FAILURE_PAUSE_S
             except Exception:
                 log.exception("a round of the loop failed")
-                pause = TROUBLE_S
+                pause = FAILURE_PAUSE_S
             self._wake.wait(pause)
             self._wake.clear()
 
@@ -134,7 +134,7 @@ class Loop:
 
     def _begin_survey(self, now: float) -> None:
         if _is_over(self._survey) and (waiting := self._queue.transfers.to_survey(now)):
-            self._survey = self._begin(self._others, self._tasks.surveyor.look, waiting)
+            self._survey = self._begin(self._others, self._tasks.surveyor.survey, waiting)
 
     def _begin_ends(self, now: float) -> None:
         if _is_over(self._end) and (jobs := self._queue.jobs.due(now)):
@@ -146,7 +146,7 @@ class Loop:
             return None
         if now >= self._watch_at and _is_over(self._watch):
             self._watch_at = now + self._settings.watch_interval_s
-            self._watch = self._begin(self._others, self._tasks.watcher.look, jobs)
+            self._watch = self._begin(self._others, self._tasks.watcher.check, jobs)
         return max(self._watch_at, now + WATCH_AGAIN_S)
 
     def _begin_sends(self, now: float) -> None:

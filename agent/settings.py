@@ -1,4 +1,4 @@
-"""Every knob of the agent, with unit and default: from ``CUMULUS_AGENT_*`` variables, then ``cumulus-agent.toml``.
+"""Every setting of the agent, with unit and default: from ``CUMULUS_AGENT_*`` variables, then ``cumulus-agent.toml``.
 
 Owns names, units and defaults; reads no other file and creates nothing.
 """
@@ -60,7 +60,9 @@ class Settings(DoorSettings):
     target: str = Field(
         "", description="The controller's storage: a folder here, `user@host:path` by ssh, or `rsync://host/module` of a daemon"
     )
-    controller: str = Field("", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, told of jobs that must fail")
+    controller: str = Field(
+        "", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, which the agent notifies of jobs that must fail"
+    )
     roots: tuple[RootSetting, ...] = Field((), description="Folders that may be read below, see below")
 
     ssh_key: Path = Field(Path(), description="Private key without a passphrase; default: `id_ed25519` in `home`")

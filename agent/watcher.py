@@ -38,7 +38,7 @@ class Watcher:
         self._asked = 0
         self._missing: set[int] = set()  # not in the list when it was asked last: once may be a controller that is just starting
 
-    def look(self, jobs: list[Job]) -> None:
+    def check(self, jobs: list[Job]) -> None:
         """Ask about the first of these jobs and some others, and end those no longer wanted. Stops if the controller is away."""
         with HttpClient(self._settings.controller, ASK_TIMEOUT_S) as client:
             for job in self._chosen(jobs):

@@ -48,10 +48,10 @@ def _run(program: str, command: Callable[[], object], folders: Folders) -> int:
     try:
         return _result(command())
     except BaseException as failure:  # noqa: BLE001  # this is the last that catches anything
-        return _told(program, failure, folders)
+        return _report_failure(program, failure, folders)
 
 
-def _told(program: str, failure: BaseException, folders: Folders) -> int:
+def _report_failure(program: str, failure: BaseException, folders: Folders) -> int:
     try:
         return _failed(program, failure, folders)
     except Exception as another:  # noqa: BLE001  # reporting a failure can fail

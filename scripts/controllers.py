@@ -18,7 +18,7 @@ from server.home.running import Running, running_controller
 from server.settings import Settings
 
 START_LIMIT_S = 60.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 class _Taken(Exception):
@@ -52,7 +52,7 @@ def _await_running(home: Path, until: float) -> Running | None:
         if time.monotonic() > until:
             who = f" (process {running.pid}, {running.url})" if running else ""
             raise CumulusError(f"the controller that holds {home}{who} neither answers nor ends: `cumulus stop` ends it")
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _shared(settings: Settings, running: Running, say: Say) -> Client:
@@ -82,7 +82,7 @@ def _wait_ready(home: Path, child: Child, log: Path) -> str:
         running = running_controller(home)
         if running and running.pid == child.pid and Client(running.url).healthy():
             return running.url
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     if child.poll() is not None and (running_controller(home) or is_held(home)):
         raise _Taken
     raise CumulusError(f"the controller did not start:\n{words(log)}")

@@ -16,7 +16,7 @@ from programs.interruption import shielded
 from scripts.children import Child, Process, end, start
 from server.home.controller_lock import try_lock
 
-LOOK_S = 0.1
+POLL_S = 0.1
 END_LIMIT_S = 90.0
 Say = Callable[[str], None]
 
@@ -152,5 +152,5 @@ def _turn(home: Path, say: Say) -> Iterator[None]:
             who = f" ({other.described()})" if other else ""
             say(f"a demonstration runs here already{who}: waiting for its end (Ctrl-C ends the waiting)")
             while not try_lock(lock):
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
         yield

@@ -29,7 +29,7 @@ PHASES = {
     "CANCELLED": "cancelled",
 }
 FINAL = frozenset({"DONE", "FAILED", "CANCELLED"})
-LOOK_S = 0.25
+POLL_S = 0.25
 NEAR = 3  # lines among which one that was shown before is looked for
 
 
@@ -60,7 +60,7 @@ class Following:
                 message = last_line(self.machine()) if status == "PREPARING" else ""
                 step.note(message or phase)
                 last = status
-                self.pause(LOOK_S)
+                self.pause(POLL_S)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from server.errors import CumulusError
 from server.settings import Settings
 
 LIMIT_S = 60.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,5 +67,5 @@ def _wait_ready(home: Path, child: Child, log: Path) -> str:
         running = running_agent(home)
         if running and running.pid == child.pid:
             return running.url
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     raise CumulusError(f"the agent did not start:\n{words(log)}")

@@ -99,9 +99,9 @@ def make_module(settings: Settings, cloud: Cloud) -> TerraformModule:
     )
 
 
-def make_fleet(settings: Settings, cloud: Cloud, preloaded: AnsibleForkServer | None = None) -> Fleet:
-    """The fleet on a cloud. ``preloaded``: for callers that play more than once."""
-    return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", preloaded=preloaded), settings)
+def make_fleet(settings: Settings, cloud: Cloud, fork_server: AnsibleForkServer | None = None) -> Fleet:
+    """The fleet on a cloud. ``fork_server``: for callers that run more than one play."""
+    return Fleet(cloud, make_module(settings, cloud), Playbooks(INFRA / "ansible", fork_server=fork_server), settings)
 
 
 def make_workspaces(settings: Settings, cloud: Cloud) -> Workspaces:
@@ -218,10 +218,10 @@ def create_app(controller: Controller) -> Flask:
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
     app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
     commits = ChangeCounter(controller.settings.database, controller.database.require_file)
-    legacy = DesktopRoutes(
+    desktop = DesktopRoutes(
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
-    app.register_blueprint(legacy.blueprint())
+    app.register_blueprint(desktop.blueprint())
     services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
     app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())

@@ -1,7 +1,7 @@
-"""Who goes first where processors are short: API and loop, then the tools that they start, then the machines of this computer.
+"""Which processes come first where processors are short: API and loop, then their tools, then this computer's machines.
 
-Niceness is the child's, never a thread's of the controller: one that waits for a processor while it holds Python's lock would
-keep all others waiting.
+Only child processes get a lower priority, never a thread of the controller: one that waits for a processor while it holds
+Python's lock would keep all others waiting.
 """
 
 import os
@@ -17,8 +17,8 @@ PROC = Path("/proc")
 
 
 def step_back(pid: int, steps: int) -> None:
-    """Let a child that leads a session of its own, and what it starts, go after others. Nothing depends on that it works."""
+    """Let others come before a child that leads a session of its own, and before what it starts. Nothing depends on that."""
     with suppress(OSError):  # it has ended already
         os.setpriority(os.PRIO_PGRP, pid, min(os.getpriority(os.PRIO_PROCESS, 0) + steps, HIGHEST))
-    with suppress(OSError):  # a kernel that shares processors out by session counts niceness within one only; this one may not
+    with suppress(OSError):  # where a kernel schedules by session, priorities count within one only; this kernel may not
         (PROC / str(pid) / "autogroup").write_text(str(steps))

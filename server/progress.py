@@ -1,4 +1,4 @@
-"""Progress of long work: what is being done, how far it is, how long it took. Owns how it is told, not the work.
+"""Progress of long work: what is being done, how far it is, how long it took. Owns how progress is reported, not the work.
 
 Whoever does something long is given a ``Progress``; it neither knows nor asks whether a person, a log or a test reads it.
 ``Lines`` is for pipes, logs and tests; what a terminal shows is in terminal.py.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 BEAT_S = 15.0  # a log shows life that often
-LOOK_S = 0.5
+REFRESH_S = 0.5
 END_LIMIT_S = 2.0
 MB = 1 << 20
 BLOCK = 512  # bytes, the unit of st_blocks
@@ -36,13 +36,13 @@ class Step(Protocol):
 
 
 class Progress(Protocol):
-    """Where the progress of long work is told."""
+    """Where long work reports its progress."""
 
     def say(self, text: str) -> None:
         """A line that stays."""
 
     def step(self, text: str, unit: str = "") -> AbstractContextManager[Step]:
-        """A step that may take longer than three seconds. Tells its duration at its end, also where it fails.
+        """A step that may take longer than three seconds. Reports its duration at its end, also where it fails.
 
         ``text`` begins with a verb ("Unpacking Debian bookworm"); ``unit`` is what ``advance`` counts ("packages", "MB").
         """
@@ -58,21 +58,21 @@ def unheard(done: float, total: float | None = None) -> None:
 
 
 def counted(things: Sequence[Thing], advance: Advance) -> Iterator[Thing]:
-    """The things, one by one; ``advance`` is told how many of them were taken."""
+    """The things, one by one; ``advance`` gets the number taken so far."""
     for number, thing in enumerate(things, 1):
         advance(number, len(things))
         yield thing
 
 
 @contextmanager
-def repeating(look: Callable[[], None], every_s: float = LOOK_S) -> Iterator[None]:
-    """Within the block, call ``look`` every ``every_s`` seconds in a thread of its own; an OSError of it is ignored."""
+def repeating(action: Callable[[], None], every_s: float = REFRESH_S) -> Iterator[None]:
+    """Within the block, call ``action`` every ``every_s`` seconds in a thread of its own; an OSError of it is ignored."""
     over = threading.Event()
 
     def run() -> None:
         while not over.wait(every_s):
             with suppress(OSError):
-                look()
+                action()
 
     thread = threading.Thread(target=run, name="progress", daemon=True)
     thread.start()
@@ -87,13 +87,13 @@ def repeating(look: Callable[[], None], every_s: float = LOOK_S) -> Iterator[Non
 def growing(step: Step, file: Path, total: float | None = None) -> Iterator[None]:
     """Within the block, the step advances by the MB that ``file`` takes on the disk. ``total``: MB, where that is known."""
 
-    def look() -> None:
+    def measure() -> None:
         step.advance(megabytes(file), total)
 
-    with repeating(look):
+    with repeating(measure):
         yield
     with suppress(OSError):
-        look()
+        measure()
 
 
 def megabytes(file: Path) -> float:
@@ -162,7 +162,7 @@ class Lines:
         log = _Log(self, counter)
         log.begin()
         try:
-            with self.repeating(log.look, LOOK_S):
+            with self.repeating(log.write_if_due, REFRESH_S):
                 yield counter
         except BaseException:
             log.end(well=False)
@@ -182,7 +182,7 @@ class _Log:
         if not self.lines.patience_s:
             self._write(f"{self.counter.text} …")
 
-    def look(self) -> None:
+    def write_if_due(self) -> None:
         """Write a line where it is time for one."""
         now = self.lines.clock()
         quiet_s = BEAT_S if self.last is not None else self.lines.patience_s

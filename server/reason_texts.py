@@ -54,23 +54,23 @@ def _wait(blame: Blame, text: str, advice: str) -> ReasonPolicy:
 POLICIES: Mapping[str, ReasonPolicy] = {
     "cancelled": ReasonPolicy(Blame.USER, "The job was cancelled.", "No action needed."),
     "input_missing": ReasonPolicy(
-        Blame.USER, "An input file is missing.", "Look whether the agent sends that file, and submit the job again."
+        Blame.USER, "An input file is missing.", "Check whether the agent sends that file, then submit the job again."
     ),
     "input_incomplete": ReasonPolicy(
         Blame.USER,
         "An input file is not as it was sent.",
-        "Look who changed it in the storage; submit the job again.",
+        "Find out who changed it in the storage, then submit the job again.",
     ),
     "input_faulty": ReasonPolicy(
         Blame.USER,
         "An input file is damaged, or not what its name says.",
-        "Look at the file where it comes from; send it again, or without what is wrong with it.",
+        "Check the file at its source; send it again, or fix it first.",
     ),
     "step_before_failed": ReasonPolicy(
-        Blame.USER, "The job that it starts after did not succeed.", "Look at the job before; submit both again."
+        Blame.USER, "The job that it starts after did not succeed.", "Check the job before it, then submit both again."
     ),
     "upload_failed": ReasonPolicy(
-        Blame.USER, "An input file could not be sent.", "Look whether the file can be read where the agent runs."
+        Blame.USER, "An input file could not be sent.", "Check whether the agent's computer can read the file."
     ),
     "upload_refused": ReasonPolicy(
         Blame.ADMIN,
@@ -78,14 +78,14 @@ POLICIES: Mapping[str, ReasonPolicy] = {
         'See docs/agent.md, "What failures mean"; then submit the job again.',
     ),
     "upload_timeout": ReasonPolicy(
-        Blame.USER, "The input files did not arrive in time.", "Look whether the agent runs; `upload_timeout_s` is the limit."
+        Blame.USER, "The input files did not arrive in time.", "Check whether the agent runs; `upload_timeout_s` is the limit."
     ),
     "conversion_failed": ReasonPolicy(
         Blame.USER, "An input file could not be converted.", "Try the converter by hand on that file; it may be cut off."
     ),
     "app_failed": ReasonPolicy(Blame.APP, "The app failed.", "Read the job's log; the app's author may have to correct its XML."),
     "input_rejected": ReasonPolicy(
-        Blame.USER, "The app cannot read an input file.", "Look at that file with another program; the message is the app's own."
+        Blame.USER, "The app cannot read an input file.", "Open that file in another program; the message is the app's own."
     ),
     "stalled": ReasonPolicy(
         Blame.APP,
@@ -95,7 +95,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "results_not_saved": ReasonPolicy(
         Blame.ADMIN,
         "Not all results could be saved in the storage.",
-        "The job's message names them; those in `output/` are whole. Make room, or mend what it says, and submit the job again.",
+        "The job's message names them; those in `output/` are whole. Make room, or fix what it names, then submit the job again.",
     ),
     "settings_unusable": ReasonPolicy(
         Blame.USER, "The settings do not fit the app.", "Compare the form with `cumulus apps preview`; the app may have changed."
@@ -104,7 +104,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "app_not_installed": _wait(
         Blame.ADMIN,
         "The app is not installed on the machines.",
-        "Make a snapshot that has it with `make snapshot`, or go back to one by `cumulus snapshot rollback`.",
+        "Make a snapshot that has it with `make snapshot`, or return to one with `cumulus snapshot rollback`.",
     ),
     "flavor_gone": ReasonPolicy(
         Blame.ADMIN, "The machine size is no longer offered.", "Put the size back into flavors.tsv, or tell its users."
@@ -117,13 +117,13 @@ POLICIES: Mapping[str, ReasonPolicy] = {
         "Read `.cumulus.failure.<attempt>` in the job's folder: what Ansible said is in it, and the machine's console.",
     ),
     "machine_lost": _again(
-        "The machine was lost.", "Look in the cloud's own log why it went; after `max_attempts` the job is given up."
+        "The machine was lost.", "Check the cloud's log for the cause; after `max_attempts` the job is given up."
     ),
     "machine_removed": _again("An administrator removed the machine.", "No action needed: another machine is made for the job."),
     "run_timeout": ReasonPolicy(
         Blame.APP,
         "The run took longer than this installation allows.",
-        "Look in the job's log whether it still got on; `run_timeout_s` is the limit.",
+        "Check in the job's log whether it still made progress; `run_timeout_s` is the limit.",
     ),
     "quota_exceeded": _wait(
         Blame.INFRASTRUCTURE,
@@ -133,7 +133,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "no_valid_host": _wait(
         Blame.INFRASTRUCTURE,
         "The cloud has no room for a machine of this size.",
-        "Wait, or ask who runs the cloud which of its hosts are full or down; on this computer: look at its memory.",
+        "Wait, or ask the cloud's operators which hosts are full or down; on this computer: check its memory.",
     ),
     "network_exhausted": _wait(
         Blame.INFRASTRUCTURE,
@@ -147,7 +147,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     ),
     "network_failed": _again(
         "The cloud could not connect the machine to its network.",
-        "Ask who runs the cloud for the network agent of that host; an attempt on another host may succeed.",
+        "Ask the cloud's operators about the network agent of that host; an attempt on another host may succeed.",
     ),
     "security_group_missing": _wait(
         Blame.ADMIN,
@@ -172,11 +172,11 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "volume_storage_full": _wait(
         Blame.INFRASTRUCTURE,
         "The cloud's volume storage has no room for a machine's disk.",
-        "Wait, or ask who runs the cloud; volumes and snapshots that nobody needs take room (`cumulus snapshot prune`).",
+        "Wait, or ask the cloud's operators; unused volumes and snapshots take up space (`cumulus snapshot prune`).",
     ),
     "volume_failed": _again(
         "The cloud could not make the machine's volume.",
-        "Read Cinder's message in `.cumulus.failure.<attempt>`, or in `openstack volume message list`; ask who runs the cloud.",
+        "Read Cinder's message in `.cumulus.failure.<attempt>` or `openstack volume message list`; ask the cloud's operators.",
     ),
     "snapshot_missing": _wait(
         Blame.ADMIN,
@@ -205,7 +205,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "cloud_failed": _wait(
         Blame.INFRASTRUCTURE,
         "A service of the cloud failed.",
-        "No action needed where it passes; else give who runs the cloud the request's id in `.cumulus.failure.<attempt>`.",
+        "No action needed if it passes; otherwise give the cloud's operators the request's id from `.cumulus.failure.<attempt>`.",
     ),
     "region_unknown": _wait(
         Blame.ADMIN,
@@ -214,7 +214,7 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     ),
     "creation_timeout": _again(
         "The machine was not ready in time.",
-        "Look at its console in `.cumulus.failure.<attempt>`; raise the limit that the message names, or `create_timeout_s`.",
+        "Read its console in `.cumulus.failure.<attempt>`; raise the limit that the message names, or `create_timeout_s`.",
     ),
     "controller_disk_full": ReasonPolicy(
         Blame.ADMIN,
@@ -226,29 +226,31 @@ POLICIES: Mapping[str, ReasonPolicy] = {
         Blame.ADMIN, "The controller lacks something that it needs to make machines.", "Run `cumulus doctor` and do what it says."
     ),
     "provider_crashed": _again(
-        "The program that makes machines crashed.", "Look for lack of memory (`dmesg`); report the crash with the kept output."
+        "The program that makes machines crashed.", "Check for lack of memory (`dmesg`); report the crash with the saved output."
     ),
     "terraform_locked": _again(
-        "The machine is being worked on by another process.", "Look for a terraform that hangs, or that somebody runs by hand."
+        "The machine is being worked on by another process.", "Find the terraform that hangs, or that somebody runs by hand."
     ),
     "terraform_state_unreadable": _again(
         "The record of the machine cannot be read.",
-        "Look with `cumulus state` what the cloud still has of that machine, and remove it.",
+        "Check with `cumulus state` what the cloud still has of that machine, and remove it.",
     ),
     "machine_unreachable": _again(
-        "The machine does not answer.", "Look at its console in `.cumulus.failure.<attempt>`, at its network and security groups."
+        "The machine does not answer.", "Check its console in `.cumulus.failure.<attempt>`, its network and security groups."
     ),
     "machine_refuses": _again(
-        "The machine does not let the controller in.", "Look whether the image takes the controller's ssh key at its first boot."
+        "The machine does not let the controller in.",
+        "Check whether the image accepts the controller's ssh key at its first boot.",
     ),
     "host_key_changed": _again(
-        "The machine is not the one that was made.", "Look which machine has its address; if none should, suspect the network."
+        "The machine is not the one that was made.",
+        "Find out which machine has its address; if none should, suspect the network.",
     ),
     "machine_disk_full": ReasonPolicy(
         Blame.ADMIN, "The machine's disk is full.", "Give the machine size more disk in flavors.tsv or by `worker_disk_gb`."
     ),
     "storage_not_mounted": _again(
-        "The machine could not reach the storage.", "Look whether the NFS server runs, exports to the machines, and is not full."
+        "The machine could not reach the storage.", "Check whether the NFS server runs, exports to the machines, and is not full."
     ),
     "folder_gone": ReasonPolicy(
         Blame.ADMIN, "The job's folder is gone.", "Find out who removed it; the job has to be submitted again."
@@ -256,14 +258,16 @@ POLICIES: Mapping[str, ReasonPolicy] = {
     "folder_unusable": ReasonPolicy(
         Blame.ADMIN,
         "The job's folder cannot be used.",
-        "Look at the folder's owner, permissions and file system; submit the job again.",
+        "Check the folder's owner, permissions and file system, then submit the job again.",
     ),
     "result_unreadable": ReasonPolicy(
         Blame.ADMIN,
         "How the app ended cannot be read.",
-        "Look at `.cumulus.result` and `output/` in the job's folder; the app ran, so it is not run again by itself.",
+        "Check `.cumulus.result` and `output/` in the job's folder; the app ran, so it is not run again automatically.",
     ),
     "controller_fault": ReasonPolicy(
-        Blame.ADMIN, "The controller could not go on with the job.", "Report the controller's log of that time; it names the job."
+        Blame.ADMIN,
+        "The controller could not continue with the job.",
+        "Report the controller's log of that time; it names the job.",
     ),
 }

@@ -1,7 +1,7 @@
-"""What the service manager that started this process is told: that it answers, that its loop turns, that it ends.
+"""Reports to the service manager that started this process: that it answers, that its loop turns, that it ends.
 
 Speaks systemd's notification protocol (sd_notify(3)): datagrams of ``NAME=value`` lines to the socket that ``NOTIFY_SOCKET``
-names. Where nobody started it so, nothing is sent. Owns nothing of when to say what.
+names. Where nobody started it so, nothing is sent. When to say what is decided elsewhere.
 """
 
 import math
@@ -42,7 +42,7 @@ class Supervisor:
             self._tell("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The end has begun; no word of the loop is to be expected any more."""
+        """The end has begun; the loop will report nothing any more."""
         self._tell("STOPPING=1")
 
     def _tell(self, line: str) -> None:
@@ -54,7 +54,7 @@ class Supervisor:
                 sender.settimeout(SEND_LIMIT_S)
                 sender.sendto(line.encode(), self.address)
         except OSError as problem:
-            log.warning("the service manager could not be told", line=line, detail=str(problem))
+            log.warning("the service manager could not be notified", line=line, detail=str(problem))
 
 
 NOBODY = Supervisor()

@@ -19,15 +19,15 @@ class Stage:
 
     told: list[str] = field(default_factory=list)
     now: float = 100.0
-    look: Callable[[], None] = field(default=lambda: None)
+    refresh: Callable[[], None] = field(default=lambda: None)
     every_s: float = 0.0
 
     def progress(self) -> Lines:
         return Lines(self.told.append, lambda: self.now, self._repeating)
 
     @contextmanager
-    def _repeating(self, look: Callable[[], None], every_s: float) -> Iterator[None]:
-        self.look, self.every_s = look, every_s
+    def _repeating(self, action: Callable[[], None], every_s: float) -> Iterator[None]:
+        self.refresh, self.every_s = action, every_s
         yield
 
 
@@ -54,14 +54,14 @@ def test_a_long_step_shows_life_now_and_then() -> None:
     stage = Stage()
     with stage.progress().step("Copying the disk", "MB") as step:
         assert stage.every_s < 1
-        stage.look()
+        stage.refresh()
         stage.now += 15
-        stage.look()
-        stage.look()
+        stage.refresh()
+        stage.refresh()
         step.advance(300, 800)
         step.note("\x1b[1mblock 7\x1b[0m\r\n")
         stage.now += 15
-        stage.look()
+        stage.refresh()
     assert stage.told[1:-1] == ["Copying the disk: 15 s", "Copying the disk: 30 s, 300 of 800 MB, block 7"]
 
 
@@ -70,36 +70,36 @@ def test_where_most_steps_are_short_only_the_long_ones_are_told() -> None:
     progress = replace(stage.progress(), patience_s=3.0)
     with progress.step("Sending 2 files", "MB"):
         stage.now += 2.9
-        stage.look()
+        stage.refresh()
     assert stage.told == []
     with progress.step("Sending 2 files", "MB") as step:
         step.advance(100, 800)
         stage.now += 3
-        stage.look()
-        stage.look()
+        stage.refresh()
+        stage.refresh()
         stage.now += 14
-        stage.look()
+        stage.refresh()
         stage.now += 1
-        stage.look()
+        stage.refresh()
         step.advance(800, 800)
     told = ["Sending 2 files: 3 s, 100 of 800 MB", "Sending 2 files: 18 s, 100 of 800 MB", "Sending 2 files: 18 s (800 MB)"]
     assert stage.told == told
 
 
-def test_a_look_is_repeated_until_the_block_ends_whatever_it_fails_with() -> None:
-    looks, seen = [0], threading.Event()
+def test_an_action_is_repeated_until_the_block_ends_whatever_it_fails_with() -> None:
+    runs, seen = [0], threading.Event()
 
-    def look() -> None:
-        looks[0] += 1
-        if looks[0] == 3:
+    def act() -> None:
+        runs[0] += 1
+        if runs[0] == 3:
             seen.set()
         raise FileNotFoundError
 
-    with repeating(look, 0.001):
+    with repeating(act, 0.001):
         assert seen.wait(10)
-    after = looks[0]
+    after = runs[0]
     assert not any(thread.name == "progress" and thread.is_alive() for thread in threading.enumerate())
-    assert looks[0] == after
+    assert runs[0] == after
 
 
 def test_what_a_file_takes_on_the_disk_is_counted_to_its_end(tmp_path: Path) -> None:

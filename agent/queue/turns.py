@@ -15,8 +15,8 @@ BATCH_FILES = 1_000
 def next_batch(now: float) -> list[Transfer]:
     """The next batch to send, moved to SENDING; empty if there is none.
 
-    The turn goes to the owner with the fewest transfers under way, then to who was served least recently, then to
-    who came first. Small files of one folder go together.
+    The next turn is that of the owner with the fewest transfers under way, then of the one served least recently, then of
+    the one who came first. Small files of one folder are sent together.
     """
     with database_of(Transfer).atomic("IMMEDIATE"):
         turn = _turn(now)

@@ -41,12 +41,12 @@ class Carrier:
         """Sources of one folder, ready to be carried."""
         return staged(self._settings.home, sources)
 
-    def look(self, load: Load, place: str, transfers: Iterable[int]) -> Outcome:
+    def list_taken(self, load: Load, place: str, transfers: Iterable[int]) -> Outcome:
         """Find the names that are taken there: ``answer`` is a JSON list of them."""
         if self._target.kind is Kind.DAEMON:
-            looked = self._children.run(self._rsync.look(load, place), transfers)
-            new = {path for path, item in looked.items.items() if not item.is_same}
-            return replace(looked, answer=json.dumps([name for name in load.names if name not in new]))
+            listed = self._children.run(self._rsync.list_new(load, place), transfers)
+            new = {path for path, item in listed.items.items() if not item.is_same}
+            return replace(listed, answer=json.dumps([name for name in load.names if name not in new]))
         names = list(load.names)
         return self._do("look", place, names, lambda top: publish.there(top, names), f"there({{}}, {names!a})", transfers)
 

@@ -22,7 +22,7 @@ from agent.sending.rsync_output import Item, Progress, Reader
 
 MARK = "CUMULUS_AGENT_CHILD_OF"  # in the environment of all that an agent starts: its home
 GRACE_S = 5.0
-LOOK_S = 0.02
+POLL_S = 0.02
 EXIT_NOT_FOUND = 127  # as a shell's
 SAID_LIMIT = 256 * 1024  # characters
 READ_BYTES = 64 * 1024
@@ -191,7 +191,7 @@ def _end_processes(processes: list[psutil.Process]) -> None:
                 process.send_signal(number)
         deadline = time.monotonic() + GRACE_S
         while (processes := [one for one in processes if _is_at_work(one)]) and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
 
 def _is_at_work(process: psutil.Process) -> bool:

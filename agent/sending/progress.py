@@ -19,7 +19,7 @@ class SendingProgress:
         self._parcels = parcels
         self._same = 0
         self._sent = 0
-        self._told = 0.0
+        self._recorded = 0.0
         self._before = parcels[0].transfer.sent  # further than that: the way is good again
 
     def heard(self, event: Item | Progress) -> None:
@@ -28,12 +28,12 @@ class SendingProgress:
             self._sent = event.bytes
         elif event.is_file and event.is_same:
             self._same += event.size
-        if time.monotonic() - self._told >= INTERVAL_S:
+        if time.monotonic() - self._recorded >= INTERVAL_S:
             self.ended()
 
     def ended(self) -> None:
         """Record how far it is. Nobody watches small files that are sent together."""
-        self._told = time.monotonic()
+        self._recorded = time.monotonic()
         if len(self._parcels) == 1 and self._sent:
             there = self._same + self._sent
             transfer = self._parcels[0].transfer.id

@@ -35,7 +35,7 @@ class Rsync:
         # Several large transfers at once are faster each on a connection of its own.
         return self._of_names(options, load, place, shared=self._settings.parallel == 1)
 
-    def look(self, load: Load, place: str) -> Command:
+    def list_new(self, load: Load, place: str) -> Command:
         """Find the names that are not in a place yet, and change nothing."""
         return self._of_names(["--dry-run", "--ignore-existing", "--no-recursive", "--dirs"], load, place)
 

@@ -14,8 +14,8 @@ _ENDED_CODES = {11, 12, 13, 14, 19, 20, 21, 22}  # rsync's words say more, if th
 
 # In the order in which they are looked for: a lost connection is often what follows from something else, and so comes last.
 _WORDS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
-    (trouble, re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE))
-    for trouble, patterns in (
+    (kind, re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE))
+    for kind, patterns in (
         (
             FailureKind.HOST_KEY_CHANGED,
             ("remote host identification has changed", "host key verification failed", "no .* host key is known"),
@@ -105,9 +105,9 @@ class Diagnosis:
 
 def diagnose(code: int, said: str) -> Diagnosis:
     """Read why an rsync failed, from its exit code (negative: the signal that ended it) and its standard error."""
-    for trouble, pattern in _WORDS:
+    for kind, pattern in _WORDS:
         if found := pattern.search(said):
-            return Diagnosis(trouble, _line_around(said, found.start()))
+            return Diagnosis(kind, _line_around(said, found.start()))
     words = _line_around(said, 0)
     if code < 0 or code in _ENDED_CODES:
         return Diagnosis(FailureKind.INTERRUPTED, words or f"rsync ended with {code}")

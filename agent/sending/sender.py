@@ -81,10 +81,10 @@ class Sender:
 
     def _deliver(self, batch: Batch) -> None:
         """What is there already is compared, all else is sent."""
-        looked = self._carrier.look(batch.load, batch.place, batch.transfers)
-        if looked.code:
-            return self._failures.broken(batch.parcels, looked)
-        there = set(json.loads(looked.answer))
+        listed = self._carrier.list_taken(batch.load, batch.place, batch.transfers)
+        if listed.code:
+            return self._failures.broken(batch.parcels, listed)
+        there = set(json.loads(listed.answer))
         absent = [parcel for parcel in batch.parcels if parcel.name not in there]
         present = [parcel for parcel in batch.parcels if parcel.name in there]
         to_send = absent + (self._reconcile(batch.only(present)) if present else [])

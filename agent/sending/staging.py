@@ -58,21 +58,21 @@ class Load:
 
 
 def hold(path: str, name: str, roots: Iterable[Root]) -> Source:
-    """Open a source with all its files, and look at it. Raises SourceUnusable, SourceAway."""
+    """Open a source with all its files, and survey it. Raises SourceUnusable, SourceAway."""
     if sys.platform != "linux":
         return Source(path, name, take(path, roots))
     from agent.sources.opening import Held, walk
 
     held = Held()
 
-    def look(top: Path, real: Path, called: str) -> Iterator[Entry]:
+    def walk_and_hold(top: Path, real: Path, called: str) -> Iterator[Entry]:
         for entry in walk(top, real, called):
             yield entry  # which is judged first: a pipe is not opened
             if not entry.is_skipped:
                 held.add(entry)
 
     try:
-        return Source(path, name, examine(path, roots, look), held)
+        return Source(path, name, examine(path, roots, walk_and_hold), held)
     except BaseException:
         held.close()
         raise

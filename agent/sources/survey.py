@@ -96,12 +96,12 @@ def take(source: str, roots: Iterable[Root]) -> Snapshot:
     return examine(source, roots, _by_path)
 
 
-def examine(source: str, roots: Iterable[Root], look: Callable[[Path, Path, str], Iterator[Entry]]) -> Snapshot:
-    """A source as ``look`` (root, path without links below it, name) finds it. Raises SourceUnusable, SourceAway."""
+def examine(source: str, roots: Iterable[Root], list_entries: Callable[[Path, Path, str], Iterator[Entry]]) -> Snapshot:
+    """A source as ``list_entries`` (root, path without links below it, name) finds it. Raises SourceUnusable, SourceAway."""
     try:
         top, real = _place(Path(source), tuple(roots))
         entries = []
-        for entry in look(top, real, Path(source).name):
+        for entry in list_entries(top, real, Path(source).name):
             _require_usable(entry, real.parent)
             entries.append(entry)
         return _snapshot(entries, str(real))

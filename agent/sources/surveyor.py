@@ -27,10 +27,10 @@ class Surveyor:
         self._children = children
         self._clock = clock
 
-    def look(self, transfers: list[Transfer]) -> None:
-        """Look at each source once; what was found is written down in one transaction."""
+    def survey(self, transfers: list[Transfer]) -> None:
+        """Survey each source once; what was found is recorded in one transaction."""
         writers = Writers()
-        found = [(transfer, self._look(transfer, writers)) for transfer in transfers]
+        found = [(transfer, self._inspect(transfer, writers)) for transfer in transfers]
         now = self._clock()
         with self._queue.together():
             for transfer, seen in found:
@@ -41,7 +41,7 @@ class Surveyor:
                 else:
                     self._postpone(transfer, seen, now)
 
-    def _look(self, transfer: Transfer, writers: Writers) -> "_Seen | str":
+    def _inspect(self, transfer: Transfer, writers: Writers) -> "_Seen | str":
         """What the source is; a text where it can never be sent."""
         now = self._clock()
         try:

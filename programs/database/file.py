@@ -69,28 +69,28 @@ class DatabaseFile:
         self._has_mark = self._header_mark() == mark
         self._short_since: float | None = None
         self._looked_at = -FRESH_S
-        self._trouble = ""
+        self._failure = ""
 
     def require(self, *, fresh: bool) -> None:
-        """Raises Lost where the database is not the one that was opened. ``fresh``: look now, since something is written."""
-        if trouble := self.trouble(fresh=fresh):
-            raise Lost(trouble)
+        """Raises Lost where the database is not the one that was opened. ``fresh``: check now, before a write."""
+        if failure := self.failure(fresh=fresh):
+            raise Lost(failure)
 
-    def trouble(self, *, fresh: bool = True) -> str:
+    def failure(self, *, fresh: bool = True) -> str:
         """What happened to the files, for people; "" where all is well."""
         with self._lock:
             now = self._clock()
-            if fresh or self._trouble or not 0 <= now - self._looked_at < FRESH_S:
+            if fresh or self._failure or not 0 <= now - self._looked_at < FRESH_S:
                 self._looked_at = now
-                self._trouble = self._look()
-            return self._trouble
+                self._failure = self._inspect()
+            return self._failure
 
     def only_its_log_is_gone(self) -> bool:
         """Whether the main file is the one that was opened, and no other log was begun beside it."""
         lost = [path for path, number in self._opened.items() if _number(path) != number]
         return bool(lost) and all(path != str(self.path) and _number(path) is None for path in lost)
 
-    def _look(self) -> str:
+    def _inspect(self) -> str:
         for path, number in self._opened.items():
             found = _number(path)
             if found != number:

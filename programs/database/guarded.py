@@ -50,10 +50,10 @@ class GuardedDatabase(SqliteDatabase):
         row = self.connection().execute(statement).fetchone()  # type: ignore[no-untyped-call]
         return row[0] if row else None
 
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """What happened to the file; "" where all is well, or it is not guarded."""
         file = self._file
-        return file.trouble() if file else ""
+        return file.failure() if file else ""
 
     def require_file(self, *, fresh: bool = True) -> None:
         """Raises Lost where the file is not the one that is open."""

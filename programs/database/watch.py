@@ -1,4 +1,4 @@
-"""A thread that looks once a second whether a database's file is still the one that is open, and logs when that changes."""
+"""A thread that checks once a second whether a database's file is still the one that is open, and logs when that changes."""
 
 import threading
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from peewee import DatabaseError
 
 from programs.database.guarded import GuardedDatabase
 
-LOOK_S = 1.0
+POLL_S = 1.0
 JOIN_S = 5.0
 log = structlog.get_logger()
 
 
 @contextmanager
-def watched(database: GuardedDatabase, advice: str, look_s: float = LOOK_S) -> Iterator[None]:
-    """Look meanwhile. ``advice``: what to do about a loss, for the log."""
+def watched(database: GuardedDatabase, advice: str, poll_s: float = POLL_S) -> Iterator[None]:
+    """Watch the file during the block. ``advice``: what to do about a loss, for the log."""
     connected, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=_watch, args=(database, advice, look_s, connected, over), name="database watch", daemon=True)
+    thread = threading.Thread(target=_watch, args=(database, advice, poll_s, connected, over), name="database watch", daemon=True)
     thread.start()
     connected.wait(JOIN_S)  # a connection older than any loss can save the log
     try:
@@ -28,20 +28,20 @@ def watched(database: GuardedDatabase, advice: str, look_s: float = LOOK_S) -> I
         thread.join(JOIN_S)
 
 
-def _watch(database: GuardedDatabase, advice: str, look_s: float, connected: threading.Event, over: threading.Event) -> None:
+def _watch(database: GuardedDatabase, advice: str, poll_s: float, connected: threading.Event, over: threading.Event) -> None:
     known = ""
-    with suppress(DatabaseError):  # then there is a trouble already
+    with suppress(DatabaseError):  # then it has failed already
         database.connect(reuse_if_open=True)
     connected.set()
-    while not over.wait(look_s):
-        trouble = database.trouble()
-        if trouble and not known:
-            log.error("the database is lost: nothing more is written, new work is refused", detail=trouble, advice=advice)
+    while not over.wait(poll_s):
+        failure = database.failure()
+        if failure and not known:
+            log.error("the database is lost: nothing more is written, new work is refused", detail=failure, advice=advice)
             _save(database)
             database.leave_as_it_is()
-        elif known and not trouble:
+        elif known and not failure:
             log.warning("the database is in its place again")
-        known = trouble
+        known = failure
     database.close()
 
 

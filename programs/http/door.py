@@ -21,10 +21,10 @@ from waitress.server import TcpWSGIServer
 
 from programs.http.channels import Channel, Phase
 from programs.http.deadlines import end_if_overdue, kept_bytes, worth
-from programs.http.lanes import Lanes
 from programs.http.rare_log import seldom_logger
+from programs.http.thread_pools import ThreadPools
 
-LOOK_S = 1.0
+POLL_S = 1.0
 PAUSE_S = 0.5  # without new connections, where the system has no room for another one
 BACKLOG = 4096  # who waits to be taken, so far as the system permits
 ACCEPTED_AT_ONCE = 256
@@ -65,7 +65,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self,
         application: Callable[..., object],
         adjustments: Adjustments,
-        lanes: Lanes,
+        pools: ThreadPools,
         limits: Limits,
         refusal: Refusal,
         logger: logging.Logger,
@@ -76,10 +76,10 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.clock = clock
         self.logger = logger
         self.loop_thread: int | None = None
-        self._next_look = self._closed_until = 0.0
+        self._next_poll = self._closed_until = 0.0
         self._newcomers: list[tuple[Any, Any]] = []
         self._is_full = self._has_ended = False
-        super().__init__(application, {}, dispatcher=lanes, adj=adjustments, sockinfo=self.listens_at(adjustments))
+        super().__init__(application, {}, dispatcher=pools, adj=adjustments, sockinfo=self.listens_at(adjustments))
 
     def listens_at(self, adjustments: Adjustments) -> tuple[Any, ...]:
         """Family, type, protocol and address of its socket."""
@@ -114,9 +114,9 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         Between two turns only: within one, a number of a file that was closed and given again would pass for the former's.
         """
         now = self.clock()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_S
-            self.look(now)
+        if now >= self._next_poll:
+            self._next_poll = now + POLL_S
+            self.close_overdue(now)
         newcomers, self._newcomers = self._newcomers, []
         for connection, address in newcomers:
             try:
@@ -129,7 +129,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._is_full = False
             self._make_room(max(too_many, 1), now)
 
-    def look(self, now: float) -> None:
+    def close_overdue(self, now: float) -> None:
         """Close what keeps others waiting, or takes too long."""
         for channel in self._channels():
             end_if_overdue(channel, now)
@@ -203,22 +203,22 @@ def open_door(
     limits: Limits,
     refusal: Refusal,
     threads: Sequence[int] = (4,),
-    lane_of: Callable[[Any], int] = lambda _request: 0,
+    pool_of: Callable[[Any], int] = lambda _request: 0,
     clock: Callable[[], float] = time.monotonic,
-    look_s: float = LOOK_S,
+    poll_s: float = POLL_S,
 ) -> Door:
-    """A door that listens. ``threads``: those of each lane; ``look_s``: the longest that the loop sleeps.
+    """A door that listens. ``threads``: those of each pool; ``poll_s``: the longest that the loop sleeps.
 
     Raises OSError where it cannot listen, ValueError where no computer is known by that name, ManyAddresses.
     """
-    adjustments = adjusted(limits, look_s, host=host, port=port)
+    adjustments = adjusted(limits, poll_s, host=host, port=port)
     if len(adjustments.listen) > 1:
         raise ManyAddresses
     logger = seldom_logger("waitress", clock)
-    return Door(application, adjustments, Lanes(threads, lane_of, logger), limits, refusal, logger, clock)
+    return Door(application, adjustments, ThreadPools(threads, pool_of, logger), limits, refusal, logger, clock)
 
 
-def adjusted(limits: Limits, look_s: float = LOOK_S, **where: Any) -> Adjustments:
+def adjusted(limits: Limits, poll_s: float = POLL_S, **where: Any) -> Adjustments:
     """What waitress has to know of a door. Raises ValueError where no computer is known by the name."""
     adjustments = Adjustments(
         **where,
@@ -232,5 +232,5 @@ def adjusted(limits: Limits, look_s: float = LOOK_S, **where: Any) -> Adjustment
         max_request_header_size=limits.header_bytes,
         max_request_body_size=limits.body_bytes,
     )
-    adjustments.asyncore_loop_timeout = look_s
+    adjustments.asyncore_loop_timeout = poll_s
     return adjustments

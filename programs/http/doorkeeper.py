@@ -22,7 +22,7 @@ class Doorkeeper:
         self._visitors = visitors
         self._changing = changing
         self._refused = refused
-        self._told = RareLog()
+        self._log = RareLog()
 
     def refuse(self) -> Response | None:
         """The answer to a request that a foreign page may have caused; None where it may pass."""
@@ -30,7 +30,7 @@ class Doorkeeper:
         foreign = self._visitors.objection(request.headers.get, target, changes=route_of(request.path) in self._changing)
         if foreign is None:
             return None
-        if (more := self._told.left_out(foreign.field)) is not None:
+        if (more := self._log.left_out(foreign.field)) is not None:
             log.warning(
                 "a request was refused", code=foreign.code, field=foreign.field, detail=foreign.message, others_since=more
             )

@@ -12,8 +12,8 @@ from typing import Any
 from waitress.adjustments import Adjustments
 
 from programs.http.door import Door, Limits, Refusal, adjusted
-from programs.http.lanes import Lanes
 from programs.http.rare_log import seldom_logger
+from programs.http.thread_pools import ThreadPools
 
 Application = Callable[..., Iterable[bytes]]
 PEER_UID = "programs.peer_uid"  # in a request's environment: the number of the user who asks
@@ -30,8 +30,8 @@ class UnixDoor(Door):
     def __init__(self, path: Path, application: Application, threads: int, limits: Limits, refusal: Refusal) -> None:
         self.path = path
         logger = seldom_logger("waitress", time.monotonic)
-        lanes = Lanes([threads], lambda _request: 0, logger)
-        super().__init__(naming_peers(application), adjusted(limits), lanes, limits, refusal, logger)
+        pools = ThreadPools([threads], lambda _request: 0, logger)
+        super().__init__(naming_peers(application), adjusted(limits), pools, limits, refusal, logger)
 
     def listens_at(self, adjustments: Adjustments) -> tuple[Any, ...]:  # noqa: ARG002  # of a socket with a port
         """A socket of this computer."""

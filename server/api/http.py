@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 
 from programs.descriptors import connections_for
-from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
+from programs.http.door import KEPT_BYTES, POLL_S, Door, Limits, open_door
 from programs.http.unix_door import Application, UnixDoor
 from server.api.desktop.refusals import encoded_refusal
 from server.home.folder import SOCKET_FILE
 from server.settings import Settings
 
-SHORT, LONG, LARGE = range(3)  # lanes
+SHORT, LONG, LARGE = range(3)  # pools
 LONG_SHARE = 4  # one thread in so many gives the long answers
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
@@ -30,12 +30,12 @@ _LONG = re.compile(r"/+(search|storage|getfilecontent|apps|metrics|joblist/[^/]*
 log = structlog.get_logger()
 
 
-def open_controller_door(settings: Settings, app: Callable[..., object], connections: int, look_s: float = LOOK_S) -> Door:
+def open_controller_door(settings: Settings, app: Callable[..., object], connections: int, poll_s: float = POLL_S) -> Door:
     """The door of a controller with these settings, listening. Raises as :func:`open_door`."""
     limits = _limits(settings, connections)
     long = max(1, settings.threads // LONG_SHARE)
     threads = (max(1, settings.threads - long - 1), long, 1)
-    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s)
+    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, pool, poll_s=poll_s)
 
 
 def open_local_door(settings: Settings, app: Application) -> UnixDoor:
@@ -65,7 +65,7 @@ def connections_beside(settings: Settings) -> int:
     return found
 
 
-def lane(request: Any) -> int:
+def pool(request: Any) -> int:
     """Which threads answer a request."""
     if request.body_bytes_received > LARGE_BYTES:
         return LARGE

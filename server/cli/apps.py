@@ -21,7 +21,7 @@ from server.cli.shared.output import printable, show_json, show_table
 from server.errors import InvalidInput
 from server.services.apps import AppService, AppView, app_json, check_json, checked, field_json, preview_json
 from server.settings import Settings, load_settings
-from server.workers.clouds.registry import cloud_to_look_at
+from server.workers.clouds.registry import cloud_for_inspection
 
 
 @click.group()
@@ -146,7 +146,7 @@ def _missing(settings: Settings, service: AppService) -> Mapping[str, str]:
     if not settings.home.is_dir():
         return {}
     with asking_the_cloud():
-        return service.missing(cloud_to_look_at(settings))
+        return service.missing(cloud_for_inspection(settings))
 
 
 def _accepted(app: AppView) -> str:

@@ -26,7 +26,7 @@ from server.workers.clouds.capabilities import HasQuota
 from server.workers.clouds.qemu.accelerator import described
 from server.workers.clouds.qemu.network.uplink import uplink_problems
 from server.workers.clouds.qemu.paths import QemuHome
-from server.workers.clouds.registry import cloud_to_look_at
+from server.workers.clouds.registry import cloud_for_inspection
 from server.workers.terraform.module import terraform_binary
 
 GB = 1_000_000_000
@@ -90,7 +90,7 @@ def _apps(settings: Settings) -> Iterator[str]:
 def _cloud(settings: Settings) -> Iterator[Finding]:
     name = f"cloud {settings.cloud}"
     try:
-        cloud = cloud_to_look_at(settings)
+        cloud = cloud_for_inspection(settings)
         problems = cloud.problems()
     except (CumulusError, OSError) as error:
         yield Finding(name, False, error.message if isinstance(error, CumulusError) else explained(error))

@@ -11,7 +11,7 @@ SIMILAR_SHOWN = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """Something about a flavor that is not as the cloud has it, and what cures it.
+    """A difference between a flavor and what the cloud offers, and how to correct it.
 
     ``cells``: the columns of its line that would be right, by name; empty where the line cannot be corrected.
     """
@@ -22,13 +22,13 @@ class Difference:
     cells: dict[str, int]
 
 
-def compare(flavors: Sequence[Flavor], sizes: Sequence[CloudFlavor], default_disk_gb: int) -> list[Difference]:
-    """What differs, at most one for each flavor, in their order. What the cloud has beside them is nobody's matter.
+def compare(flavors: Sequence[Flavor], offered: Sequence[CloudFlavor], default_disk_gb: int) -> list[Difference]:
+    """What differs, at most one for each flavor, in their order. Other flavors of the cloud do not matter.
 
     ``default_disk_gb``: the disk of a machine whose flavor names none.
     """
-    by_name = {size.name: size for size in sizes}
-    found = [_compare(flavor, by_name.get(flavor.name), sizes, default_disk_gb) for flavor in flavors]
+    by_name = {size.name: size for size in offered}
+    found = [_compare(flavor, by_name.get(flavor.name), offered, default_disk_gb) for flavor in flavors]
     return [one for one in found if one is not None]
 
 
@@ -37,9 +37,9 @@ def in_whole_gb(memory_gb: float) -> int:
     return max(1, round(memory_gb))
 
 
-def _compare(flavor: Flavor, size: CloudFlavor | None, sizes: Sequence[CloudFlavor], default_disk_gb: int) -> Difference | None:
+def _compare(flavor: Flavor, size: CloudFlavor | None, offered: Sequence[CloudFlavor], default_disk_gb: int) -> Difference | None:
     if size is None:
-        return _missing(flavor, sizes)
+        return _missing(flavor, offered)
     cells, texts, memory_gb = dict[str, int](), list[str](), in_whole_gb(size.memory_gb)
     if flavor.cpus != size.cpus:
         cells["CPU"] = size.cpus
@@ -59,8 +59,8 @@ def _compare(flavor: Flavor, size: CloudFlavor | None, sizes: Sequence[CloudFlav
     return Difference(flavor.name, "; ".join(texts), cure, cells)
 
 
-def _missing(flavor: Flavor, sizes: Sequence[CloudFlavor]) -> Difference:
-    similar = [size.name for size in sizes if (size.cpus, in_whole_gb(size.memory_gb)) == (flavor.cpus, flavor.memory_gb)]
+def _missing(flavor: Flavor, offered: Sequence[CloudFlavor]) -> Difference:
+    similar = [size.name for size in offered if (size.cpus, in_whole_gb(size.memory_gb)) == (flavor.cpus, flavor.memory_gb)]
     instead = f", or name one of its size: {', '.join(similar[:SIMILAR_SHOWN])}" if similar else ""
     cure = f"make it on the cloud (CPU {flavor.cpus}, RAM {flavor.memory_gb} GB), take its line out{instead}"
     return Difference(flavor.name, "the cloud has no such size", cure, {})

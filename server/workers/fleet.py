@@ -84,8 +84,8 @@ class Fleet:
         happen the start play gives the order. Elsewhere the play runs from the beginning and waits for the address, so that
         Ansible's own start costs no extra time. May be repeated after a crash. Raises CloudError, TerraformError, PlayFailed.
         """
-        variables = {**self._provisioning.variables(worker, flavor), **layout.orders}
-        if layout.orders and self._cloud.images.starts_jobs_at_boot():
+        variables = {**self._provisioning.variables(worker, flavor), **layout.job_variables}
+        if layout.job_variables and self._cloud.images.starts_jobs_at_boot():
             address = self._provisioning.apply(worker, variables, on_machine)
             if not self._own_start.awaited(address.host, address.port, has_started, unwanted, self._settings.create_timeout_s):
                 self._plays.start(worker, address, layout, unwanted)

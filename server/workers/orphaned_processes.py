@@ -19,7 +19,7 @@ import structlog
 from server.workers.ansible.fork_server import folder_of
 
 END_GRACE_S = 15.0
-LOOK_S = 0.05
+POLL_S = 0.05
 log = structlog.get_logger()
 
 
@@ -55,10 +55,10 @@ class OrphanReaper:
         """Who asks while the first one still looks waits for it: half a list would let two terraforms at one state."""
         with self._looking:
             if self._found is None:
-                self._found = self._look()
+                self._found = self._scan()
             return self._found
 
-    def _look(self) -> dict[str, list[psutil.Process]]:
+    def _scan(self) -> dict[str, list[psutil.Process]]:
         found: dict[str, list[psutil.Process]] = {}
         for process in self.processes():
             if process.pid != os.getpid() and (worker := self._workspace(process) or self._played(process)):
@@ -86,7 +86,7 @@ def _wait(processes: list[psutil.Process], limit_s: float) -> list[psutil.Proces
     """Those that are still at work after at most ``limit_s``."""
     end = time.monotonic() + limit_s
     while (left := [process for process in processes if _is_at_work(process)]) and time.monotonic() < end:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     return left
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-LOOK_S = 0.1
+POLL_S = 0.1
 CONNECT_EVERY_S = 1.0
 CONNECT_LIMIT_S = 1.0
 PATIENCE_S = 20.0  # of a machine that takes logins and has not begun; it may have waited for the storage
@@ -35,19 +35,19 @@ class OwnStart:
     def awaited(
         self, host: str, port: int, has_started: Callable[[], bool], unwanted: Callable[[], bool], limit_s: float
     ) -> bool:
-        """Whether the job has begun; False once the machine has to be told, or is ``unwanted``.
+        """Whether the job has begun; False once the machine needs the order from here, or is ``unwanted``.
 
         It may begin after all: an attempt is taken up once only, whoever orders it.
         """
         begin = self.clock()
         answered: float | None = None
-        next_look = begin
+        next_try = begin
         while not has_started():
             now = self.clock()
             if unwanted() or now - begin > limit_s or (answered is not None and now - answered > PATIENCE_S):
                 return False
-            if answered is None and now >= next_look:
+            if answered is None and now >= next_try:
                 answered = self.clock() if self.connects(host, port) else None
-                next_look = now + CONNECT_EVERY_S
-            self.pause(LOOK_S)
+                next_try = now + CONNECT_EVERY_S
+            self.pause(POLL_S)
         return True

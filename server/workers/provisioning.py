@@ -22,10 +22,10 @@ class Provisioning:
     orphans: OrphanReaper
 
     def variables(self, worker: str, flavor: Flavor) -> dict[str, object]:
-        """What the machine is to be made with, once nothing stands in its way.
+        """The variables to make the machine with, once nothing stands in its way.
 
-        A terraform that was killed or refused has not written down all that the cloud has made for it: the apply goes on from
-        there, or it is removed where the cloud cannot. Raises CloudError, TerraformError, TemplateMissing.
+        A terraform that was killed or refused has not written down all that the cloud has made for it: the apply continues
+        from there, or it is removed where the cloud cannot. Raises CloudError, TerraformError, TemplateMissing.
         """
         self.end_orphans(worker)
         store = self.module.store

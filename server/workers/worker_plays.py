@@ -16,7 +16,7 @@ from server.workers.ansible.playbooks import Playbooks, PlayOutcome
 from server.workers.clouds.base import Cloud, Layout
 
 STATUS_LIMIT_S = 15.0
-BOOT_LOOK_S = 1.0
+BOOT_POLL_S = 1.0
 
 
 class PlayFailed(InfrastructureError):
@@ -83,7 +83,7 @@ class WorkerPlays:
         if self._cloud.boots_after_creation:
             directory, limit_s = self.open(worker, "boot"), self._settings.create_timeout_s
             self.announce(directory, worker, address, layout)
-            self._playbooks.await_answer(directory, layout.status_command, None, limit_s, unwanted, BOOT_LOOK_S)
+            self._playbooks.await_answer(directory, layout.status_command, None, limit_s, unwanted, BOOT_POLL_S)
 
     def await_idle(self, worker: str, address: Address, layout: Layout, persist_s: float, unwanted: Callable[[], bool]) -> bool:
         """Whether the machine says within the limit for its creation that it waits for a job."""

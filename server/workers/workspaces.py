@@ -122,9 +122,9 @@ class Workspaces:
         return lock
 
     def set_aside(self, name: str) -> tuple[Path | None, list[Resource] | None]:
-        """Take the state out of Terraform's sight; returns where it lies now, and what the cloud still has of the machine.
+        """Move the state out of Terraform's sight; returns where it is now, and what the cloud still has of the machine.
 
-        The latter is None where the cloud does not tell: it may be away just when a state is to be forgotten. Raises StillLocked
+        The latter is None where the cloud does not tell: it may be away just when a state must be forgotten. Raises StillLocked
         while a terraform is at it.
         """
         if self._module.locks.is_at_work(name):
@@ -199,7 +199,7 @@ def require_name(name: str) -> None:
 
 
 def failures(one: Listed, state: str, *, own: bool) -> list[str]:
-    """What is the matter with a workspace and what cures it, a line each. ``state``: of the worker's row, "" where there is none.
+    """What is wrong with a workspace and how to fix it, a line each. ``state``: of the worker's row, "" where there is none.
 
     ``own``: whether jobs and the pool have such names.
     """
@@ -209,7 +209,7 @@ def failures(one: Listed, state: str, *, own: bool) -> list[str]:
         found.append(f"its state cannot be read: `cumulus state destroy {one.worker}` removes what carries its tag")
     elif not one.complete and one.alive and not changing:
         what = "lacks it" if one.resources else "is empty"
-        found.append(f"its machine goes on and its state {what}: `cumulus state destroy {one.worker}` removes it by its tag")
+        found.append(f"its machine still runs and its state {what}: `cumulus state destroy {one.worker}` removes it by its tag")
     if not state and own:
         found.append(f"no row knows it: a controller removes it; at once: `cumulus state destroy {one.worker}`")
     if one.lock is not None and not one.lock.is_held:

@@ -209,9 +209,9 @@ def test_a_file_that_was_cut_is_told_when_it_stays_short(tmp_path: Path) -> None
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     file = DatabaseFile(tmp_path / "cumulus.sqlite", mark, lambda: clock[0])
     cut(tmp_path / "cumulus.sqlite")
-    assert file.trouble() == ""  # as for a moment while SQLite writes
+    assert file.failure() == ""  # as for a moment while SQLite writes
     clock[0] += SHORT_S
-    assert "was cut short" in file.trouble()
+    assert "was cut short" in file.failure()
     database.close()
 
 
@@ -221,10 +221,10 @@ def test_a_checkpoint_a_vacuum_and_other_programs_are_no_loss(own: Controller, s
         with sqlite3.connect(settings.database, isolation_level=None) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)" if number % 2 else "VACUUM")
         other.close()
-    assert own.database.trouble() == ""
+    assert own.database.failure() == ""
     own.database.close()  # the last connection takes its log away
     assert Job.select().count() == 30
-    assert own.database.trouble() == ""
+    assert own.database.failure() == ""
 
 
 def test_another_database_in_its_place_after_all_connections_were_closed_is_refused(own: Controller, settings: Settings) -> None:
@@ -244,7 +244,7 @@ def test_the_log_tells_it_within_seconds_and_that_it_is_over(
         heard.append("".join(capsys.readouterr()))
         return words in "".join(heard)
 
-    with watched(own.database, "restart it", look_s=0.05):
+    with watched(own.database, "restart it", poll_s=0.05):
         settings.database.rename(settings.database.with_name("away"))
         eventually(lambda: told("nothing more is written"))
         settings.database.with_name("away").rename(settings.database)
@@ -277,7 +277,7 @@ def test_a_database_with_a_damaged_page_is_told_in_one_line(
 @pytest.mark.parametrize("damage", KEPT)
 def test_a_removed_log_loses_nothing(own: Controller, settings: Settings, damage: Callable[[Path], None]) -> None:
     jobs = [own.jobs.submit(*submission()).id for _ in range(5)]
-    with watched(own.database, "restart it", look_s=0.05):
+    with watched(own.database, "restart it", poll_s=0.05):
         eventually(lambda: wal(settings.database).stat().st_size > 0)
         damage(settings.database)
         eventually(lambda: in_the_main_file(settings.database) == jobs)

@@ -22,7 +22,7 @@ ROUTES = ("//", "/list-rsync", "/progress-rsync/akeller/7", "/queue", "/status",
 
 @pytest.fixture
 def port(agent: Agent) -> Iterator[int]:
-    with running(open_agent_door(agent.settings, agent.app, connections=40, look_s=0.05)) as door:
+    with running(open_agent_door(agent.settings, agent.app, connections=40, poll_s=0.05)) as door:
         yield int(door.effective_port)
 
 

@@ -31,7 +31,7 @@ def survey(agent: Agent) -> None:
     """Look at all that waits, and send nothing yet."""
     settings = agent.settings
     looking = Surveyor(settings, settings.places(), agent.queue, Children(settings.home), time.time)
-    looking.look(agent.queue.transfers.to_survey(time.time()))
+    looking.survey(agent.queue.transfers.to_survey(time.time()))
     assert {row.state for row in Transfer.select()} == {TransferState.READY}
 
 

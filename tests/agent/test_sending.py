@@ -494,7 +494,7 @@ def test_a_job_cancelled_in_the_moment_before_rsync_begins_is_not_sent(agent_set
     agent = make_agent(settings)
     children = Children(settings.home)
     order(agent, lab, 1, lab.write("a.raw", random.randbytes(5_000_000)))
-    Surveyor(settings, settings.places(), agent.queue, children, time.time).look(agent.queue.transfers.to_survey(time.time()))
+    Surveyor(settings, settings.places(), agent.queue, children, time.time).survey(agent.queue.transfers.to_survey(time.time()))
     batch = agent.queue.next_batch(time.time())
     agent.queue.jobs.cancel("akeller", 1, time.time())
     begin = time.monotonic()

@@ -107,13 +107,13 @@ def test_a_file_that_an_instrument_still_writes_waits_until_it_is_done(
     raw = lab.write("a.raw", b"begin", age_s=0)
     order(agent, lab, 1, raw)
     for size in (6, 7, 8):
-        surveyor.look(agent.queue.transfers.to_survey(clock.now + 1))
+        surveyor.survey(agent.queue.transfers.to_survey(clock.now + 1))
         assert state() == TransferState.WAITING
         assert "a moment ago" in Transfer.get().message
         lab.write("a.raw", b"x" * size, age_s=0)
         clock.now += 1
     os.utime(raw, (time.time() - 60,) * 2)
-    surveyor.look(agent.queue.transfers.to_survey(clock.now + 1))
+    surveyor.survey(agent.queue.transfers.to_survey(clock.now + 1))
     assert state() == TransferState.READY
     assert Transfer.get().bytes == 8
 
@@ -121,7 +121,7 @@ def test_a_file_that_an_instrument_still_writes_waits_until_it_is_done(
 def test_a_file_that_is_written_for_ever_fails_its_job(agent: Agent, lab: Lab, surveyor: Surveyor, clock: Clock) -> None:
     order(agent, lab, 1, lab.write("a.raw", age_s=-100_000))
     clock.now += 7 * 3600
-    surveyor.look(agent.queue.transfers.to_survey(clock.now))
+    surveyor.survey(agent.queue.transfers.to_survey(clock.now))
     assert Job.get().state == JobState.FAILING
     assert "a.raw was not complete after" in Job.get().message
 
@@ -129,6 +129,6 @@ def test_a_file_that_is_written_for_ever_fails_its_job(agent: Agent, lab: Lab, s
 def test_a_problem_with_one_source_holds_up_no_other(agent: Agent, lab: Lab, surveyor: Surveyor) -> None:
     order(agent, lab, 1, str(lab.source / "missing.raw"))
     order(agent, lab, 2, lab.write("a.raw"))
-    surveyor.look(Queue().transfers.to_survey(time.time() + 1))
+    surveyor.survey(Queue().transfers.to_survey(time.time() + 1))
     assert {row.name: row.state for row in Transfer.select()} == {"missing.raw": "failed", "a.raw": "ready"}
     assert Path(lab.source, "a.raw").exists()

@@ -96,8 +96,8 @@ def test_a_long_queue_asks_no_more_than_a_short_one(watching: Agent, lab: Lab, c
         order(watching, lab, number, waiting)
     jobs = Queue().jobs.under_way()
     watcher = watching.loop._tasks.watcher
-    watcher.look(jobs)
+    watcher.check(jobs)
     assert len(controller.asked) == FIRST + OTHERS
-    watcher.look(jobs)
-    watcher.look(jobs)
+    watcher.check(jobs)
+    watcher.check(jobs)
     assert set(controller.asked) == set(numbers)

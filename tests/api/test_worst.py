@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from server.api.http import LARGE, LARGE_BYTES, LONG, SHORT, lane
+from server.api.http import LARGE, LARGE_BYTES, LONG, SHORT, pool
 from server.api.response_cache import ENTRY_BYTES, FACTOR, Reused, Unhurried
 from server.app import Controller, create_app
 from server.catalog.settings_text import MAX_VALUES
@@ -162,7 +162,7 @@ class Request:
     ],
 )
 def test_long_answers_have_threads_of_their_own(path: str, size: int, expected: int) -> None:
-    assert lane(Request(path, size)) == expected
+    assert pool(Request(path, size)) == expected
 
 
 @contextlib.contextmanager

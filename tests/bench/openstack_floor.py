@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.settings import Settings
 from server.workers.clouds.keys import KeyPair, make_key
-from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.client.access import Access, find_or_none, remove_server
 from server.workers.clouds.openstack.template.cinder_copies import CinderCopies
 from server.workers.clouds.openstack.template.snapshots import Snapshots
 from server.workers.clouds.ssh import Login, ssh_command
@@ -191,13 +191,13 @@ class _Machine:
         """Returns when all three are gone."""
         if self.server:
             remove_server(self.cloud, self.server)
-            until(lambda: look_up(self.cloud.compute.get_server, self.server) is None, LIMIT_S, CLOUD_LOOK_S)
+            until(lambda: find_or_none(self.cloud.compute.get_server, self.server) is None, LIMIT_S, CLOUD_LOOK_S)
         elif self.volume:
             self.cloud.block_storage.delete_volume(self.volume)
         if self.port:
             self.cloud.network.delete_port(self.port, ignore_missing=True)
         if self.volume:
-            until(lambda: look_up(self.cloud.block_storage.get_volume, self.volume) is None, LIMIT_S, CLOUD_LOOK_S)
+            until(lambda: find_or_none(self.cloud.block_storage.get_volume, self.volume) is None, LIMIT_S, CLOUD_LOOK_S)
 
 
 def _until_is(look: Callable[[], Any], status: str) -> None:

@@ -39,7 +39,7 @@ class BootingCloud(LocalCloud):
     def layout(self, worker: str, job_dir: Path) -> Layout:
         found = super().layout(worker, job_dir)
         self._commands[worker] = shlex.join(found.start_command)
-        return replace(found, orders={"job": job_dir.name})
+        return replace(found, job_variables={"job": job_dir.name})
 
     @property
     def faults(self) -> dict[str, str]:

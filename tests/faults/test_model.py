@@ -53,7 +53,7 @@ class Installation(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.record = transitions._record
         self.patch.setattr(transitions, "_record", self._recorded)
-        self.patch.setattr(parts, "make_fleet", lambda settings, cloud, preloaded: ToyFleet(self.world))
+        self.patch.setattr(parts, "make_fleet", lambda settings, cloud, fork_server: ToyFleet(self.world))
         self._start()
         for flavor in ("light", "heavy", "light"):
             self.submit(owner="ada", flavor=flavor, arrives=True)

@@ -82,9 +82,9 @@ class Installation:
         template = self.cloud.images.template()
         template.stop(Lines(print))
         copies, originals = template.copies, template.originals
-        for one in [*copies.look(), *copies.unfinished()]:
+        for one in [*copies.fetch(), *copies.unfinished()]:
             copies.remove(one)
-        for one in [] if self.kept else originals.look():
+        for one in [] if self.kept else originals.fetch():
             originals.remove(one)
 
     @property

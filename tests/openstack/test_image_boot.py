@@ -56,15 +56,15 @@ def built(lab: Lab) -> OpenstackTemplate:
     login = machine.start(None, "template-1", say)
     if told("PREPARE"):
         machine.guests.run(login, told("PREPARE"), 60)
-    (original,) = template.originals.look()
+    (original,) = template.originals.fetch()
     machine.seal(original, login, say, build_hash())
     return template
 
 
 def cleared(template: OpenstackTemplate) -> None:
-    for one in [*template.copies.look(), *template.copies.unfinished()]:
+    for one in [*template.copies.fetch(), *template.copies.unfinished()]:
         template.copies.remove(one)
-    for original in template.originals.look():
+    for original in template.originals.fetch():
         template.originals.remove(original)
 
 

@@ -147,7 +147,7 @@ def test_a_job_waits_while_no_snapshot_is_promoted_and_is_done_then(make_lab: Ma
 @contextmanager
 def no_promoted_snapshot(lab: Lab) -> Iterator[None]:
     """All snapshots of the template are as they were before their promotion."""
-    promoted = [one for one in Snapshots(CinderCopies(lab.access, lab.settings.openstack_template)).look() if one.promoted]
+    promoted = [one for one in Snapshots(CinderCopies(lab.access, lab.settings.openstack_template)).fetch() if one.promoted]
     with lab.access.use() as cloud:
         for one in promoted:
             cloud.block_storage.delete_snapshot_metadata(one.identifier, keys=[PROMOTED])

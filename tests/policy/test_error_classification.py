@@ -277,7 +277,7 @@ SAID = [
     ("Failed to connect to the host via ssh: Received disconnect: Too many authentication failures", Reason.MACHINE_REFUSES),
     ("the machine's host key is not the one it was made with: Host key verification failed.", Reason.HOST_KEY_CHANGED),
     ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", Reason.HOST_KEY_CHANGED),
-    ("the machine did not do what it was told within 180 s", Reason.CREATION_TIMEOUT),
+    ("the machine did not finish the play within 180 s", Reason.CREATION_TIMEOUT),
     # the runner on the worker
     ("cumulus-runner: the storage at 10.0.2.2:2049 cannot be mounted: Connection refused", Reason.STORAGE_NOT_MOUNTED),
     ("cumulus-runner: the storage has no folder for Job_7: Stale file handle", Reason.STORAGE_NOT_MOUNTED),

@@ -10,7 +10,7 @@ from typing import Any
 
 from programs.http.door import Door, Limits, open_door
 
-LOOK_S = 0.02
+POLL_S = 0.02
 LIMITS = Limits(connections=40, header_bytes=4096, body_bytes=100_000, header_s=10, body_s=60, idle_s=30, kept_bytes=200_000)
 GET = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -37,16 +37,16 @@ def standing(
     application: Callable[..., Any] = hello,
     limits: Limits = LIMITS,
     threads: Sequence[int] = (2,),
-    lane_of: Callable[[Any], int] = lambda _request: 0,
+    pool_of: Callable[[Any], int] = lambda _request: 0,
     clock: Clock | None = None,
-    look_s: float = LOOK_S,
+    poll_s: float = POLL_S,
 ) -> Iterator[Door]:
     """A door that serves within the block."""
 
     def refusal(path: str, message: str) -> bytes:
         return json.dumps([path, message]).encode()
 
-    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, lane_of, clock or Clock(), look_s)
+    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, pool_of, clock or Clock(), poll_s)
     with running(door):
         yield door
 
@@ -114,7 +114,7 @@ def answered(connection: socket.socket) -> bytes:
 def heard_in_time(connection: socket.socket, clock: Clock) -> bytes:
     """All that comes until the other side closes, while a second passes each few milliseconds."""
     parts = []
-    connection.settimeout(LOOK_S)
+    connection.settimeout(POLL_S)
     with contextlib.suppress(ConnectionError):
         for _ in range(1000):
             try:

@@ -209,7 +209,7 @@ def test_slow_readers_of_an_answer_that_is_still_made_lose_it_where_others_wait_
                 assert answered(waiting).startswith(b"HTTP/1.1 200")
 
 
-def test_a_lane_that_is_busy_keeps_nobody_in_another_waiting(clock: Clock) -> None:
+def test_a_pool_that_is_busy_keeps_nobody_in_another_waiting(clock: Clock) -> None:
     def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         start_response("200 OK", [])
         while environ["PATH_INFO"] == "/endless":
@@ -217,8 +217,8 @@ def test_a_lane_that_is_busy_keeps_nobody_in_another_waiting(clock: Clock) -> No
         yield b"end"
 
     with contextlib.ExitStack() as stack:
-        lanes = standing(endless, threads=(1, 1), lane_of=lambda request: int(request.path == "/endless"), clock=clock)
-        door = stack.enter_context(lanes)
+        pools = standing(endless, threads=(1, 1), pool_of=lambda request: int(request.path == "/endless"), clock=clock)
+        door = stack.enter_context(pools)
         with closing([connected(door, GET.replace(b"/x", b"/endless")) for _ in range(3)]):
             eventually(door.task_dispatcher.is_short)
             assert asked(door).startswith(b"HTTP/1.1 200")

@@ -129,7 +129,7 @@ class BootingCloud(LocalCloud):
     """Its machines know their jobs from the beginning."""
 
     def layout(self, worker: str, job_dir: Path) -> Layout:
-        return replace(super().layout(worker, job_dir), orders={"job": job_dir.name})
+        return replace(super().layout(worker, job_dir), job_variables={"job": job_dir.name})
 
 
 @dataclass

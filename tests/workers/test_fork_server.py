@@ -30,22 +30,22 @@ from pathlib import Path
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.ansible.connection import Host
 from server.workers.ansible.fork_server import AnsibleForkServer
-playbooks, directory = Playbooks(Path(sys.argv[1]), preloaded=AnsibleForkServer()), Path(sys.argv[2])
+playbooks, directory = Playbooks(Path(sys.argv[1]), fork_server=AnsibleForkServer()), Path(sys.argv[2])
 playbooks.announce(directory, Host("job-7", "shell"))
 playbooks.run("start.yml", directory, {"cumulus_start_command": ["sh", "-c", sys.argv[3]]}, 60, lambda: False, "shell")
 """
 
 
 @pytest.fixture
-def preloaded() -> Iterator[AnsibleForkServer]:
+def fork_server() -> Iterator[AnsibleForkServer]:
     found = AnsibleForkServer()
     yield found
     found.stop()
 
 
 @pytest.fixture
-def playbooks(preloaded: AnsibleForkServer) -> Playbooks:
-    return Playbooks(CHECKOUT / "infra" / "ansible", preloaded=preloaded)
+def playbooks(fork_server: AnsibleForkServer) -> Playbooks:
+    return Playbooks(CHECKOUT / "infra" / "ansible", fork_server=fork_server)
 
 
 @pytest.fixture
@@ -60,19 +60,19 @@ def eventually(look: Callable[[], bool], limit_s: float = 15) -> None:
         time.sleep(0.02)
 
 
-def process_of(preloaded: AnsibleForkServer) -> psutil.Process:
-    assert preloaded._process is not None
-    return psutil.Process(preloaded._process.pid)
+def process_of(fork_server: AnsibleForkServer) -> psutil.Process:
+    assert fork_server._process is not None
+    return psutil.Process(fork_server._process.pid)
 
 
 def test_a_play_is_forked_and_nothing_is_imported_again(
-    playbooks: Playbooks, preloaded: AnsibleForkServer, directory: Path
+    playbooks: Playbooks, fork_server: AnsibleForkServer, directory: Path
 ) -> None:
     playbooks.announce(directory, HERE)
     assert start(playbooks, directory, "true").ok
-    before = process_of(preloaded).cpu_times().children_user
+    before = process_of(fork_server).cpu_times().children_user
     assert start(playbooks, directory, "true").ok
-    forked = process_of(preloaded).cpu_times().children_user - before
+    forked = process_of(fork_server).cpu_times().children_user - before
     alone = subprocess.run(
         [sys.executable, "-c", "import ansible.cli.playbook, time; print(time.process_time())"],
         stdout=subprocess.PIPE,
@@ -87,14 +87,14 @@ def test_a_play_goes_after_the_controller(playbooks: Playbooks, directory: Path,
     assert int((tmp_path / "nice").read_text()) == psutil.Process().nice() + TOOL
 
 
-def test_it_is_started_again_after_its_end(playbooks: Playbooks, preloaded: AnsibleForkServer, directory: Path) -> None:
+def test_it_is_started_again_after_its_end(playbooks: Playbooks, fork_server: AnsibleForkServer, directory: Path) -> None:
     playbooks.announce(directory, HERE)
     assert start(playbooks, directory, "true").ok
-    former = process_of(preloaded)
+    former = process_of(fork_server)
     former.kill()
     former.wait(10)
     assert start(playbooks, directory, "true").ok
-    assert process_of(preloaded).pid != former.pid
+    assert process_of(fork_server).pid != former.pid
 
 
 def test_where_it_has_gone_the_client_becomes_the_command(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_where_it_has_gone_the_client_becomes_the_command(tmp_path: Path) -> Non
 
 
 def test_a_play_that_it_takes_with_it_has_failed(
-    playbooks: Playbooks, preloaded: AnsibleForkServer, directory: Path, tmp_path: Path
+    playbooks: Playbooks, fork_server: AnsibleForkServer, directory: Path, tmp_path: Path
 ) -> None:
     playbooks.announce(directory, HERE)
     outcomes: list[PlayOutcome] = []
@@ -114,14 +114,16 @@ def test_a_play_that_it_takes_with_it_has_failed(
     play = threading.Thread(target=lambda: outcomes.append(start(playbooks, directory, *command)))
     play.start()
     eventually((tmp_path / "ran").exists)
-    process_of(preloaded).kill()
+    process_of(fork_server).kill()
     play.join(20)
     assert not outcomes[0].ok
     assert outcomes[0].message.endswith("the process that plays for Ansible has ended")
     assert at_work_in(directory) == []
 
 
-def test_a_play_ends_with_its_client(preloaded: AnsibleForkServer, playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
+def test_a_play_ends_with_its_client(
+    fork_server: AnsibleForkServer, playbooks: Playbooks, directory: Path, tmp_path: Path
+) -> None:
     playbooks.announce(directory, HERE)
     play = threading.Thread(target=start, args=(playbooks, directory, "sh", "-c", f"touch {tmp_path}/ran; exec sleep 61"))
     play.start()
@@ -148,23 +150,23 @@ def test_nothing_of_it_outlives_the_controller(directory: Path, tmp_path: Path, 
 
 
 def test_who_sends_rubbish_hears_nothing_and_disturbs_nobody(
-    playbooks: Playbooks, preloaded: AnsibleForkServer, directory: Path
+    playbooks: Playbooks, fork_server: AnsibleForkServer, directory: Path
 ) -> None:
     playbooks.announce(directory, HERE)
     assert start(playbooks, directory, "true").ok
     for rubbish in (b"\n", b"{}\n", b'{"argv": [], "cwd": "/", "env": {}}\n'):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(f"\0{preloaded._name}")
+            connection.connect(f"\0{fork_server._name}")
             connection.sendall(rubbish)
             connection.settimeout(10)
             assert connection.recv(16) == b""
-    before = descriptors(process_of(preloaded).pid)
+    before = descriptors(process_of(fork_server).pid)
     assert start(playbooks, directory, "true").ok
-    assert descriptors(process_of(preloaded).pid) - before == set()
+    assert descriptors(process_of(fork_server).pid) - before == set()
 
 
 def test_another_ansible_on_the_path_is_somebodys_wish(
-    playbooks: Playbooks, preloaded: AnsibleForkServer, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    playbooks: Playbooks, fork_server: AnsibleForkServer, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "bin" / "ansible-playbook"
     other.parent.mkdir()
@@ -175,4 +177,4 @@ def test_another_ansible_on_the_path_is_somebodys_wish(
     playbooks.announce(directory, HERE)
     start(playbooks, directory, "true")
     assert (tmp_path / "other").exists()
-    assert preloaded._process is None
+    assert fork_server._process is None

@@ -25,13 +25,13 @@ HERE = Host("job-7", "shell")
 START = "cumulus_start_command"
 
 
-@pytest.fixture(params=["alone", "preloaded"])
+@pytest.fixture(params=["alone", "fork_server"])
 def playbooks(request: pytest.FixtureRequest) -> Iterator[Playbooks]:
     """As a command line plays, and as a controller does."""
-    preloaded = AnsibleForkServer() if request.param == "preloaded" else None
-    yield Playbooks(CHECKOUT / "infra" / "ansible", preloaded=preloaded)
-    if preloaded:
-        preloaded.stop()
+    fork_server = AnsibleForkServer() if request.param == "fork_server" else None
+    yield Playbooks(CHECKOUT / "infra" / "ansible", fork_server=fork_server)
+    if fork_server:
+        fork_server.stop()
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_teardown_succeeds_whatever_it_finds(playbooks: Playbooks, directory: 
 def test_a_play_out_of_time_is_ended_with_all_its_processes(playbooks: Playbooks, directory: Path, tmp_path: Path) -> None:
     playbooks.announce(directory, HERE)
     outcome = start(playbooks, directory, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 61", timeout_s=2.5)
-    assert (outcome.ok, outcome.message) == (False, "the machine did not do what it was told within 2 s")
+    assert (outcome.ok, outcome.message) == (False, "the machine did not finish the play within 2 s")
     assert has_ended(int((tmp_path / "pid").read_text()))
     assert at_work_in(directory) == []
 

@@ -16,7 +16,7 @@ def cloud_to_look_at(settings: Settings) -> Cloud:
     if not known_id(settings.home):
         text = f"there is no installation in {settings.home} ({where_given('home')}): what its machines have is not known"
         tell("cumulus", text)
-    return registry.cloud_to_look_at(settings)
+    return registry.cloud_for_inspection(settings)
 
 
 def asking_the_cloud() -> AbstractContextManager[Step]:

@@ -1,4 +1,4 @@
-"""Stands for one ``ansible-playbook``: has it played (see ``preloaded``), and ends as the play does.
+"""Stands for one ``ansible-playbook``: has the fork server play (see fork_server.py), and ends as the play does.
 
 Arguments: the process's abstract socket, then the command with its arguments, which is executed where that process is not there.
 Started as ``python -I -S``, so that it costs 10 ms; imports nothing of Cumulus.

@@ -26,7 +26,7 @@ from server.workers.ansible.failures import explain_failure
 from server.workers.ansible.fork_server import PROGRAM, AnsibleForkServer, folder_of, kill
 
 REMOTE_PYTHON = "/usr/bin/python3"
-LOOK_S = 0.1
+POLL_S = 0.1
 ANSWER_LIMIT_S = 20.0
 TASK = re.compile(r"^TASK \[(.*)\]", re.MULTILINE)
 
@@ -46,11 +46,11 @@ class Playbooks:
     """The playbooks of one folder."""
 
     def __init__(
-        self, folder: Path, clock: Callable[[], float] = time.monotonic, preloaded: AnsibleForkServer | None = None
+        self, folder: Path, clock: Callable[[], float] = time.monotonic, fork_server: AnsibleForkServer | None = None
     ) -> None:
         self._folder = folder
         self._clock = clock
-        self._preloaded = preloaded
+        self._fork_server = fork_server
 
     def announce(self, directory: Path, host: Host, persist_s: float = CONTROL_PERSIST_S) -> None:
         """Say where the machine of the play in ``directory`` is; before or after the play was launched.
@@ -73,7 +73,7 @@ class Playbooks:
         answer: str | None,
         limit_s: float,
         cancelled: Callable[[], bool],
-        pause_s: float = LOOK_S,
+        pause_s: float = POLL_S,
     ) -> bool:
         """Ask again and again until the machine gives that answer; False where it has not within ``limit_s`` seconds.
 
@@ -105,7 +105,7 @@ class Playbooks:
         ``timeout_s`` seconds count from the machine's announcement. Without ``connection``, Ansible is started after it only.
         """
         make_private(directory)
-        play = _Play(directory, timeout_s, cancelled, self._clock, self._preloaded)
+        play = _Play(directory, timeout_s, cancelled, self._clock, self._fork_server)
         connection = connection or self._announced_connection(play)
         if connection is None:
             return play.given_up()
@@ -116,12 +116,12 @@ class Playbooks:
         return play.run(self._folder / playbook, variables, environment)
 
     def _announced_connection(self, play: "_Play") -> Connection | None:
-        reach = MachineConnection(play.directory)
-        while not reach.is_announced:
+        machine = MachineConnection(play.directory)
+        while not machine.is_announced:
             if play.must_end():
                 return None
-            time.sleep(LOOK_S)
-        return reach.connection
+            time.sleep(POLL_S)
+        return machine.connection
 
 
 @dataclass
@@ -132,7 +132,7 @@ class _Play:
     timeout_s: float
     cancelled: Callable[[], bool]
     clock: Callable[[], float]
-    preloaded: AnsibleForkServer | None = None
+    fork_server: AnsibleForkServer | None = None
     announced: float | None = None
     why: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
@@ -148,14 +148,14 @@ class _Play:
             inventory=str(self.directory / "inventory" / "hosts.json"),
             envvars=dict(environment),
             extravars={name: _literal(value) for name, value in variables.items()},
-            settings={"pexpect_timeout": LOOK_S},
+            settings={"pexpect_timeout": POLL_S},
             ident="play",
             quiet=True,
             event_handler=self._hear,
             cancel_callback=self._must_be_killed,
         )
-        if self.preloaded and _is_our_ansible(environment["PATH"]):
-            runner.config.command = self.preloaded.command(runner.config.command, runner.config.env)
+        if self.fork_server and _is_our_ansible(environment["PATH"]):
+            runner.config.command = self.fork_server.command(runner.config.command, runner.config.env)
         runner.run()
         if runner.rc:  # a worker of Ansible may outlive it
             self._find_processes(psutil.process_iter())
@@ -176,7 +176,7 @@ class _Play:
         if self.cancelled():
             self.why = "the play was cancelled"
         elif self.announced is not None and self.clock() - self.announced > self.timeout_s:
-            self.why = f"the machine did not do what it was told within {self.timeout_s:.0f} s"
+            self.why = f"the machine did not finish the play within {self.timeout_s:.0f} s"
         return bool(self.why)
 
     def _must_be_killed(self) -> bool:
@@ -215,7 +215,7 @@ def _literal(value: object) -> object:
 
 
 def _prepare(directory: Path, connection: Connection) -> None:
-    """Write what Ansible is told about the machine: nothing that is not known before the machine is. An earlier run's is gone."""
+    """Write Ansible's inventory, without anything that is known only once the machine exists, and remove an earlier run's."""
     for name in ("env", "artifacts"):
         shutil.rmtree(directory / name, ignore_errors=True)
     wait = MachineConnection(directory).write_wait()
@@ -255,7 +255,7 @@ def _environment(folder: Path, directory: Path) -> dict[str, str]:
 
 
 def _is_our_ansible(path: str) -> bool:
-    """Whether that PATH leads to the Ansible of this environment: another one is somebody's wish."""
+    """Whether that PATH leads to the Ansible of this environment: another one was chosen by somebody."""
     return shutil.which(PROGRAM, path=path) == str(Path(sys.executable).parent / PROGRAM)
 
 

@@ -33,8 +33,8 @@ class Layout:
     ``work_dir`` is on the machine's own disk, with ``input``, ``output`` and ``temp``; ``job_dir`` is the job's folder in the
     storage. What ``status_command`` prints begins with "running", or is "starting" or "idle". ``shell``: what takes
     ``-c COMMAND`` and runs the command on the worker, where ``connection`` says that no ssh does. ``proxy``: a program that hands
-    ssh a connection to the worker, where its address cannot be reached from here. ``orders``: variables of the worker's module
-    by which a machine that is made for the job knows it from its boot on; empty where none can.
+    ssh a connection to the worker, where its address cannot be reached from here. ``job_variables``: variables of the
+    worker's module that name the job to the machine from its boot on; empty where a machine cannot learn its job so.
     """
 
     connection: Connection
@@ -45,7 +45,7 @@ class Layout:
     status_command: tuple[str, ...]
     shell: tuple[str, ...] = ("/bin/sh",)
     proxy: tuple[str, ...] = ()
-    orders: Mapping[str, str] = field(default_factory=dict)
+    job_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def worker_variables(

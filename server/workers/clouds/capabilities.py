@@ -114,10 +114,10 @@ class HasPrewarming(Protocol):
 
 
 class Resumption(Protocol):
-    """Goes on with machines whose making broke off, on a cloud where that takes long."""
+    """Completes machines whose creation was interrupted, on a cloud where that takes long."""
 
     def take_up(self, worker: str, module: TerraformModule) -> None:
-        """Bring the worker's Terraform state up to what the cloud has made, so that the next apply goes on from there.
+        """Bring the worker's Terraform state up to what the cloud has made, so that the next apply continues from there.
 
         ``module``: the worker's. Raises StillCopying while its disk is being copied, CloudError, TerraformError.
         """

@@ -78,7 +78,7 @@ class WorkerImages(Protocol):
         """The name of the promoted snapshot. Raises TemplateMissing where there is none."""
 
     def starts_jobs_at_boot(self) -> bool:
-        """Whether a machine made now starts the job that it is made for by itself, as ``Layout.orders`` say."""
+        """Whether a machine made now starts the job that it is made for by itself, from ``Layout.job_variables``."""
 
     def has_program(self, name: str) -> bool:
         """Whether machines made now have the program; True where that is not known."""

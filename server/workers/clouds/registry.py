@@ -28,8 +28,8 @@ def known_cloud(settings: Settings) -> Cloud:
     return make_cloud(settings)
 
 
-def cloud_to_look_at(settings: Settings) -> Cloud:
-    """The same for a person who only looks, also before there is an installation. Makes nothing.
+def cloud_for_inspection(settings: Settings) -> Cloud:
+    """The same for reading only, also before there is an installation. Makes nothing.
 
     Somebody waits for the answer: what a controller asks again for a minute is asked again for seconds here.
     """

@@ -80,12 +80,12 @@ def _version(ask: Ask, app: str, command: str, missing: Sequence[str]) -> str | 
 
 def _missing(ask: Ask) -> list[str]:
     """The packages that the template's roles wanted and its release has not."""
-    told = ask(f"cat {MISSING}/* 2>/dev/null; true")
-    return [name for name in map(str.strip, told.split("\n")) if PACKAGE.fullmatch(name)]
+    listed = ask(f"cat {MISSING}/* 2>/dev/null; true")
+    return [name for name in map(str.strip, listed.split("\n")) if PACKAGE.fullmatch(name)]
 
 
 def _found(ask: Ask, programs: Sequence[str]) -> list[str]:
     """Which of the programs the machine has."""
     script = "\n".join(f"command -v {shlex.quote(name)} > /dev/null && echo {shlex.quote(name)}" for name in programs)
-    told = ask(f"{script}\ntrue").split("\n")
-    return [name for name in programs if name in told]
+    found = ask(f"{script}\ntrue").split("\n")
+    return [name for name in programs if name in found]

@@ -1,4 +1,4 @@
-"""People's commands on one template take turns: who comes second is told whom it waits for.
+"""People's commands on one template take turns: the second one says whom it waits for.
 
 Owns a file beside the lock that says who has it. It only tells; the lock decides (locks.py).
 """

@@ -31,7 +31,7 @@ def _of_resources(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_attributes(change: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:
-    """What differs; not what the cloud has told since and nobody asked for, such as which machine a port belongs to."""
+    """What differs; not what the cloud has added since and nobody asked for, such as which machine a port belongs to."""
     before, after = change.get("before") or {}, change.get("after") or {}
     secret = _names(change.get("before_sensitive")) | _names(change.get("after_sensitive"))
     for name in sorted({*before, *after}):

@@ -87,7 +87,7 @@ def _said(words: IO[bytes]) -> str:
 
 
 def _interrupt(child: "subprocess.Popen[bytes]") -> None:
-    """Let terraform write its state before it goes; kill it only if it will not."""
+    """Let terraform write its state before it ends; kill it only if it will not."""
     os.killpg(child.pid, signal.SIGINT)
     try:
         child.wait(INTERRUPT_GRACE_S)
@@ -111,4 +111,4 @@ def last_object(output: str) -> dict[str, Any]:
         with suppress(ValueError):
             if isinstance(found := json.loads(line), dict):
                 return found
-    raise TerraformError("terraform show: it told no plan", output)
+    raise TerraformError("terraform show: it printed no plan", output)

@@ -23,13 +23,13 @@ NOTE_LIMIT = 100_000  # bytes
 WORD_LIMIT = 100  # characters of a note that are shown
 INTERRUPT_GRACE_S = 15.0
 KILL_GRACE_S = 5.0
-LOOK_S = 0.05
+POLL_S = 0.05
 _PREFIX = "OperationType"
 NOBODY_HERE = 0
 
 
 class StillLocked(InfrastructureError):
-    """Somebody has locked the state and goes on to hold it."""
+    """Somebody has locked the state and keeps the lock."""
 
     code = "still_locked"
 
@@ -60,8 +60,8 @@ def read_lock(state: Path) -> Lock | None:
     since = _written(note) or (_written(state) if pid is not None else None)
     if since is None:
         return None
-    told = _read(note)
-    return Lock(_word(told.get("Operation")).removeprefix(_PREFIX).lower(), _word(told.get("Who")), since, pid)
+    fields = _read(note)
+    return Lock(_word(fields.get("Operation")).removeprefix(_PREFIX).lower(), _word(fields.get("Who")), since, pid)
 
 
 def clear(state: Path) -> None:
@@ -96,7 +96,7 @@ def end_holder(state: Path, interrupt_grace_s: float = INTERRUPT_GRACE_S) -> Non
 def _await_release(state: Path, pid: int, limit_s: float) -> None:
     end = time.monotonic() + limit_s
     while _holder(state) == pid and time.monotonic() < end:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _holder(state: Path) -> int | None:

@@ -56,7 +56,7 @@ class Conformance:
         cloud = driven.cloud
         text = (CHECKOUT / "infra" / "terraform" / cloud.name / "worker" / "variables.tf").read_text()
         declared = {name: "default" in body for name, body in VARIABLE.findall(text)}
-        given = {*cloud.terraform_vars("job-1", FLAVOR), *cloud.layout("job-1", tmp_path / "Job_1").orders}
+        given = {*cloud.terraform_vars("job-1", FLAVOR), *cloud.layout("job-1", tmp_path / "Job_1").job_variables}
         assert given - declared.keys() == set()
         assert {name for name, has_default in declared.items() if not has_default} - given == set()
 
@@ -121,7 +121,7 @@ class Conformance:
 
     def test_a_machine_that_knows_its_job_has_variables_for_it(self, driven: Driven, tmp_path: Path) -> None:
         if driven.cloud.images.starts_jobs_at_boot():
-            assert driven.cloud.layout("job-1", tmp_path / "Job_1").orders
+            assert driven.cloud.layout("job-1", tmp_path / "Job_1").job_variables
 
     def test_a_quota_has_names_and_room_for_a_small_machine(self, driven: Driven) -> None:
         cloud = driven.cloud

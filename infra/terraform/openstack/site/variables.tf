@@ -167,7 +167,7 @@ variable "availability_zone" {
 
 variable "existing_controller" {
   type        = string
-  description = "Id of a server that is to be the controller and is there already, in the network; empty: one is made."
+  description = "Id of a server in the network that will be the controller; empty: one is made."
   default     = ""
   validation {
     condition     = can(regex("^([0-9a-f-]{32,36})?$", var.existing_controller))

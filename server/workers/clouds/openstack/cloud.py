@@ -115,13 +115,13 @@ class OpenstackCloud(Cloud):
         command = (WORKER_PROGRAM,) if self._settings.openstack_user == "root" else (*AS_ROOT, WORKER_PROGRAM)
         host, port = self._settings.openstack_nfs_host, str(self._settings.openstack_nfs_port)
         start = (*command, "start", "--nfs", host, "--port", port, "--job", job_dir.name)
-        orders = {"job": job_dir.name, "storage": f"{host} {port}"}
-        return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"), orders=orders)
+        job_variables = {"job": job_dir.name, "storage": f"{host} {port}"}
+        return Layout("ssh", WORK_DIR, JOB_DIR, start, (*command, "stop"), (*command, "status"), job_variables=job_variables)
 
     def resources(self, worker: str = "") -> list[Resource]:
         """Servers, volumes and ports. The sweeper's look at all also renews what is known of the snapshots."""
         if not worker:
-            self._snapshots.look()
+            self._snapshots.fetch()
         found = self._resources.listed(worker)
         return [one for one in found if worker or not (one.worker.startswith(CANARY) and is_at_work(self._settings.home))]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.errors import CloudError
-from server.workers.clouds.openstack.client.access import look_up
+from server.workers.clouds.openstack.client.access import find_or_none
 from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.resources import Resources
 
@@ -55,6 +55,6 @@ def _console(cloud: "Connection", identifier: str) -> str:
 
 
 def _fault(cloud: "Connection", identifier: str) -> str:
-    found = look_up(cloud.compute.get_server, identifier)
+    found = find_or_none(cloud.compute.get_server, identifier)
     fault = getattr(found, "fault", None) or {}
     return str(fault.get("message") or "")

@@ -36,8 +36,8 @@ _BY_STATUS = {
 def cloud_error(problem: Exception, cloud: "Connection | None" = None) -> CloudError:
     """The error that a person and a job's policy can do something with. ``cloud``: the connection on which it came about."""
     reason, text = _meaning(problem)
-    if reason is Reason.REGION_UNKNOWN and cloud is not None and (told := _wrong_region(cloud)):
-        return CloudError(f"the OpenStack cloud: {told}", reason)
+    if reason is Reason.REGION_UNKNOWN and cloud is not None and (wrong := _wrong_region(cloud)):
+        return CloudError(f"the OpenStack cloud: {wrong}", reason)
     return CloudError(f"the OpenStack cloud: {text}: {_detail(problem)}", reason)
 
 
@@ -52,9 +52,9 @@ def is_of_the_cloud(problem: Exception) -> bool:
 
 
 def _wrong_region(cloud: "Connection") -> str:
-    """What is to be said of the region, "" where the cloud has it; the same whichever service was asked for."""
+    """What is wrong with the region, "" where the cloud has it; the same whichever service was asked for."""
     wanted = cloud.config.region_name
-    with suppress(Exception):  # whatever comes of asking for the catalogue once more, the first error is told
+    with suppress(Exception):  # if asking for the catalogue fails too, the first error is the one to report
         auth: Any = cloud.session.auth
         catalog = auth.get_access(cloud.session).service_catalog.catalog
         there = {str(one.get("region_id") or one.get("region")) for service in catalog for one in service["endpoints"]}

@@ -15,7 +15,7 @@ from server.cloud_settings.openstack import OpenstackBoot
 from server.errors import CloudError
 from server.reasons import Reason
 from server.settings import Settings
-from server.workers.clouds.openstack.client.access import Access, look_up
+from server.workers.clouds.openstack.client.access import Access, find_or_none
 from server.workers.clouds.openstack.name_lookup import NameLookup
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class Names:
         """What they are, asked of the cloud once a minute at most. Raises CloudError for the first that is not one thing."""
         with self._lock:
             if self._found is None or self._clock() > self._until:
-                self._found = self._look()
+                self._found = self._resolve()
                 self._until = self._clock() + REMEMBERED_S
             return self._found
 
     def problems(self) -> Iterator[str]:
         """Each setting that does not name exactly one thing, in one line. Raises CloudError where the cloud cannot be asked."""
-        for look in (self._network, self._subnet, self._group, self._key_pair, self._server_group, self._volume_type):
-            yield from _problem(look)
+        for resolve in (self._network, self._subnet, self._group, self._key_pair, self._server_group, self._volume_type):
+            yield from _problem(resolve)
         yield from _problem(self._compute_zone)
         yield from _problem(self._volume_zone)
 
@@ -73,10 +73,10 @@ class Names:
         return self._lookup.one("image", "openstack_template_image", _images, Reason.SNAPSHOT_MISSING)
 
     def volume(self) -> str:
-        """The id of the volume that the template is to be built on. Raises CloudError."""
+        """The id of the volume on which the template will be built. Raises CloudError."""
         return self._lookup.one("volume", "openstack_template_volume", _volumes)
 
-    def _look(self) -> Named:
+    def _resolve(self) -> Named:
         network = self._network()
         self._compute_zone()
         self._volume_zone()
@@ -137,10 +137,10 @@ def named_variables(names: Names, settings: Settings) -> dict[str, object]:
     }
 
 
-def _problem(look: Callable[[], str]) -> Iterator[str]:
+def _problem(resolve: Callable[[], str]) -> Iterator[str]:
     """One line where the cloud was asked and had no, or no single, answer."""
     try:
-        look()
+        resolve()
     except CloudError as problem:
         if problem.reason not in WRONG:
             raise
@@ -179,16 +179,16 @@ def _groups(cloud: "Connection", wanted: str) -> Iterator[Any]:
 
 
 def _key_pairs(cloud: "Connection", wanted: str) -> list[Any]:
-    found = look_up(partial(cloud.compute.find_keypair, ignore_missing=False), wanted)
+    found = find_or_none(partial(cloud.compute.find_keypair, ignore_missing=False), wanted)
     return [found] if found else []
 
 
 def _images(cloud: "Connection", wanted: str) -> list[Any]:
     """Those that are whole; one that is hidden is found by its id only."""
-    by_id = look_up(cloud.image.get_image, wanted) if ID.fullmatch(wanted) else None
+    by_id = find_or_none(cloud.image.get_image, wanted) if ID.fullmatch(wanted) else None
     return [by_id] if by_id else list(cloud.image.images(name=wanted, status="active"))
 
 
 def _volumes(cloud: "Connection", wanted: str) -> list[Any]:
-    by_id = look_up(cloud.block_storage.get_volume, wanted) if ID.fullmatch(wanted) else None
+    by_id = find_or_none(cloud.block_storage.get_volume, wanted) if ID.fullmatch(wanted) else None
     return [by_id] if by_id else list(cloud.block_storage.volumes(details=False, name=wanted))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from server.settings import Settings
 from server.workers.clouds.base import Resource
-from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.client.access import Access, find_or_none, remove_server
 from server.workers.clouds.openstack.template.kept import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import Limit, Waiting
 
@@ -101,11 +101,11 @@ class Resources:
             "port": (self._delete_port, self._limits.port),
         }[resource.kind]
 
-        def look() -> bool | None:
+        def has_gone() -> bool | None:
             with self.access.use() as cloud:
                 return remove(cloud, resource.identifier) or None
 
-        self._waiting.until(look, limit, f"{resource.kind} {resource.identifier} is still there")
+        self._waiting.until(has_gone, limit, f"{resource.kind} {resource.identifier} is still there")
 
     def _servers(self, cloud: "Connection") -> "Iterator[Server]":
         for one in cloud.compute.servers(details=True, tags=f"{SERVER_ID}={self._server_id}"):
@@ -131,7 +131,7 @@ class Resources:
                 yield one
 
     def _delete_server(self, cloud: "Connection", identifier: str) -> bool:
-        found = look_up(cloud.compute.get_server, identifier)
+        found = find_or_none(cloud.compute.get_server, identifier)
         if found is None:
             return True
         if found.task_state != "deleting":
@@ -139,7 +139,7 @@ class Resources:
         return False
 
     def _delete_volume(self, cloud: "Connection", identifier: str) -> bool:
-        found = look_up(cloud.block_storage.get_volume, identifier)
+        found = find_or_none(cloud.block_storage.get_volume, identifier)
         if found is None:
             return True
         if found.status in DELETABLE:  # else Nova is still giving it back, or it is on its way out

@@ -88,11 +88,11 @@ class Resumption:
     def _settled(self, worker: str) -> list[Thing]:
         """All that there is, once no server is being built any more."""
 
-        def look() -> list[Thing] | None:
+        def built() -> list[Thing] | None:
             found = self.resources.things(worker)
             return None if any(one.kind == "machine" and one.status.upper() == BUILDS for one in found) else found
 
-        there = self.waiting.until(look, self.boot, f"the server of {worker} is not ready")
+        there = self.waiting.until(built, self.boot, f"the server of {worker} is not ready")
         if any(one.kind == "machine" and one.status.upper() == FAILED for one in there):
             fault = Console(self.resources).fault(worker) or f"the server of {worker} is in ERROR"
             raise CloudError(fault, classify(fault) or Reason.MACHINE_NOT_CREATED)

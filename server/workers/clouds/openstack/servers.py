@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from server.workers.clouds.openstack.client.access import Access, look_up, remove_server
+from server.workers.clouds.openstack.client.access import Access, find_or_none, remove_server
 from server.workers.clouds.openstack.template.kept import SERVER_ID, TEMPLATE
 from server.workers.clouds.openstack.waiting import QUICK, Limit, Waiting
 
@@ -32,7 +32,7 @@ class Servers:
     def status(self, identifier: str) -> str:
         """Nova's word in capitals; "" where there is no such server. Raises CloudError."""
         with self.access.use() as cloud:
-            found = look_up(cloud.compute.get_server, identifier)
+            found = find_or_none(cloud.compute.get_server, identifier)
         return "" if found is None or str(found.status).upper() in GONE else str(found.status).upper()
 
     def listed(self) -> list[str]:

@@ -43,23 +43,23 @@ class Waiting:
     pause: Callable[[float], None] = time.sleep
     patience_s: float = 300.0
 
-    def until(self, look: Callable[[], Found | None], limit: Limit, late: str) -> Found:
-        """What ``look`` returns once that is not None. Raises CloudError, with ``late`` and the setting in it where it is.
+    def until(self, ask: Callable[[], Found | None], limit: Limit, late: str) -> Found:
+        """What ``ask`` returns once that is not None. Raises CloudError, with ``late`` and the setting in it where it is.
 
         A cloud that is busy, or does not answer, meanwhile says nothing about what is waited for.
         """
         begin = answered = self.clock()
         while True:
             try:
-                found, trouble = look(), None
+                found, failure = ask(), None
             except CloudError as problem:
-                found, trouble = None, problem
+                found, failure = None, problem
             now = self.clock()
             if found is not None:
                 return found
-            answered = answered if trouble else now
-            if trouble and (now - answered > self.patience_s or not (trouble.reason and trouble.reason.is_transient)):
-                raise trouble
+            answered = answered if failure else now
+            if failure and (now - answered > self.patience_s or not (failure.reason and failure.reason.is_transient)):
+                raise failure
             if now - begin > limit.seconds:
-                raise CloudError(f"{late} after {limit.seconds:.0f} s{limit.advice}", Reason.CLOUD_BUSY) from trouble
+                raise CloudError(f"{late} after {limit.seconds:.0f} s{limit.advice}", Reason.CLOUD_BUSY) from failure
             self.pause(POLL_S)

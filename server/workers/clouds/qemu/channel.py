@@ -20,19 +20,19 @@ REPEAT_S = 0.7
 CLOCK_TOLERANCE_S = 0.5
 CLOCK_TRIES = 5
 CONNECT_LIMIT_S = 10.0
-LOOK_S = 1.0
+POLL_S = 1.0
 SHELL_REPEAT_S = 10.0
 
 
 class ChannelError(InfrastructureError):
-    """The guest does not answer on its identity port, or could not do what it was told."""
+    """The guest does not answer on its identity port, or could not carry out a command."""
 
     code = "guest"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a guest itself. A clone has the template's random state and clock until it is told these.
+    """What makes a guest itself. A clone has the template's random state and clock until it gets these.
 
     ``seed``: 64 fresh random bytes in hex. ``host_key``: an OpenSSH private key (ed25519).
     ``authorized_key``: the public key that may log in as root.
@@ -56,9 +56,9 @@ class Answer:
 def give_identity(socket_path: Path, identity: Identity, now: Callable[[], float], timeout_s: float) -> None:
     """Tell the guest who and when it is, and wait until it has become that. ``now``: Unix seconds. Raises ChannelError.
 
-    It is told again, more and more seldom, until it answers: being told twice does no harm, and a clone that does not know yet
-    that somebody listens drops its answer (seen with one in four). A guest that boots reads late what was told early, so its
-    clock is compared and put right.
+    The message is repeated at growing intervals until the guest answers: a repetition does no harm, and a clone that does not
+    know yet that somebody listens drops its answer (seen with one in four). A booting guest reads an early message late, so
+    its clock is compared and put right.
     """
     answer = _tell(socket_path, lambda: {**asdict(identity), "time": now()}, timeout_s, REPEAT_S)
     for _ in range(CLOCK_TRIES):
@@ -70,7 +70,7 @@ def give_identity(socket_path: Path, identity: Identity, now: Callable[[], float
 def run_in_guest(socket_path: Path, script: str, timeout_s: float, repeat_s: float | None = None) -> str:
     """Run a root shell script in the guest; returns what it printed. Raises ChannelError where it fails.
 
-    ``repeat_s``: seconds without an answer after which it is told again; only for what may be done twice.
+    ``repeat_s``: seconds without an answer after which the script is sent again; only for what may run twice.
     """
     return _tell(socket_path, lambda: {"run": script}, timeout_s, repeat_s or timeout_s).out
 
@@ -117,7 +117,7 @@ def _ask(connection: socket.socket, order: Callable[[], dict[str, object]], want
             if time.monotonic() >= again:
                 connection.sendall(json.dumps({**order(), "id": number}).encode() + b"\n")
                 again, repeat_s = time.monotonic() + repeat_s, 2 * repeat_s
-            connection.settimeout(max(0.001, min(LOOK_S, again - time.monotonic())))
+            connection.settimeout(max(0.001, min(POLL_S, again - time.monotonic())))
             if not (part := connection.recv(65536)):
                 return got  # the machine has ended
             *lines, got = (got + part).split(b"\n")

@@ -14,7 +14,7 @@ from server.workers.clouds.qemu.process import GuestName
 
 HOST_SEEN_BY_GUEST = "10.0.2.2"
 # On a busy computer an emulated timer comes too late for the kernel's test of it: it would panic (seen: "timer doesn't work").
-# Notices and what systemd starts are told on the console: some kB, for who waits for a boot and for who looks why one failed.
+# Notices and what systemd starts appear on the console: some kB, for those who wait for a boot or look for why one failed.
 KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 loglevel=6 net.ifnames=0 panic=5 no_timer_check"
 # Only relative names: the process starts in the machine's folder, so that no socket's address is too long.
 DEVICES = (

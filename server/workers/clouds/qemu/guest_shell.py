@@ -1,6 +1,6 @@
 """A machine's shell as a program of this computer: ``SOCKET -c COMMAND`` runs the command on the machine, as root.
 
-It goes over the line on which the machine was told who it is (channel.py): no login, which costs an emulated processor a second.
+It uses the port on which the machine got its identity (channel.py): a login would cost an emulated processor a second.
 Its exit code is the command's, or 255 where the machine does not answer, as ssh's is.
 """
 

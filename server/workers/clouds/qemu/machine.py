@@ -31,7 +31,7 @@ TEMPLATE = "template"
 
 
 class MachineSpec(BaseModel):
-    """What is asked for. ``persistent``: the machine runs on the image's own disk, which stays when the machine goes."""
+    """What is asked for. ``persistent``: the machine runs on the image's own disk, which stays when the machine is removed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -147,7 +147,7 @@ class Machines:
         return self.home.machines / worker
 
     def identity(self, worker: str) -> Path:
-        """The socket over which the machine is told who it is, and commands."""
+        """The socket over which the machine gets its identity and commands."""
         return self.folder(worker) / "identity"
 
     def image(self, snapshot: str) -> Image:

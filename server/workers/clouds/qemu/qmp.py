@@ -40,7 +40,7 @@ class Qmp:
         try:
             self._connection.sendall(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
         except OSError as problem:
-            raise QmpError(f"QEMU ended while it was told {command}: {problem}") from problem
+            raise QmpError(f"QEMU ended during {command}: {problem}") from problem
         return self._answer(command)
 
     def _answer(self, command: str) -> Any:

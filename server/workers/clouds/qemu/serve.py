@@ -38,7 +38,7 @@ from server.workers.clouds.qemu.provider.provider import Call, QemuProvider, pro
 
 THREADS = 64  # machines in the making at once
 DRAIN_S = 600.0
-LOOK_S = 1.0
+POLL_S = 1.0
 PLUGIN_VERSION = 1
 PROTOCOL_VERSION = 6
 
@@ -66,7 +66,7 @@ def serve_plugin(provider: QemuProvider) -> None:
         trust = base64.b64encode(certificate).decode().rstrip("=")
         sys.stdout.write(f"{PLUGIN_VERSION}|{PROTOCOL_VERSION}|unix|{address}|grpc|{trust}\n")
         sys.stdout.flush()
-        while not done.wait(LOOK_S) and os.getppid() == terraform:
+        while not done.wait(POLL_S) and os.getppid() == terraform:
             pass
         server.stop(DRAIN_S).wait()
 

@@ -22,7 +22,7 @@ def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(
     assert built.tried[-1] == ("probe --version", True)
     assert not built.mounted
     assert "probe_1: Probe 1.0" in built.told
-    (one,) = built.template().copies.look()
+    (one,) = built.template().copies.fetch()
     assert (one.build_hash, one.has_program("msconvert"), one.has_program("diann")) == (build_hash(), True, False)
     assert one.smoke_results.version("probe_1", "probe --version") == "Probe 1.0"
     assert one.smoke_results.version("probe_1", "probe -V") is None
@@ -32,11 +32,11 @@ def test_a_snapshot_is_promoted_once_every_app_has_run_with_the_storage_mounted(
 def test_a_snapshot_remembers_any_number_of_apps_whatever_they_are_called_and_say(built: Site) -> None:
     built.take()
     template = built.template()
-    (one,) = template.copies.look()
+    (one,) = template.copies.fetch()
     said = "Größe 1.0 😀 " + "x" * 200
     apps = {f"app+{number}_1": AppResult(short("v"), said[:200]) for number in range(300)}
     template.copies.write_found(one, Found(["msconvert"], apps))
-    (kept,) = built.template().copies.look()
+    (kept,) = built.template().copies.fetch()
     assert all(kept.smoke_results.version(app, "v") for app in apps)
     assert kept.smoke_results.version("app+300_1", "v") is None
     assert built.promoted() == [one.name]
@@ -48,7 +48,7 @@ def test_a_rollback_changes_at_once_which_apps_there_are(built: Site) -> None:
     template = built.template()
     newest = template.copies.current()
     template.copies.write_found(newest, Found(["msconvert"], {"new_1": AppResult(short("new"), "1")}))
-    template.copies.look()
+    template.copies.fetch()
     assert template.copies.find().smoke_results.version("new_1", "new") == "1"
     template.roll_back()
     assert template.copies.find().smoke_results.version("new_1", "new") is None
@@ -62,7 +62,7 @@ def test_nothing_is_held_against_the_apps_of_a_snapshot_of_a_former_version(buil
     built.take()
     (record,) = built.double.snapshots.values()
     record["metadata"] = {name: text for name, text in record["metadata"].items() if not name.startswith("cumulus_app")}
-    (one,) = built.template().copies.look()
+    (one,) = built.template().copies.fetch()
     assert not one.smoke_results.are_known
     assert one.smoke_results.version("any_1", "any") == ""
     assert not one.smoke_results.lacks("any_1", "any")

@@ -121,7 +121,7 @@ def test_retry_after_holds_all_threads_back_for_so_long(mood: Mood, clock: Clock
 def test_retry_after_is_read_in_both_forms(clock: Clock, told: str, seconds: float) -> None:
     answer = requests.Response()
     answer.headers["Retry-After"] = told
-    assert patience(clock).told_s(answer) == seconds
+    assert patience(clock).retry_after_s(answer) == seconds
 
 
 def test_no_more_requests_go_out_than_the_rate_allows(clock: Clock) -> None:

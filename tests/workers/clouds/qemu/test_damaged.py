@@ -18,7 +18,7 @@ from server.workers.clouds.qemu.cloud import QemuCloud
 from server.workers.clouds.qemu.command import Shape
 from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images import memory
-from server.workers.clouds.qemu.images.images import Image, describe_image, read_image, require_intact
+from server.workers.clouds.qemu.images.images import Image, describe_image, read_image, require_integrity
 from server.workers.clouds.qemu.images.integrity import Content
 from server.workers.clouds.qemu.images.memory import MemoryImage, Origin
 from server.workers.clouds.qemu.images.mirror import install_mirror
@@ -194,10 +194,10 @@ def test_no_machine_boots_from_a_snapshot_that_is_not_as_it_was_written(
 ) -> None:
     image = snapshot(home, 1)
     with_memory(image)
-    require_intact(image)
+    require_integrity(image)
     spoil(image.folder / name)
     with pytest.raises(TemplateMissing, match=r"cumulus snapshot rollback|make snapshot") as told:
-        require_intact(read_image(image.folder))
+        require_integrity(read_image(image.folder))
     assert name in told.value.message or "there is no machine image" in told.value.message
     assert "\n" not in told.value.message
 

@@ -39,7 +39,7 @@ class Access:
 
     @contextmanager
     def use(self) -> "Iterator[Connection]":
-        """The connection, for a few calls. An expired token is renewed by itself; raises CloudError for all that goes wrong."""
+        """The connection, for a few calls. Renews an expired token by itself; raises CloudError for any failure."""
         try:
             yield self._made()
         except Exception as problem:
@@ -69,7 +69,7 @@ def connected(settings: Settings, patience: "Patience | None" = None) -> "Connec
     return Connection(config=_region(settings, patience))
 
 
-def look_up(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
+def find_or_none(get: "Callable[[str], Found]", identifier: str) -> "Found | None":
     """What has that id, or the name that ``get`` looks for; None where nothing has, or has any longer."""
     from openstack.exceptions import NotFoundException
 

@@ -123,7 +123,7 @@ class Gateway:
             answer = self.send(question)
         except OSError as problem:
             return _unanswered(problem)
-        # The provider repeats what is told to come later, as often as it was repeated here.
+        # With Retry-After the provider would repeat the request as often as it was repeated here.
         kept = tuple(one for one in answer.headers if one[0].lower() != "retry-after")
         return replace(answer, headers=kept) if answer.status in PASSING else answer
 
@@ -252,17 +252,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until whoever started this is gone, and nobody asks any more."""
-    told = json.loads(sys.stdin.readline())
-    cert = tuple(told["cert"]) if isinstance(told["cert"], list) else told["cert"]
-    upstream = Upstream(told["services"], told["verify"], cert)
-    per_s = float(told["requests_per_s"])
-    sender = Sender(upstream, Patience(int(told["retries"]), Pace(per_s)))
+    config = json.loads(sys.stdin.readline())
+    cert = tuple(config["cert"]) if isinstance(config["cert"], list) else config["cert"]
+    upstream = Upstream(config["services"], config["verify"], cert)
+    per_s = float(config["requests_per_s"])
+    sender = Sender(upstream, Patience(int(config["retries"]), Pace(per_s)))
     door = Door(upstream, Gateway(sender, looks_per_s=min(LOOKS_PER_S, per_s / 2) if per_s else LOOKS_PER_S))
     threading.Thread(target=door.serve_forever, name="door", daemon=True).start()
     print(door.server_port, flush=True)  # noqa: T201
     sys.stdin.read()
     door.asked = time.monotonic()
-    door.await_rest(float(told["linger_s"]))
+    door.await_rest(float(config["linger_s"]))
 
 
 if __name__ == "__main__":

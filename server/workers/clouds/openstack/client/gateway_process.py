@@ -62,7 +62,7 @@ class GatewayProcess:
     def _start(self) -> None:
         self._process = None
         try:
-            told = self._upstream()
+            config = self._config()
             process = subprocess.Popen(
                 [sys.executable, "-m", "server.workers.clouds.openstack.client.gateway"],
                 cwd=CHECKOUT,
@@ -74,7 +74,7 @@ class GatewayProcess:
             )
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(told) + "\n")
+            process.stdin.write(json.dumps(config) + "\n")
             process.stdin.flush()
             self._port = int(process.stdout.readline() or 0)
             process.stdout.close()
@@ -85,8 +85,8 @@ class GatewayProcess:
             self._process = process
             log.info("terraform asks the cloud through a gateway", port=self._port)
 
-    def _upstream(self) -> dict[str, object]:
-        """What the gateway is told. Raises CloudError."""
+    def _config(self) -> dict[str, object]:
+        """What the gateway needs to ask the cloud. Raises CloudError."""
         with self._access.use() as cloud:
             services = {
                 name: str(getattr(cloud, proxy).get_endpoint(skip_discovery=True) or "") for name, proxy in SERVICES.items()

@@ -21,7 +21,7 @@ from server.settings import Settings
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 LONGEST_RETRY_AFTER_S = 300.0
-REPEAT_FOR_S = 60.0  # a request is not repeated any more after that, if nobody told to wait longer
+REPEAT_FOR_S = 60.0  # then a request is repeated no more, unless the cloud asked to wait longer
 BURST_S = 1.0
 REFUSED = frozenset({429, 503})  # nothing was begun
 BROKEN = frozenset({408, 500, 502, 504})  # it may have been
@@ -82,13 +82,13 @@ class Patience:
         full = min(FIRST_PAUSE_S * 2.0 ** (tried - 1), LONGEST_PAUSE_S)
         return full * (0.5 + self.spread() / 2)
 
-    def told_s(self, answer: requests.Response) -> float:
-        """Seconds that the answer tells to wait; 0 where it tells nothing."""
-        told = answer.headers.get("Retry-After", "").strip()
-        if told.isascii() and told.isdigit():
-            return min(float(told[:9]), LONGEST_RETRY_AFTER_S)
+    def retry_after_s(self, answer: requests.Response) -> float:
+        """Seconds that the answer asks to wait; 0 where it does not say."""
+        value = answer.headers.get("Retry-After", "").strip()
+        if value.isascii() and value.isdigit():
+            return min(float(value[:9]), LONGEST_RETRY_AFTER_S)
         try:
-            moment = email.utils.parsedate_to_datetime(told).timestamp()
+            moment = email.utils.parsedate_to_datetime(value).timestamp()
         except (ValueError, OverflowError):
             return 0.0
         return min(max(0.0, moment - self.now()), LONGEST_RETRY_AFTER_S)
@@ -108,7 +108,7 @@ class PatientAdapter(TCPKeepAliveAdapter):
             patience.pace.wait()
             tried += 1
             is_last = tried > patience.retries or patience.clock() - began > REPEAT_FOR_S
-            told_s = 0.0
+            retry_after_s = 0.0
             try:
                 answer = super().send(request, *arguments, **options)
                 if not options.get("stream"):
@@ -119,10 +119,10 @@ class PatientAdapter(TCPKeepAliveAdapter):
             else:
                 if is_last or not may_repeat(request, answer):
                     return answer
-                told_s = patience.told_s(answer)
+                retry_after_s = patience.retry_after_s(answer)
                 answer.close()
-            if told_s:
-                patience.pace.hold(told_s)
+            if retry_after_s:
+                patience.pace.hold(retry_after_s)
             else:
                 patience.pause(patience.pause_s(tried))
 

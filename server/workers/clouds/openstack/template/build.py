@@ -64,7 +64,7 @@ class OpenstackTemplate:
         CumulusError.
         """
         with self._alone(progress.say):
-            found, made_of = self.originals.look(), build_hash()
+            found, made_of = self.originals.fetch(), build_hash()
             built = built_of(found)
             if built and built.build_hash == made_of and not fresh:
                 progress.say("There is a template already")
@@ -82,7 +82,7 @@ class OpenstackTemplate:
 
     def exists(self) -> bool:
         """Whether there is a template that was built."""
-        return built_of(self.originals.look()) is not None
+        return built_of(self.originals.fetch()) is not None
 
     def boot(self, progress: Progress) -> str:
         """Start the template's machine; returns the command that logs in on it. Raises CumulusError."""
@@ -98,7 +98,7 @@ class OpenstackTemplate:
     def stop(self, progress: Progress) -> None:
         """Shut the template's machine down, also one that was never finished; its volume keeps what was installed."""
         with self._alone(progress.say):
-            found = self.originals.look()
+            found = self.originals.fetch()
             making = self.making()
             if not making.machine.exists():
                 progress.say("The template's machine does not run")
@@ -134,7 +134,7 @@ class OpenstackTemplate:
 
     def snapshots(self) -> list[Snapshot]:
         """All that can be promoted, oldest first. Raises CloudError."""
-        found = [one for one in self.copies.look() if one.promoted]
+        found = [one for one in self.copies.fetch() if one.promoted]
         current = promoted_of(found)
         return [Snapshot(one.name, promoted=one is current, created=one.created) for one in found]
 
@@ -150,8 +150,8 @@ class OpenstackTemplate:
     def prune(self, keep: int, progress: Progress) -> list[str]:
         """Remove all but the newest ``keep``; returns the names of those that are gone.
 
-        Never the promoted one, the one before it, or one that a volume was made from. What attempts of this installation have
-        left goes, too, and the volume of a former template when none of its snapshots is left. Raises CumulusError.
+        Never the promoted one, the one before it, or one that a volume was made from. It also removes what
+        attempts of this installation have left, and the volume of a former template without snapshots. Raises CumulusError.
         """
         with self._alone(progress.say):
             self.making().canaries.clear(progress)
@@ -165,7 +165,7 @@ class OpenstackTemplate:
             return gone
 
     def _prune_volumes(self, progress: Progress) -> None:
-        found = self.originals.look()
+        found = self.originals.fetch()
         built, used = built_of(found), self.copies.copies.sources()
         for one in found:
             if built and one.number < built.number and one.identifier not in used and one.status != STUCK:
@@ -178,13 +178,13 @@ class OpenstackTemplate:
         return SnapshotMaker(self.copies, self.originals.noun, self.server_id, self.clock)
 
     def _built(self) -> Original:
-        found = built_of(self.originals.look())
+        found = built_of(self.originals.fetch())
         if found is None:
             raise TemplateMissing(MISSING.format(name=self.settings.openstack_template))
         return found
 
     def _of(self, worker: str) -> Original:
-        for one in self.originals.look():
+        for one in self.originals.fetch():
             if one.worker == worker:
                 return one
         raise InfrastructureError(f"the volume of {worker} is gone: somebody has removed it")

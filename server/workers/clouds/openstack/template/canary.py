@@ -78,7 +78,7 @@ class Canaries:
         return "" if any(machine.alive for machine in self.resources.machines(worker)) else "is not running any more"
 
     def _remove(self, worker: str, progress: Progress) -> None:
-        """As the sweeper would: what Terraform does not know of goes by its metadata."""
+        """As the sweeper would: what Terraform does not know is found by its metadata."""
         try:
             with progress.step(f"Removing the machine {worker}") as step:
                 self._destroy(worker, progress)

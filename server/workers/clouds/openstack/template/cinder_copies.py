@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from server.workers.clouds.openstack.client.access import Access, look_up
+from server.workers.clouds.openstack.client.access import Access, find_or_none
 from server.workers.clouds.openstack.template.kept import TEMPLATE, Kept, promoted_in, seconds_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CinderCopies(Copies):
 
     def find(self, cloud: "Connection", identifier: str) -> Kept | None:
         """It as it is now; None where it is gone."""
-        found = look_up(_storage(cloud).get_snapshot, identifier)
+        found = find_or_none(_storage(cloud).get_snapshot, identifier)
         return None if found is None else _kept(found)
 
     def describe(self, one: Kept, metadata: dict[str, str]) -> None:

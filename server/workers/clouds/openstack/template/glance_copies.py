@@ -5,7 +5,7 @@ Everything that is true of Cinder's snapshots is true of them: names, metadata, 
 
 from typing import TYPE_CHECKING, Any
 
-from server.workers.clouds.openstack.client.access import look_up
+from server.workers.clouds.openstack.client.access import find_or_none
 from server.workers.clouds.openstack.template.cinder_copies import Copies
 from server.workers.clouds.openstack.template.kept import PROMOTED, TEMPLATE, Kept, promoted_in, seconds_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 GB = 1024**3
 OURS = "cumulus_"
-# Glance's words in Cinder's, of which the steps are told.
+# Glance's words in Cinder's, which the steps of progress show.
 STATUS = {
     "active": "available",
     **dict.fromkeys(("queued", "saving", "uploading", "importing"), "creating"),
@@ -52,7 +52,7 @@ class GlanceCopies(Copies):
 
     def find(self, cloud: "Connection", identifier: str) -> Kept | None:
         """It as it is now; None where it is gone."""
-        found = look_up(cloud.image.get_image, identifier)
+        found = find_or_none(cloud.image.get_image, identifier)
         return None if found is None else _kept(found)
 
     def describe(self, one: Kept, metadata: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ TRY_LIMIT_S = 60.0
 SEAL_LIMIT_S = 300.0
 CHECK_LIMIT_S = 180.0
 # Nothing that a machine of the next snapshot must not find, and nothing unwritten. Cloud-init, where there is one, will take its
-# next start for the first. Nova would switch a machine off after a minute, whatever it is doing: so it goes by itself.
+# next start for the first. Nova would switch a machine off after a minute, whatever it is doing, so it shuts itself down.
 SEAL = """\
 set -e
 if command -v cloud-init > /dev/null; then cloud-init clean --logs; fi
@@ -58,11 +58,11 @@ class Guests:
     def await_answer(self, login: Login, lost: Callable[[], str], tell: Callable[[str], None] = lambda _: None) -> None:
         """Wait until the machine lets us in. ``lost``: why there is no point in waiting, "" while there is one.
 
-        ``tell``: is told after each try why it does not. Raises InfrastructureError.
+        ``tell``: called after each try with the reason why it does not. Raises InfrastructureError.
         """
         said = "nothing"
 
-        def look() -> bool | None:
+        def answers() -> bool | None:
             nonlocal said
             try:
                 self.run(login, "true", TRY_LIMIT_S)
@@ -76,7 +76,7 @@ class Guests:
             return None
 
         try:
-            self.waiting.until(look, Limit(ANSWER_LIMIT_S), "no")
+            self.waiting.until(answers, Limit(ANSWER_LIMIT_S), "no")
         except CloudError:
             text = f"the machine at {login.address} does not let us in after {ANSWER_LIMIT_S:.0f} s; ssh said: {said}"
             raise InfrastructureError(text) from None

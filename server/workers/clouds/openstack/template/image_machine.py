@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.errors import CloudError, InfrastructureError, InvalidInput
 from server.progress import Progress, Step
-from server.workers.clouds.openstack.client.access import look_up, remove_server
+from server.workers.clouds.openstack.client.access import find_or_none, remove_server
 from server.workers.clouds.openstack.resources import WORKER
 from server.workers.clouds.openstack.servers import FAILED, GONE, RUNS
 from server.workers.clouds.openstack.template.kept import BUILD_HASH, TEMPLATE
@@ -42,7 +42,7 @@ class ServerOriginals(Originals):
 
     noun = "machine"
 
-    def look(self) -> list[Original]:
+    def fetch(self) -> list[Original]:
         """All, oldest first. Raises CloudError."""
         with self._access.use() as cloud:
             found = [_original(one) for one in template_servers(cloud, self._template)]
@@ -52,7 +52,7 @@ class ServerOriginals(Originals):
         """Why Nova could not make the machine; "" where nobody knows. Raises CloudError."""
         with self._access.use() as cloud:
             found = [one for one in template_servers(cloud, self._template) if one.metadata.get(WORKER) == worker]
-            faults = [look_up(cloud.compute.get_server, str(one.id)) for one in found]
+            faults = [find_or_none(cloud.compute.get_server, str(one.id)) for one in found]
         return "\n".join(str((one.fault or {}).get("message") or "") for one in faults if one is not None)
 
     def take_over(self, name: str, number: int) -> Original:  # noqa: ARG002
@@ -86,7 +86,7 @@ class ServerOriginals(Originals):
 
     def _status(self, identifier: str) -> str:
         with self._access.use() as cloud:
-            found = look_up(cloud.compute.get_server, identifier)
+            found = find_or_none(cloud.compute.get_server, identifier)
         return "" if found is None else str(found.status).upper()
 
 
@@ -97,7 +97,7 @@ class ImageMachine(TemplateMachine):
 
     def start(self, original: Original | None, worker: str, progress: Progress) -> Login:
         """Start it, or have it made where there is none yet, and wait until it lets us in. Raises CumulusError."""
-        self._settle(worker)
+        self._prepare_state(worker)
         original = self._usable(original, progress)
         if original is None:
             return super().start(None, worker, progress)
@@ -112,14 +112,14 @@ class ImageMachine(TemplateMachine):
         raise InfrastructureError(f"the template's machine at {login.address} switches itself off: see its console")
 
     def leave_to_others(self) -> None:
-        """One of another installation that is off is nobody's work."""
+        """One of another installation that is off is not in use."""
         others = {one: owner for one, owner in self.servers.of_others(self.server_id).items() if self.servers.status(one) != OFF}
         if others:
             super().leave_to_others()
 
     def running_login(self, worker: str) -> Login | None:
         """How to log in on the machine if it runs now; None where it does not."""
-        for one in self.originals.look():
+        for one in self.originals.fetch():
             if one.worker == worker and self.servers.status(one.identifier) == RUNS:
                 return self._login(one.identifier)
         return None

@@ -16,7 +16,7 @@ PLAY_LIMIT_S = 7200.0
 
 
 def install(settings: Settings, playbooks: Playbooks, worker: str, login: Login, progress: Progress) -> None:
-    """Play it on the machine that the login leads to. Raises InfrastructureError; the machine goes on then."""
+    """Play it on the machine that the login leads to. Raises InfrastructureError, and then leaves the machine running."""
     directory = settings.home / "plays" / f"{worker}.build"
     host = Host(worker, "ssh", login.address, login.port, login.user, login.host_key, login.key)
     playbooks.announce(directory, host)
@@ -33,7 +33,7 @@ def install(settings: Settings, playbooks: Playbooks, worker: str, login: Login,
         log.write_text(outcome.output)
         if not outcome.ok:
             raise InfrastructureError(
-                f"the template's playbook failed: {outcome.message} (all of it: {log}). The machine goes on for a look: "
+                f"the template's playbook failed: {outcome.message} (output: {log}). The machine keeps running for inspection: "
                 "`cumulus template build` tries again, `cumulus template stop` ends it"
             )
 

@@ -47,8 +47,8 @@ class Kept:
         """Whose version command succeeded on a machine of it."""
         if APPS not in self.metadata:
             return NoResults()
-        told = {name.removeprefix(APP): text.partition(" ") for name, text in self.metadata.items() if name.startswith(APP)}
-        return RecordedResults({app: AppResult(command, version) for app, (command, _, version) in told.items()})
+        apps = {name.removeprefix(APP): text.partition(" ") for name, text in self.metadata.items() if name.startswith(APP)}
+        return RecordedResults({app: AppResult(command, version) for app, (command, _, version) in apps.items()})
 
 
 def number_in(name: str) -> int:
@@ -72,8 +72,8 @@ def seconds_of(moment: str | None) -> float:
     """Unix seconds. Cinder tells UTC without saying so."""
     if not moment:
         return 0.0
-    told = datetime.fromisoformat(moment)
-    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+    parsed = datetime.fromisoformat(moment)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def _number(text: str | None) -> float:

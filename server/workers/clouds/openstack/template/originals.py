@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from server.errors import CloudError, InvalidInput
 from server.reasons import Reason
-from server.workers.clouds.openstack.client.access import Access, look_up
+from server.workers.clouds.openstack.client.access import Access, find_or_none
 from server.workers.clouds.openstack.messages import volume_fault
 from server.workers.clouds.openstack.resources import WORKER
 from server.workers.clouds.openstack.template.kept import BUILD_HASH, SERVER_ID, TEMPLATE
@@ -68,7 +68,7 @@ class Originals:
         self._server_id = server_id
         self._waiting = waiting or Waiting()
 
-    def look(self) -> list[Original]:
+    def fetch(self) -> list[Original]:
         """All, oldest first. Raises CloudError."""
         with self._access.use() as cloud:
             listed = list(_storage(cloud).volumes(details=True))
@@ -84,7 +84,7 @@ class Originals:
     def take_over(self, name: str, number: int) -> Original:
         """Make a volume that is there already the template's. Raises InvalidInput where there is none of that name or id."""
         with self._access.use() as cloud:
-            found = look_up(partial(_storage(cloud).find_volume, ignore_missing=False), name)
+            found = find_or_none(partial(_storage(cloud).find_volume, ignore_missing=False), name)
         if found is None:
             raise InvalidInput(
                 f"the cloud has no volume {name}: correct the setting openstack_template_volume",
@@ -124,7 +124,7 @@ class Originals:
     def _settled(self, identifier: str) -> str | None:
         """Its status; "" where it is gone, None while Nova has it or Cinder is at work on it."""
         with self._access.use() as cloud:
-            found = look_up(_storage(cloud).get_volume, identifier)
+            found = find_or_none(_storage(cloud).get_volume, identifier)
         if found is None:
             return ""
         return str(found.status) if found.status == FREE or found.status in BROKEN else None
@@ -148,7 +148,7 @@ def _storage(cloud: "Connection") -> "Proxy":
 
 def _original(one: "Volume", number: int = 0) -> Original:
     metadata = {str(name): str(value) for name, value in (one.metadata or {}).items()}
-    told = metadata.get(WORKER, "").removeprefix(PREFIX)
-    known = int(told) if told.isascii() and told.isdigit() else 1
+    worker_number = metadata.get(WORKER, "").removeprefix(PREFIX)
+    known = int(worker_number) if worker_number.isascii() and worker_number.isdigit() else 1
     build_hash, sealed = metadata.get(BUILD_HASH, ""), metadata.get(STATE) == SEALED
     return Original(str(one.id), number or known, int(one.size), str(one.status), build_hash, sealed)

@@ -1,7 +1,7 @@
-"""The ports of the template's machine in Neutron, which Nova leaves where they are when the machine goes.
+"""The ports of the template's machine in Neutron, which Nova leaves behind when the machine is removed.
 
-A port has no metadata: its description says whose it is from its first moment. Terraform makes and removes it; here goes what a
-terraform that was killed has left.
+A port has no metadata: its description says whose it is from its first moment. Terraform makes and removes it; this module
+removes what a terraform that was killed has left.
 """
 
 from collections.abc import Container, Iterator

@@ -52,7 +52,7 @@ class Snapshots:
         self._lock = threading.Lock()
         self._seen: list[Kept] | None = None
 
-    def look(self) -> list[Kept]:
+    def fetch(self) -> list[Kept]:
         """All that are whole, oldest first, asked of the cloud now. Raises CloudError."""
         found = [one for one in self._all() if one.status == READY]
         with self._lock:
@@ -63,7 +63,7 @@ class Snapshots:
         """The promoted one; ``remembered``: as it was at the last look. Raises TemplateMissing, CloudError."""
         with self._lock:
             seen = self._seen
-        found = promoted_of(seen if remembered and seen is not None else self.look())
+        found = promoted_of(seen if remembered and seen is not None else self.fetch())
         if found is None:
             raise TemplateMissing(
                 f"the cloud has no promoted snapshot of {self.copies.template}: `make template`, then `make snapshot`; "
@@ -77,7 +77,7 @@ class Snapshots:
             seen = self._seen
         if not name:
             return self.current(remembered=True)
-        for one in seen if seen is not None else self.look():
+        for one in seen if seen is not None else self.fetch():
             if one.name == name:
                 return one
         raise TemplateMissing(f"the cloud has no snapshot {name}")
@@ -110,7 +110,7 @@ class Snapshots:
         """New workers start from it; running ones keep theirs. ``now``: Unix seconds, after a clock that was set back, too."""
         latest = max((other.promoted for other in self._all()), default=0.0)
         self.copies.describe(one, {PROMOTED: f"{max(now, latest + 1):.0f}"})
-        self.look()
+        self.fetch()
 
     def write_found(self, one: Kept, found: Found) -> None:
         """Write down which of the programs that were looked for a machine of it has, and which apps ran there. One request."""
@@ -120,7 +120,7 @@ class Snapshots:
 
     def older(self) -> list[Kept]:
         """Those that one can go back to, oldest first: made before the promoted one, and promoted once themselves."""
-        return _older_of(self.look())
+        return _older_of(self.fetch())
 
     def unfinished(self) -> list[Kept]:
         """Copies that were not promoted, whoever made them and in whatever state, and removals that broke off."""
@@ -128,7 +128,7 @@ class Snapshots:
 
     def spare(self, keep: int) -> list[Kept]:
         """All but the newest ``keep``, the promoted one, the one before it, and those that a volume was made from."""
-        found = [one for one in self.look() if one.promoted]
+        found = [one for one in self.fetch() if one.promoted]
         current = promoted_of(found)
         needed = [*found[-keep:], *_older_of(found)[-1:], *([current] if current else [])]
         used = self.copies.used()
@@ -173,7 +173,7 @@ def promoted_of(found: list[Kept]) -> Kept | None:
 def is_leftover(one: Kept, server_id: str, now: float) -> bool:
     """Whether an unfinished one is this installation's to remove: another one may be at work on its own. ``now``: Unix seconds.
 
-    What was promoted once belongs to all. One that names no installation goes when it is so old that nobody is at work on it.
+    What was promoted once belongs to all. One without an installation is removed once it is too old to be in the making.
     """
     if one.promoted or one.owner == server_id:
         return True

@@ -1,6 +1,6 @@
 """The template's machine: a server on the template's volume, made and taken away by Terraform, whatever an earlier try has left.
 
-Owns which volume Terraform is told of, and that the volume is written down as open before anything may write to it, and as sealed
+Owns which volume Terraform gets, and that the volume is written down as open before anything may write to it, and as sealed
 only when all was flushed and nothing can write to it any more.
 """
 
@@ -44,7 +44,7 @@ class TemplateMachine:
 
     def start(self, original: Original | None, worker: str, progress: Progress) -> Login:
         """Start it on the volume, which is made where there is none yet, and wait until it lets us in. Raises CumulusError."""
-        self._settle(worker)
+        self._prepare_state(worker)
         self._clear_strays(worker, progress)
         original = self._usable(original, progress)
         if original:
@@ -90,7 +90,7 @@ class TemplateMachine:
 
     def stop(self, original: Original, progress: Progress) -> None:
         """The same for a machine in whatever state. Where it could not be flushed, the next snapshot starts it once more."""
-        self._settle(original.worker)
+        self._prepare_state(original.worker)
         if login := self.running_login(original.worker):
             try:
                 return self.seal(original, login, progress)
@@ -101,11 +101,11 @@ class TemplateMachine:
 
     def forget(self, original: Original) -> None:
         """Take what Terraform knows of a former template out of its sight: it would not let the volume go."""
-        self._settle(original.worker)
+        self._prepare_state(original.worker)
         self.module.set_aside(original.worker)
 
     def _answers(self, login: Login, identifier: str, step: Step) -> bool:
-        """Wait for it. False where it switched itself off: an earlier try had told it to, just before."""
+        """Wait for it. False where it switched itself off: an earlier try had just asked for that."""
         try:
             self.guests.await_answer(login, lambda: _lost(self.servers, identifier), step.note)
         except InfrastructureError:
@@ -146,7 +146,7 @@ class TemplateMachine:
                 self.servers.remove(strays)
         remove_stray_ports(self.servers.access, self.servers.template, self._in_state(worker, PORT))
 
-    def _settle(self, worker: str) -> None:
+    def _prepare_state(self, worker: str) -> None:
         """A terraform that an earlier try has left is awaited, its play ended; a state with half a volume in it is of no use."""
         OrphanReaper(self.module.data, self.settings.home / "plays").end_for(worker, self.settings.template_limit_s)
         if not self.module.store.is_readable(worker) or any(self._in_state(worker, VOLUME).values()):
@@ -160,7 +160,7 @@ class TemplateMachine:
         return {str(one["attributes"].get("id")): one.get("status") == "tainted" for one in instances}
 
     def _apply(self, worker: str, original: Original | None, *, running: bool) -> dict[str, Any]:
-        """A volume that the state does not have is told by its id: Terraform then leaves it alone."""
+        """A volume that the state does not have is passed by its id: Terraform then leaves it alone."""
         stranger = original is not None and original.identifier not in self._in_state(worker, VOLUME)
         where = {
             "volume_id": original.identifier if original and stranger else "",

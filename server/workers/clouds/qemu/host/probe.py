@@ -18,7 +18,7 @@ import psutil
 KVM_DEVICE = Path("/dev/kvm")
 CPU_LIMIT_S = 1.5  # of processor time, for QEMU and its guest
 WALL_LIMIT_S = 15.0
-LOOK_S = 0.02
+POLL_S = 0.02
 # mov dx,0xf4; mov al,0x10; out dx,al; hlt; jmp: QEMU's exit device turns the 0x10 into exit code 0x10 * 2 + 1.
 BOOT_SECTOR = b"\xba\xf4\x00\xb0\x10\xee\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
 PROBE_EXIT_CODE = 33
@@ -65,7 +65,7 @@ def _watch(guest: "subprocess.Popen[bytes]", clock: Callable[[], float], until: 
             return Verdict("the test guest took too long under KVM")
         if clock() > until:
             return Verdict(f"the test guest did not end within {WALL_LIMIT_S:.0f} s under KVM", final=False)
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     return Verdict("" if code == PROBE_EXIT_CODE else f"the test guest failed under KVM (exit code {code})")
 
 

@@ -31,7 +31,7 @@ def admit_worker(folder: Path, data: Path, user: int) -> None:
                     os.chown(entry.name, user, user, dir_fd=job, follow_symlinks=False)
     _admit_all(folder, "input", user)
     for name in _shared_inputs(folder):
-        with suppress(OSError):  # what is not there, or not to be had, is told by the runner
+        with suppress(OSError):  # the runner reports what is missing or cannot be had
             _admit_all(data, name, user)
 
 
@@ -49,7 +49,7 @@ def wants_internet(folder: Path) -> bool:
 
 
 def closed_to(folder: Path, user: int) -> str:
-    """Why that user cannot be let into a folder, with the remedy; "" where it can, or is to be made."""
+    """Why that user cannot be let into a folder, with the remedy; "" where it can, or the folder will be made."""
     try:
         found = folder.stat()
     except OSError:

@@ -33,7 +33,7 @@ CHECK_LIMIT_S = 180.0
 WARM_LIMIT_S = 180.0
 SAVE_LIMIT_S = 120.0
 DELETE_LIMIT_S = 120.0
-LOOK_S = 0.2
+POLL_S = 0.2
 # What the first job needs shall be in the memory already: the service that waits for it, and the NFS client. The unmount gives
 # the client's identity back to the server; nothing may be left unwritten, since clones share this disk.
 WARM = """\
@@ -110,7 +110,7 @@ class Canaries:
             memory.save_state(qmp, place, SAVE_LIMIT_S)
         machines.end(spec.guest)
         made_of = memory.origin(machine.accel or find_accel(self.home), spec.shape, image)
-        memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2", _told(step))
+        memory.publish(place, made_of, image, machines.folder(spec.worker) / "disk.qcow2", _reporter(step))
 
     def _remove(self, worker: str) -> None:
         """End the process first: after a Ctrl-C a boot may still be in progress, and the destruction would wait for it."""
@@ -129,7 +129,7 @@ class Canaries:
         done, machines = threading.Event(), Machines(self.home)
 
         def watch() -> None:
-            while not done.wait(LOOK_S):
+            while not done.wait(POLL_S):
                 if unwanted and unwanted():
                     machines.give_up(guest)
                     machines.end(guest)
@@ -149,8 +149,8 @@ def shape_of(variables: dict[str, object]) -> Shape:
     return Shape(int(cpus), int(memory_gb * 1024), int(disk_gb))
 
 
-def _told(step: Step) -> memory.Saving:
-    """Tells what is saved and how much of it, MB."""
+def _reporter(step: Step) -> memory.Saving:
+    """Notes in the step what is being saved, and how much of it, MB."""
 
     def saving(text: str, done: int, total: int) -> None:
         step.note(text)

@@ -64,7 +64,7 @@ def run_logged(
     hear: Callable[[str], None] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command whose output is added to ``log``, and told to ``hear`` line by line. ``environment``: instead of one's own.
+    """Run a command whose output is added to ``log``, and passed to ``hear`` line by line. ``environment``: instead of one's own.
 
     Raises InfrastructureError with its last line. An exception of any kind ends the command.
     """

@@ -21,7 +21,7 @@ PROGRAMS = "programs.json"
 APPS = "apps.json"
 CHECKED = "checked.json"
 BOOTED = ("vmlinuz", "initrd")
-REMEDY = "`cumulus snapshot rollback` goes back to the one before, `make snapshot` makes a new one"
+REMEDY = "`cumulus snapshot rollback` returns to the previous one, `make snapshot` makes a new one"
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def read_image(folder: Path) -> Image:
     return image
 
 
-def require_intact(image: Image) -> None:
+def require_integrity(image: Image) -> None:
     """Before a machine boots from it: raises TemplateMissing where a file is not as it was written.
 
-    They are read once in a computer's life between two boots, see intact.py. Versions before 2.4 wrote down less of them.
+    They are read once in a computer's life between two boots, see integrity.py. Versions before 2.4 wrote down less of them.
     """
     files = {image.folder / name: content for name, content in _booted(image).items()}
     try:

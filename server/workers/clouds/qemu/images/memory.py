@@ -3,8 +3,8 @@
 Owns their format, how one is taken and whether it fits a machine. One image per snapshot and shape, in
 ``<snapshot>/memory/<shape>/``: ``ram`` (the guest's memory, which clones map privately), ``state`` (the devices),
 ``disk.qcow2`` (as it was at that moment; clones lay their own disk over it) and ``fingerprint.json``. While it is being
-made the folder ends in ``.new`` and its file ``worker`` names the machine whose memory is to be kept in it. ``on-demand``: it
-was made because a job would have had use for it, and goes when none has any more; ``used`` changes with each use.
+made the folder ends in ``.new`` and its file ``worker`` names the machine whose memory it will hold. ``on-demand``: it
+was made because a job could have used it, and is removed when none can any more; ``used`` changes with each use.
 
 QEMU checks little of this itself: a state that lost its end may pass as complete, a memory file of another boot is
 noticed after the restore began. So nothing is used that does not match its fingerprint.
@@ -35,9 +35,9 @@ BLOCK = 512  # bytes, the unit of st_blocks
 # Machines of 1, 2 and 16 GB had written to 232, 246 and 588 MB when they were saved.
 TOUCHED = 384 << 20
 TOUCHED_SHARE = 32
-# Told what is being done, and how many bytes of how many are through.
+# Called with what is being done, the bytes done so far and all there are.
 Saving = Callable[[str, int, int], None]
-Look = Callable[[Mapping[Path, Content], Path], Path | None]
+FindChanged = Callable[[Mapping[Path, Content], Path], Path | None]
 DIFFERENCES = {
     "qemu": "another QEMU version",
     "accel": "another accelerator",
@@ -200,7 +200,7 @@ def reserve(image: Image, shape: Shape, worker: str, *, on_demand: bool = False)
 
 
 def reserved_for(image: Image, shape: Shape, worker: str) -> MemoryImage | None:
-    """Where the memory of ``worker`` is to be kept; None for most."""
+    """Where the memory of ``worker`` will be kept; None for most."""
     place = MemoryImage(image.memory / f"{shape}.new")
     try:
         return place if read_own_text(place.folder / "worker") == worker else None
@@ -224,7 +224,7 @@ def publish(
 ) -> MemoryImage:
     """Make the saved memory available to clones, together with the disk of the machine (which has ended).
 
-    Only whole images ever carry the final name, also after a power cut. ``saving`` is told what is done.
+    Only whole images ever carry the final name, also after a power cut. ``saving`` is called with the progress.
     """
     disk.rename(place.disk)
     total = place.allocated()
@@ -261,10 +261,10 @@ def wait_migration(qmp: Qmp, limit_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def _damage(found: MemoryImage, known: _Fingerprint, image: Image, look: Look) -> str:
+def _damage(found: MemoryImage, known: _Fingerprint, image: Image, find_changed: FindChanged) -> str:
     files = {found.ram: known.ram, found.disk: known.disk, image.disk: known.snapshot}
     try:
-        changed = look(files, found.record)
+        changed = find_changed(files, found.record)
         if changed is None and Content.of(found.state) != known.state:  # half a MB: read at each use
             changed = found.state
     except InfrastructureError as problem:  # somebody else is still reading them

@@ -34,7 +34,7 @@ class QemuImages:
         return self._promoted().folder.name
 
     def starts_jobs_at_boot(self) -> bool:
-        """A clone goes on where its template was: it gets its job over its virtio port."""
+        """A clone continues where its template stopped: it gets its job over its virtio port."""
         return False
 
     def has_program(self, name: str) -> bool:

@@ -56,8 +56,8 @@ class Uplink:
             self.end()
             if lacking := uplink_problems():
                 raise UplinkFailed("; ".join(lacking))
-            orders = fence(neighbours())
-            self.network.inside(lambda: _order(orders))
+            commands = fence(neighbours())
+            self.network.inside(lambda: _run_ip(commands))
             self._start(server)
 
     def end(self) -> None:
@@ -75,9 +75,9 @@ class Uplink:
         return bool(find_process(self._mark)) and DEVICE in [name for _, name in self.network.inside(socket.if_nameindex)]
 
     def _start(self, server: int) -> None:
-        ready, told = os.pipe()
+        ready, ready_end = os.pipe()
         options = ["--configure", f"--cidr={OWN_NETWORK}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
-        where = [f"--ready-fd={told}", "--netns-type=path", f"/proc/{server}/ns/net", DEVICE]
+        where = [f"--ready-fd={ready_end}", "--netns-type=path", f"/proc/{server}/ns/net", DEVICE]
         with open_anew(self.folder / "uplink.log") as log:
             process = subprocess.Popen(
                 [self._mark, *options, *where],
@@ -85,11 +85,11 @@ class Uplink:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(told,),
+                pass_fds=(ready_end,),
                 start_new_session=True,
                 cwd="/",
             )
-        os.close(told)
+        os.close(ready_end)
         threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie when it ends
         with os.fdopen(ready, "rb") as pipe:
             if not (select.select([pipe], [], [], START_LIMIT_S)[0] and pipe.read(1)):
@@ -138,9 +138,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _order(orders: str) -> None:
+def _run_ip(commands: str) -> None:
     done = subprocess.run(
-        [_program("ip") or "ip", "-force", "-batch", "-"], input=orders, capture_output=True, text=True, check=False
+        [_program("ip") or "ip", "-force", "-batch", "-"], input=commands, capture_output=True, text=True, check=False
     )
     wrong = [line for line in done.stderr.splitlines() if "File exists" not in line and not line.startswith("Command failed")]
     if wrong:

@@ -22,7 +22,7 @@ from server.workers.clouds.qemu.channel import Identity, give_identity
 from server.workers.clouds.qemu.command import Memory, qemu_command
 from server.workers.clouds.qemu.console import MachineConsole
 from server.workers.clouds.qemu.images import memory
-from server.workers.clouds.qemu.images.images import Image, require_intact
+from server.workers.clouds.qemu.images.images import Image, require_integrity
 from server.workers.clouds.qemu.machine import Machine, Machines, MachineSpec
 from server.workers.clouds.qemu.network.private_network import connect, private_network
 from server.workers.clouds.qemu.network.uplink import NAME_SERVER
@@ -174,7 +174,7 @@ class _Attempt:
 
     def _boot(self, deadline: _Deadline, boot: str) -> Machine:
         if not self.spec.persistent:
-            require_intact(self.image)
+            require_integrity(self.image)
         kept = memory.reserved_for(self.image, self.spec.shape, self.spec.worker)
         disk = self.image.disk if self.spec.persistent else self._overlay(self.image.disk)
         ram = Memory(kept.ram, shared=True) if kept else Memory()
@@ -272,7 +272,7 @@ def create_overlay(backing: Path, disk: Path, size_gb: int) -> None:
 def wait_login(port: int, limit_s: float, ended: Callable[[], bool] = lambda: False, pid: int | None = None) -> None:
     """Return when an ssh server says its name on 127.0.0.1:``port``; raises InfrastructureError after ``limit_s`` seconds.
 
-    A connection alone proves nothing: QEMU accepts it for the guest. ``ended``: whether nothing is to be waited for any more.
+    A connection alone proves nothing: QEMU accepts it for the guest. ``ended``: whether there is nothing left to wait for.
     ``pid``: the process in whose network that is; None: this one's.
     """
     until = _Deadline(limit_s)

@@ -138,7 +138,7 @@ class MachineResource(Resource):  # type: ignore[misc]
         return None
 
     def _make(self, spec: MachineSpec, limit_s: float) -> Machine:
-        """A machine whose terraform is gone would be in nobody's state: it is not finished, or removed again."""
+        """A machine whose terraform is gone would be in no state: it is not finished, or removed again."""
         with self._call.reacting(lambda: self._machines.give_up(spec.guest)):
             machine = Booter(self._machines).create(spec, limit_s)
         if self._call.abandoned.is_set():

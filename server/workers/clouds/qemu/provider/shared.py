@@ -1,6 +1,6 @@
 """The shared provider process seen from the controller: started once, started again when it died, ended with the controller.
 
-It is never killed: a machine in the making would be in nobody's state.
+It is never killed: a machine in the making would be in no state.
 """
 
 import json

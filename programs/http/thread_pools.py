@@ -1,6 +1,6 @@
-"""The threads that answer requests, in lanes: whatever keeps one lane busy leaves the others free.
+"""The threads that answer requests, in pools: whatever keeps one pool busy leaves the others free.
 
-Who waits in a lane is served by turns of the computers that ask, so that one that asks a thousand times
+The requests that wait for a pool are served by turns of the computers that sent them, so that one that sends a thousand
 delays the others by one.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
-NOT_WAITED_FOR_S = 0.2  # by the later lanes at the end: the first has had its time by then
+NOT_WAITED_FOR_S = 0.2  # by the later pools at the end: the first has had its time by then
 
 
 class FairQueue:
@@ -39,7 +39,7 @@ class FairQueue:
         return channel
 
 
-class Lane(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
+class ThreadPool(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
     """Some threads with a queue of their own. The length of the queue is not logged: the door's limits bound it."""
 
     def __init__(self, threads: int, logger: logging.Logger) -> None:
@@ -54,25 +54,25 @@ class Lane(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no typ
         return bool(self.queue)
 
 
-class Lanes:
-    """Takes each request to its lane. ``lane_of`` gets a whole request and says which, from 0 on."""
+class ThreadPools:
+    """Passes each request to its pool. ``pool_of`` gets a whole request and says which, from 0 on."""
 
-    def __init__(self, threads: Sequence[int], lane_of: Callable[[Any], int], logger: logging.Logger) -> None:
-        self._lane_of = lane_of
-        self._lanes = [Lane(count, logger) for count in threads]
+    def __init__(self, threads: Sequence[int], pool_of: Callable[[Any], int], logger: logging.Logger) -> None:
+        self._pool_of = pool_of
+        self._pools = [ThreadPool(count, logger) for count in threads]
 
     def add_task(self, channel: Any) -> None:
         """Have the channel's next request answered."""
-        self._lanes[self._lane_of(channel.requests[0])].add_task(channel)
+        self._pools[self._pool_of(channel.requests[0])].add_task(channel)
 
     def is_short(self) -> bool:
         """Whether somebody waits for a thread."""
-        return any(lane.has_to_wait() for lane in self._lanes)
+        return any(pool.has_to_wait() for pool in self._pools)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End the threads; True if nothing was left to do."""
-        for lane in self._lanes:
-            lane.set_thread_count(0)
-        limits = [timeout, *(min(timeout, NOT_WAITED_FOR_S) for _ in self._lanes[1:])]
-        results = [lane.shutdown(cancel_pending, limit) for lane, limit in zip(self._lanes, limits, strict=True)]
+        for pool in self._pools:
+            pool.set_thread_count(0)
+        limits = [timeout, *(min(timeout, NOT_WAITED_FOR_S) for _ in self._pools[1:])]
+        results = [pool.shutdown(cancel_pending, limit) for pool, limit in zip(self._pools, limits, strict=True)]
         return all(results)
