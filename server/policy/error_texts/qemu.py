@@ -30,7 +30,7 @@ TEXTS: ErrorTexts = {
     Reason.SETUP_INCOMPLETE: (r"could not access kvm kernel module",),
     Reason.CREATION_TIMEOUT: (
         r"the machine was not ready in ",
-        r"the machine did not do what it was told within",
+        r"the machine did not .{1,60} within \d",
     ),
     Reason.PROVIDER_CRASHED: (r"the terraform provider did not start",),
 }
