@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Decision, Room, Rules, Verdict, Waiting, decide, turns
 
 
@@ -42,33 +43,6 @@ _BY_TURN = {
     Verdict.NO_ROOM: Cause.WEIGHT_LIMIT,
 }
 _WITHOUT_ROOM = frozenset(set(Verdict) - {Verdict.BEGINS, Verdict.CONVERTED_BY_ANOTHER})
-
-
-class Breaker(Protocol):
-    """What is asked of the circuit breaker. ``trying``: the job that is the try, 0 where none is; ``try_at``: Unix seconds."""
-
-    @property
-    def failures(self) -> int:
-        """Machines in a row that could not be made."""
-
-    @property
-    def text(self) -> str:
-        """The last failure."""
-
-    @property
-    def trying(self) -> int:
-        """The job that is tried now."""
-
-    @property
-    def try_at(self) -> float:
-        """When the next try is."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether no machines are made, but for a try."""
-
-    def may_begin(self, now: float) -> bool:
-        """Whether a machine may be made now."""
 
 
 class Candidate(Waiting, Protocol):

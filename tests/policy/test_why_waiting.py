@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.policy.circuit_breaker import Breaker
 from server.policy.scheduling import Rules
 from server.policy.why_waiting import BEGINS, Cause, Explanation, Machine, Situation, Wait, beginning, why_waiting
 
@@ -22,18 +23,6 @@ class Candidate:
     state_since: float = 900.0
     not_before: float = 0.0
     message: str = ""
-
-
-@dataclass(frozen=True)
-class Breaker:
-    failures: int = 0
-    text: str = "no quota"
-    trying: int = 0
-    try_at: float = 0.0
-    is_open: bool = False
-
-    def may_begin(self, now: float) -> bool:
-        return not self.is_open or (not self.trying and now >= self.try_at)
 
 
 def machine(of: int | None = None, *, weight: int = 1, is_held: bool = False) -> Machine:
@@ -74,9 +63,9 @@ def test_what_keeps_one_job_alone_keeps_no_other() -> None:
 
 def test_an_open_breaker_lets_the_first_be_the_try_when_its_time_has_come() -> None:
     for breaker, cause in (
-        (Breaker(8, is_open=True), Cause.TRY),
-        (Breaker(8, try_at=NOW + 1, is_open=True), Cause.TRY_LATER),
-        (Breaker(8, trying=9, is_open=True), Cause.BREAKER),
+        (Breaker(8, pause_s=60.0), Cause.TRY),
+        (Breaker(8, try_at=NOW + 1, pause_s=60.0), Cause.TRY_LATER),
+        (Breaker(8, trying=9, pause_s=60.0), Cause.BREAKER),
     ):
         assert causes(situation(Candidate(1), Candidate(2), breaker=breaker)) == {1: cause, 2: Cause.BREAKER}
 
@@ -102,15 +91,15 @@ def test_one_heavier_than_the_limit_begins_where_a_machine_of_its_size_is_ready(
 def test_an_open_breaker_says_when_the_next_try_is_and_how_many_failed() -> None:
     for breaker, text in (
         (
-            Breaker(1, try_at=1060.0, is_open=True),
+            Breaker(1, try_at=1060.0, pause_s=60.0),
             "no machines are made since one failed: it waits until the next try at 1060.0 succeeds",
         ),
         (
-            Breaker(8, try_at=940.0, is_open=True),
+            Breaker(8, try_at=940.0, pause_s=60.0),
             "no machines are made since 8 failed in a row: it waits until the next try succeeds",
         ),
         (
-            Breaker(8, try_at=940.0, trying=7, is_open=True),
+            Breaker(8, try_at=940.0, trying=7, pause_s=60.0),
             "no machines are made since 8 failed in a row: it waits until job 7, which is tried now, succeeds",
         ),
     ):
@@ -124,7 +113,7 @@ def unread() -> list[Candidate]:
 
 def test_no_other_job_is_read_where_none_could_begin() -> None:
     full, drained = situation(machines=[machine(7, weight=2)], read_queue=unread), situation(drained="x", read_queue=unread)
-    pausing = situation(breaker=Breaker(8, try_at=NOW + 1, is_open=True), read_queue=unread)
+    pausing = situation(breaker=Breaker(8, try_at=NOW + 1, pause_s=60.0), read_queue=unread)
     assert [list(beginning(given)) for given in (full, drained, pausing)] == [[]] * 3
     found = [Explanation(given).why(Candidate(1)) for given in (full, drained)]
     assert [one and one.cause for one in found] == [Cause.WEIGHT_LIMIT, Cause.DRAINED]
@@ -146,7 +135,11 @@ candidates = st.builds(
 )
 machines = st.builds(machine, st.none() | st.integers(1, 60), weight=st.integers(1, 3), is_held=st.booleans())
 breakers = st.builds(
-    Breaker, st.just(8), trying=st.sampled_from([0, 99]), try_at=st.sampled_from([NOW - 1, NOW + 1]), is_open=st.booleans()
+    Breaker,
+    failures=st.just(8),
+    trying=st.sampled_from([0, 99]),
+    try_at=st.sampled_from([NOW - 1, NOW + 1]),
+    pause_s=st.sampled_from([0.0, 60.0]),
 )
 
 
