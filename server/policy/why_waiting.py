@@ -116,10 +116,6 @@ class Situation:
         """Whether there is room for any job, whichever wait."""
         return self.used < self.rules.limit or any(machine.is_ready for machine in self.machines)
 
-    def turns(self) -> Iterator[Candidate]:
-        """The queued jobs, in the order of their turns if none began."""
-        return turns(self.waiting, self.at_work, self.rules, self.now)
-
     def is_apart(self, job: Candidate) -> bool:
         """Whether the job cannot begin yet, whatever room there is."""
         return job.id in self.occupied or job.not_before > self.now
@@ -129,10 +125,14 @@ class Situation:
 class Wait:
     """A waiting job and what it waits for."""
 
-    job: Candidate
     cause: Cause
     decision: Decision[Candidate]
     given: Situation
+
+    @property
+    def job(self) -> Candidate:
+        """The job."""
+        return self.decision.job
 
     def text(self, at: Callable[[float], str]) -> str:
         """The cause in words for its owner. ``at``: Unix seconds as people read them."""
@@ -146,8 +146,8 @@ class Wait:
 def why_waiting(given: Situation) -> Iterator[Wait]:
     """The jobs that wait for a machine, in the order of their turns, each decided after all before it."""
     if given.drained:
-        return (_undecided(job, given) for job in given.turns())
-    return (Wait(one.job, _cause(one, given, is_try=is_first), one, given) for one, is_first in _decisions(given))
+        return (_undecided(job, given) for job in turns(given.waiting, given.at_work, given.rules, given.now))
+    return (Wait(_cause(one, given, is_try=is_first), one, given) for one, is_first in _decisions(given))
 
 
 def beginning(given: Situation) -> Iterator[Candidate]:
@@ -178,7 +178,7 @@ class Explanation:
         if job.id not in self._decided:
             return None
         decision, is_first = self._decided[job.id]
-        return Wait(job, _cause(decision, self._given, is_try=is_first), decision, self._given)
+        return Wait(_cause(decision, self._given, is_try=is_first), decision, self._given)
 
 
 def _decisions(given: Situation) -> Iterator[tuple[Decision[Candidate], bool]]:
@@ -199,7 +199,7 @@ def _undecided(job: Candidate, given: Situation) -> Wait:
     """Of a job that is not kept waiting by another's turn."""
     verdict = Verdict.APART if given.is_apart(job) else Verdict.NO_ROOM
     decision = Decision(job, verdict, given.used)
-    return Wait(job, _cause(decision, given, is_try=False), decision, given)
+    return Wait(_cause(decision, given, is_try=False), decision, given)
 
 
 def _cause(decision: Decision[Candidate], given: Situation, *, is_try: bool) -> Cause:
@@ -256,7 +256,9 @@ def _of_turn(wait: Wait) -> str:
         case Cause.TOO_HEAVY:
             return f"it weighs {job.weight}, more than the limit of {limit}: it never begins"
         case Cause.CONVERTED_BY_ANOTHER:
-            return f"job {', '.join(map(str, wait.decision.makers))} converts a file that it needs, too"
+            makers = ", ".join(map(str, wait.decision.makers))
+            who = f"jobs {makers} convert" if len(wait.decision.makers) > 1 else f"job {makers} converts"
+            return f"{who} a file that it needs, too"
         case Cause.ROOM_KEPT_FOR_ANOTHER:
             return f"what comes free is kept for job {keeper.id if keeper else 'another'}, which has waited for long"
         case Cause.ROOM_KEPT_FOR_IT:

@@ -84,6 +84,11 @@ def test_of_two_that_need_the_same_the_first_makes_it_for_both() -> None:
     ]
 
 
+def test_all_that_convert_for_it_are_named() -> None:
+    (found,) = why_waiting(situation(Candidate(1), makers=lambda *_: [7, 8]))
+    assert found.text(str) == "jobs 7, 8 convert a file that it needs, too"
+
+
 def test_one_heavier_than_the_limit_begins_where_a_machine_of_its_size_is_ready() -> None:
     assert causes(situation(Candidate(1, weight=9), machines=[machine()])) == {1: Cause.NEXT}
 

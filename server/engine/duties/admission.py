@@ -9,7 +9,7 @@ from server.db.models import Job, Worker, worker_name
 from server.db.queries import living_workers, next_queued_at
 from server.db.transactions import exclusive
 from server.db.transitions import Change, create, transition
-from server.engine.breaker import CircuitBreaker
+from server.engine.breaker import CircuitBreaker, known_breaker
 from server.engine.ready_pool import ReadyPool, is_waiting
 from server.engine.records.manifests import Manifests
 from server.engine.situation import Situations, weights_of
@@ -61,7 +61,7 @@ class Admission:
 
     def next_at(self, now: float) -> list[float]:
         """When waiting jobs may be admitted that are not admitted now (Unix seconds)."""
-        return [self._breaker.state().try_at, next_queued_at(now) or 0.0]
+        return [known_breaker().try_at, next_queued_at(now) or 0.0]
 
     def _request(self, job: Job, attempt: int, now: float) -> bool:
         """Request a machine for the job, if its weight fits."""
