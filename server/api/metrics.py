@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from server.db.models import Job, Stateful, Worker
 from server.db.queries import living_workers
-from server.engine.duties.sightings import TRASH, noted_bytes
+from server.engine.duties.sightings import trash_bytes
 from server.engine.duties.sweeper import Sweeper
 from server.engine.duties.timekeeping import why_doubted
 from server.states import JobState, WorkerState
@@ -52,7 +52,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("cumulus_orphans", "What nobody accounted for at the last look at the cloud", self._sweeper.seen)
         doubted = bool(why_doubted(self._clock()))
         yield GaugeMetricFamily("cumulus_ages_doubted", "Whether the clock keeps what is old from being removed", doubted)
-        yield GaugeMetricFamily("cumulus_trash_bytes", "What waits in the trash and can be had back", noted_bytes(TRASH))
+        yield GaugeMetricFamily("cumulus_trash_bytes", "What waits in the trash and can be had back", trash_bytes())
         yield CounterMetricFamily("cumulus_orphans_removed", "Orphans removed since the start", self._sweeper.removed)
 
 

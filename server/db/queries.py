@@ -47,12 +47,13 @@ class Queued(NamedTuple):
     weight: int
     priority: int
     state_since: float
+    not_before: float
+    message: str
 
 
-def queued_jobs(now: float) -> list[Queued]:
-    """The jobs that wait for a machine and may begin, oldest first."""
-    waiting = f"{UNFINISHED} AND state = 'queued' AND not_before <= ? ORDER BY id"
-    return list(map(Queued._make, tuples(Job, Queued._fields, waiting, now)))
+def queued_jobs() -> list[Queued]:
+    """The jobs that wait for a machine, oldest first."""
+    return list(map(Queued._make, tuples(Job, Queued._fields, f"{UNFINISHED} AND state = 'queued' ORDER BY id")))
 
 
 def release_uncounted(now: float) -> None:

@@ -32,6 +32,7 @@ from server.engine.loop import Loop
 from server.engine.monitoring.monitor import Monitor
 from server.engine.ready_pool import ReadyPool
 from server.engine.records.manifests import Manifests
+from server.engine.situation import Situations
 from server.engine.stages import Stages
 from server.engine.teardown import Teardown
 from server.engine.timeouts import Timeouts
@@ -90,7 +91,8 @@ def assemble(base: Foundation, turned: Callable[[float], None]) -> Engine:
     sweeper = Sweeper(base.cloud, base.fleet, base.storage.jobs)
     background = Background(base.settings, base.timekeeper.clock)
     schedule = _schedule(base, shared, stages, sweeper, background)
-    admission = Admission(base.settings, base.flavors, shared.breaker, stages.pool, shared.conversions, shared.manifests)
+    situations = Situations(base.settings, base.storage, base.flavors.max_weight, base.timekeeper.clock)
+    admission = Admission(situations, shared.breaker, stages.pool, shared.manifests)
     loop = Loop(base.settings, base.storage, stages, admission, schedule, background, base.timekeeper, turned)
     return Engine(loop, stages, sweeper, shared.manifests, shared.installed, shared.retention)
 

@@ -1,6 +1,7 @@
 """Steps that block run here, on a bounded pool beside the loop, each at most once at a time.
 
-Owns which steps are at work. A step is known by its worker's number, or by a name where it belongs to no worker.
+Owns which steps are at work. A step is known by its worker's number, or by a name where it belongs to no worker. Owns also
+whether loop and steps can use the database.
 """
 
 import threading
@@ -9,13 +10,33 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import structlog
 
-from programs.database.sqlite import is_of_the_file
+from programs.database.sqlite import is_damaged, is_of_the_file
+from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable, unusable
 from server.db.models import Worker
-from server.engine.database_health import DatabaseHealth
 from server.settings import Settings
 
 Key = int | str
 log = structlog.get_logger()
+
+
+class DatabaseHealth:
+    """Whether one controller can use its database. ``damage``: what is wrong with it, until a turn of the loop succeeds."""
+
+    def __init__(self) -> None:
+        self.damage: DatabaseDamaged | DatabaseLost | DatabaseUnusable | None = None
+
+    def failed(self, problem: Exception, **fields: object) -> None:
+        """Log one line: the database is busy or its disk full, which may pass; or it is damaged, which is remembered."""
+        if is_damaged(problem):
+            damage = unusable(problem)
+            log.error("the database cannot be used", code=damage.code, detail=damage.message, **fields)
+            self.damage = damage
+        else:
+            log.warning("the database cannot be used", detail=str(problem), **fields)
+
+    def succeeded(self) -> None:
+        """A turn of the loop has succeeded."""
+        self.damage = None
 
 
 class Background:

@@ -33,10 +33,6 @@ class CircuitBreaker:
         self._pause_s = settings.breaker_pause_s
         self._clock = clock
 
-    def state(self) -> Breaker:
-        """The state now; a trial that came to no end (its job was cancelled) does not count."""
-        return known_breaker()
-
     def begun(self, job_id: int) -> None:
         """A machine is being made for the job."""
         self._change(lambda breaker: _without_ended_trial(breaker).begun(job_id))

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 from server.db.cached_sql import rows
 from server.db.models import Event, Job, Worker
-from server.db.queries import living_workers
-from server.db.settings_store import why_drained
-from server.engine.breaker import read_breaker
+from server.engine.situation import Situations
+from server.policy.why_waiting import Cause, Wait
 from server.reasons import Reason
 from server.states import JobState
 from server.storage.logs.index import Remark
@@ -23,15 +22,12 @@ _ATTEMPT = re.compile(r"attempt (\d{1,9})")
 _COMES = {"warm": "The machine is there", "cold": "The machine has booted", "template": "The machine has booted"}
 
 
-def remarks(job: Job, max_weight: int) -> list[Remark]:
-    """What happened to the job, oldest first.
-
-    ``max_weight``: of all machines together.
-    """
+def remarks(job: Job, situations: Situations) -> list[Remark]:
+    """What happened to the job, oldest first, and last what it waits for now."""
     events = rows(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job.id)
     found = list(_remarks(job, events))
-    if job.state == JobState.QUEUED:
-        found.append(Remark(job.state_since, job.attempt + 1, begun=False, text=_why_waiting(job, max_weight)))
+    if job.state == JobState.QUEUED and (wait := situations.why(job)):
+        found.append(Remark(job.state_since, job.attempt + 1, begun=False, text=f"The job waits; {_why(wait)}"))
     if len(found) <= FIRST + LAST:
         return found
     after = found[-LAST]
@@ -113,15 +109,8 @@ def _again(event: Event) -> str:
     return f"{what.rstrip('. ')}. The job waits: {end}"
 
 
-def _why_waiting(job: Job, max_weight: int) -> str:
-    """What a queued job waits for now."""
-    if drained := why_drained():
-        return f"No jobs are begun at present: {drained}"
-    breaker = read_breaker()
-    if breaker.is_open and breaker.trying != job.id:
-        when = f"{datetime.fromtimestamp(breaker.try_at, UTC):%H:%M:%S} UTC"
-        return f"No machines can be made at present, the next try is at {when}: {breaker.text}"
-    if sum(worker.weight for worker in living_workers()) + job.weight > max_weight:
-        before = Job.select().where(Job.state == JobState.QUEUED, Job.id < job.id).count()
-        return f"All machines that may run at once are in use; {before} jobs were queued before this one"
-    return "The job begins as soon as it is its turn"
+def _why(wait: Wait) -> str:
+    """What a queued job waits for now, in the words of `cumulus queue`."""
+    text = wait.text(lambda at: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    by_breaker = wait.cause in (Cause.BREAKER, Cause.TRY_LATER)
+    return f"{text}. The last failure: {wait.given.breaker.text}" if by_breaker else text

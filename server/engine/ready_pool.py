@@ -11,8 +11,8 @@ from uuid import uuid4
 import structlog
 
 from server.catalog.flavors import Flavor, Flavors
-from server.db.models import Worker
-from server.db.queries import Queued, living_workers
+from server.db.models import Job, Worker
+from server.db.queries import living_workers
 from server.db.transactions import exclusive
 from server.db.transitions import Change, create, record_event, transition
 from server.engine.launching.pool_launcher import COMING, PoolLauncher
@@ -37,11 +37,7 @@ class ReadyPool:
         self._fleet = fleet
         self._launcher = launcher
 
-    def ready(self, workers: Sequence[Worker]) -> Mapping[str, int]:
-        """The number of machines of each flavor that a job may take now."""
-        return Counter(worker.flavor for worker in workers if is_waiting(worker) and self._is_current(worker))
-
-    def take(self, job: Queued, attempt: int, now: float) -> bool:
+    def take(self, job: Job, attempt: int, now: float) -> bool:
         """Give the job a waiting machine of its flavor, within the caller's transaction; False if there is none."""
         for worker in living_workers():
             if is_waiting(worker) and worker.flavor == job.flavor and self._is_current(worker):

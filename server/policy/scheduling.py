@@ -6,10 +6,10 @@ becomes free is kept for it. How long running jobs will take is unknown, so no b
 ready is taken by the first job that wants one of its size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
+from heapq import heapify, heappop, heapreplace
 from typing import Generic, Protocol, TypeVar
 
 
@@ -56,16 +56,11 @@ class Rules:
 J = TypeVar("J", bound=Waiting)
 
 
-def rank(job: Waiting, at_work: Mapping[str, int], rules: Rules, now: float) -> tuple[int, int, int]:
-    """The smaller, the sooner. ``at_work``: the weight that each owner's jobs have at work."""
-    aged = int(max(0.0, now - job.state_since) / rules.ageing_s)
-    return (-(job.priority + aged), at_work.get(job.owner, 0), job.id)
-
-
 class Verdict(StrEnum):
-    """What the rules decide on a waiting job now. ROOM_KEPT_FOR_IT: what becomes free is kept for it."""
+    """What the rules decide on a waiting job now. APART: it waits whatever room there is."""
 
     BEGINS = "begins"
+    APART = "apart"
     CONVERTED_BY_ANOTHER = "converted_by_another"
     DOES_NOT_FIT = "does_not_fit"
     ROOM_KEPT_FOR_IT = "room_kept_for_it"
@@ -73,69 +68,86 @@ class Verdict(StrEnum):
     NO_ROOM = "no_room"
 
 
-_LAST = frozenset({Verdict.ROOM_KEPT_FOR_IT, Verdict.ROOM_KEPT_FOR_ANOTHER, Verdict.NO_ROOM})  # after which none begins
-
-
 @dataclass(frozen=True)
 class Decision(Generic[J]):
-    """The verdict on one job. ``keeper``: the job that room is kept for; ``used``: the weight at work when its turn came."""
+    """The verdict on one job. ``used``: the weight at work when its turn came.
+
+    ``keeper``: the job that room is kept for; ``makers``: the jobs that convert what this one needs.
+    """
 
     job: J
     verdict: Verdict
     used: int
     keeper: J | None = None
+    makers: Sequence[int] = ()
 
-
-def admit(
-    waiting: Sequence[J],
-    at_work: Mapping[str, int],
-    used: int,
-    rules: Rules,
-    now: float,
-    must_wait: Callable[[J], bool],
-    ready: Mapping[str, int] = MappingProxyType({}),
-) -> Iterator[J]:
-    """The jobs that may begin now, one after the other; see :func:`decide`. Considers no more jobs than necessary."""
-    for one in decide(waiting, at_work, used, rules, now, must_wait, ready):
-        if one.verdict in _LAST:
-            return
-        if one.verdict is Verdict.BEGINS:
-            yield one.job
+    @property
+    def is_last(self) -> bool:
+        """Whether no job begins after this one."""
+        return self.verdict in (Verdict.ROOM_KEPT_FOR_IT, Verdict.ROOM_KEPT_FOR_ANOTHER, Verdict.NO_ROOM)
 
 
 def decide(
-    waiting: Sequence[J],
-    at_work: Mapping[str, int],
-    used: int,
+    waiting: Iterable[J],
+    room: "Room",
     rules: Rules,
     now: float,
-    must_wait: Callable[[J], bool],
-    ready: Mapping[str, int] = MappingProxyType({}),
+    is_apart: Callable[[J], bool],
+    makers: Callable[[J], Sequence[int]],
 ) -> Iterator[Decision[J]]:
-    """Decide on each waiting job, in the order of their turns, beside the weight ``used``.
+    """Decide on each waiting job, in the order of their turns, within the ``room``, which is taken by those that begin.
 
-    ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
-    ``must_wait`` is called for a job when its turn comes, after all decisions before it; a job that must wait is passed over. The
-    call may be expensive, so none is made for a job that could not begin anyway.
+    ``is_apart``: whether a job cannot begin and keeps no other waiting. ``makers``: the jobs that convert what one needs; called
+    when its turn comes, after all decisions before it. A job that has any is passed over. The call may be expensive, so none is
+    made for a job that could not begin anyway.
     """
-    room = _Room(rules.limit, used, dict(at_work), dict(ready))
-    keeper, left = None, _ranked(waiting, room.weights, rules, now)
-    while left and keeper is None and room.is_left:
-        job = left.pop(0)
-        verdict = _verdict(job, room, rules, now, must_wait)
-        yield Decision(job, verdict, room.used)
-        if verdict is Verdict.BEGINS:
+    keeper: J | None = None
+    for job in turns(waiting, room.weights, rules, now):
+        if is_apart(job):
+            decision = Decision(job, Verdict.APART, room.used)
+        elif keeper is not None:
+            decision = Decision(job, Verdict.ROOM_KEPT_FOR_ANOTHER, room.used, keeper)
+        else:
+            decision = _decision(job, room, rules, now, makers)
+        yield decision
+        if decision.verdict is Verdict.BEGINS:
             room.take(job)
-            left = _ranked(left, room.weights, rules, now)
-        elif verdict is Verdict.ROOM_KEPT_FOR_IT:
+        elif decision.verdict is Verdict.ROOM_KEPT_FOR_IT:
             keeper = job
-    rest = Verdict.NO_ROOM if keeper is None else Verdict.ROOM_KEPT_FOR_ANOTHER
-    yield from (Decision(job, rest, room.used, keeper) for job in left)
+
+
+def turns(waiting: Iterable[J], at_work: Mapping[str, int], rules: Rules, now: float) -> Iterator[J]:
+    """The jobs in the order of their turns.
+
+    ``at_work``: the weight that each owner's jobs have at work; that of the owner whose job came last may grow meanwhile.
+    """
+    steps: dict[str, list[tuple[int, int, J]]] = {}
+    for job in waiting:
+        aged = int(max(0.0, now - job.state_since) / rules.ageing_s)
+        steps.setdefault(job.owner, []).append((-(job.priority + aged), job.id, job))
+    queues = {owner: sorted(found, reverse=True) for owner, found in steps.items()}  # of an owner, the first comes last
+
+    def head(owner: str) -> tuple[int, int, int, str]:
+        step, number, _ = queues[owner][-1]
+        return step, at_work.get(owner, 0), number, owner
+
+    heads = [head(owner) for owner in queues]
+    heapify(heads)
+    while heads:
+        *_, owner = heads[0]
+        yield queues[owner].pop()[-1]
+        if queues[owner]:
+            heapreplace(heads, head(owner))
+        else:
+            heappop(heads)
 
 
 @dataclass
-class _Room:
-    """What is taken so far. ``used``: of ``limit``; ``weights``: each owner's share; ``ready``: free machines by flavor."""
+class Room:
+    """What is taken so far. ``used``: of ``limit``; ``weights``: each owner's share.
+
+    ``ready``: the number of machines of each flavor that wait for a job; their weight is in ``used`` already.
+    """
 
     limit: int
     used: int
@@ -160,13 +172,12 @@ class _Room:
         self.weights[job.owner] = self.weights.get(job.owner, 0) + job.weight
 
 
-def _verdict(job: J, room: _Room, rules: Rules, now: float, must_wait: Callable[[J], bool]) -> Verdict:
+def _decision(job: J, room: Room, rules: Rules, now: float, makers: Callable[[J], Sequence[int]]) -> Decision[J]:
     """On the job whose turn it is."""
+    if not room.is_left:
+        return Decision(job, Verdict.NO_ROOM, room.used)
     if room.fits(job):
-        return Verdict.CONVERTED_BY_ANOTHER if must_wait(job) else Verdict.BEGINS
+        made_by = makers(job)
+        return Decision(job, Verdict.CONVERTED_BY_ANOTHER if made_by else Verdict.BEGINS, room.used, makers=made_by)
     has_waited = job.weight <= rules.limit and now - job.state_since > rules.patience_s
-    return Verdict.ROOM_KEPT_FOR_IT if has_waited and not must_wait(job) else Verdict.DOES_NOT_FIT
-
-
-def _ranked(jobs: Sequence[J], at_work: Mapping[str, int], rules: Rules, now: float) -> list[J]:
-    return sorted(jobs, key=lambda one: rank(one, at_work, rules, now))
+    return Decision(job, Verdict.ROOM_KEPT_FOR_IT if has_waited and not makers(job) else Verdict.DOES_NOT_FIT, room.used)

@@ -6,23 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.catalog.flavors import read_flavors
-from server.db.models import Job, Worker
-from server.db.queries import living_workers, unfinished_jobs
+from server.db.models import Job
+from server.db.queries import jobs_in_motion, unfinished_jobs
 from server.db.settings_store import drain, resume, why_drained
 from server.db.transitions import Change, record_event
 from server.engine.breaker import known_breaker
-from server.engine.launching.conversion_cache import ConversionCache
-from server.engine.ready_pool import is_waiting
+from server.engine.situation import Situations
 from server.errors import InvalidInput
 from server.home.running import nudge, running_controller
 from server.policy.circuit_breaker import Breaker
-from server.policy.scheduling import Rules
-from server.policy.why_waiting import Candidate, Machine, Situation, why_waiting
+from server.policy.why_waiting import Wait, why_waiting
 from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
 from server.services.times import local_time
 from server.settings import Settings
-from server.states import AT_WORK, JobState, WorkerState
+from server.states import AT_WORK, JobState
 from server.storage.folders import Storage
 
 WAITING = (JobState.UPLOADING, JobState.QUEUED)
@@ -61,7 +59,6 @@ class QueueService:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
-        self._conversions = ConversionCache(Storage(settings.storage), settings.conversion_wait_s)
         self._clock = clock
 
     def view(self, principal: Principal) -> QueueView:
@@ -70,20 +67,16 @@ class QueueService:
         Raises Forbidden, InvalidInput where the machine sizes cannot be read: only this needs them.
         """
         principal.require(Role.ADMINISTRATOR)
-        now, jobs, workers = self._clock(), unfinished_jobs(), living_workers()
-        given = self._situation(jobs, workers, now)
-        places = (
-            Place(one.job.id, one.job.owner, one.job.weight, one.job.priority, now - one.job.state_since, one.text)
-            for one in why_waiting(given)
-        )
+        limit = read_flavors(self._settings.flavors).max_weight
+        given = Situations(self._settings, Storage(self._settings.storage), limit, self._clock).read()
         return QueueView(
             drained=given.drained,
             breaker=known_breaker(),
             used=given.used,
             limit=given.rules.limit,
             is_run=running_controller(self._settings.home) is not None,
-            waiting=tuple(places),
-            uploading=tuple(sorted(job.id for job in jobs if job.state == JobState.UPLOADING)),
+            waiting=tuple(map(_place, why_waiting(given))),
+            uploading=tuple(sorted(job.id for job in jobs_in_motion() if job.state == JobState.UPLOADING)),
         )
 
     def drain(self, principal: Principal, reason: str) -> str:
@@ -112,19 +105,10 @@ class QueueService:
         record_event(Job, job_id, Change(self._clock(), who=principal.name, text=f"priority {number}"))
         nudge(self._settings.home)
 
-    def _situation(self, jobs: list[Job], workers: list[Worker], now: float) -> Situation:
-        owners = {job.id: job.owner for job in jobs}
-        limit = read_flavors(self._settings.flavors).max_weight
-        return Situation(
-            waiting=[_candidate(job) for job in jobs if job.state == JobState.QUEUED],
-            machines=[_machine(worker, owners.get(worker.job_id or 0, "")) for worker in workers],
-            rules=Rules(limit, self._settings.priority_ageing_s, self._settings.backfill_limit_s),
-            drained=why_drained(),
-            breaker=known_breaker(),
-            now=now,
-            makers=lambda job_id: self._conversions.makers(job_id, now),
-            at=local_time,
-        )
+
+def _place(wait: Wait) -> Place:
+    job, waited_s = wait.job, wait.given.now - wait.job.state_since
+    return Place(job.id, job.owner, job.weight, job.priority, waited_s, wait.text(local_time))
 
 
 def queue_json(view: QueueView) -> dict[str, Any]:
@@ -140,12 +124,3 @@ def queue_json(view: QueueView) -> dict[str, Any]:
         "waiting": [asdict(place) for place in view.waiting],
         "uploading": list(view.uploading),
     }
-
-
-def _candidate(job: Job) -> Candidate:
-    return Candidate(job.id, job.owner, job.flavor, job.weight, job.priority, job.state_since, job.not_before, job.message)
-
-
-def _machine(worker: Worker, owner: str) -> Machine:
-    is_held = worker.state == WorkerState.HELD
-    return Machine(worker.job_id, owner, worker.flavor, worker.weight, is_held=is_held, is_ready=is_waiting(worker))

@@ -9,7 +9,7 @@ from server.db.transitions import Change
 from server.engine.duties.restoring import Restorer
 from server.engine.duties.retention import Retention
 from server.engine.duties.retention_plan import Plan, Removal
-from server.engine.duties.sightings import TRASH, noted_bytes
+from server.engine.duties.sightings import trash_bytes
 from server.engine.duties.timekeeping import why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.storage_owner import adopt_storage, require_own_storage
@@ -73,7 +73,7 @@ class StorageService:
         """How full it is, how much of it the trash takes. Raises Forbidden."""
         principal.require(Role.ADMINISTRATOR)
         total, used, free = usage(self._storage.root)
-        return StorageView(str(self._storage.root), total, used, free, noted_bytes(TRASH), self.why_doubted())
+        return StorageView(str(self._storage.root), total, used, free, trash_bytes(), self.why_doubted())
 
     def adopt(self, principal: Principal) -> str:
         """Take the storage for this installation's own; returns a sentence. Raises Forbidden, AlreadyRunning."""

@@ -54,16 +54,11 @@ def listing(folder: Path, awaited: Iterable[str]) -> list[tuple[str, int]]:
     return sorted({**dict.fromkeys(awaited, 0), **found}.items())
 
 
-def files_behind(folder: Path, name: str) -> list[str]:
-    """The files that one name at the top of the shared data stands for, relative to it, sorted; none where nothing is there.
-
-    Raises InvalidInput for what is no name there.
-    """
-    return sorted(each_behind(folder, name))
-
-
 def each_behind(folder: Path, name: str) -> Iterator[str]:
-    """The same one by one, as they are found. Raises at once, as :func:`files_behind`."""
+    """The files that one name at the top of the shared data stands for, relative to it, as they are found.
+
+    Raises InvalidInput at once for what is no name there.
+    """
     return _regular_files(folder / base_name(name), name)
 
 

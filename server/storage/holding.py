@@ -145,17 +145,6 @@ class Hold:
         self._handles[path] = handle
 
 
-@contextmanager
-def storage_lock(root: Path) -> Iterator[Hold]:
-    """Hold the storage alone within the block. Raises StorageInUse."""
-    hold = Hold(root)
-    try:
-        hold.take()
-        yield hold
-    finally:
-        hold.close()
-
-
 def _lock(handle: int, root: Path) -> None:
     until = time.monotonic() + DYING_S
     while not _is_locked(handle):

@@ -116,7 +116,8 @@ def test_an_open_breaker_is_told_with_its_next_try_and_whose_matter_it_is(contro
     assert (found["open"], found["failures"], found["blame"]) == (True, 8, "infrastructure")
     first, second = whys(controller)
     assert first.startswith("it is the try, at ")
-    assert second == "no machines are made since 8 failed in a row: it waits until the next try succeeds"
+    again = local_time(found["try_at"])
+    assert second == f"no machines are made since 8 failed in a row: it waits until the next try at {again} succeeds"
 
 
 def test_what_waits_for_a_try_says_for_which(controller: Controller) -> None:

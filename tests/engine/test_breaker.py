@@ -254,9 +254,8 @@ def test_a_drained_queue_begins_nothing_until_it_is_resumed(running: Controller,
 
 def test_the_limit_is_looked_at_again_where_the_machine_is_promised(controller: Controller, cloud: Outage) -> None:
     jobs = begin(controller, 5)
-    rows = [Job.get_by_id(job) for job in jobs]
     Job.update(state=JobState.QUEUED).execute()
-    for row in rows:
-        controller.loop._admission.assign(row, 1.0)
+    for job in jobs:
+        controller.loop._admission.assign(job, 1.0)
     assert Worker.select().count() == controller.flavors.max_weight == 4
     assert state_of(jobs[-1]) is JobState.QUEUED

@@ -14,6 +14,8 @@ import pytest
 
 from server.app import Controller
 from server.db.models import Conversion, Event, Job, Worker
+from server.db.queries import living_workers
+from server.engine.situation import Situations
 from server.reasons import Reason
 from server.services.principal import Principal
 from server.settings import CHECKOUT, Settings
@@ -247,10 +249,9 @@ def test_nobody_waits_for_longer_than_the_settings_say(controller: Controller, c
     controller.loop.turn()
     assert (state_of(first), state_of(second)) == (JobState.PROVISIONING, JobState.QUEUED)
     Job.update(state_since=now - controller.settings.conversion_wait_s - 1).where(Job.id == first).execute()
-    admission = controller.loop._admission
-    job = Job.get_by_id(second)
-    assert not admission.must_wait(job, now)
-    assert admission.must_wait(job, now - 60)
+    situations = Situations(controller.settings, controller.storage, controller.flavors.max_weight)
+    assert situations.beside(living_workers(), now).makers(second, ()) == []
+    assert situations.beside(living_workers(), now - 60).makers(second, ()) == [first]
     assert converter.count() <= 1
 
 

@@ -15,6 +15,8 @@ from server.app import Controller
 from server.db.models import Event, Job, Row, Worker
 from server.db.transitions import Change, create, record_event
 from server.engine.records.manifests import Manifests
+from server.engine.situation import Situations
+from server.policy.why_waiting import Cause
 from server.states import JobState, WorkerState
 from server.workers.address import Address
 from server.workers.fleet import Fleet
@@ -228,12 +230,43 @@ def test_a_long_queue_takes_as_many_statements_as_a_short_one(controller: Contro
     assert begun_of(controller, 300) == begun_of(controller, 10)
 
 
-def begun_of(controller: Controller, waiting: int) -> Counter[str]:
-    """What the loop asks when so many wait and the first four of them may begin."""
+def test_why_a_job_waits_takes_as_many_statements_in_a_long_queue_as_in_a_short_one(controller: Controller) -> None:
+    few = explained(controller, 10)
+    assert explained(controller, 300) == few
+    assert few.total() > 3
+
+
+def test_why_others_wait_takes_none_while_no_row_changes(controller: Controller) -> None:
+    fill_queue(20)
+    situations = Situations(controller.settings, controller.storage, controller.flavors.max_weight, version=lambda: 1)
+    jobs = list(Job.select())
+    situations.why(jobs[-1])
+    with heard() as statements:
+        found = [situations.why(job) for job in jobs]
+    assert statements == []
+    assert [one.cause for one in found if one] == [Cause.NEXT] * 4 + [Cause.WEIGHT_LIMIT] * 16
+
+
+def explained(controller: Controller, waiting: int) -> Counter[str]:
+    """What is asked for the log of the last of so many waiting jobs."""
+    fill_queue(waiting)
+    situations = Situations(controller.settings, controller.storage, controller.flavors.max_weight)
+    last = Job.select().order_by(Job.id.desc()).get()
+    with heard() as statements:
+        situations.why(last)
+    return Counter(sql for sql, _ in statements)
+
+
+def fill_queue(waiting: int) -> None:
     Worker.delete().execute()
     Job.delete().execute()
     queued = {"state": JobState.QUEUED, "outcome": "", "state_since": time.time(), "created": time.time(), "ended": None}
     insert_all(Job, [a_row(number) | queued for number in range(waiting)])
+
+
+def begun_of(controller: Controller, waiting: int) -> Counter[str]:
+    """What the loop asks when so many wait and the first four of them may begin."""
+    fill_queue(waiting)
     with heard() as statements:
         controller.loop.turn()
     return Counter(sql for sql, _ in statements)

@@ -17,7 +17,7 @@ from server.db.models import Conversion, Event, Job, StoredSetting, Worker
 from server.db.settings_store import drain
 from server.db.transitions import Change, create, record_event, transition
 from server.engine.duties.timekeeping import MARK
-from server.engine.records.manifest_format import SIGNING_KEY, KeptConversion, KeptEvent, KeptSwitch, KeptWorker, Manifest
+from server.engine.records.manifest_format import SIGNING_KEY, KeptConversion, KeptEvent, KeptSetting, KeptWorker, Manifest
 from server.engine.records.manifests import Manifests
 from server.engine.records.recovery import recover
 from server.home.installation import installation_id
@@ -387,7 +387,7 @@ def test_what_the_ledger_has_lost_is_written_again(
         (Worker, KeptWorker, {"job_id"}),  # the job's, whose manifest it is
         (Event, KeptEvent, set[str]()),
         (Conversion, KeptConversion, {"job_id"}),
-        (StoredSetting, KeptSwitch, set[str]()),
+        (StoredSetting, KeptSetting, set[str]()),
     ],
 )
 def test_no_column_is_forgotten(table: Any, kept: Any, apart: set[str]) -> None:

@@ -173,8 +173,8 @@ def test_a_copy_of_the_home_finds_the_storage_in_use(settings: Settings, other: 
 def test_a_killed_holder_holds_nothing(settings: Settings) -> None:
     require_own_storage(settings)
     code = (
-        "import pathlib, sys; from server.storage.holding import storage_lock\n"
-        "with storage_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from server.storage.holding import Hold\n"
+        "Hold(pathlib.Path(sys.argv[1])).take(); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(settings.storage)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -13,7 +13,7 @@ from server.db.models import Job
 from server.db.settings_store import read_setting
 from server.engine.launching import preparation as module
 from server.engine.launching.preparation import Form, Preparation, Prepared
-from server.engine.records.manifest_format import SIGNING_KEY, switches_text
+from server.engine.records.manifest_format import SIGNING_KEY, stored_settings_text
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
@@ -164,5 +164,5 @@ def test_an_upgraded_controller_renders_again(queued: Queued, rendered: list[str
 
 def test_the_key_stays_in_the_database(queued: Queued) -> None:
     assert len(read_setting(SIGNING_KEY)) == 64
-    assert read_setting(SIGNING_KEY) not in switches_text()
-    assert SIGNING_KEY not in switches_text()
+    assert read_setting(SIGNING_KEY) not in stored_settings_text()
+    assert SIGNING_KEY not in stored_settings_text()

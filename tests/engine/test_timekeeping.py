@@ -12,7 +12,7 @@ from server.db.settings_store import write_setting
 from server.db.transitions import Change, create, record_event
 from server.engine.breaker import read_breaker
 from server.engine.duties import timekeeping
-from server.engine.duties.sightings import AGED, TRASH, record_sighting, sightings_of, update_sightings
+from server.engine.duties.sightings import TRASH, record_sighting, sightings_of, update_sightings
 from server.engine.duties.timekeeping import DAY_S, Timekeeper, read_elapsed, why_disagrees, why_doubted
 from server.policy.circuit_breaker import Breaker
 from server.states import WorkerState
@@ -145,7 +145,7 @@ def test_time_without_a_controller_counts_where_the_computer_stayed_on(controlle
 @pytest.mark.parametrize(("off_s", "kept"), [(300.0, True), (0.9 * DAY_S, True), (FAR_S, False), (-2 * 3600.0, False)])
 def test_what_was_seen_before_a_long_absence_is_forgotten(clocks: Clocks, off_s: float, kept: bool) -> None:
     started(clocks)
-    update_sightings([("job", "a")], AGED, clocks.at, 0.0)
+    update_sightings([("job", "a")], clocks.at, 0.0)
     record_sighting(TRASH, "b", clocks.at, 0.0)
     clocks.restart(off_s)
     started(clocks)
@@ -187,7 +187,7 @@ def test_a_database_that_is_busy_at_a_jump_moves_the_times_once_at_the_next_look
         raise OperationalError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(timekeeping, "forget_sightings", busy)
+        patched.setattr(timekeeping, "forget_aged", busy)
         with pytest.raises(OperationalError):
             keeper.adjust_clock()
     assert times(job) == before

@@ -11,7 +11,7 @@ from server.db.models import Event, Job
 from server.db.transitions import Change
 from server.engine.duties.restoring import NotRestorable, Restorer
 from server.engine.duties.retention import DAY_S, Retention
-from server.engine.duties.sightings import TRASH, noted_bytes
+from server.engine.duties.sightings import trash_bytes
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.job_store import StorageFull
 from server.engine.records.manifest_format import read_manifest
@@ -97,14 +97,14 @@ def test_an_archived_job_comes_back_also_after_its_database_was_lost(
     controller.jobs.delete(Principal.desktop("ada"), gone.id)
     clean(rules, job)
     Manifests(controller.storage).keep_up()
-    size = noted_bytes(TRASH)
+    size = trash_bytes()
     controller.database.close()
     for path in settings.home.glob("cumulus.sqlite*"):
         path.unlink()
     rebuild_database(settings, 4e9, Lines(lambda _: None))
     again = make_controller(settings, LocalCloud(settings, installation_id(settings.home)))
     again.jobs.finish_interrupted()
-    assert noted_bytes(TRASH) == size > 0
+    assert trash_bytes() == size > 0
     assert "again, with what it had" in Restorer(again.storage).restore(str(job.id), CHANGE)
     assert (again.storage.folder(job.folder).output / "deep" / "result.txt").read_text() == "12345"
     with pytest.raises(NotRestorable, match="deleted by its owner"):

@@ -1,11 +1,12 @@
 """Who may have a machine next."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.policy.scheduling import Rules, admit
+from server.policy.scheduling import Room, Rules, Verdict, decide
 
 RULES = Rules(limit=4, ageing_s=3600.0, patience_s=600.0)
 NOW = 1_000_000.0
@@ -28,7 +29,18 @@ def admitted(
     rules: Rules = RULES,
     ready: dict[str, int] | None = None,
 ) -> list[int]:
-    return [job.id for job in admit(waiting, at_work or {}, used, rules, NOW, lambda _: False, ready or {})]
+    return [job.id for job in begin(waiting, Room(rules.limit, used, at_work or {}, ready or {}), rules)]
+
+
+def begin(
+    waiting: Sequence[Waiting],
+    room: Room,
+    rules: Rules = RULES,
+    now: float = NOW,
+    makers: Callable[[Waiting], Sequence[int]] = lambda _: (),
+) -> Iterator[Waiting]:
+    decided = decide(waiting, room, rules, now, lambda _: False, makers)
+    return (one.job for one in decided if one.verdict is Verdict.BEGINS)
 
 
 def waits(seconds: float) -> float:
@@ -77,11 +89,11 @@ def test_one_that_is_heavier_than_the_limit_keeps_nobody_waiting() -> None:
 def test_who_must_wait_is_asked_when_its_turn_has_come_and_passed_over() -> None:
     asked: list[int] = []
 
-    def must_wait(job: Waiting) -> bool:
+    def makers(job: Waiting) -> list[int]:
         asked.append(job.id)
-        return job.id == 2
+        return [9] if job.id == 2 else []
 
-    found = admit([Waiting(1), Waiting(2), Waiting(3)], {}, 2, RULES, NOW, must_wait)
+    found = begin([Waiting(1), Waiting(2), Waiting(3)], Room(4, 2, {}, {}), makers=makers)
     assert next(found).id == 1
     assert asked == [1]
     assert [job.id for job in found] == [3]
@@ -100,7 +112,7 @@ jobs = st.builds(
 
 @given(st.lists(jobs, unique_by=lambda job: job.id), st.integers(0, 20), st.integers(1, 20))
 def test_the_limit_is_never_passed_and_nobody_begins_twice(waiting: list[Waiting], used: int, limit: int) -> None:
-    found = list(admit(waiting, {}, used, Rules(limit, 3600, 600), NOW, must_wait=lambda _: False))
+    found = list(begin(waiting, Room(limit, used, {}, {}), Rules(limit, 3600, 600)))
     assert len(set(found)) == len(found)
     assert not found or used + sum(job.weight for job in found) <= limit
 
@@ -114,7 +126,7 @@ def test_a_heavy_job_is_not_starved_by_an_endless_stream_of_light_ones(weight: i
         running = [(end, one) for end, one in running if end > step]
         used = sum(one for _, one in running)
         light = [Waiting(step * 10 + n, weight=min(weight, 3), state_since=100.0 * step) for n in range(4)]
-        for job in admit([*light, heavy], {}, used, RULES, 100.0 * step, must_wait=lambda _: False):
+        for job in begin([*light, heavy], Room(4, used, {}, {}), now=100.0 * step):
             if job is heavy:
                 return
             running.append((step + durations[job.id % len(durations)], job.weight))

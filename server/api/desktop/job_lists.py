@@ -20,6 +20,7 @@ from server.db.models import Job
 from server.db.queries import known_job
 from server.db.search import Listed, Query, find, listed
 from server.engine.history import last_word, remarks
+from server.engine.situation import Situations
 from server.errors import InvalidInput
 from server.services.jobs.figures import parse_figures
 from server.states import JobState
@@ -33,12 +34,21 @@ MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not ke
 class JobLists:
     """Lists of the jobs. ``commits``: says whether a row has changed; ``logs``: read for the job with details."""
 
-    def __init__(self, storage: Storage, flavors: Flavors, commits: ChangeCounter, reused: Reused, logs: Logs) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        flavors: Flavors,
+        commits: ChangeCounter,
+        reused: Reused,
+        logs: Logs,
+        situations: Situations,
+    ) -> None:
         self._storage = storage
         self._flavors = flavors
         self._commits = commits
         self._reused = reused
         self._logs = logs
+        self._situations = situations
         self._outputs = Outputs(can_be_fetched)
         self._costly = threading.Lock()
 
@@ -97,7 +107,7 @@ class JobLists:
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(self._logs.text(folder.log.path, remarks(full, self._flavors.max_weight)) + last_word(full)),
+            "log": harmless(self._logs.text(folder.log.path, remarks(full, self._situations)) + last_word(full)),
             **_findings(full),
         }
         files = self._outputs.listing(folder, has_ended=JobState(full.state).is_final)

@@ -23,6 +23,7 @@ from server.db.change_counter import ChangeCounter
 from server.db.errors import DATABASE_ERRORS
 from server.db.search import Query, named_apps, require_short
 from server.engine.history import last_word, remarks
+from server.engine.situation import Situations
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import Submission, parse_number
@@ -60,7 +61,8 @@ class DesktopRoutes:
         self._commits = commits
         self._reused = Reused()
         self._logs = Logs()
-        self._lists = JobLists(storage, flavors, commits, self._reused, self._logs)
+        self._situations = Situations(settings, storage, flavors.max_weight, version=commits.number)
+        self._lists = JobLists(storage, flavors, commits, self._reused, self._logs, self._situations)
         self._files = SharedFiles(storage.data)
         self._shared = Unhurried(lambda: listing(storage.data, ()))
 
@@ -207,7 +209,7 @@ class DesktopRoutes:
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
         job = self._jobs.get(Principal.desktop(owner), _number(job_id))
-        found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._flavors.max_weight), last_word(job))
+        found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._situations), last_word(job))
         return log_download(found, f"job-{job.id}.log")
 
     def getfilecontent(self) -> Response:

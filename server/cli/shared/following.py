@@ -8,7 +8,6 @@ from functools import partial
 
 import click
 
-from server.catalog.flavors import read_flavors
 from server.cli.shared.opening import administrator, until_the_end
 from server.cli.shared.output import progress_on_stderr
 from server.cli.shared.terminal import progress_on
@@ -16,12 +15,11 @@ from server.db.opening import open_to_read
 from server.progress import Counter, Step
 from server.services.jobs.logs import JobLogs
 from server.settings import Settings
-from server.storage.folders import Storage
 
 
 def job_logs(settings: Settings) -> JobLogs:
     """The logs of this installation's jobs."""
-    return JobLogs(Storage(settings.storage), read_flavors(settings.flavors).max_weight)
+    return JobLogs(settings)
 
 
 def follow(settings: Settings, job_id: int) -> bool:

@@ -15,7 +15,7 @@ from server.db.queries import unfinished_jobs
 from server.db.transactions import exclusive
 from server.db.transitions import Change, transition
 from server.engine.duties.retention_plan import DELETED, ENDED, Plan, Removal, RetentionPlanner, with_machine
-from server.engine.duties.sightings import AGED, Key, update_sightings
+from server.engine.duties.sightings import Key, update_sightings
 from server.engine.duties.timekeeping import DAY_S, read_elapsed, why_disagrees
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.manifests import write_manifest
@@ -62,7 +62,7 @@ class Retention:
             log.warning("nothing is removed by its age", reason=why)
             return []
         plan, elapsed = self.plan(now), self._elapsed()
-        since = update_sightings([_key(one) for one in plan.removals if one.by_age], AGED, now, elapsed)
+        since = update_sightings([_key(one) for one in plan.removals if one.by_age], now, elapsed)
         ripe = [one for one in plan.removals if not one.by_age or elapsed - since[_key(one)] >= DAY_S]
         if waiting := len(plan.removals) - len(ripe):
             log.info("what is old is removed if it still is at an inspection a day from now", entries=waiting)

@@ -3,7 +3,7 @@
 Owns the rows, not what follows from them. In time that really passed, so that no clock that is set makes two inspections of one.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from peewee import chunked, fn
 
@@ -16,11 +16,14 @@ _ROWS_AT_ONCE = 150
 Key = tuple[str, str]
 
 
-def update_sightings(seen: Collection[Key], kinds: Iterable[str], now: float, elapsed: float) -> dict[Key, float]:
-    """Record what is seen for the first time, forget what is gone; returns since when (``elapsed``) each was always seen."""
+def update_sightings(seen: Collection[Key], now: float, elapsed: float) -> dict[Key, float]:
+    """Record what is seen for the first time, forget what is gone; returns since when (``elapsed``) each was always seen.
+
+    Of what is removed by its age.
+    """
     wanted = set(seen)
     with exclusive():
-        known = {(row.kind, row.name): row for row in Sighting.select().where(Sighting.kind.in_(list(kinds)))}
+        known = {(row.kind, row.name): row for row in Sighting.select().where(Sighting.kind.in_(AGED))}
         for key, row in known.items():
             if key not in wanted or _is_of_another_time(row, now, elapsed):
                 Sighting.delete().where(Sighting.kind == row.kind, Sighting.name == row.name).execute()
@@ -41,9 +44,9 @@ def sightings_of(kind: str) -> dict[str, Sighting]:
     return {row.name: row for row in Sighting.select().where(Sighting.kind == kind)}
 
 
-def noted_bytes(kind: str) -> int:
-    """The bytes of all sightings of a kind."""
-    return int(Sighting.select(fn.COALESCE(fn.SUM(Sighting.bytes), 0)).where(Sighting.kind == kind).scalar())
+def trash_bytes() -> int:
+    """The bytes of all that is in the trash."""
+    return int(Sighting.select(fn.COALESCE(fn.SUM(Sighting.bytes), 0)).where(Sighting.kind == TRASH).scalar())
 
 
 def forget_sighting(kind: str, name: str) -> None:
@@ -51,9 +54,9 @@ def forget_sighting(kind: str, name: str) -> None:
     Sighting.delete().where(Sighting.kind == kind, Sighting.name == name).execute()
 
 
-def forget_sightings(kinds: Iterable[str]) -> None:
-    """Forget all things of these kinds."""
-    Sighting.delete().where(Sighting.kind.in_(list(kinds))).execute()
+def forget_aged() -> None:
+    """Forget all that is removed by its age."""
+    Sighting.delete().where(Sighting.kind.in_(AGED)).execute()
 
 
 def _is_of_another_time(row: Sighting, now: float, elapsed: float) -> bool:

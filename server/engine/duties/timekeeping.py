@@ -17,7 +17,7 @@ from server.db.settings_store import read_setting, write_setting
 from server.db.transactions import exclusive
 from server.db.transitions import Change, shift_times
 from server.engine.breaker import shift_breaker
-from server.engine.duties.sightings import AGED, forget_sightings
+from server.engine.duties.sightings import forget_aged
 
 DAY_S = 24 * 3600.0
 MARK = "clock"
@@ -108,7 +108,7 @@ class Timekeeper:
             shift_times(jump)
             shift_breaker(jump, mark.at)
             if is_suspect:
-                forget_sightings(AGED)
+                forget_aged()
             self._keep(mark)
         log.warning("the computer's clock was set, or it was off", seconds=round(jump), clock_is_suspect=is_suspect)
 

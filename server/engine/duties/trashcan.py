@@ -1,4 +1,4 @@
-"""What was removed goes into the trash for some days, or until room is short, and can be restored until then.
+"""What was removed lies in the trash for some days, or until room is short, and can be restored until then.
 
 Owns for how long, counted in time that really passed. :mod:`server.engine.duties.restoring` restores; the files are
 :mod:`server.storage.trash`'s.

@@ -59,14 +59,15 @@ class ConversionCache:
         self._record(job_id, needed)
         return tuple(planned)
 
-    def must_wait(self, job_id: int, now: float) -> bool:
-        """Whether a job with a machine is making what this one needs, and has not taken too long."""
-        return bool(self.makers(job_id, now))
+    def makers(self, job_id: int, now: float, begun: Sequence[int] = ()) -> list[int]:
+        """The jobs with a machine that are making what this one needs, and have not taken too long.
 
-    def makers(self, job_id: int, now: float) -> list[int]:
-        """The jobs that this one waits for."""
+        ``begun``: queued jobs that count as if they had a machine already.
+        """
         mine, other = Conversion.alias(), Conversion.alias()
         makes = Job.state.in_(_MAKING) & (Job.state_since > now - self._wait_s)
+        if begun:
+            makes |= (Job.state == JobState.QUEUED) & Job.id.in_(begun)
         rows = (
             mine.select(mine.key, other.job_id.alias("maker"))
             .join(other, on=(other.key == mine.key) & (other.job_id != mine.job_id))
@@ -132,7 +133,7 @@ def _key_now(source: Path, pin: Pin, command: Sequence[str]) -> str | None:
 
 
 def _given_name(file: InputFile, folder: JobFolder) -> str:
-    """Where a result goes in the job's input: beside its source, so under another name."""
+    """Where a result is put in the job's input: beside its source, so under another name."""
     if file.target != file.name:
         return file.target
     Path(folder.input, _GIVEN).mkdir(exist_ok=True)

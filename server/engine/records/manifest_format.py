@@ -109,7 +109,7 @@ class Manifest(_Kept):
     conversions: tuple[KeptConversion, ...] = ()
 
 
-class KeptSwitch(_Kept):
+class KeptSetting(_Kept):
     """A row of the installation's stored settings."""
 
     name: str
@@ -131,9 +131,9 @@ def manifest_text(job: Job) -> str:
     return json.dumps({"version": VERSION, **_fields(Manifest, job), **parts}, indent=1) + "\n"
 
 
-def switches_text() -> str:
+def stored_settings_text() -> str:
     """The stored settings as JSON, without those that belong to one database: its owner and its clock mark."""
-    return json.dumps([_fields(KeptSwitch, one) for one in rows(StoredSetting, _KEPT, *OF_ONE_DATABASE)], indent=1) + "\n"
+    return json.dumps([_fields(KeptSetting, one) for one in rows(StoredSetting, _KEPT, *OF_ONE_DATABASE)], indent=1) + "\n"
 
 
 def _events(job_id: int, workers: list[int]) -> list[Event]:
@@ -162,10 +162,10 @@ def parse_manifest(text: str) -> Manifest | None:
         return None
 
 
-def parse_switches(text: str) -> Iterator[KeptSwitch]:
+def parse_stored_settings(text: str) -> Iterator[KeptSetting]:
     """The stored settings in a text; whatever is none is left out."""
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
         for one in found if isinstance(found, list) else []:
             with suppress(ValidationError):
-                yield KeptSwitch.model_validate(one)
+                yield KeptSetting.model_validate(one)

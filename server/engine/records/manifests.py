@@ -12,7 +12,7 @@ import structlog
 
 from server.db.models import Job
 from server.db.transactions import exclusive
-from server.engine.records.manifest_format import manifest_text, switches_text
+from server.engine.records.manifest_format import manifest_text, stored_settings_text
 from server.engine.records.record import recorded_state, write_record
 from server.engine.records.recording import Learned, assembled
 from server.states import JobState
@@ -21,7 +21,7 @@ from server.storage.folders import JobFolder, Storage
 CHECKED = 1000  # jobs
 AT_ONCE = 50  # manifests that are written before the database records it
 RETRY_S = 60.0  # for which a folder is left alone that took no manifest
-_SWITCHES = 0  # no job's number
+_SETTINGS = 0  # no job's number
 _UNWRITTEN = "SELECT job_id, changes FROM unwritten ORDER BY job_id DESC LIMIT ?"
 _AGAIN = "INSERT INTO unwritten VALUES (?, 1) ON CONFLICT (job_id) DO UPDATE SET changes = changes + 1"
 _WRITTEN = "DELETE FROM unwritten WHERE job_id = ? AND changes = ?"
@@ -36,7 +36,7 @@ class Manifests:
         self._steady = steady
         self._lock = threading.Lock()
         self._left_alone: dict[int, float] = {}
-        self._switches = ""
+        self._settings = ""
 
     def write(self, job_id: int, learned: Learned | None = None) -> None:
         """Write manifest and record as the rows are now; a folder that cannot be written stops no step."""
@@ -53,7 +53,7 @@ class Manifests:
 
     def is_behind(self) -> bool:
         """Whether there is a manifest to write that may be written now."""
-        return bool(self._due()) or (self._may_try(_SWITCHES) and switches_text() != self._switches)
+        return bool(self._due()) or (self._may_try(_SETTINGS) and stored_settings_text() != self._settings)
 
     def keep_up(self, unwanted: Callable[[], bool] = lambda: False) -> None:
         """Write whatever is behind its rows, until nothing is left or ``unwanted``."""
@@ -103,17 +103,17 @@ class Manifests:
             folder.private.keep("job", manifest_text(job))
 
     def _keep_settings(self) -> None:
-        text = switches_text()
-        if text == self._switches or not self._may_try(_SWITCHES):
+        text = stored_settings_text()
+        if text == self._settings or not self._may_try(_SETTINGS):
             return
         try:
             if self._storage.is_there():
                 self._storage.ledger.keep_switches(text)
-                self._switches = text
+                self._settings = text
                 return
         except OSError as problem:
             log.warning("the stored settings could not be written to the storage", detail=str(problem))
-        self._left_alone[_SWITCHES] = self._steady() + RETRY_S
+        self._left_alone[_SETTINGS] = self._steady() + RETRY_S
 
     def complete_records(self) -> list[int]:
         """Write the records of ended jobs that a killed controller has left without the end; returns the jobs' numbers.

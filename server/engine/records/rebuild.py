@@ -28,7 +28,7 @@ from server.engine.records.manifest_format import (
     KeptWorker,
     Manifest,
     parse_manifest,
-    parse_switches,
+    parse_stored_settings,
     read_manifest,
 )
 from server.engine.records.manifests import forget_unwritten
@@ -70,9 +70,9 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
                 at_work.setdefault(job.worker, job.manifest)
         for name in machines:
             _has_machine(name, at_work.get(name), now)
-        for switch in parse_switches(storage.ledger.switches_text()):
-            if switch.name not in OF_ONE_DATABASE:
-                add_if_absent(StoredSetting, **switch.model_dump())
+        for setting in parse_stored_settings(storage.ledger.switches_text()):
+            if setting.name not in OF_ONE_DATABASE:
+                add_if_absent(StoredSetting, **setting.model_dump())
         never_again(storage.ledger.last_number())
     empty_log(database)
     database.close()

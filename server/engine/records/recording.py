@@ -144,13 +144,13 @@ def _of_the_run(known: JobRecord, job: Job, folder: JobFolder, report: RunReport
 
 
 def _inputs(job: Job, folder: JobFolder, files: Iterable[InputFile]) -> tuple[RecordedInput, ...]:
-    told, steps = known_inputs(folder), steps_up_to(job)
-    return tuple(_input(file, told, steps) for file in files)
+    sent, steps = known_inputs(folder), steps_up_to(job)
+    return tuple(_input(file, sent, steps) for file in files)
 
 
-def _input(file: InputFile, told: KnownInputs, steps: Sequence[Job]) -> RecordedInput:
-    origin: Origin = "sent" if not file.shared or told.is_sent(file.name) else "shared"
-    size, sha256 = told.content(file.name)
+def _input(file: InputFile, sent: KnownInputs, steps: Sequence[Job]) -> RecordedInput:
+    origin: Origin = "sent" if not file.shared or sent.is_sent(file.name) else "shared"
+    size, sha256 = sent.content(file.name)
     found = RecordedInput(name=file.name, target=file.target, field=file.parameter, origin=origin, size=size, sha256=sha256)
     if file.result is None:
         return found
@@ -171,9 +171,9 @@ def _planned(folder: JobFolder) -> tuple[RecordedInput, ...]:
 
 def _as_read(known: Sequence[RecordedInput], read: Sequence[RecordedInput]) -> tuple[RecordedInput, ...]:
     """The inputs with what the run reported of each; one that no field named was converted by an earlier job."""
-    told = {one.name: one for one in read}
-    found = [_with(one, told.pop(one.name, None)) for one in known if one.origin != "converted"]
-    return (*found, *(one.model_copy(update={"origin": "converted"}) for one in told.values()))
+    reported = {one.name: one for one in read}
+    found = [_with(one, reported.pop(one.name, None)) for one in known if one.origin != "converted"]
+    return (*found, *(one.model_copy(update={"origin": "converted"}) for one in reported.values()))
 
 
 def _with(known: RecordedInput, read: RecordedInput | None) -> RecordedInput:

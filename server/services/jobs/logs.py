@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from server.catalog.flavors import read_flavors
 from server.engine.history import last_word, remarks
+from server.engine.situation import Situations
 from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
+from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage
 from server.storage.logs.job_log import Log
@@ -24,18 +27,18 @@ class End:
 
 
 class JobLogs:
-    """The logs of an installation whose database is open. ``max_weight``: of all machines together."""
+    """The logs of an installation whose database is open."""
 
-    def __init__(self, storage: Storage, max_weight: int) -> None:
-        self._storage = storage
-        self._max_weight = max_weight
+    def __init__(self, settings: Settings) -> None:
+        self._storage = Storage(settings.storage)
+        self._situations = Situations(settings, self._storage, read_flavors(settings.flavors).max_weight)
 
     def whole(self, principal: Principal, job_id: int) -> Spliced:
         """All of the log, however long, as a file to read and close. Raises NotFound, Forbidden."""
         principal.require(Role.USER)
         job = find_job(job_id)
         log = Log(self._storage.folder(job.folder).log.path)
-        return log.whole(remarks(job, self._max_weight), last_word(job))
+        return log.whole(remarks(job, self._situations), last_word(job))
 
     def growth(self, principal: Principal, job_id: int, note: Callable[[str], None]) -> Iterator[str]:
         """What the log gains until the job has ended; ``note`` is given what the job is at. Raises NotFound, Forbidden."""
@@ -44,7 +47,7 @@ class JobLogs:
         while True:
             job = find_job(job_id)
             note(f"{job.state}: {job.message}" if job.message else str(job.state))
-            lines = (one.line().decode() for one in remarks(job, self._max_weight))
+            lines = (one.line().decode() for one in remarks(job, self._situations))
             happened = [line for line in lines if line not in shown]
             shown.update(happened)
             text, position = self._storage.folder(job.folder).log.since(position)

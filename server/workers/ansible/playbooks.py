@@ -38,8 +38,6 @@ class PlayOutcome:
     ok: bool
     message: str
     output: str
-    unreachable: bool
-    directory: Path
 
 
 class Playbooks:
@@ -163,11 +161,11 @@ class _Play:
         output = _read(self.directory / "artifacts" / "play" / "stdout")
         ok = runner.rc == 0 and not self.why
         message = "" if ok else self.why or explain_failure(self.failure, output)
-        return PlayOutcome(ok, message, output, "unreachable" in self.failure, self.directory)
+        return PlayOutcome(ok, message, output)
 
     def given_up(self) -> PlayOutcome:
         """The outcome of a play that was not begun."""
-        return PlayOutcome(False, self.why, "", False, self.directory)
+        return PlayOutcome(False, self.why, "")
 
     def must_end(self) -> bool:
         """Whether nobody wants the play any more, or its time is over."""

@@ -72,10 +72,6 @@ class Names:
         """The id of the image that the template is made from. Raises CloudError."""
         return self._lookup.one("image", "openstack_template_image", _images, Reason.SNAPSHOT_MISSING)
 
-    def volume(self) -> str:
-        """The id of the volume on which the template will be built. Raises CloudError."""
-        return self._lookup.one("volume", "openstack_template_volume", _volumes)
-
     def _resolve(self) -> Named:
         network = self._network()
         self._compute_zone()
@@ -187,8 +183,3 @@ def _images(cloud: "Connection", wanted: str) -> list[Any]:
     """Those that are whole; one that is hidden is found by its id only."""
     by_id = find_or_none(cloud.image.get_image, wanted) if ID.fullmatch(wanted) else None
     return [by_id] if by_id else list(cloud.image.images(name=wanted, status="active"))
-
-
-def _volumes(cloud: "Connection", wanted: str) -> list[Any]:
-    by_id = find_or_none(cloud.block_storage.get_volume, wanted) if ID.fullmatch(wanted) else None
-    return [by_id] if by_id else list(cloud.block_storage.volumes(details=False, name=wanted))

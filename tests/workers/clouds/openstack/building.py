@@ -221,7 +221,7 @@ class Site:
         """Playbooks': one play."""
         self.steps(f"play {playbook}")
         self.played.append(variables)
-        return PlayOutcome(not self.play_fails, "no package today" if self.play_fails else "", "all of it", False, directory)
+        return PlayOutcome(not self.play_fails, "no package today" if self.play_fails else "", "all of it")
 
 
 class _InMemory(TerraformModule):
