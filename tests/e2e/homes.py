@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.catalog.apps import Catalog
 from server.settings import CHECKOUT, CloudName
-from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.images.build import template_hash
 from server.workers.clouds.qemu.images.images import is_image, read_image
 from server.workers.clouds.qemu.paths import QemuHome
 from tests.order import GROUPS
@@ -42,9 +42,9 @@ def home_of(group: str) -> Path:
 
 
 def _is_ready(folder: Path) -> bool:
-    """A template of an older recipe would test what is no longer in the checkout; jobs of apps not tried there are refused."""
+    """A template of an older build would test what is no longer in the checkout; jobs of apps not tried there are refused."""
     home = QemuHome(folder)
-    if not is_image(home.template) or read_image(home.template).build_hash != recipe() or not _promoted(folder):
+    if not is_image(home.template) or read_image(home.template).build_hash != template_hash() or not _promoted(folder):
         return False
     tried, apps = read_image(home.current).smoke_results(), Catalog(trial_apps(folder / "apps"))
     optional = apps.optional_programs()

@@ -23,13 +23,13 @@ def unique_server() -> str:
     return f"c{uuid.uuid4().hex[:12]}"
 
 
-def make_image(folder: Path, created: float = 1000.0, recipe: str = "recipe") -> Image:
+def make_image(folder: Path, created: float = 1000.0, build_hash: str = "build hash") -> Image:
     """An image with a disk of 3 GB, as far as its first bytes tell."""
     folder.mkdir(parents=True)
     (folder / "disk.qcow2").write_bytes(QCOW2)
     (folder / "vmlinuz").write_bytes(b"kernel")
     (folder / "initrd").write_bytes(b"initrd")
-    return describe_image(folder, created, recipe)
+    return describe_image(folder, created, build_hash)
 
 
 @contextmanager

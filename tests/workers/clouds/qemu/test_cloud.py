@@ -13,7 +13,7 @@ from server.errors import TemplateMissing
 from server.settings import Settings
 from server.workers.clouds.base import Resource
 from server.workers.clouds.qemu.cloud import QemuCloud
-from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.images.build import template_hash
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.qemu.process import GuestName
 from tests.conftest import eventually
@@ -29,7 +29,7 @@ def cloud(tmp_path: Path) -> QemuCloud:
 
 
 def promote(folder: Path, home: Path, made_from: str) -> None:
-    image = make_image(folder, recipe=made_from)
+    image = make_image(folder, build_hash=made_from)
     current = QemuHome(home).current
     current.parent.mkdir(parents=True, exist_ok=True)
     current.symlink_to(image.folder)
@@ -41,7 +41,7 @@ def test_a_missing_snapshot_says_how_to_get_one(cloud: QemuCloud) -> None:
 
 
 def test_a_snapshot_of_this_version_needs_no_word(cloud: QemuCloud, tmp_path: Path) -> None:
-    promote(tmp_path / "image", tmp_path, recipe())
+    promote(tmp_path / "image", tmp_path, template_hash())
     assert cloud.images.check() == ""
 
 
@@ -80,7 +80,7 @@ def test_the_memory_of_a_machine_is_that_of_its_process(cloud: QemuCloud) -> Non
 
 def test_how_a_machine_would_start_is_told_with_the_reason(cloud: QemuCloud, tmp_path: Path) -> None:
     assert cloud.prewarming.next_boot(FLAVOR).startswith("cold: there is no machine image")
-    promote(tmp_path / "image", tmp_path, recipe())
+    promote(tmp_path / "image", tmp_path, template_hash())
     assert cloud.prewarming.next_boot(FLAVOR) == "cold: no memory image for 1c-1024m-7g"
 
 

@@ -92,7 +92,7 @@ touch /etc/.updated /var/.updated
 """
 
 
-def recipe() -> str:
+def template_hash() -> str:
     """Names what a template built now is made from: this module and its two parts, and the playbook with its roles."""
     here = Path(__file__)
     return build_hash(here, here.with_name("packages.py"), here.with_name("unpack.py"))
@@ -183,7 +183,7 @@ class Builder:
             beside.submit(shutil.rmtree, root, ignore_errors=True)
             step.note("reading it back for its checksum")
             subprocess.run(["sync", "-f", str(image)], check=False)
-            describe_image(image, self.clock(), recipe())
+            describe_image(image, self.clock(), template_hash())
 
     def _write_disk(self, root: Path, image: Path, log: Path, step: Step) -> None:
         raw, disk, used = image / "disk.raw", image / "disk.qcow2", _allocated(root)
@@ -211,5 +211,5 @@ def _write_private(path: Path, text: str) -> None:
 
 def _allocated(folder: Path) -> int:
     """Bytes that all in the folder takes on the disk."""
-    told = subprocess.run(["du", "-sx", "-B1", str(folder)], check=True, capture_output=True, text=True).stdout
-    return int(told.split()[0])
+    output = subprocess.run(["du", "-sx", "-B1", str(folder)], check=True, capture_output=True, text=True).stdout
+    return int(output.split()[0])

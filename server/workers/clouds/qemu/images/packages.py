@@ -75,7 +75,7 @@ class PackageCache:
     def collect(self, root: Path) -> None:
         """Take what apt has downloaded out of the root folder; apt puts a package there once its checksum was right.
 
-        What was downloaded more than three months ago goes.
+        Removes what was downloaded more than three months ago.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for package in (root / ARCHIVES).glob("*.deb"):

@@ -62,7 +62,7 @@ class PackagesUnavailable(InfrastructureError):
 
 @dataclass(frozen=True)
 class Debian:
-    """What is to be unpacked, and from where. ``mirror`` "": Debian's own; ``proxy`` "": what this computer's apt uses."""
+    """What will be unpacked, and from where. ``mirror`` "": Debian's own; ``proxy`` "": what this computer's apt uses."""
 
     suite: str
     mirror: str
@@ -115,7 +115,7 @@ class Debian:
         ]
 
     def _environment(self, temporary: Path) -> dict[str, str]:
-        """INITRD: the initial RAM disk is made once, when all that goes into it is there."""
+        """INITRD: the initial RAM disk is made once, when all of its contents are there."""
         proxies = dict.fromkeys(PROXIES, self.proxy) if self.proxy else host_proxies(os.environ)
         own = {"TMPDIR": str(temporary), "INITRD": "No", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         return {**os.environ, **proxies, **own}
@@ -175,10 +175,10 @@ def host_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     script = "; ".join(f"apt-config shell {name} Acquire::{name.removesuffix('_proxy')}::Proxy" for name in PROXIES)
     command = ["sh", "-c", f'eval "$({script})"; printf "%s\\n" "$http_proxy" "$https_proxy"']
     try:
-        told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PROXY_LIMIT_S).stdout.split("\n")
+        lines = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PROXY_LIMIT_S).stdout.split("\n")
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {name: value for name, value in zip(PROXIES, told, strict=False) if value and value != "DIRECT"}
+    return {name: value for name, value in zip(PROXIES, lines, strict=False) if value and value != "DIRECT"}
 
 
 def _empty(root: Path) -> None:

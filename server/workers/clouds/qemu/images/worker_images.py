@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.workers.clouds.qemu.host.services import QemuHost
-from server.workers.clouds.qemu.images.build import recipe
+from server.workers.clouds.qemu.images.build import template_hash
 from server.workers.clouds.qemu.images.images import Image, read_image
 from server.workers.clouds.qemu.images.snapshot import restore_current
 from server.workers.clouds.qemu.images.template import QemuTemplate
@@ -27,7 +27,7 @@ class QemuImages:
 
     def check(self) -> str:
         """Whether the promoted snapshot is of another version. Raises TemplateMissing."""
-        return "" if self._promoted().build_hash == recipe() else OUTDATED
+        return "" if self._promoted().build_hash == template_hash() else OUTDATED
 
     def current(self) -> str:
         """The promoted one's name. Raises TemplateMissing."""
