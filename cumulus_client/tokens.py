@@ -43,7 +43,7 @@ class TokensQuery(Request):
     everybody: bool = False
 
 
-class TokenWish(Request):
+class TokenRequest(Request):
     """A token to be made, for oneself or (by an administrator) for somebody else or for an agent."""
 
     name: str = Field(min_length=1, max_length=80, description="What it is for, such as `laptop`.")
@@ -61,7 +61,7 @@ class OneToken(Request):
 
 LIST = Operation("tokens.list", "GET", "/tokens", TokensQuery, TokenList, "List tokens, without their secrets.")
 CREATE = Operation(
-    "tokens.create", "POST", "/tokens", TokenWish, NewToken, "Make a token; its text is given this once.", "admin", 201
+    "tokens.create", "POST", "/tokens", TokenRequest, NewToken, "Make a token; its text is given this once.", "admin", 201
 )
 REVOKE = Operation("tokens.revoke", "DELETE", "/tokens/{token}", OneToken, Token, "Let a token be used no more, from now on.")
 
@@ -76,9 +76,9 @@ class Tokens:
         """One's tokens; ``everybody``: all."""
         return self._caller.call(LIST, TokensQuery(everybody=everybody)).tokens
 
-    def create(self, wish: TokenWish) -> NewToken:
+    def create(self, request: TokenRequest) -> NewToken:
         """Make a token."""
-        return self._caller.call(CREATE, wish)
+        return self._caller.call(CREATE, request)
 
     def revoke(self, token: int) -> Token:
         """Let a token be used no more."""

@@ -67,7 +67,7 @@ class UnixDoor(Door):
 
 
 def naming_peers(application: Application) -> Application:
-    """The application, told who asks over a Unix socket."""
+    """The application; its environment names the user who asks over a Unix socket."""
 
     def asked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         address = environ.get("REMOTE_ADDR", "")

@@ -10,7 +10,7 @@ from server.db.dialects.sqlite import BUSY_TIMEOUT_S
 from server.db.models import Job
 from server.errors import CumulusError
 
-DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what goes past it
+DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what reads SQLite directly
 AFTER_A_LOSS = (
     "restart the controller (`cumulus stop`, `cumulus serve`): it continues with the right file, or makes the database anew from"
     " the job folders; of a wrong file it says so, and `cumulus db rebuild` sets that aside"

@@ -58,9 +58,9 @@ def blueprint(
     """The routes of all operations. ``identify`` says who asks, or raises."""
     routes = Blueprint("v1", __name__, url_prefix=PREFIX)
     for one in operations:
-        told = one.operation
+        operation = one.operation
         view = _view(one, services, identify, kept)
-        routes.add_url_rule(_rule(told), told.name.replace(".", "_"), view, methods=[told.method])
+        routes.add_url_rule(_rule(operation), operation.name.replace(".", "_"), view, methods=[operation.method])
     for file in downloads:
         routes.add_url_rule(_rule(file.operation), file.operation.name.replace(".", "_"), _download(file, services, identify))
     routes.register_error_handler(CumulusError, _refused)
@@ -157,9 +157,9 @@ def _failed(error: Exception) -> Response:
 def _database_failed(error: Exception) -> Response:
     if not is_known(error) and not is_damaged(error):
         return _failed(error)
-    told = unusable(error)
-    log.error("a request failed", route=request.path[:200], code=told.code, detail=told.message)
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, told.code, told.message)
+    known = unusable(error)
+    log.error("a request failed", route=request.path[:200], code=known.code, detail=known.message)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, known.code, known.message)
 
 
 def http_problem(error: HTTPException) -> Response:

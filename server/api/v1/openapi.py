@@ -55,7 +55,7 @@ def document(operations: Iterable[Operation[Any, Any]], downloads: Iterable[Down
 def _described(one: AnyOperation) -> dict[str, Any]:
     parts = _parts(one.takes)
     body = isinstance(one, Operation) and one.has_body
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "operationId": one.name,
         "tags": [_noun(one)],
         "summary": one.summary,
@@ -68,13 +68,13 @@ def _described(one: AnyOperation) -> dict[str, Any]:
         },
     }
     if one.method == "GET":
-        told["responses"]["304"] = {"description": "Not changed since the tag in If-None-Match."}
+        described["responses"]["304"] = {"description": "Not changed since the tag in If-None-Match."}
     rest = [name for name in parts.properties if name not in one.path_fields]
     if not body:
-        told["parameters"] += [_parameter(name, parts, "query") for name in rest]
+        described["parameters"] += [_parameter(name, parts, "query") for name in rest]
     elif rest:
-        told["requestBody"] = {"required": bool(parts.required & set(rest)), "content": _json(_body(one.takes, parts, rest))}
-    return told
+        described["requestBody"] = {"required": bool(parts.required & set(rest)), "content": _json(_body(one.takes, parts, rest))}
+    return described
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def _parts(model: type[BaseModel]) -> _Parts:
 
 def _parameter(name: str, parts: _Parts, where: str) -> dict[str, Any]:
     schema = {key: value for key, value in parts.properties[name].items() if key != "title"}
-    told = {"name": name, "in": where, "required": where == "path" or name in parts.required, "schema": schema}
+    described = {"name": name, "in": where, "required": where == "path" or name in parts.required, "schema": schema}
     if text := schema.pop("description", ""):
-        told["description"] = text
-    return told
+        described["description"] = text
+    return described
 
 
 def _body(model: type[BaseModel], parts: _Parts, names: list[str]) -> dict[str, Any]:

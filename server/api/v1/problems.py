@@ -15,8 +15,8 @@ MAX_SHOWN = 200  # characters of what was given
 
 def problem(status: int, code: str, detail: str, field: str | None = None, **more: Any) -> Response:
     """The answer. ``more``: what else a program may read."""
-    told = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
-    body = json.dumps({**told, **({"field": field} if field else {}), **more}) + "\n"
+    members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
+    body = json.dumps({**members, **({"field": field} if field else {}), **more}) + "\n"
     response = Response(body, status=status, content_type=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from cumulus_client import ApiError, Cumulus
-from cumulus_client.tokens import TokenWish
+from cumulus_client.tokens import TokenRequest
 from cumulus_client.users import Me
 from programs.border import tell
 from server.cli.shared.arguments import TEXT
@@ -40,7 +40,7 @@ def login(url: str | None, user: str | None, name: str, days: int | None, scopes
         _say_which()
         return
     url = _checked(url)
-    token = _made(url, user, _wish(name, days, scopes)) if user else _given()
+    token = _made(url, user, _request(name, days, scopes)) if user else _given()
     me = Cumulus.at(url, token).users.me()
     remember(Login(url, token))
     click.echo(_described(url, me))
@@ -64,8 +64,8 @@ def logout() -> None:
     click.echo(f"{known.url} is asked no more" if forget() and known else "nobody was logged in")
 
 
-def _wish(name: str, days: int | None, scopes: tuple[str, ...]) -> TokenWish:
-    return TokenWish.model_validate({"name": name[:80], "days": days, "scopes": list(scopes) or ["read", "submit"]})
+def _request(name: str, days: int | None, scopes: tuple[str, ...]) -> TokenRequest:
+    return TokenRequest.model_validate({"name": name[:80], "days": days, "scopes": list(scopes) or ["read", "submit"]})
 
 
 def _say_which() -> None:
@@ -100,10 +100,10 @@ def _given() -> str:
     return token
 
 
-def _made(url: str, user: str, wish: TokenWish) -> str:
+def _made(url: str, user: str, request: TokenRequest) -> str:
     """A token made with a password, by a session that ends at once."""
     from cumulus_client.session import session  # httpx's cookies are not needed elsewhere
 
     password = click.prompt("Password", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     with session(url, user, password) as cumulus:
-        return cumulus.tokens.create(wish).text
+        return cumulus.tokens.create(request).text

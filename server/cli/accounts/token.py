@@ -2,7 +2,7 @@
 
 import click
 
-from cumulus_client.tokens import Token, TokenWish
+from cumulus_client.tokens import Token, TokenRequest
 from server.cli.shared.arguments import TEXT, as_json_option
 from server.cli.shared.backend import opened
 from server.cli.shared.output import show_json, show_table
@@ -46,7 +46,7 @@ def create(name: str, scopes: tuple[str, ...], days: int | None, owner: str | No
     Examples: cumulus token create laptop --user ada --days 30; cumulus token create lumos --agent
     """
     fields = {"name": name, "scopes": list(scopes) or ["read", "submit"], "days": days, "owner": owner, "for_agent": for_agent}
-    made = opened(to_change=True).tokens.create(TokenWish.model_validate(fields))
+    made = opened(to_change=True).tokens.create(TokenRequest.model_validate(fields))
     if as_json:
         show_json(made.model_dump())
         return
