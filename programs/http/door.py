@@ -211,7 +211,7 @@ def open_door(
         host=host,
         port=port,
         ident=None,
-        clear_untrusted_proxy_headers=True,
+        clear_untrusted_proxy_headers=False,  # ClientAddresses takes them out
         backlog=BACKLOG,
         recv_bytes=RECEIVED_BYTES,
         inbuf_overflow=MEMORY_BYTES,
