@@ -7,17 +7,17 @@ from http import HTTPStatus
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from prometheus_client import Histogram
 from werkzeug.exceptions import HTTPException
 
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
-from programs.http.visitors import visitors
+from programs.http.visitors import Foreign, visitors
 from programs.version import VERSION
+from server.api.desktop.callers import Callers
 from server.api.desktop.refusals import (
     CHANGING,
-    DATABASE_ERRORS,
     FAILED,
     UNAVAILABLE,
     database_failed,
@@ -27,6 +27,12 @@ from server.api.desktop.refusals import (
     storage_taken,
 )
 from server.api.desktop.routes import DesktopRoutes
+from server.api.health import Health
+from server.api.identity.errors import NotPermitted
+from server.api.identity.identity import Accounts, Identity
+from server.api.identity.oidc_routes import CALLBACK as OIDC_CALLBACK
+from server.api.identity.problems import problem
+from server.api.identity.sessions import PREFIX
 from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer
 from server.catalog.apps import Catalog, CatalogProblem
@@ -34,6 +40,7 @@ from server.catalog.flavors import Flavors, read_flavors
 from server.db.change_counter import ChangeCounter
 from server.db.connection import open_database
 from server.db.dialects.sqlite_database import Database
+from server.db.errors import DATABASE_ERRORS
 from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
@@ -201,8 +208,8 @@ def _report(problem: CatalogProblem) -> None:
     log.warning("an app cannot be used", file=str(problem.file), line=problem.line, reason=problem.reason)
 
 
-def create_app(controller: Controller) -> Flask:
-    """The web application over a controller's parts."""
+def create_app(controller: Controller, accounts: Accounts | None = None) -> Flask:
+    """The web application over a controller's parts. ``accounts``: who has a token or a session; default: nobody."""
     app = Flask("cumulus", static_folder=None)
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = controller.settings.max_post_bytes
@@ -210,15 +217,25 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
-    app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
+    identity = Identity(controller.settings, accounts or Accounts())
+    identity.install(app)
+    app.before_request(Doorkeeper(own, CHANGING, _foreign, open_paths=(OIDC_CALLBACK,)).refuse)
     commits = ChangeCounter(controller.settings.database, controller.database.require_file)
     legacy = DesktopRoutes(
-        controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
+        controller.settings,
+        VERSION,
+        controller.jobs,
+        controller.catalog,
+        controller.flavors,
+        controller.storage,
+        commits,
+        Callers(identity.identification, identity.trail),
     )
     app.register_blueprint(legacy.blueprint())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
-    app.add_url_rule("/metrics", "metrics", metrics.answer)
-    app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
+    health = Health(identity.identification, lambda: _health(controller))
+    app.add_url_rule("/metrics", "metrics", lambda: health.for_insiders(metrics.answer))
+    app.add_url_rule("/healthz", "healthz", health.answer)
     app.register_error_handler(CumulusError, refused)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
@@ -237,6 +254,12 @@ def _health(controller: Controller) -> Response:
     if damage := controller.loop.damage:
         return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
+
+
+def _foreign(foreign: Foreign) -> Response:
+    if request.path.startswith(PREFIX):
+        return problem(NotPermitted(foreign.message, field=foreign.field), code=foreign.code)
+    return refused_foreign(foreign)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -21,6 +21,7 @@ from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, name
 from server.cloud_settings.openstack import OpenstackSettings
 from server.cloud_settings.qemu import QemuSettings
 from server.errors import InvalidInput
+from server.identity_settings import IdentitySettings
 
 FILE = Path("cumulus.toml")
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ class CloudName(StrEnum):
     LOCAL = "local"
 
 
-class Settings(QemuSettings, OpenstackSettings):
+class Settings(QemuSettings, OpenstackSettings, IdentitySettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)

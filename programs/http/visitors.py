@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 OWN_SITES = frozenset({"none", "same-origin"})
 ANY = "*"
+FOREIGN_PAGE = "foreign_page"
 NO_ORIGIN = "null"  # of a page in a sandbox, and of the desktop client
 Header = Callable[[str], str | None]  # the value of a request's header; None where it is not sent
 _HOST = re.compile(r"(?:\[([0-9a-f:.%]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
@@ -58,7 +59,7 @@ class Visitors:
             if not self.knows(name):
                 return Foreign("foreign_host", f"this server is not called {name[:100]!r}; allowed_hosts lists its names", "Host")
         by = _caused_elsewhere(header, host or "", changes=changes)
-        return Foreign("foreign_page", "another site's page may have caused this request", by) if by else None
+        return Foreign(FOREIGN_PAGE, "another site's page may have caused this request", by) if by else None
 
     def knows(self, host: str) -> bool:
         """Whether this is a name or an address, perhaps with a port, of the server."""

@@ -1,12 +1,16 @@
 """What can be wrong with the database, in words that help an administrator."""
 
+import sqlite3
 from pathlib import Path
+
+from peewee import DatabaseError
 
 from programs.database.sqlite import is_damaged, is_lost, why_unusable
 from server.db.dialects.sqlite import BUSY_TIMEOUT_S
 from server.db.models import Job
 from server.errors import CumulusError
 
+DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what is read beside it
 AFTER_A_LOSS = (
     "restart the controller (`cumulus stop`, `cumulus serve`): it continues with the right file, or makes the database anew from"
     " the job folders; of a wrong file it says so, and `cumulus db rebuild` sets that aside"

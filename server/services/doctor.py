@@ -52,6 +52,7 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         ("database", lambda: _database(settings)),
         ("ages", lambda: _ages(settings)),
         ("port", lambda: _port(settings)),
+        ("networks", lambda: _networks(settings)),
     )
     if settings.cloud is CloudName.OPENSTACK:
         checks += computer.checks(settings)
@@ -181,6 +182,14 @@ def _ages(settings: Settings) -> str:
     if doubted:
         raise CumulusError(f"nothing is removed by its age: {doubted}")
     return "it agrees with what was recorded last"
+
+
+def _networks(settings: Settings) -> str:
+    """Whose desktop clients are believed. Raises CumulusError."""
+    if problem := settings.what_keeps_clients_out(settings.host):
+        raise CumulusError(problem)
+    proxies = f"; proxies: {', '.join(settings.trusted_proxies)}" if settings.trusted_proxies else ""
+    return f"desktop clients are believed from {', '.join(settings.trusted_networks) or 'nowhere'}{proxies}"
 
 
 def _port(settings: Settings) -> str:

@@ -3,22 +3,21 @@
 Owns those shapes for whatever goes wrong before or within a route; not what a route says of its own.
 """
 
-import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote
 
 import structlog
-from flask import Response, request
-from peewee import DatabaseError
+from flask import Response, g, request
 
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
 from server.api.desktop.words import field_of, harmless
+from server.api.identity.errors import TooMany
 from server.api.responses import answer, encoded, error_answer
 from server.client import REFUSED
-from server.db.errors import unusable
+from server.db.errors import DATABASE_ERRORS, unusable
 from server.errors import CumulusError
 from server.storage.holding import StorageTaken
 
@@ -34,7 +33,6 @@ _NOTHING: dict[str, object] = {
     "diskusage": [0, 0, 0],
     "fail": "",
 }
-DATABASE_ERRORS = (DatabaseError, sqlite3.DatabaseError)  # of Peewee, and of what goes past it
 Read = TypeVar("Read")
 log = structlog.get_logger()
 
@@ -63,6 +61,21 @@ def marked(response: Response, code: str, field: str | None = None) -> Response:
 def refused(error: CumulusError, status: int | None = None) -> Response:
     """The answer of a route whose refusals have no shape of their own, such as a download."""
     return error_answer(error, field_of(error), status)
+
+
+def refused_caller(error: CumulusError, *, shows_status: bool) -> Response:
+    """The answer to somebody who may not ask this; with the error's status where the caller is known to look at that."""
+    status = error.http_status if shows_status or not has_shape() else 200
+    g.is_refusal = True
+    response = marked(answer(refusal(request.path, error.message, error.code), status), error.code, error.field)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def has_shape() -> bool:
+    """Whether the route's answer has a shape of its own for a refusal."""
+    return route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
 
 
 def refused_foreign(foreign: Foreign) -> Response:
@@ -96,5 +109,4 @@ def or_without(read: Callable[[], Read], without: Read) -> Read:
 
 def failed(message: str, code: str, status: int = 500) -> Response:
     """The answer where the server is at fault, not the request: with 200 where the client reads nothing of another status."""
-    has_shape = route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
-    return marked(answer(refusal(request.path, message, code), 200 if has_shape else status), code)
+    return marked(answer(refusal(request.path, message, code), 200 if has_shape() else status), code)
