@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, SecretStr, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from programs.http.addresses import Networks, address_in, network
@@ -64,9 +64,9 @@ class IdentitySettings(DoorSettings):
 
     @field_validator("oidc_client_secret", mode="before")
     @classmethod
-    def _require_text(cls, given: Any) -> Any:
-        """What is no text is none, since a message would show it."""
-        return given if isinstance(given, str | SecretStr) else str(given)
+    def _hide_secret(cls, given: Any) -> Any:
+        """From here on no message shows it."""
+        return given if isinstance(given, SecretStr) else SecretStr(str(given))
 
     @field_validator("oidc_client_secret_file", mode="after")
     @classmethod
@@ -84,11 +84,12 @@ class IdentitySettings(DoorSettings):
             raise ValueError("must be the provider's URL, beginning with https://")
         return given
 
-    @model_validator(mode="after")
-    def _require_client_id(self) -> "IdentitySettings":
-        if self.oidc_issuer and not self.oidc_client_id:
-            raise ValueError("oidc_issuer is set and oidc_client_id is not: give what the provider calls this controller")
-        return self
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _require_client_id(cls, given: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not given:
+            raise ValueError("is missing: with oidc_issuer, give what the provider calls this controller")
+        return given
 
     def what_keeps_clients_out(self, host: str) -> str:
         """Why no desktop client of another computer can be believed though the server listens for them; "" where one can."""
