@@ -90,7 +90,7 @@ class Provider:
     def login_url(self, flow: Flow) -> str:
         """Where to send somebody who wants to log in. Raises NoProvider, ProviderAway, SetupMissing."""
         metadata, _ = self._provider()
-        with self._client(flow) as client:
+        with self._client(flow, None) as client:
             url, _ = client.create_authorization_url(
                 str(metadata["authorization_endpoint"]), state=flow.state, nonce=flow.nonce, code_verifier=flow.verifier
             )
@@ -100,7 +100,7 @@ class Provider:
         """Whom the provider has let in. Raises as :meth:`login_url`, and ProviderRefuses."""
         metadata, _ = self._provider()
         try:
-            with self._client(flow) as client:
+            with self._client(flow, self._secret() or None) as client:
                 token = client.fetch_token(
                     str(metadata["token_endpoint"]),
                     grant_type="authorization_code",
@@ -168,10 +168,10 @@ class Provider:
         except (requests.RequestException, ValueError, TypeError) as problem:
             raise ProviderAway(f"{url} does not answer as an OpenID Connect provider does: {problem}") from None
 
-    def _client(self, flow: Flow) -> OAuth2Session:
+    def _client(self, flow: Flow, secret: str | None) -> OAuth2Session:
         return OAuth2Session(
             self._settings.oidc_client_id,
-            self._secret() or None,
+            secret,
             scope=SCOPE,
             redirect_uri=flow.redirect_uri,
             code_challenge_method="S256",
