@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 CLIENT = "cumulus.client"  # the key of a Client in a WSGI environment
 MAX_HOPS = 50
+KNOWN = 4096  # addresses that are not read again at each request
 HTTPS = "https"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,8 +55,12 @@ class Networks:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._networks = tuple(network(text) for text in texts)
+        self._known = lru_cache(KNOWN)(self._contains)
 
     def __contains__(self, address: str) -> bool:
+        return self._known(address)
+
+    def _contains(self, address: str) -> bool:
         found = address_in(address)
         return found is not None and any(found in one for one in self._networks)
 
@@ -77,6 +83,7 @@ def network(text: str) -> Network:
     raise ValueError(f"{text[:100]!r} is an address within a network: give {meant} for all of it, or the address without /")
 
 
+@lru_cache(KNOWN)
 def address_in(text: str) -> Address | None:
     """The address that a text gives, also in brackets, with a port or a zone; None where it is none."""
     text = text.strip()
@@ -106,7 +113,7 @@ def client_of(peer: str, forwarding: Mapping[str, str], proxies: Networks, schem
     if own is None:
         return Client("", is_certain=False, is_forwarded=bool(forwarding))
     if not forwarding:
-        return Client(str(own), is_certain=True, is_secure=scheme == HTTPS)
+        return _direct(str(own), scheme)
     unknown = Client(str(own), is_certain=False, is_forwarded=True)
     if str(own) not in proxies:
         return unknown
@@ -143,6 +150,11 @@ def client_in(environ: Mapping[str, Any]) -> Client:
     """The client of a request; nobody where it has not passed :class:`ClientAddresses`."""
     found = environ.get(CLIENT)
     return found if isinstance(found, Client) else NOBODY
+
+
+@lru_cache(KNOWN)
+def _direct(address: str, scheme: str) -> Client:
+    return Client(address, is_certain=True, is_secure=scheme == HTTPS)
 
 
 def _followed(peer: Address, hops: tuple[_Hop, ...], proxies: Networks) -> Client:

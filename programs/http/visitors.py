@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 OWN_SITES = frozenset({"none", "same-origin"})
 ANY = "*"
+KNOWN = 256  # hosts that are not looked up again at each request
 FOREIGN_PAGE = "foreign_page"
 NO_ORIGIN = "null"  # of a page in a sandbox, and of the desktop client
 Header = Callable[[str], str | None]  # the value of a request's header; None where it is not sent
@@ -63,6 +64,10 @@ class Visitors:
 
     def knows(self, host: str) -> bool:
         """Whether this is a name or an address, perhaps with a port, of the server."""
+        return _knows(self, host)
+
+    def inspect(self, host: str) -> bool:
+        """The same, without a memory of what was asked before."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
@@ -73,6 +78,11 @@ class Visitors:
         if str(address or name) in self.names or any(fnmatchcase(name, one) for one in self.names if ANY in one):
             return True
         return address is None and name == self.full_name()
+
+
+@lru_cache(KNOWN)
+def _knows(one: Visitors, host: str) -> bool:
+    return one.inspect(host)
 
 
 def visitors(host: str, allowed: Collection[str]) -> Visitors:

@@ -21,6 +21,7 @@ from server.errors import CumulusError
 from server.identity_settings import IdentitySettings
 from server.services.principal import Origin, Principal, Scope
 
+REQUEST_ID = "cumulus.request_id"  # in a request's environment: its number
 PEER_UID = "programs.peer_uid"  # in a request's environment that came over a Unix socket: the number of the user who asks
 COOKIE, SECURE_COOKIE = "cumulus", "__Host-cumulus"
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
@@ -114,7 +115,8 @@ class Identification:
         return Principal.local_admin(login) if uid in self._administrators else Principal.local_user(login)
 
     def _bearer(self, request: Request) -> Principal | None:
-        given = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+        said = request.environ.get("HTTP_AUTHORIZATION")
+        given = _BEARER.fullmatch(said) if said else None
         return self._known(request, lambda: self._accounts.by_token(given[1])) if given else None
 
     def _known(self, request: Request, find: Callable[[], Found]) -> Found:
@@ -134,7 +136,7 @@ class Identification:
 
 def origin(request: Request) -> Origin:
     """Where a request comes from, for the audit."""
-    return Origin(client_of_request(request).address, g.get("request_id", ""))
+    return Origin(client_of_request(request).address, str(request.environ.get(REQUEST_ID, "")))
 
 
 def cookie_name(request: Request) -> str:

@@ -3,23 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from programs.http.addresses import ClientAddresses
 from server.api.identity.accounts import Audit, Authenticator
 from server.api.identity.identification import Identification
-from server.api.identity.oidc import Provider
 from server.api.identity.oidc_routes import OidcRoutes
 from server.api.identity.rate_limits import RateLimits
 from server.api.identity.sessions import Sessions
 from server.api.identity.trail import Trail
 from server.api.identity.without_accounts import LoggedAudit, WithoutAccounts
 from server.identity_settings import IdentitySettings
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 
 @dataclass(frozen=True)
@@ -46,13 +41,12 @@ class Identity:
         self.trail = Trail(accounts.audit, limits, clock)
         self.identification = Identification(settings, accounts.authenticator, limits, own_uid)
         self._sessions = Sessions(self.identification, accounts.authenticator)
-        self._oidc = OidcRoutes(settings, Provider(settings, clock), accounts.authenticator, self._sessions, clock)
+        self._oidc = OidcRoutes(settings, accounts.authenticator, self._sessions, clock)
 
     def install(self, app: Flask) -> None:
         """Have all requests say where they come from and be recorded; before whatever else looks at them."""
-        behind: WSGIApplication = app.wsgi_app
-        app.wsgi_app = ClientAddresses(behind, self._proxies)  # type: ignore[method-assign]
         self.trail.install(app)
+        app.wsgi_app = ClientAddresses(app.wsgi_app, self._proxies)  # type: ignore[method-assign]  # before all others
         routes = self._sessions.blueprint()
         self._oidc.add_to(routes)
         app.register_blueprint(routes)

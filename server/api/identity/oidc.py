@@ -4,7 +4,6 @@ The flow is the one with a code, PKCE, a state and a nonce. What the provider sa
 audience, times and nonce are right. Knows nothing of Flask.
 """
 
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from joserfc.jwk import KeySet
 
 from programs.errors import explained
 from programs.regular import read_regular
-from server.errors import CumulusError, SetupMissing
+from server.api.identity.oidc_flow import Flow, ProviderAway, ProviderRefuses
+from server.errors import SetupMissing
 from server.identity_settings import IdentitySettings
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -31,42 +31,6 @@ LEEWAY_S = 60  # by which the clocks of provider and controller may differ
 KNOWN_S = 3600.0  # for which the provider's addresses and keys are kept
 MAX_SECRET = 4096
 NAME_CLAIM = "preferred_username"
-
-
-class ProviderAway(CumulusError):
-    """The provider does not answer, or not as a provider does."""
-
-    code = "oidc_unavailable"
-    http_status = 502
-
-
-class ProviderRefuses(CumulusError):
-    """The log-in at the provider has failed, or what came of it is not for this log-in."""
-
-    code = "oidc_refused"
-    http_status = 401
-
-
-class NoProvider(CumulusError):
-    """This installation has no directory of users."""
-
-    code = "oidc_not_set_up"
-    http_status = 404
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One log-in under way: what comes back must fit to it."""
-
-    state: str
-    nonce: str
-    verifier: str
-    redirect_uri: str
-
-    @classmethod
-    def new(cls, redirect_uri: str) -> "Flow":
-        """One that nobody can guess."""
-        return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(48), redirect_uri)
 
 
 @dataclass(frozen=True)
@@ -88,7 +52,7 @@ class Provider:
         self._known: tuple[dict[str, Any], KeySet, float] | None = None
 
     def login_url(self, flow: Flow) -> str:
-        """Where to send somebody who wants to log in. Raises NoProvider, ProviderAway, SetupMissing."""
+        """Where to send somebody who wants to log in. Raises ProviderAway, SetupMissing."""
         metadata, _ = self._provider()
         with self._client(flow, None) as client:
             url, _ = client.create_authorization_url(
@@ -150,8 +114,6 @@ class Provider:
 
     def _provider(self, *, asks: bool = False) -> tuple[dict[str, Any], KeySet]:
         """Its addresses and keys."""
-        if not self._settings.oidc_issuer:
-            raise NoProvider("this server has no directory to log in by: an administrator sets oidc_issuer")
         with self._lock:
             now = self._clock()
             if self._known is None or asks or not 0 <= now - self._known[2] < KNOWN_S:

@@ -8,16 +8,19 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from server.api.identity.accounts import Authenticator
 from server.api.identity.identification import client_of_request, origin
-from server.api.identity.oidc import Flow, Provider, ProviderRefuses
+from server.api.identity.oidc_flow import Flow, NoProvider, ProviderRefuses
 from server.api.identity.sessions import PREFIX, Sessions, set_cookie
 from server.identity_settings import IdentitySettings
+
+if TYPE_CHECKING:
+    from server.api.identity.oidc import Provider
 
 LOGIN, BACK = "/oidc/login", "/oidc/callback"
 CALLBACK = PREFIX + BACK
@@ -33,13 +36,12 @@ class OidcRoutes:
     def __init__(
         self,
         settings: IdentitySettings,
-        provider: Provider,
         accounts: Authenticator,
         sessions: Sessions,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._provider = provider
+        self._made: Provider | None = None
         self._accounts = accounts
         self._sessions = sessions
         self._clock = clock
@@ -102,6 +104,17 @@ class OidcRoutes:
         response = _sent(then)
         set_cookie(response, self._sessions.opened(name, log_in))
         return response
+
+    @property
+    def _provider(self) -> "Provider":
+        """The provider, once somebody asks for it: its libraries take a tenth of a second. Raises NoProvider."""
+        if not self._settings.oidc_issuer:
+            raise NoProvider("this server has no directory to log in by: an administrator sets oidc_issuer")
+        if self._made is None:
+            from server.api.identity.oidc import Provider
+
+            self._made = Provider(self._settings, self._clock)
+        return self._made
 
     def _kept(self) -> dict[str, Any]:
         try:

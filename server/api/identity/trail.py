@@ -3,14 +3,16 @@
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
 
-from programs.http.addresses import client_in
+from programs.http.addresses import Application, client_in
 from server.api.identity.accounts import Audit
 from server.api.identity.errors import REFUSALS, UNAUTHORIZED
+from server.api.identity.identification import REQUEST_ID
 from server.api.identity.rate_limits import RateLimits
 from server.client import REFUSED
 from server.db.errors import DATABASE_ERRORS
@@ -35,20 +37,12 @@ class Trail:
 
     def install(self, app: Flask) -> None:
         """Have all requests of an application pass; before whatever else looks at them."""
-        app.before_request(self.begin)
+        app.wsgi_app = Numbered(app.wsgi_app)  # type: ignore[method-assign]
         app.after_request(self.end)
-        app.teardown_request(_forget)
-
-    def begin(self) -> None:
-        """Give the request its number, that of a proxy where that is trusted and gives one."""
-        client, given = client_in(request.environ), request.headers.get(HEADER, "")
-        is_given = client.is_forwarded and client.is_certain and _GIVEN_ID.fullmatch(given)
-        g.request_id = given if is_given else secrets.token_hex(8)
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     def end(self, response: Response) -> Response:
         """Say the number, how to prove who one is, and record a refusal."""
-        response.headers[HEADER] = g.get("request_id", "")
+        response.headers[HEADER] = request_id()
         if response.status_code == UNAUTHORIZED and CHALLENGE not in response.headers:
             response.headers[CHALLENGE] = 'Bearer realm="cumulus"'
         if code := refusal_code(response):
@@ -80,13 +74,42 @@ class Trail:
             "subject": subject[:MAX_SUBJECT],
             "outcome": outcome,
             "code": code,
-            "request_id": g.get("request_id", ""),
+            "request_id": request_id(),
         }
         try:
             self._audit.record(at=self._clock(), **line)
         except DATABASE_ERRORS as problem:
             line.pop("request_id")
             log.error("the audit cannot be written", detail=str(problem), **line)  # noqa: TRY400  # the database says why elsewhere
+
+
+class Numbered:
+    """An application whose requests have a number each, that of a trusted proxy where it gives one; lines of the log have it."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        number = environ[REQUEST_ID] = _given_number(environ) or secrets.token_hex(8)
+        bound = structlog.contextvars.bind_contextvars(request_id=number)
+        try:
+            return self._application(environ, start_response)
+        finally:
+            structlog.contextvars.reset_contextvars(**bound)
+
+
+def _given_number(environ: dict[str, Any]) -> str:
+    given = environ.get("HTTP_X_REQUEST_ID")
+    if given is None or not _GIVEN_ID.fullmatch(given):
+        return ""
+    client = client_in(environ)
+    return str(given) if client.is_forwarded and client.is_certain else ""
+
+
+def request_id() -> str:
+    """The number of the request that is answered; "" where it has none."""
+    return str(request.environ.get(REQUEST_ID, ""))
 
 
 def refusal_code(response: Response) -> str:
@@ -109,7 +132,3 @@ def claimed_name() -> str:
     """Whom a request of the desktop client says it is from; "" where it does not."""
     arguments = request.view_args or {}
     return str(arguments.get("owner") or g.get("claimed_name", ""))[:200]
-
-
-def _forget(_error: BaseException | None = None) -> None:
-    structlog.contextvars.unbind_contextvars("request_id")
