@@ -46,10 +46,11 @@ class Action(StrEnum):
 
 @dataclass
 class Note:
-    """What the audit says of a change; the change may say more of it."""
+    """What the audit says of a change; the change may say more of it. ``is_done``: False where somebody else was first."""
 
     subject: str
     detail: str = ""
+    is_done: bool = True
 
 
 @contextmanager
@@ -66,6 +67,8 @@ def account_change(
         require_current(path, now)
     with exclusive():
         yield note
+        if not note.is_done:
+            return
         add(entry_of(principal, action, note.subject, now, detail=note.detail))
         if rights:
             announce(path, now)

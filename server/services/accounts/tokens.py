@@ -82,8 +82,9 @@ class TokenService:
         if token.revoked_at is not None:
             return token_view(token, owner)
         now = self._clock()
-        with account_change(principal, Action.TOKEN_REVOKE, token_subject(number), now, detail=f"{token.name!r}"):
-            ApiToken.update(revoked_at=now).where(ApiToken.id == number, ApiToken.revoked_at.is_null()).execute()
+        with account_change(principal, Action.TOKEN_REVOKE, token_subject(number), now, detail=f"{token.name!r}") as note:
+            revoked = ApiToken.update(revoked_at=now).where(ApiToken.id == number, ApiToken.revoked_at.is_null())
+            note.is_done = bool(revoked.execute())
             return token_view(ApiToken.get_by_id(number), owner)
 
     def revoke_all(self, principal: Principal) -> int:

@@ -126,19 +126,21 @@ class UserService:
         """
         _require_administrator(principal)
         now = self._clock()
-        with account_change(principal, Action.USER_DISABLE, user_subject(name), now):
+        with account_change(principal, Action.USER_DISABLE, user_subject(name), now) as note:
             user = require_user(name)
             _require_another_administrator(user.id)
-            User.update(disabled_at=now).where(User.id == user.id, User.disabled_at.is_null()).execute()
+            disabled = User.update(disabled_at=now).where(User.id == user.id, User.disabled_at.is_null())
+            note.is_done = bool(disabled.execute())
             _end_ways_in(user.id, now)
             return _view(require_user(name))
 
     def enable(self, principal: Principal, name: str) -> UserView:
         """Let a disabled user in again; the tokens from before stay revoked. Raises Forbidden, NotFound."""
         _require_administrator(principal)
-        with account_change(principal, Action.USER_ENABLE, user_subject(name), self._clock()):
+        with account_change(principal, Action.USER_ENABLE, user_subject(name), self._clock()) as note:
             user = require_user(name)
-            User.update(disabled_at=None).where(User.id == user.id).execute()
+            enabled = User.update(disabled_at=None).where(User.id == user.id, User.disabled_at.is_null(is_null=False))
+            note.is_done = bool(enabled.execute())
             return _view(require_user(name))
 
     def enable_restored(self, principal: Principal) -> tuple[str, ...]:

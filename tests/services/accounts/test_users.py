@@ -258,7 +258,11 @@ def test_who_is_disabled_is_out_at_once_and_for_good(accounts: Accounts) -> None
     with pytest.raises(SessionUnknown):
         accounts.authenticator.by_session(cookie)
     assert accounts.users.get(ROOT, "ada").disabled_at == NOW
+    accounts.users.disable(ROOT, "ada")
     accounts.users.enable(ROOT, "ada")
+    accounts.users.enable(ROOT, "ada")
+    entries = [entry.action for entry in AuditEntry.select() if entry.action in ("user_disable", "user_enable")]
+    assert entries == ["user_disable", "user_enable"], "what was so before is no change"
     with pytest.raises(TokenRevoked):
         accounts.authenticator.by_token(token)
     with pytest.raises(SessionUnknown):
