@@ -34,10 +34,10 @@ from server.engine.records.manifest_format import (
 )
 from server.engine.records.manifests import forget_unwritten
 from server.engine.records.recovery import OF_A_JOB, Recovered
+from server.engine.records.storage_owner import read_identity_or_none
 from server.reasons import Reason
 from server.states import JobState, WorkerState
 from server.storage.folders import Storage
-from server.storage.identity import read_identity
 from server.storage.ledger import MAX_NUMBER
 
 WHO = "rebuild"
@@ -76,7 +76,7 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
             if switch.name not in OF_ONE_DATABASE:
                 add_if_absent(StoredSetting, **switch.model_dump())
         never_again(storage.ledger.last_number())
-        copy_accounts(path, read_identity(storage.root) or "")
+        copy_accounts(path, read_identity_or_none(storage.root) or "")
     empty_log(database)
     database.close()
     _set_aside(path, now)
