@@ -1,6 +1,8 @@
 """Accounts outlive a lost database, and a backup in the database's place gives nobody back what was taken away since."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ from server.services.database import DatabaseService
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import submission
+from tests.disks import needs_root
 from tests.services.accounts.conftest import NOW, PASSWORD, ROOT, Accounts, Clock
 
 LATER = NOW + 1000.0
@@ -214,6 +217,40 @@ def test_without_a_roster_nobody_gets_in_until_an_administrator_says_so(
     assert accounts.users.enable_restored(ROOT) == ("ada", "boss", "deputy"), "not bob, who was disabled before"
     assert accounts.session("ada").managed == {"ada", "bob"}
     assert accounts.users.enable_restored(ROOT) == ()
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "link to nowhere"])
+def test_what_is_no_file_is_no_roster_and_is_set_aside(settings: Settings, accounts: Accounts, kind: str) -> None:
+    path = roster_path(settings.database)
+    path.unlink()
+    {"folder": path.mkdir, "fifo": lambda: os.mkfifo(path), "link to nowhere": lambda: path.symlink_to("nowhere")}[kind]()
+    start(settings)
+    assert accounts.users.enable_restored(ROOT) == ("ada", "bob", "boss", "deputy")
+    assert accounts.session("ada").name == "ada"
+    assert list(settings.home.glob("accounts.cumulus.sqlite.broken-*"))
+
+
+def test_another_user_s_roster_is_refused_and_disables_nobody(
+    settings: Settings, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(account_roster, "read_own_text", refuse)
+        for act in (lambda: start(settings), lambda: accounts.users.disable(ROOT, "bob")):
+            with pytest.raises(InTheWay, match=r"accounts\.cumulus\.sqlite"):
+                act()
+    assert accounts.session("bob").name == "bob"
+
+
+@needs_root
+def test_root_s_command_leaves_the_roster_to_the_controller_s_user(settings: Settings, accounts: Accounts) -> None:
+    for path in settings.home.glob("cumulus.sqlite*"):
+        os.chown(path, 65534, 65534)
+    accounts.users.disable(ROOT, "bob")
+    found = roster_path(settings.database).stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65534, 0o600)
 
 
 def test_a_lost_roster_is_written_again_by_a_controller_at_work(settings: Settings, accounts: Accounts) -> None:

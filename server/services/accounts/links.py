@@ -61,7 +61,8 @@ class FirstAdmin:
         if has_administrator():
             return None
         now = self._clock()
-        with account_change(Principal.local_admin(WHO), Action.FIRST_ADMIN_LINK, "first administrator", now):
+        # The next start replaces it, also one that a backup has: nothing is given back, and no roster needed.
+        with account_change(Principal.local_admin(WHO), Action.FIRST_ADMIN_LINK, "first administrator", now, rights=False):
             LoginLink.delete().where(LoginLink.purpose == FIRST_ADMIN).execute()
             made = _new_link(FIRST_ADMIN, now, self._rules.first_admin_s, None)
         return link_url(base_url, made.secret)
