@@ -28,8 +28,8 @@ from server.api.desktop.refusals import (
 )
 from server.api.desktop.routes import DesktopRoutes
 from server.api.health import Health
-from server.api.identity.errors import NotPermitted
-from server.api.identity.identity import Accounts, Identity
+from server.api.identity.accounts import Accounts
+from server.api.identity.identity import Identity
 from server.api.identity.oidc_routes import CALLBACK as OIDC_CALLBACK
 from server.api.identity.problems import problem
 from server.api.identity.sessions import PREFIX
@@ -53,6 +53,7 @@ from server.errors import CumulusError
 from server.progress import Progress, counted
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
+from server.services.principal import Forbidden
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -209,7 +210,7 @@ def _report(problem: CatalogProblem) -> None:
 
 
 def create_app(controller: Controller, accounts: Accounts | None = None) -> Flask:
-    """The web application over a controller's parts. ``accounts``: who has a token or a session; default: nobody."""
+    """The web application over a controller's parts. ``accounts``: default: the database's."""
     app = Flask("cumulus", static_folder=None)
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = controller.settings.max_post_bytes
@@ -217,7 +218,7 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
-    identity = Identity(controller.settings, accounts or Accounts())
+    identity = Identity(controller.settings, accounts or Accounts.of(controller.settings))
     identity.install(app)
     app.before_request(Doorkeeper(own, CHANGING, _foreign, open_paths=(OIDC_CALLBACK,)).refuse)
     commits = ChangeCounter(controller.settings.database, controller.database.require_file)
@@ -258,7 +259,7 @@ def _health(controller: Controller) -> Response:
 
 def _foreign(foreign: Foreign) -> Response:
     if request.path.startswith(PREFIX):
-        return problem(NotPermitted(foreign.message, field=foreign.field), code=foreign.code)
+        return problem(Forbidden(foreign.message, field=foreign.field), code=foreign.code)
     return refused_foreign(foreign)
 
 

@@ -128,6 +128,14 @@ class Settings(QemuSettings, OpenstackSettings, IdentitySettings):
     )
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
 
+    token_max_days: PositiveInt = Field(365, description="Days after which an API token expires at the latest")
+    session_idle_s: PositiveFloat = Field(12 * 3600, description="Seconds after which a log-in ends that is not used")
+    session_max_s: PositiveFloat = Field(14 * 24 * 3600, description="Seconds after which a log-in ends in any case")
+    audit_days: PositiveInt = Field(400, description="Days that lines of the audit are kept")
+    audit_entries: PositiveInt = Field(
+        100_000, description="Lines of the audit that are kept of changes, and as many of refusals"
+    )
+
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
 
     @classmethod

@@ -9,11 +9,10 @@ from flask import Response, g, request
 from programs.http.doorkeeper import route_of
 from programs.http.rare_log import RareLog
 from server.api.desktop.refusals import START, refused_caller
-from server.api.identity.errors import NotPermitted
 from server.api.identity.identification import Identification, client_of_request
 from server.api.identity.trail import Trail, claim
 from server.errors import CumulusError
-from server.services.principal import Principal, Role, Scope
+from server.services.principal import Forbidden, Principal, Role, Scope
 
 OPEN = frozenset({"config", "info", "apps"})  # without them the client does not start, and could show no message
 LISTS = frozenset({"joblist", "search"})  # of everybody's jobs
@@ -45,13 +44,13 @@ class Callers:
         return _credential() is not None or self._identification.is_trusted(request)
 
     def owner(self, claimed: str) -> Principal:
-        """Who wants to change something of this owner's. Raises NotPermitted, ScopeMissing."""
+        """Who wants to change something of this owner's. Raises Forbidden, ScopeMissing."""
         found = self._of(claimed)
         found.require_scope(Scope.SUBMIT)
         return self._require(found, claimed, found.may_use(claimed))
 
     def reader(self, claimed: str) -> Principal:
-        """Who wants to see something of this owner's. Raises NotPermitted, ScopeMissing."""
+        """Who wants to see something of this owner's. Raises Forbidden, ScopeMissing."""
         found = self._of(claimed)
         found.require_scope(Scope.READ)
         return self._require(found, claimed, found.may_see(claimed))
@@ -68,7 +67,7 @@ class Callers:
 
     def changed(self, action: str, job_id: int) -> None:
         """Record what was done with a job."""
-        self._trail.changed(f"job.{action}", f"job {job_id}", g.principal)
+        self._trail.changed(f"job_{action}", f"job {job_id}", g.principal)
 
     def _log(self, error: CumulusError) -> None:
         """So that an administrator finds the address that a setting lacks; once a minute, since strangers can cause it."""
@@ -84,7 +83,7 @@ class Callers:
                 self._identification.require_trusted(request)
             return
         if route in LISTS and not found.is_administrator and not (route == "joblist" and Role.AGENT in found.roles):
-            raise NotPermitted("this list has everybody's jobs: with a token, ask /api/v1/jobs for those that you may see")
+            raise Forbidden("this list has everybody's jobs: with a token, ask /api/v1/jobs for those that you may see")
         if route not in OPEN and not _is_agents():
             found.require_scope(Scope.SUBMIT if f"/{route}" == START else Scope.READ)
 
@@ -97,7 +96,7 @@ class Callers:
     def _require(self, principal: Principal, claimed: str, is_permitted: bool) -> Principal:
         if is_permitted:
             return principal
-        raise NotPermitted(f"you are {principal.name}, and may not do this for {claimed[:100]}")
+        raise Forbidden(f"you are {principal.name}, and may not do this for {claimed[:100]}")
 
 
 def sends_credential() -> bool:

@@ -8,24 +8,10 @@ UNAUTHORIZED, FORBIDDEN, TOO_MANY = 401, 403, 429
 REFUSALS = frozenset({UNAUTHORIZED, FORBIDDEN, TOO_MANY})
 
 
-class Anonymous(CumulusError):
-    """The request says nothing of who asks."""
-
-    code = "unauthenticated"
-    http_status = UNAUTHORIZED
-
-
 class UntrustedNetwork(CumulusError):
     """A name without proof, from where names are not believed."""
 
     code = "untrusted_network"
-    http_status = FORBIDDEN
-
-
-class NotPermitted(CumulusError):
-    """It is known who asks, who may not do this."""
-
-    code = "forbidden"
     http_status = FORBIDDEN
 
 

@@ -14,12 +14,14 @@ from flask import Request, g
 
 from programs.errors import user_name
 from programs.http.addresses import Client, client_in
-from server.api.identity.accounts import Authenticator, SessionView
-from server.api.identity.errors import UNAUTHORIZED, Anonymous, ForeignRequest, NotPermitted, UntrustedNetwork
+from server.api.identity.errors import UNAUTHORIZED, ForeignRequest, UntrustedNetwork
 from server.api.identity.rate_limits import RateLimits
 from server.errors import CumulusError
 from server.identity_settings import IdentitySettings
-from server.services.principal import Origin, Principal, Scope
+from server.services.accounts.authentication import Authenticator
+from server.services.accounts.errors import Unauthenticated
+from server.services.accounts.views import SessionView
+from server.services.principal import Forbidden, Origin, Principal, Scope
 
 REQUEST_ID = "cumulus.request_id"  # in a request's environment: its number
 PEER_UID = "programs.peer_uid"  # in a request's environment that came over a Unix socket: the number of the user who asks
@@ -57,7 +59,7 @@ class Identification:
         """Who asks. Raises an error with the status 401, 403 or 429."""
         found = self.by_credential(request) or self.by_cookie(request)
         if found is None:
-            raise Anonymous(f"the request does not say who asks: {HOW}")
+            raise Unauthenticated(f"the request does not say who asks: {HOW}")
         return found
 
     def by_credential(self, request: Request) -> Principal | None:
@@ -97,13 +99,13 @@ class Identification:
         )
 
     def require_administrator_or_trusted(self, request: Request) -> None:
-        """For what is of the installation as a whole. Raises as :meth:`identify`, NotPermitted."""
+        """For what is of the installation as a whole. Raises as :meth:`identify`, Forbidden."""
         found = self.by_credential(request)
         if found is None:
             if not self.is_trusted(request):
-                raise Anonymous(f"this is for trusted networks and administrators: {HOW}")
+                raise Unauthenticated(f"this is for trusted networks and administrators: {HOW}")
         elif not found.is_administrator:
-            raise NotPermitted("only an administrator may do this")
+            raise Forbidden("only an administrator may do this")
         else:
             found.require_scope(Scope.ADMIN)
 

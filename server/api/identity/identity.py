@@ -2,27 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from flask import Flask
 
 from programs.http.addresses import ClientAddresses
-from server.api.identity.accounts import Audit, Authenticator
+from server.api.identity.accounts import Accounts
 from server.api.identity.identification import Identification
 from server.api.identity.oidc_routes import OidcRoutes
 from server.api.identity.rate_limits import RateLimits
 from server.api.identity.sessions import Sessions
 from server.api.identity.trail import Trail
-from server.api.identity.without_accounts import LoggedAudit, WithoutAccounts
 from server.identity_settings import IdentitySettings
-
-
-@dataclass(frozen=True)
-class Accounts:
-    """What knows the accounts of a controller, and what records what is done."""
-
-    authenticator: Authenticator = field(default_factory=WithoutAccounts)
-    audit: Audit = field(default_factory=LoggedAudit)
 
 
 class Identity:
@@ -38,7 +28,7 @@ class Identity:
     ) -> None:
         limits = RateLimits(settings, steady)
         self._proxies = settings.proxies
-        self.trail = Trail(accounts.audit, limits, clock)
+        self.trail = Trail(accounts.audit)
         self.identification = Identification(settings, accounts.authenticator, limits, own_uid)
         self._sessions = Sessions(self.identification, accounts.authenticator)
         self._oidc = OidcRoutes(settings, accounts.authenticator, self._sessions, clock)

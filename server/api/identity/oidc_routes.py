@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from server.api.identity.accounts import Authenticator
 from server.api.identity.identification import client_of_request, origin
 from server.api.identity.oidc_flow import Flow, NoProvider, ProviderRefuses
 from server.api.identity.sessions import PREFIX, Sessions, set_cookie
 from server.identity_settings import IdentitySettings
+from server.services.accounts.authentication import Authenticator
 
 if TYPE_CHECKING:
     from server.api.identity.oidc import Provider

@@ -123,10 +123,6 @@ class RateLimits:
         if failures := self._settings.login_failures_per_minute:
             self._window.hit(RateLimitItemPerMinute(failures), "failed", _folded(name))
 
-    def is_new(self, per_minute: int, *key: str) -> bool:
-        """Whether something has happened less often within a minute than it is of interest; counts it if so."""
-        return self._window.hit(RateLimitItemPerMinute(per_minute), *key)
-
     def is_first_within_an_hour(self, *key: str) -> bool:
         """Whether something has not happened for an hour; counts it if so."""
         return self._window.hit(RateLimitItemPerHour(1), *key)

@@ -7,8 +7,7 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from server.api.identity.accounts import Authenticator, SessionView
-from server.api.identity.errors import REFUSALS, Anonymous, Malformed
+from server.api.identity.errors import REFUSALS, Malformed
 from server.api.identity.identification import (
     COOKIE,
     HOW,
@@ -23,6 +22,9 @@ from server.api.identity.problems import problem
 from server.api.identity.trail import claim
 from server.api.responses import answer
 from server.errors import CumulusError
+from server.services.accounts.authentication import Authenticator
+from server.services.accounts.errors import Unauthenticated
+from server.services.accounts.views import SessionView
 from server.services.principal import Principal
 
 PREFIX = "/api/v1"
@@ -74,7 +76,7 @@ class Sessions:
             return answer(described(found))
         session = self._identification.session(request)
         if session is None:
-            raise Anonymous(f"nobody is logged in here: {HOW}")
+            raise Unauthenticated(f"nobody is logged in here: {HOW}")
         return answer(described(self._identification.noted(request, session.principal), session))
 
     def log_in(self) -> Response:
@@ -94,7 +96,7 @@ class Sessions:
         """End the session that the request comes with."""
         session = self._identification.session(request)
         if session is None:
-            raise Anonymous("nobody is logged in here")
+            raise Unauthenticated("nobody is logged in here")
         principal = self._identification.noted(request, session.principal)
         require_own_page(request, session.csrf)
         self._accounts.log_out(request.cookies[cookie_name(request)], origin=principal.origin)

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,30 +9,25 @@ import structlog
 from flask import Flask, Response, g, request
 
 from programs.http.addresses import Application, client_in
-from server.api.identity.accounts import Audit
 from server.api.identity.errors import REFUSALS, UNAUTHORIZED
-from server.api.identity.identification import REQUEST_ID
-from server.api.identity.rate_limits import RateLimits
+from server.api.identity.identification import REQUEST_ID, origin
 from server.client import REFUSED
 from server.db.errors import DATABASE_ERRORS
+from server.services.accounts.audit import AuditService
+from server.services.accounts.changes import Outcome
 from server.services.principal import Principal
 
 HEADER = "X-Request-Id"
 CHALLENGE = "WWW-Authenticate"
-REFUSALS_PER_MINUTE = 300  # that are recorded; a stranger's requests must not fill the database
-SAME_PER_MINUTE = 1
-MAX_SUBJECT = 300
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 log = structlog.get_logger()
 
 
 class Trail:
-    """Records what requests do. ``clock``: Unix seconds."""
+    """Records what requests do; the audit sees to it that refusals do not fill it."""
 
-    def __init__(self, audit: Audit, limits: RateLimits, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, audit: AuditService) -> None:
         self._audit = audit
-        self._limits = limits
-        self._clock = clock
 
     def install(self, app: Flask) -> None:
         """Have all requests of an application pass; before whatever else looks at them."""
@@ -51,36 +45,30 @@ class Trail:
 
     def changed(self, action: str, subject: str, who: Principal) -> None:
         """Record what a request has changed."""
-        self._record(who, action, subject, "ok", "")
+        self._record(who, action, subject, Outcome.OK)
 
     def _refused(self, code: str) -> None:
-        who = g.get("principal") or Principal.desktop(claimed_name())
-        address = client_in(request.environ).address
-        action = f"{request.method} {request.url_rule.rule if request.url_rule else '(no route)'}"
-        if not self._limits.is_new(SAME_PER_MINUTE, "refusal", who.name, address, action, code):
-            return
-        if self._limits.is_new(REFUSALS_PER_MINUTE, "refusals"):
-            self._record(who, action, request.path, "refused", code)
-        elif self._limits.is_new(SAME_PER_MINUTE, "refusals left out"):
-            log.warning("more requests are refused than are recorded", a_minute=REFUSALS_PER_MINUTE)
+        claimed = claimed_name()
+        who = g.get("principal") or (Principal.desktop(claimed) if claimed else None)
+        rule = request.url_rule.rule if request.url_rule else "(no route)"
+        self._record(who, f"{request.method} {rule}", request.path, Outcome.REFUSED, code)
 
-    def _record(self, who: Principal, action: str, subject: str, outcome: str, code: str) -> None:
+    def _record(self, who: Principal | None, action: str, subject: str, outcome: Outcome, code: str = "") -> None:
         """The request has its answer whatever becomes of the record; where that cannot be written the log has it."""
-        line = {
-            "who": who.name,
-            "established": str(who.established) if who.name else "",
-            "address": client_in(request.environ).address,
-            "action": action,
-            "subject": subject[:MAX_SUBJECT],
-            "outcome": outcome,
-            "code": code,
-            "request_id": request_id(),
-        }
+        where = origin(request)
         try:
-            self._audit.record(at=self._clock(), **line)
+            self._audit.record(who, action, subject=subject, outcome=outcome, code=code, origin=where)
         except DATABASE_ERRORS as problem:
-            line.pop("request_id")
-            log.error("the audit cannot be written", detail=str(problem), **line)  # noqa: TRY400  # the database says why elsewhere
+            log.error(  # noqa: TRY400  # the database says why elsewhere
+                "the audit cannot be written",
+                detail=str(problem),
+                who=who.name if who else "",
+                address=where.address,
+                action=action,
+                subject=subject,
+                outcome=str(outcome),
+                code=code,
+            )
 
 
 class Numbered:

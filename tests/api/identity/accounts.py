@@ -126,8 +126,21 @@ class MemoryAudit:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
 
-    def record(self, **line: Any) -> None:
-        self.lines.append(line)
+    def record(
+        self, principal: Principal | None, action: str, *, outcome: str, origin: Origin, subject: str = "", code: str = ""
+    ) -> None:
+        self.lines.append(
+            {
+                "who": principal.name if principal else "",
+                "established": principal.established if principal else "",
+                "action": action,
+                "subject": subject,
+                "outcome": outcome,
+                "code": code,
+                "address": origin.address,
+                "request_id": origin.request_id,
+            }
+        )
 
     def of(self, outcome: str) -> list[tuple[str, str, str, str]]:
         """Who has done what to what, with which code."""

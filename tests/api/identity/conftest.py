@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from server.api.identity.identity import Accounts
+from server.api.identity.accounts import Accounts
 from server.app import Controller, create_app
 from tests.api.identity.accounts import MemoryAccounts, MemoryAudit
 

@@ -96,7 +96,7 @@ def test_each_refusal_is_recorded_with_its_number(
     assert line["address"] == caller.address
     assert line["request_id"] == answer.headers["X-Request-Id"] != ""
     if row.of(kind) == "ok":
-        assert (line["outcome"], line["action"], line["subject"]) == ("ok", "job.cancel", f"job {job.id}")
+        assert (line["outcome"], line["action"], line["subject"]) == ("ok", "job_cancel", f"job {job.id}")
     else:
         assert (line["outcome"], line["subject"]) == ("refused", f"/cancel/ada/{job.id}")
         assert line["code"] in ("untrusted_network", "forbidden", "token_revoked", "token_expired")

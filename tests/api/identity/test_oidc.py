@@ -17,7 +17,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from joserfc.jws import JWSRegistry, serialize_compact
 
-from server.api.identity.identity import Accounts, Identity
+from server.api.identity.accounts import Accounts
+from server.api.identity.identity import Identity
 from server.errors import CumulusError
 from server.identity_settings import IdentitySettings
 from server.settings import load_settings

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from server.api.identity.identity import Accounts
+from server.api.identity.accounts import Accounts
 from server.app import Controller, create_app
 from server.db.models import Job
 from server.settings import Settings
