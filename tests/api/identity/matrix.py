@@ -37,7 +37,8 @@ START_FORM = {
 
 @dataclass(frozen=True)
 class Row:
-    """One route. ``path``, ``form``, ``json``: what is asked, with ``{job}`` for the job's number.
+    """One route. ``path``, ``form``, ``json``: what is asked; ``{job}`` stands for the job's number, ``{secret}`` for that
+    of a link, for the user ``{invited}``.
 
     ``empty``: what the desktop client gets where it is refused; ``ended``: whether the job must have ended before.
     """
@@ -95,10 +96,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/healthz"): Row("/healthz", LOG_IN),
     ("GET", "/metrics"): Row("/metrics", "401 403 403 403 ok 403 401 ok 401 401 401"),
     ("GET", "/api/v1/session"): Row("/api/v1/session", "401 ok ok ok ok ok ok 401 401 401 401"),
-    ("POST", "/api/v1/session"): Row("/api/v1/session", LOG_IN, json={"name": ADA, "password": "lovelace"}),
+    ("POST", "/api/v1/session"): Row("/api/v1/session", LOG_IN, json={"name": ADA, "password": "{password}"}),
     ("DELETE", "/api/v1/session"): Row("/api/v1/session", "401 401 401 401 401 401 ok 401 401 401 401"),
     ("POST", "/api/v1/session/link"): Row(
-        "/api/v1/session/link", LOG_IN, json={"secret": "once", "name": "eve", "password": "a password"}
+        "/api/v1/session/link", LOG_IN, json={"secret": "{secret}", "name": "{invited}", "password": "{new password}"}
     ),
     ("GET", "/api/v1/oidc/login"): Row("/api/v1/oidc/login", "404 404 404 404 404 404 404 404 404 404 404"),
     ("GET", "/api/v1/oidc/callback"): Row("/api/v1/oidc/callback?code=x&state=y", NOBODY),

@@ -5,34 +5,38 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from server.app import Controller
+from server.app import Controller, create_app
 from server.db.models import Job
 from server.states import JobState
-from tests.api.identity.accounts import ADA, BOB, MEG, ROOT, MemoryAccounts, MemoryAudit
+from tests.api.identity.accounts import ADA, BOB, MEG, ROOT
 from tests.api.identity.conftest import TRUSTED, UNTRUSTED, Caller
 from tests.api.identity.matrix import CALLERS, ROWS, Row, word_of
+from tests.api.identity.worlds import NEW_PASSWORD, PASSWORDS, DatabaseWorld, MemoryWorld, World
 from tests.conftest import submission
 
-TOKENS = {
-    "user": f"cml_{ADA}",
-    "other": f"cml_{BOB}",
-    "manager": f"cml_{MEG}",
-    "admin": f"cml_{ROOT}",
-    "agent": "cml_agent",
-    "revoked": "cml_revoked",
-    "expired": "cml_expired",
-}
 NAMELESS = ("anonymous", "user", "other", "manager", "admin", "agent", "revoked", "expired")  # programs, not the desktop client
 
 
-def calling(app: Flask, accounts: MemoryAccounts, kind: str) -> Caller:
+@pytest.fixture(params=[MemoryWorld, DatabaseWorld])
+def world(request: pytest.FixtureRequest, controller: Controller) -> World:
+    """Both kinds of accounts; those of the database once that is open."""
+    made: World = request.param()
+    return made
+
+
+@pytest.fixture
+def app(controller: Controller, world: World) -> Flask:
+    return create_app(controller, world.accounts)
+
+
+def calling(app: Flask, world: World, kind: str) -> Caller:
     """One kind of caller."""
-    caller = Caller(app, TRUSTED if kind == "trusted" else UNTRUSTED, TOKENS.get(kind, ""))
+    caller = Caller(app, TRUSTED if kind == "trusted" else UNTRUSTED, world.tokens.get(kind, ""))
     if kind in NAMELESS:
         del caller.headers["User-Agent"]
         caller.client.environ_base.pop("HTTP_USER_AGENT", None)
     if kind == "session":
-        logged_in = caller.post("/api/v1/session", json={"name": ADA, "password": accounts.passwords[ADA]})
+        logged_in = caller.post("/api/v1/session", json={"name": ADA, "password": PASSWORDS[ADA]})
         caller.headers |= {"X-CSRF-Token": logged_in.get_json()["csrf"], "Sec-Fetch-Site": "same-origin"}
     return caller
 
@@ -53,10 +57,20 @@ def everything() -> list[tuple[int, str]]:
     return [(job.id, str(job.state)) for job in Job.select().order_by(Job.id)]
 
 
-def asked(caller: Caller, method: str, row: Row, job: Job) -> Any:
-    form = {name: text.replace("{job}", str(job.id)) for name, text in row.form.items()}
-    given: dict[str, Any] = {"data": form} if form else {"json": row.json} if row.json else {}
-    return caller.ask(method, row.path.replace("{job}", str(job.id)), **given)
+def asked(caller: Caller, world: World, method: str, row: Row, job: Job) -> Any:
+    """The answer to what a row asks."""
+    words = {"{job}": str(job.id), "{password}": PASSWORDS[ADA], "{new password}": NEW_PASSWORD}
+    if row.json and "secret" in row.json:
+        words["{invited}"], words["{secret}"] = world.invitation()
+
+    def filled(text: str) -> str:
+        for word, meaning in words.items():
+            text = text.replace(word, meaning)
+        return text
+
+    form, body = ({name: filled(text) for name, text in (given or {}).items()} for given in (row.form, row.json))
+    given: dict[str, Any] = {"data": form} if form else {"json": body} if body else {}
+    return caller.ask(method, filled(row.path), **given)
 
 
 def test_every_route_has_a_row(app: Flask) -> None:
@@ -67,32 +81,25 @@ def test_every_route_has_a_row(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(("method", "rule"), list(ROWS), ids=[" ".join(key) for key in ROWS])
-def test_each_caller_gets_what_the_table_says(
-    app: Flask, controller: Controller, accounts: MemoryAccounts, method: str, rule: str
-) -> None:
+def test_each_caller_gets_what_the_table_says(app: Flask, controller: Controller, world: World, method: str, rule: str) -> None:
     (controller.storage.data / "shared.raw").write_text("spectra")
     row, found = ROWS[method, rule], {}
     for kind in CALLERS:
         job = job_of_adas(controller, ended=row.ended)
-        accounts.links = {"once"}
-        accounts.passwords.pop("eve", None)
-        caller, before = calling(app, accounts, kind), everything()
-        found[kind] = word_of(asked(caller, method, row, job), row)
+        caller, before = calling(app, world, kind), everything()
+        found[kind] = word_of(asked(caller, world, method, row, job), row)
         if found[kind] != "ok":
             assert everything() == before, kind
     assert found == {kind: row.of(kind) for kind in CALLERS}
 
 
 @pytest.mark.parametrize("kind", CALLERS)
-def test_each_refusal_is_recorded_with_its_number(
-    app: Flask, controller: Controller, accounts: MemoryAccounts, audit: MemoryAudit, kind: str
-) -> None:
+def test_each_refusal_is_recorded_with_its_number(app: Flask, controller: Controller, world: World, kind: str) -> None:
     job = job_of_adas(controller, ended=False)
     row = ROWS["GET", "/cancel/<owner>/<job_id>"]
-    caller = calling(app, accounts, kind)
-    audit.lines.clear()
-    answer = asked(caller, "GET", row, job)
-    (line,) = audit.lines
+    caller, before = calling(app, world, kind), len(world.recorded())
+    answer = asked(caller, world, "GET", row, job)
+    (line,) = world.recorded()[before:]
     assert line["address"] == caller.address
     assert line["request_id"] == answer.headers["X-Request-Id"] != ""
     if row.of(kind) == "ok":
