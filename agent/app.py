@@ -20,6 +20,7 @@ from agent.queue.orders import DATA, job_number, read_order
 from agent.queue.queue import Queue
 from agent.settings import Settings
 from programs.database.sqlite import is_damaged, is_known
+from programs.http.addresses import ClientAddresses, Networks
 from programs.http.forms import BoundedRequest
 
 RECENT = 50
@@ -93,6 +94,7 @@ def create_app(api: Api) -> Flask:
     """The web application."""
     app = Flask("agent", static_folder=None)
     app.request_class = BoundedRequest
+    app.wsgi_app = ClientAddresses(app.wsgi_app, Networks(()))  # type: ignore[method-assign]  # no proxy is believed
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = api.settings.max_post_bytes
     app.before_request(doorkeeper(api.settings).refuse)
     # The client never follows a redirect.

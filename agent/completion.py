@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from agent.http_client import HttpClient, NoAnswer
+from agent.http_client import HttpClient, NoAnswer, NotAdmitted
 from agent.queue.lines import left_out
 from agent.queue.manifest import manifest
 from agent.queue.models import Job
@@ -86,8 +86,11 @@ class Completion:
         if failure := FailureKind.named_in(job.message):
             form["trouble"] = failure
         try:
-            with HttpClient(self._settings.controller, TELL_TIMEOUT_S) as client:
+            with HttpClient(self._settings.controller, TELL_TIMEOUT_S, self._settings.token) as client:
                 answer = client.post("/fail", form)
+                answer.require_admitted()
+        except NotAdmitted as error:
+            return error.message
         except NoAnswer as error:
             return f"the controller does not answer: {error}"
         return "" if answer.is_ok else f"the controller answered {answer.status}"

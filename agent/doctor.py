@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError, InvalidInput, SetupMissing
-from agent.http_client import NoAnswer, get
+from agent.http_client import NoAnswer, NotAdmitted, get
 from agent.installation import running_agent
 from agent.sending.carrier import Carrier
 from agent.sending.children import Children, Command
@@ -153,6 +153,9 @@ def _controller(settings: Settings) -> str:
         raise SetupMissing("no controller is set, so nobody hears of a file that cannot be sent: give its URL in `controller`")
     try:
         found = get(settings.controller, "/healthz", CONNECT_S)
+        get(settings.controller, "/joblist/0/1", CONNECT_S, settings.token).require_admitted()
+    except NotAdmitted as error:
+        raise SetupMissing(error.message) from None
     except NoAnswer as error:
         raise SetupMissing(f"{settings.controller} does not answer: {error}") from None
     if not found.is_ok:

@@ -20,10 +20,20 @@ MAX_BYTES = 64 << 20  # of one answer: a row of /joblist has its job's settings,
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+REFUSED = "Cumulus-Refused"  # the controller's header with the code of a refusal that looks as a success does
+NOT_BELIEVED = "untrusted_network"
+
+
 class NoAnswer(AgentError):
     """The server cannot be reached, or its answer is not HTTP."""
 
     code = "no_answer"
+
+
+class NotAdmitted(NoAnswer):
+    """The controller takes nothing from this agent; the message says what to do."""
+
+    code = "not_admitted"
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Answer:
 
     status: int
     body: bytes
+    refusal: str = ""
 
     @property
     def is_ok(self) -> bool:
@@ -43,17 +54,33 @@ class Answer:
         """The body as text."""
         return self.body.decode(errors="replace")
 
+    def require_admitted(self) -> None:
+        """Raises NotAdmitted where the controller does not believe that this is one of its agents."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            raise NotAdmitted(
+                "the controller does not take this agent's controller_token: have its administrator make another one"
+            )
+        if self.status == HTTPStatus.FORBIDDEN or self.refusal == NOT_BELIEVED:
+            raise NotAdmitted(
+                "the controller does not believe this agent: set controller_token to an agent's token of the controller, or have "
+                "its administrator add this computer's network to trusted_networks"
+            )
+
     def json(self) -> object:
         """The body as JSON. Raises ValueError."""
         return json.loads(self.body)
 
 
 class HttpClient:
-    """Requests to the server at ``url``, over one connection that is kept; used within ``with``. Not for several threads."""
+    """Requests to the server at ``url``, over one connection that is kept; used within ``with``. Not for several threads.
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    ``token``: the agent's, at a controller that does not trust its network.
+    """
+
+    def __init__(self, url: str, timeout_s: float, token: str = "") -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._token = token
         self._connection: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Self:
@@ -75,9 +102,10 @@ class HttpClient:
         try:
             parts = urlsplit(self._url)
             connection = self._connection = self._connection or _connection(parts, self._timeout_s)
-            connection.request(method, parts.path.rstrip("/") + path, body, {**_authorization(parts), **headers})
+            connection.request(method, parts.path.rstrip("/") + path, body, {**_authorization(parts, self._token), **headers})
             with closing(connection.getresponse()) as response:
-                return Answer(response.status, response.read(MAX_BYTES))
+                refusal = response.getheader(REFUSED, "").partition(";")[0]
+                return Answer(response.status, response.read(MAX_BYTES), refusal)
         except (OSError, http.client.HTTPException, ValueError) as problem:  # ValueError: what is no URL
             self._close()
             raise NoAnswer(_why(problem)) from None
@@ -87,9 +115,9 @@ class HttpClient:
             self._connection.close()
 
 
-def get(url: str, path: str, timeout_s: float) -> Answer:
+def get(url: str, path: str, timeout_s: float, token: str = "") -> Answer:
     """One GET over a connection of its own. Raises NoAnswer."""
-    with HttpClient(url, timeout_s) as client:
+    with HttpClient(url, timeout_s, token) as client:
         return client.get(path)
 
 
@@ -101,8 +129,10 @@ def _connection(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnect
     return kind(parts.hostname, parts.port or kind.default_port, timeout=timeout_s)
 
 
-def _authorization(parts: SplitResult) -> dict[str, str]:
-    """The header for a name and password in the URL."""
+def _authorization(parts: SplitResult, token: str) -> dict[str, str]:
+    """The header for a token, or for a name and password in the URL."""
+    if token:
+        return {"Authorization": f"Bearer {token}"}
     if parts.username is None:
         return {}
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()

@@ -4,11 +4,23 @@ Owns names, units and defaults; reads no other file and creates nothing.
 """
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.errors import InvalidInput
@@ -18,6 +30,7 @@ from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, read
 
 CONFIG = "CUMULUS_AGENT_CONFIG"
 DEFAULT_FILE = "cumulus-agent.toml"
+_TOKEN = re.compile(r"[!-~]{1,500}")
 
 
 class Verify(StrEnum):
@@ -60,8 +73,11 @@ class Settings(DoorSettings):
     target: str = Field(
         "", description="The controller's storage: a folder here, `user@host:path` by ssh, or `rsync://host/module` of a daemon"
     )
-    controller: str = Field(
-        "", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, which the agent notifies of jobs that must fail"
+    controller: str = Field("", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, told of jobs that must fail")
+    controller_token: SecretStr = Field(
+        SecretStr(""),
+        description="An agent's token, which the controller's administrator has made; without one the controller must trust this "
+        "computer's network",
     )
     roots: tuple[RootSetting, ...] = Field((), description="Folders that may be read below, see below")
 
@@ -110,12 +126,33 @@ class Settings(DoorSettings):
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, InitSettingsSource(settings_cls, read_settings_file(_file()))
 
+    @field_validator("controller_token", mode="before")
+    @classmethod
+    def _hide_token(cls, given: Any) -> Any:
+        """From here on no message shows it."""
+        return given if isinstance(given, SecretStr) else SecretStr(str(given).strip())
+
+    @field_validator("controller_token")
+    @classmethod
+    def _require_token(cls, given: SecretStr, info: ValidationInfo) -> SecretStr:
+        text = given.get_secret_value()
+        if text and not _TOKEN.fullmatch(text):
+            raise ValueError("must be a token in one line, as the controller's administrator got it")
+        if text and "@" in urlsplit(str(info.data.get("controller", ""))).netloc:
+            raise ValueError("and a name and password in the URL of `controller` cannot both be sent: leave one of them out")
+        return given
+
     @model_validator(mode="after")
     def _resolve_paths(self) -> "Settings":
         self.home = absolute(self.home)
         self.ssh_key = absolute(self.ssh_key) if self.ssh_key != Path() else self.home / "id_ed25519"
         self.known_hosts = absolute(self.known_hosts) if self.known_hosts != Path() else self.home / "known_hosts"
         return self
+
+    @property
+    def token(self) -> str:
+        """The token for the controller; "" without one."""
+        return self.controller_token.get_secret_value()
 
     @property
     def database(self) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.http_client import HttpClient, NoAnswer
+from agent.http_client import HttpClient, NoAnswer, NotAdmitted
 from agent.queue.models import Job
 from agent.queue.queue import Queue
 from agent.sending.children import Children
@@ -36,19 +36,30 @@ class Watcher:
         self._children = children
         self._clock = clock
         self._asked = 0
+        self._refusal = ""
         self._missing: set[int] = set()  # not in the list when it was asked last: once may be a controller that is just starting
 
     def check(self, jobs: list[Job]) -> None:
         """Ask about the first of these jobs and some others, and end those no longer wanted. Stops if the controller is away."""
-        with HttpClient(self._settings.controller, ASK_TIMEOUT_S) as client:
+        with HttpClient(self._settings.controller, ASK_TIMEOUT_S, self._settings.token) as client:
             for job in self._chosen(jobs):
                 try:
                     why = self._unwanted(client, job)
+                except NotAdmitted as error:
+                    self._say_once(error.message)
+                    return
                 except (NoAnswer, ValueError, TypeError, KeyError) as error:
                     log.info("the controller does not say which jobs it wants", detail=f"{type(error).__name__}: {error}")
                     return
+                self._refusal = ""
                 if why:
                     self._withdraw(job, why)
+
+    def _say_once(self, refusal: str) -> None:
+        """An administrator has to do something: said again only where it is something else."""
+        if refusal != self._refusal:
+            log.warning("the controller does not say which jobs it wants", detail=refusal)
+        self._refusal = refusal
 
     def _chosen(self, jobs: list[Job]) -> list[Job]:
         others = jobs[FIRST:]
@@ -59,6 +70,7 @@ class Watcher:
     def _unwanted(self, client: HttpClient, job: Job) -> str:
         """Why a job is not wanted any more; "" where it is."""
         answer = client.get(f"/joblist/{job.number}/1")
+        answer.require_admitted()
         if not answer.is_ok:
             raise NoAnswer(f"it answers {answer.status}")
         rows = answer.json()

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
@@ -107,8 +107,13 @@ class Sources:
             text = f"{self.place(names[0])}: there is no setting {names[0]}{_similar(names[0], self.known)}"
         else:
             name = names[0] if names else ""
-            text = f"{self.place(name)}: {'.'.join(names)} {_words(first)}" if name else _words(first)
+            words = _words(first, shows_value=bool(name) and not self._is_secret(name))
+            text = f"{self.place(name)}: {'.'.join(names)} {words}" if name else words
         return WrongSettings(text, field=f"setting {'.'.join(names)}")
+
+    def _is_secret(self, name: str) -> bool:
+        field = self.known.get(name) if isinstance(self.known, Mapping) else None
+        return getattr(field, "annotation", None) is SecretStr
 
     def _unreadable(self, error: SettingsError) -> WrongSettings:
         """A variable that must contain JSON and does not."""
@@ -144,11 +149,12 @@ def _similar(name: str, known: Collection[str]) -> str:
     return f", did you mean {found[0]}?" if found else ""
 
 
-def _words(error: ErrorDetails) -> str:
+def _words(error: ErrorDetails, *, shows_value: bool) -> str:
+    """What is wrong. The value is shown where it can be no secret, nor have one in it as all settings together may."""
     text = error["msg"].removeprefix("Value error, ").partition(", unable")[0]
     for begin in ("Input should", "String should", "Path should"):
         text = text.replace(f"{begin} ", "must ", 1) if text.startswith(begin) else text
     if error["type"] in ("extra_forbidden", "missing"):
         return {"extra_forbidden": "is not known here", "missing": "is missing"}[error["type"]]
     shown = repr(error.get("input"))
-    return text if len(shown) > MAX_SHOWN else f"{text} (it is {shown})"
+    return text if len(shown) > MAX_SHOWN or not shows_value else f"{text} (it is {shown})"

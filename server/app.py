@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException
 from cumulus_client.operations import PREFIX
 from programs.http.doorkeeper import Doorkeeper
 from programs.http.forms import BoundedRequest
-from programs.http.visitors import visitors
+from programs.http.visitors import Foreign, visitors
 from programs.version import VERSION
+from server.api.desktop.callers import Callers
 from server.api.desktop.refusals import (
     CHANGING,
     FAILED,
@@ -27,10 +28,15 @@ from server.api.desktop.refusals import (
     storage_taken,
 )
 from server.api.desktop.routes import DesktopRoutes
+from server.api.health import Health
+from server.api.identity.accounts import Accounts
+from server.api.identity.identity import Identity
+from server.api.identity.oidc_routes import CALLBACK as OIDC_CALLBACK
+from server.api.identity.problems import problem
 from server.api.metrics import Metrics, turn_histogram
 from server.api.responses import answer
 from server.api.v1 import blueprint as v1
-from server.api.v1.identity import identify
+from server.api.v1.callers import Callers as ApiCallers
 from server.api.v1.operations import DOWNLOADS, OPERATIONS
 from server.api.v1.reference import reference
 from server.catalog.apps import Catalog, CatalogProblem
@@ -51,6 +57,7 @@ from server.errors import CumulusError
 from server.progress import Progress, counted
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
+from server.services.principal import Forbidden
 from server.services.services import Services, Wiring
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
@@ -207,8 +214,8 @@ def _report(problem: CatalogProblem) -> None:
     log.warning("an app cannot be used", file=str(problem.file), line=problem.line, reason=problem.reason)
 
 
-def create_app(controller: Controller) -> Flask:
-    """The web application over a controller's parts."""
+def create_app(controller: Controller, accounts: Accounts | None = None) -> Flask:
+    """The web application over a controller's parts. ``accounts``: default: the database's."""
     app = Flask("cumulus", static_folder=None)
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = controller.settings.max_post_bytes
@@ -216,18 +223,29 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
-    app.before_request(Doorkeeper(own, CHANGING, refused_foreign).refuse)
+    identity = Identity(controller.settings, accounts or Accounts.of(controller.settings))
+    identity.install(app)
+    app.before_request(Doorkeeper(own, CHANGING, _foreign, open_paths=(OIDC_CALLBACK,)).refuse)
     commits = ChangeCounter(controller.settings.database, controller.database.require_file)
     desktop = DesktopRoutes(
-        controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
+        controller.settings,
+        VERSION,
+        controller.jobs,
+        controller.catalog,
+        controller.flavors,
+        controller.storage,
+        commits,
+        Callers(identity.identification, identity.trail),
     )
     app.register_blueprint(desktop.blueprint())
     services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
-    app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
+    callers = ApiCallers(identity.identification, identity.trail)
+    app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
-    app.add_url_rule("/metrics", "metrics", metrics.answer)
-    app.add_url_rule("/healthz", "healthz", lambda: _health(controller))
+    health = Health(identity.identification, lambda: _health(controller))
+    app.add_url_rule("/metrics", "metrics", lambda: health.for_insiders(metrics.answer))
+    app.add_url_rule("/healthz", "healthz", health.answer)
     app.register_error_handler(CumulusError, refused)
     app.register_error_handler(StorageTaken, storage_taken)
     app.register_error_handler(HTTPException, _http_error)
@@ -246,6 +264,12 @@ def _health(controller: Controller) -> Response:
     if damage := controller.loop.damage:
         return failed(damage.message, damage.code, UNAVAILABLE)
     return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
+
+
+def _foreign(foreign: Foreign) -> Response:
+    if request.path.startswith(PREFIX):
+        return problem(Forbidden(foreign.message, field=foreign.field), code=foreign.code)
+    return refused_foreign(foreign)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -90,6 +90,8 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     app = create_app(controller)
     server = _listen(settings, app, connections)
     url = f"http://{settings.host}:{server.effective_port}"
+    if problem := settings.what_keeps_clients_out(settings.host):
+        log.warning("desktop clients are refused", reason=problem)
     controller.catalog.problems()  # read now, so that the log reports them
     controller.cloud.start()
     _report_missing_apps(controller)

@@ -21,6 +21,7 @@ from programs.wrong_settings import HOST, Sources, WrongSettings, absolute, name
 from server.cloud_settings.openstack import OpenstackSettings
 from server.cloud_settings.qemu import QemuSettings
 from server.errors import InvalidInput
+from server.identity_settings import IdentitySettings
 
 FILE = Path("cumulus.toml")
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ class CloudName(StrEnum):
     LOCAL = "local"
 
 
-class Settings(QemuSettings, OpenstackSettings):
+class Settings(QemuSettings, OpenstackSettings, IdentitySettings):
     """One controller's settings. Paths are absolute once validated; relative ones count from the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="CUMULUS_", extra="forbid", validate_default=True)
@@ -126,6 +127,14 @@ class Settings(QemuSettings, OpenstackSettings):
         description="Days that removed jobs and data can be had back (counted while a controller runs; fewer if room is short)",
     )
     client_min_version: str = Field("2.2.0", description="Oldest desktop client that is served; full semver")
+
+    token_max_days: PositiveInt = Field(365, description="Days after which an API token expires at the latest")
+    session_idle_s: PositiveFloat = Field(12 * 3600, description="Seconds after which a log-in ends that is not used")
+    session_max_s: PositiveFloat = Field(14 * 24 * 3600, description="Seconds after which a log-in ends in any case")
+    audit_days: PositiveInt = Field(400, description="Days that lines of the audit are kept")
+    audit_entries: PositiveInt = Field(
+        100_000, description="Lines of the audit that are kept of changes, and as many of refusals"
+    )
 
     worker_disk_gb: PositiveInt = Field(20, description="Disk of a worker whose flavor names none, GB")
 

@@ -24,7 +24,7 @@ def routes(app: Flask) -> set[str]:
 
 
 def documented(text: str) -> set[str]:
-    return set(re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", text, re.MULTILINE))
+    return set(re.findall(r"^\| `((?:GET|POST|DELETE) [^`]+)` \|", text, re.MULTILINE))
 
 
 def test_every_route_of_the_controller_is_documented(controller: Controller) -> None:

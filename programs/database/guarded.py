@@ -50,6 +50,11 @@ class GuardedDatabase(SqliteDatabase):
         row = self.connection().execute(statement).fetchone()  # type: ignore[no-untyped-call]
         return row[0] if row else None
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a controller has this database open as its own."""
+        return bool(self._own_mark)
+
     def failure(self) -> str:
         """What happened to the file; "" where all is well, or it is not guarded."""
         file = self._file

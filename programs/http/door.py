@@ -223,7 +223,7 @@ def adjusted(limits: Limits, poll_s: float = POLL_S, **where: Any) -> Adjustment
     adjustments = Adjustments(
         **where,
         ident=None,
-        clear_untrusted_proxy_headers=True,
+        clear_untrusted_proxy_headers=False,  # ClientAddresses takes them out
         backlog=BACKLOG,
         recv_bytes=RECEIVED_BYTES,
         inbuf_overflow=MEMORY_BYTES,

@@ -29,15 +29,7 @@ class DoorSettings(BaseSettings):
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _read_hosts(cls, given: Any) -> Any:
-        """A list, or text: JSON, or names between commas."""
-        if not isinstance(given, str):
-            return given
-        if given.lstrip().startswith("["):
-            try:
-                return json.loads(given)
-            except (ValueError, RecursionError):
-                raise ValueError("must be names between commas, or a list of them as JSON") from None
-        return [name.strip() for name in given.split(",") if name.strip()]
+        return listed(given, "names")
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -51,3 +43,15 @@ class DoorSettings(BaseSettings):
     def max_post_bytes(self) -> int:
         """Bytes of a form and of what separates its fields."""
         return self.max_body_mib * 1_050_000
+
+
+def listed(given: Any, what: str) -> Any:
+    """A list as it is, and one that is given as text: JSON, or ``what`` it lists between commas. Raises ValueError."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except (ValueError, RecursionError):
+            raise ValueError(f"must be {what} between commas, or a list of them as JSON") from None
+    return [one.strip() for one in given.split(",") if one.strip()]

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 OWN_SITES = frozenset({"none", "same-origin"})
 ANY = "*"
+KNOWN = 256  # hosts that are not looked up again at each request
+FOREIGN_PAGE = "foreign_page"
 NO_ORIGIN = "null"  # of a page in a sandbox, and of the desktop client
 Header = Callable[[str], str | None]  # the value of a request's header; None where it is not sent
 _HOST = re.compile(r"(?:\[([0-9a-f:.%]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
@@ -58,10 +60,14 @@ class Visitors:
             if not self.knows(name):
                 return Foreign("foreign_host", f"this server is not called {name[:100]!r}; allowed_hosts lists its names", "Host")
         by = _caused_elsewhere(header, host or "", changes=changes)
-        return Foreign("foreign_page", "another site's page may have caused this request", by) if by else None
+        return Foreign(FOREIGN_PAGE, "another site's page may have caused this request", by) if by else None
 
     def knows(self, host: str) -> bool:
         """Whether this is a name or an address, perhaps with a port, of the server."""
+        return _knows(self, host)
+
+    def inspect(self, host: str) -> bool:
+        """The same, without a memory of what was asked before."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
@@ -72,6 +78,11 @@ class Visitors:
         if str(address or name) in self.names or any(fnmatchcase(name, one) for one in self.names if ANY in one):
             return True
         return address is None and name == self.full_name()
+
+
+@lru_cache(KNOWN)
+def _knows(one: Visitors, host: str) -> bool:
+    return one.inspect(host)
 
 
 def visitors(host: str, allowed: Collection[str]) -> Visitors:

@@ -12,10 +12,10 @@ from programs.database.sqlite import is_known
 from programs.errors import explained
 from programs.regular import is_regular
 from server.db import migrations
+from server.db.account_models import TABLES
 from server.db.dialects.sqlite import BUSY_TIMEOUT_S, CONTROLLER_PRAGMAS
 from server.db.dialects.sqlite_database import Database
 from server.db.errors import DatabaseUnusable, unusable
-from server.db.models import TABLES
 
 OPENING_PAUSE_S = 0.02
 

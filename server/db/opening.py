@@ -7,12 +7,13 @@ from peewee import DatabaseError
 
 from programs.database.sqlite import is_known, reading_mode
 from server.db import migrations
+from server.db.account_models import TABLES
 from server.db.connection import require_file
 from server.db.dialects.own_log import require_own_log
 from server.db.dialects.sqlite import BUSY_TIMEOUT_S, CHANGING_PRAGMAS, READING_PRAGMAS
 from server.db.dialects.sqlite_database import Database
 from server.db.errors import DatabaseDamaged, unusable
-from server.db.models import TABLES, StoredSetting
+from server.db.models import StoredSetting
 from server.errors import CumulusError
 from server.home.folder import ID_FILE, HomeUnusable
 from server.home.installation import known_id

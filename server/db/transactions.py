@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from peewee import Database
 
-from server.db.dialects.sqlite import EXCLUSIVE
+from server.db.dialects.sqlite import AT_ONCE, EXCLUSIVE
 from server.db.models import Job
 
 
@@ -14,4 +14,10 @@ def exclusive(database: Database | None = None) -> AbstractContextManager[object
     Raises OperationalError where others write for too long.
     """
     transaction: AbstractContextManager[object] = (database or Job._meta.database).atomic(EXCLUSIVE)
+    return transaction
+
+
+def exclusive_at_once(database: Database | None = None) -> AbstractContextManager[object]:
+    """The same for what can be left until later: raises OperationalError at once where somebody writes."""
+    transaction: AbstractContextManager[object] = (database or Job._meta.database).atomic(AT_ONCE)
     return transaction

@@ -16,7 +16,7 @@ FOR_OTHERS = (ADDRESS_FILE, ID_FILE, SOCKET_FILE)
 SMALL = 10_000  # bytes; none of these files is longer
 # What Cumulus makes directly in the home, with what is set aside or beside it; and hidden names, as a user's own folder has.
 OWN = re.compile(
-    r"\..*|(cumulus\.sqlite|controller|installation-id|demo|backups|log|plays|terraform|qemu|openstack|local|agent|storage|ready)"
+    r"\..*|(cumulus\.sqlite|accounts|controller|installation-id|demo|backups|log|plays|terraform|qemu|openstack|local|agent|storage|ready)"
     r"([.-].*)?"
 )
 log = structlog.get_logger()

@@ -6,18 +6,23 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from programs.errors import explained, why_not_listening
 from server.catalog.apps import Catalog
 from server.catalog.flavors import read_flavors
 from server.client import Client
+from server.db.account_models import User
 from server.db.opening import open_to_read
+from server.db.settings_store import read_setting
 from server.engine.duties.timekeeping import why_doubted
 from server.engine.installed_apps import InstalledApps
+from server.engine.records.account_roster import RESTORED, why_older
 from server.engine.records.recovery import has_jobs
 from server.errors import CloudError, CumulusError
 from server.home.installation import known_id
 from server.home.running import running_controller
+from server.services.accounts.people import ADMIN
 from server.services.host_checks import THIS, Computer
 from server.settings import CloudName, Settings, where_given
 from server.storage.folders import Storage
@@ -50,8 +55,10 @@ def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
         ("flavors", lambda: _flavors(settings)),
         ("storage", lambda: _storage(settings)),
         ("database", lambda: _database(settings)),
+        ("accounts", lambda: _accounts(settings)),
         ("ages", lambda: _ages(settings)),
         ("port", lambda: _port(settings)),
+        ("networks", lambda: _networks(settings)),
     )
     if settings.cloud is CloudName.OPENSTACK:
         checks += computer.checks(settings)
@@ -168,6 +175,32 @@ def _database(settings: Settings) -> str:
     return f"there is none yet; `cumulus serve` makes {settings.database}"
 
 
+def _accounts(settings: Settings) -> str:
+    """Whether they are those that were changed last. Raises CumulusError."""
+    try:
+        database = open_to_read(settings)
+    except CumulusError:
+        return "there are none that can be read"
+    try:
+        return describe_accounts(settings.database)
+    finally:
+        database.close()
+
+
+def describe_accounts(database: Path) -> str:
+    """How many there are, and whether a backup was restored, of the database that is open. Raises CumulusError."""
+    if why := why_older(database):
+        text = "the database was restored or replaced, and may have accounts and tokens that were taken away since"
+        raise CumulusError(f"{text} ({why}): the next start of the controller ends all tokens, sessions and links")
+    users = User.select().where(User.disabled_at.is_null())
+    administrators = users.where(User.role == ADMIN).count()
+    text = f"{users.count()} users who are not disabled, {administrators} of them administrators"
+    if not administrators:
+        text += "; `cumulus serve` prints a link for the first one"
+    restored = read_setting(RESTORED)
+    return f"{text}; the database was restored on {restored}" if restored else text
+
+
 def _ages(settings: Settings) -> str:
     """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
     try:
@@ -181,6 +214,14 @@ def _ages(settings: Settings) -> str:
     if doubted:
         raise CumulusError(f"nothing is removed by its age: {doubted}")
     return "it agrees with what was recorded last"
+
+
+def _networks(settings: Settings) -> str:
+    """Whose desktop clients are believed. Raises CumulusError."""
+    if problem := settings.what_keeps_clients_out(settings.host):
+        raise CumulusError(problem)
+    proxies = f"; proxies: {', '.join(settings.trusted_proxies)}" if settings.trusted_proxies else ""
+    return f"desktop clients are believed from {', '.join(settings.trusted_networks) or 'nowhere'}{proxies}"
 
 
 def _port(settings: Settings) -> str:

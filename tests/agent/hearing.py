@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from werkzeug.serving import make_server
 
 from tests.agent.sshd import free_port
@@ -22,6 +22,8 @@ class Hearing:
     states: dict[int, str] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
     answer: str | None = None  # instead of a list of jobs
+    credentials: list[str] = field(default_factory=list)
+    refuses: tuple[int, str] | None = None  # whoever asks: a status, and the code of the refusal
 
     @property
     def url(self) -> str:
@@ -30,6 +32,18 @@ class Hearing:
     @contextmanager
     def listening(self) -> Iterator[None]:
         app = Flask("hearing")
+
+        @app.before_request
+        def refuse() -> Response | None:
+            self.credentials.append(request.headers.get("Authorization", ""))
+            if self.refuses is None or request.path == "/healthz":
+                return None
+            status, code = self.refuses
+            return Response("[]", status, headers={"Cumulus-Refused": code})
+
+        @app.get("/healthz")
+        def healthz() -> str:
+            return '{"status": "ok"}'
 
         @app.post("/fail")
         def fail() -> str:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from agent.http_client import MAX_BYTES, HttpClient, NoAnswer, get
+from agent.http_client import MAX_BYTES, HttpClient, NoAnswer, NotAdmitted, get
 from server.catalog.settings_text import MAX_SETTINGS_BYTES
 from tests.agent.hearing import Hearing
 from tests.agent.sshd import free_port
@@ -58,3 +58,33 @@ def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_job_of_the_longest_settings_is_read_whole() -> None:
     """Cut off, it would be no JSON, and the jobs after it would not be asked about."""
     assert len(json.dumps("\N{PILE OF POO}" * 1000)) * (MAX_SETTINGS_BYTES // 1000) + 1_000_000 < MAX_BYTES
+
+
+def test_the_token_is_sent_with_each_request() -> None:
+    hearing = Hearing()
+    with hearing.listening():
+        with HttpClient(hearing.url, 5, "cml_x") as client:
+            client.get("/joblist/1/1")
+            client.post("/fail", {"job_id": "1", "error_message": "e"})
+        get(hearing.url, "/healthz", 5)
+    assert hearing.credentials == ["Bearer cml_x", "Bearer cml_x", ""]
+
+
+@pytest.mark.parametrize(
+    ("refuses", "said"),
+    [
+        ((401, "token_revoked"), "have its administrator make another one"),
+        ((403, "forbidden"), "set controller_token"),
+        ((200, "untrusted_network"), "set controller_token"),
+    ],
+)
+def test_who_is_not_believed_hears_what_to_set(refuses: tuple[int, str], said: str) -> None:
+    hearing = Hearing(refuses=refuses)
+    with hearing.listening(), pytest.raises(NotAdmitted, match=said):
+        get(hearing.url, "/joblist/1/1", 5, "cml_x").require_admitted()
+
+
+def test_another_refusal_is_none_of_the_agent() -> None:
+    hearing = Hearing(refuses=(200, "not_found; field=job_id"))
+    with hearing.listening():
+        get(hearing.url, "/joblist/1/1", 5).require_admitted()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.queue.models import Job, Transfer
 from agent.queue.queue import Queue
@@ -101,3 +102,21 @@ def test_a_long_queue_asks_no_more_than_a_short_one(watching: Agent, lab: Lab, c
     watcher.check(jobs)
     watcher.check(jobs)
     assert set(controller.asked) == set(numbers)
+
+
+@pytest.mark.parametrize("refuses", [(401, "token_expired"), (403, "forbidden"), (200, "untrusted_network")])
+def test_a_controller_that_does_not_believe_the_agent_ends_nothing(
+    watching: Agent, lab: Lab, controller: Hearing, refuses: tuple[int, str]
+) -> None:
+    """Its empty lists would be those of jobs that were deleted."""
+    order(watching, lab, 1, lab.write("a.raw", b"a" * 500_000))
+    settle(watching, sending)
+    controller.refuses = refuses
+    with capture_logs() as logs:
+        asked = len(controller.credentials)
+        settle(watching, lambda: len(controller.credentials) > asked + 3)
+        settle(watching)
+    assert job_state(1) == JobState.DELIVERED
+    warned = [line for line in logs if line["log_level"] == "warning"]
+    assert len(warned) == 1
+    assert "controller_token" in warned[0]["detail"]

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from server.app import Controller, create_app, make_controller, rebuild_database
+from server.db.account_models import ACCOUNT_TABLES
 from server.db.job_numbers import never_again
 from server.db.models import Conversion, Event, Job, StoredSetting, Worker
 from server.db.settings_store import drain
@@ -40,6 +41,7 @@ LOST = {
     "look": "what was seen to be old: it is looked at twice once more, a day apart",
     "sqlite_sequence": "compared below for the jobs; numbers of rows that nobody sees may be given again",
 }
+ACCOUNTS = {table._meta.table_name for table in ACCOUNT_TABLES}  # tests/engine/test_account_roster.py
 TABLES = ("job", "worker", "event", "conversion", "switch")
 
 
@@ -48,7 +50,7 @@ def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
     with sqlite3.connect(path) as connection:
         connection.row_factory = sqlite3.Row
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert {name for name in names if not name.startswith("job_text")} == {*TABLES, *LOST}
+        assert {name for name in names if not name.startswith("job_text")} == {*TABLES, *LOST, *ACCOUNTS}
         found = {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1")] for name in TABLES}
         # How time stands is counted anew: an old mark beside a rebuilt database would move limits by what has passed since.
         found["switch"] = [row for row in found["switch"] if row["name"] not in (MARK, SIGNING_KEY)]

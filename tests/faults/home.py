@@ -105,6 +105,7 @@ BAD = ("empty", "garbage", *NOT_A_FILE)
 TABLE = (
     Row(r"cumulus\.sqlite(-wal|-shm)?", APART, APART),
     Row(r"cumulus\.sqlite-mark", NO_EFFECT, NO_EFFECT),
+    Row(r"accounts\.cumulus\.sqlite", APART, APART),  # tests/engine/test_account_roster.py
     Row(r"installation-id", HEALS, HEALS, ("missing", *BAD), "installation's id|installation-id"),
     Row(r"terraform/installation-id", APART, NO_EFFECT),
     Row(r"controller\.lock", HEALS, HEALS, NOT_A_FILE, "controller.lock", apart=("foreign",)),

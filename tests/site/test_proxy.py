@@ -70,7 +70,15 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture
-def client(environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[httpx.Client]:
+def declared(environment: dict[str, str]) -> None:
+    """The controller will believe that proxy; before it starts."""
+    environment["CUMULUS_TRUSTED_PROXIES"] = "127.0.0.1"
+
+
+@pytest.fixture
+def client(
+    declared: None, environment: dict[str, str], server: "subprocess.Popen[str]", tmp_path: Path
+) -> Iterator[httpx.Client]:
     """Who speaks with that controller through nginx."""
     running = running_controller(Path(environment["CUMULUS_HOME"]))
     assert running
@@ -107,6 +115,22 @@ def test_a_path_arrives_as_it_was_sent(path: str, tmp_path: Path) -> None:
 def test_the_desktop_clients_questions_are_answered(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
     assert "probe_1.0" in client.get(client.base_url.copy_with(raw_path=b"//apps")).json()
+
+
+def test_a_client_cannot_pretend_to_come_from_elsewhere(client: httpx.Client) -> None:
+    """The address is this computer's whatever the client writes, so it is believed as ever."""
+    told = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+    assert "Cumulus-Refused" not in client.get("/joblist/0/100", headers=told).headers
+
+
+def test_a_proxy_that_is_not_declared_makes_nobody_trusted(
+    server: "subprocess.Popen[str]", environment: dict[str, str], tmp_path: Path
+) -> None:
+    running = running_controller(Path(environment["CUMULUS_HOME"]))
+    assert running
+    with proxy(running.url, tmp_path) as made:
+        answer = made.get("/joblist/0/100", headers={"User-Agent": "Electron/28"})
+        assert (answer.json(), answer.headers["Cumulus-Refused"]) == ([], "untrusted_network")
 
 
 def test_figures_are_for_the_controllers_own_computer(client: httpx.Client) -> None:

@@ -8,12 +8,13 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import structlog
-from flask import Response, request
+from flask import Response, g, request
 
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
 from server.api.desktop.words import field_of, harmless
+from server.api.identity.errors import TooMany
 from server.api.responses import answer, encoded, error_answer
 from server.client import REFUSED
 from server.db.errors import DATABASE_ERRORS, unusable
@@ -62,6 +63,21 @@ def refused(error: CumulusError, status: int | None = None) -> Response:
     return error_answer(error, field_of(error), status)
 
 
+def refused_caller(error: CumulusError, *, shows_status: bool) -> Response:
+    """The answer to somebody who may not ask this; with the error's status where the caller is known to look at that."""
+    status = error.http_status if shows_status or not has_shape() else 200
+    g.is_refusal = True
+    response = marked(answer(refusal(request.path, error.message, error.code), status), error.code, error.field)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def has_shape() -> bool:
+    """Whether the route's answer has a shape of its own for a refusal."""
+    return route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
+
+
 def refused_foreign(foreign: Foreign) -> Response:
     """The answer to a request that another site's page may have caused."""
     return marked(answer(refusal(request.path, foreign.message, foreign.code), FORBIDDEN), foreign.code, foreign.field)
@@ -93,5 +109,4 @@ def or_without(read: Callable[[], Read], without: Read) -> Read:
 
 def failed(message: str, code: str, status: int = 500) -> Response:
     """The answer where the server is at fault, not the request: with 200 where the client reads nothing of another status."""
-    has_shape = route_of(request.path) in (*_NOTHING, *CHANGING, START.strip("/"))
-    return marked(answer(refusal(request.path, message, code), 200 if has_shape else status), code)
+    return marked(answer(refusal(request.path, message, code), 200 if has_shape() else status), code)

@@ -11,10 +11,12 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from server.api.desktop.app_listing import offered
+from server.api.desktop.callers import Callers, sends_credential
 from server.api.desktop.files import SharedFiles, download, log_download
 from server.api.desktop.job_lists import JobLists
-from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused
-from server.api.desktop.words import STATES, field_of, harmless, harmless_name
+from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused, refused_caller
+from server.api.desktop.words import STATES, field_of, harmless_name
+from server.api.identity.errors import REFUSALS
 from server.api.response_cache import Reused, Unhurried
 from server.api.responses import answer, answer_parts, encoded
 from server.catalog.apps import Catalog
@@ -27,7 +29,6 @@ from server.engine.situation import Situations
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import Submission, parse_number
-from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
 from server.storage.data import listing, usage
@@ -51,6 +52,7 @@ class DesktopRoutes:
         flavors: Flavors,
         storage: Storage,
         commits: ChangeCounter,
+        callers: Callers,
     ) -> None:
         self._settings = settings
         self._version = version
@@ -59,6 +61,7 @@ class DesktopRoutes:
         self._flavors = flavors
         self._storage = storage
         self._commits = commits
+        self._callers = callers
         self._reused = Reused()
         self._logs = Logs()
         self._situations = Situations(settings, storage, flavors.max_weight, version=commits.number)
@@ -69,6 +72,7 @@ class DesktopRoutes:
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: trailing slashes are only for one, and some have two at the beginning."""
         routes = Blueprint("legacy", __name__)
+        routes.before_request(self._callers.refuse)
         get: tuple[tuple[str, Callable[..., Response]], ...] = (
             ("/config", self.config),
             ("/info", self.info),
@@ -112,11 +116,12 @@ class DesktopRoutes:
     def apps(self) -> Response:
         """The XML of all apps and workflows, and something for each app that a job names: the client's page needs it."""
         texts, apps, missing = self._catalog.texts(), self._catalog.apps(), self._jobs.not_installed()
+        is_known = self._callers.is_known()  # others see no jobs, so no app is needed for them
         return answer_parts(
             self._reused.get(
-                "apps",
+                ("apps", is_known),
                 lambda: (or_without(self._commits.number, None), texts, missing),
-                lambda: [encoded(offered(texts, apps, or_without(named_apps, []), missing))],
+                lambda: [encoded(offered(texts, apps, or_without(named_apps, []) if is_known else [], missing))],
             )
         )
 
@@ -154,25 +159,30 @@ class DesktopRoutes:
             workflow=form.get("workflow_name", ""),
         )
         try:
-            job = self._jobs.submit(Principal.desktop(form.get("username", "")), asked)
+            job = self._jobs.submit(self._callers.submitter(form.get("username", "")), asked)
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
-            return marked(answer([harmless(error.message), ""]), error.code, field_of(error))
+            return _refused(error)
+        self._callers.changed("submit", job.id)
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:
         """End a job of the owner; a sentence."""
         try:
-            return answer(self._jobs.cancel(Principal.desktop(owner), _number(job_id)))
+            sentence = self._jobs.cancel(self._callers.owner(owner), _number(job_id))
         except CumulusError as error:
             return _refused(error)
+        self._callers.changed("cancel", _number(job_id))
+        return answer(sentence)
 
     def delete(self, owner: str, job_id: str) -> Response:
         """Delete an ended job of the owner with its workflow; a sentence."""
         try:
-            return answer(self._jobs.delete(Principal.desktop(owner), _number(job_id)))
+            sentence = self._jobs.delete(self._callers.owner(owner), _number(job_id))
         except CumulusError as error:
             return _refused(error)
+        self._callers.changed("delete", _number(job_id))
+        return answer(sentence)
 
     def storage(self) -> Response:
         """The top of data/ with sizes, and the files that are still to come: the client's page breaks without those."""
@@ -194,21 +204,23 @@ class DesktopRoutes:
         """The agent cannot send a file of a job."""
         form = request.form
         number = _number(form.get("job_id", ""))
-        self._jobs.fail(Principal.agent(), number, form.get("error_message", ""), form.get("trouble", ""))
+        self._jobs.fail(self._callers.agent(), number, form.get("error_message", ""), form.get("trouble", ""))
+        self._callers.changed("fail", number)
         return answer("")
 
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
-        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
+        job = self._jobs.get(self._callers.reader(owner), _number(job_id))
         return download(self._jobs.folder(job).results.file(path))
 
-    def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
-        """One shared file, streamed. Raises as :meth:`getresults`."""
+    def getfile(self, owner: str, path: str) -> Response:
+        """One shared file, streamed; shared data has no owner. Raises as :meth:`getresults`."""
+        self._callers.reader(owner)
         return download(inside(self._storage.data, path))
 
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
-        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
+        job = self._jobs.get(self._callers.reader(owner), _number(job_id))
         found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._situations), last_word(job))
         return log_download(found, f"job-{job.id}.log")
 
@@ -218,8 +230,10 @@ class DesktopRoutes:
 
 
 def _refused(error: CumulusError) -> Response:
-    """A sentence, as for a success: the client knows no other answer. A header tells programs the one from the other."""
-    return marked(answer(error.message), error.code, field_of(error))
+    """The route's shape, as for a success: the client knows no other answer. A header tells programs the one from the other."""
+    if error.http_status in REFUSALS:
+        return refused_caller(error, shows_status=sends_credential())
+    return marked(answer(refusal(request.path, error.message)), error.code, field_of(error))
 
 
 def _not_there(view: Callable[..., Response]) -> Callable[..., Response]:
@@ -243,7 +257,7 @@ def _always_json(view: Callable[[], Response], route: str) -> Callable[[], Respo
             return view()
         except CumulusError as error:
             log.info("a request was refused", route=request.path, code=error.code, field=error.field, detail=error.message)
-            return answer(refusal(route, error.message))
+            return _refused(error)
         except HTTPException as error:
             log.info("a request was refused", route=request.path, code=error.code, detail=error.description)
             return answer(refusal(route, error.description or "The request cannot be read"))

@@ -29,11 +29,13 @@ class Bound:
     """An operation with its handler, whatever types they have.
 
     ``stamp``: what the answer is made from beside the rows; it is kept as long as neither changes. None: it is never kept.
+    ``records_itself``: the service writes into the audit what it has changed.
     """
 
     operation: Operation[Any, Any]
     handler: Callable[[Services, Principal, Any], Response]
     stamp: Callable[[Services, Any], object] | None = None
+    records_itself: bool = False
 
 
 def rows_alone(_services: Services, _asked: object) -> None:
@@ -49,10 +51,14 @@ class BoundDownload:
 
 
 def bound(
-    operation: Operation[Takes, Gives], handler: Handler[Takes, Gives], stamp: Callable[[Services, Takes], object] | None = None
+    operation: Operation[Takes, Gives],
+    handler: Handler[Takes, Gives],
+    stamp: Callable[[Services, Takes], object] | None = None,
+    *,
+    records_itself: bool = False,
 ) -> Bound:
     """The parts joined; the types have to fit."""
-    return Bound(operation, handler, stamp)
+    return Bound(operation, handler, stamp, records_itself)
 
 
 def bound_download(operation: Download[Takes], handler: Callable[[Services, Principal, Takes], Payload]) -> BoundDownload:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, get_origin
 
 import structlog
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.exceptions import NotFound as NotFoundError
@@ -17,14 +17,14 @@ from cumulus_client.operations import PREFIX, Download, Operation
 from programs.database.sqlite import is_damaged, is_known
 from server.api.response_cache import Reused
 from server.api.v1.binding import Bound, BoundDownload
+from server.api.v1.callers import Callers
 from server.api.v1.downloads import download
 from server.api.v1.problems import invalid, problem, problem_of
 from server.db.errors import DATABASE_ERRORS, unusable
 from server.errors import CumulusError, InvalidInput
-from server.services.principal import Principal, Scope
+from server.services.principal import Principal
 from server.services.services import Services
 
-Identify = Callable[[Request], Principal]
 log = structlog.get_logger()
 
 
@@ -53,16 +53,16 @@ class Kept:
 
 
 def blueprint(
-    services: Services, identify: Identify, kept: Kept, operations: Iterable[Bound], downloads: Iterable[BoundDownload]
+    services: Services, callers: Callers, kept: Kept, operations: Iterable[Bound], downloads: Iterable[BoundDownload]
 ) -> Blueprint:
-    """The routes of all operations. ``identify`` says who asks, or raises."""
+    """The routes of all operations."""
     routes = Blueprint("v1", __name__, url_prefix=PREFIX)
     for one in operations:
         operation = one.operation
-        view = _view(one, services, identify, kept)
+        view = _view(one, services, callers, kept)
         routes.add_url_rule(_rule(operation), operation.name.replace(".", "_"), view, methods=[operation.method])
     for file in downloads:
-        routes.add_url_rule(_rule(file.operation), file.operation.name.replace(".", "_"), _download(file, services, identify))
+        routes.add_url_rule(_rule(file.operation), file.operation.name.replace(".", "_"), _download(file, services, callers))
     routes.register_error_handler(CumulusError, _refused)
     routes.register_error_handler(HTTPException, http_problem)
     for kind in DATABASE_ERRORS:
@@ -79,27 +79,27 @@ def _rule(operation: Operation[Any, Any] | Download[Any]) -> str:
     return rule
 
 
-def _view(one: Bound, services: Services, identify: Identify, kept: Kept) -> Callable[..., Response]:
+def _view(one: Bound, services: Services, callers: Callers, kept: Kept) -> Callable[..., Response]:
     operation = one.operation
 
     def answered(**path: str) -> Response:
-        who = identify(request)
-        who.require_scope(Scope(operation.scope))
+        who = callers.admit(one)
         try:
             asked = operation.takes.model_validate({**_given(operation), **path})
         except ValidationError as error:
             return invalid(error)
-        return _answer(*kept.get(one, services, who, asked), operation.status)
+        body, tag = kept.get(one, services, who, asked)
+        callers.changed(one, who)
+        return _answer(body, tag, operation.status)
 
     return answered
 
 
-def _download(one: BoundDownload, services: Services, identify: Identify) -> Callable[..., Response]:
+def _download(one: BoundDownload, services: Services, callers: Callers) -> Callable[..., Response]:
     operation = one.operation
 
     def answered(**path: str) -> Response:
-        who = identify(request)
-        who.require_scope(Scope(operation.scope))
+        who = callers.admit(one)
         try:
             asked = operation.takes.model_validate({**_in_query(operation.takes), **path})
         except ValidationError as error:

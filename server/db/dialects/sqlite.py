@@ -15,6 +15,7 @@ M = TypeVar("M", bound=Model)
 OLDEST = (3, 34, 0)  # the first with substring indexes
 
 EXCLUSIVE = "IMMEDIATE"  # the kind of transaction beside which nobody else writes
+AT_ONCE = "IMMEDIATE, AT ONCE"  # the same, refused where somebody writes
 BUSY_TIMEOUT_MS = 10_000
 BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
 CACHE_KIB = 1_024  # of each connection, and each thread has its own; more is in the system's cache of files anyway

@@ -6,7 +6,7 @@ from typing import Any
 from peewee import OperationalError
 
 from programs.database.guarded import GuardedDatabase
-from server.db.dialects.sqlite import EXCLUSIVE
+from server.db.dialects.sqlite import AT_ONCE, EXCLUSIVE
 
 
 class Database(GuardedDatabase):
@@ -24,16 +24,27 @@ class Database(GuardedDatabase):
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction. Raises OperationalError where others write for too long."""
-        if lock_type != EXCLUSIVE:
+        if lock_type not in (EXCLUSIVE, AT_ONCE):
             return super().begin(lock_type)
-        if not self._turn.acquire(timeout=self.timeout):
+        if not self._turn.acquire(timeout=0 if lock_type == AT_ONCE else self.timeout):
             raise OperationalError("database is locked")
         self._writer = threading.get_ident()
         try:
-            super().begin(lock_type)
+            if lock_type == AT_ONCE:
+                self._begin_at_once()
+            else:
+                super().begin(lock_type)
         except BaseException:
             self._pass_on()
             raise
+
+    def _begin_at_once(self) -> None:
+        waits_ms = self.connection().execute("PRAGMA busy_timeout").fetchone()[0]  # type: ignore[no-untyped-call]
+        self.connection().execute("PRAGMA busy_timeout = 0")  # type: ignore[no-untyped-call]
+        try:
+            super().begin(EXCLUSIVE)
+        finally:
+            self.connection().execute(f"PRAGMA busy_timeout = {int(waits_ms)}")  # type: ignore[no-untyped-call]
 
     def commit(self) -> Any:
         """End the transaction; where that fails it is rolled back next, and lasts until then."""

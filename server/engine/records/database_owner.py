@@ -22,6 +22,7 @@ from server.db.opening import OWNER, ForeignDatabase, foreign
 from server.db.queries import UNFINISHED
 from server.db.transactions import exclusive
 from server.db.upsert import add_if_absent
+from server.engine.records.account_roster import reconcile
 from server.engine.records.recovery import has_jobs
 from server.settings import Settings, where_given
 from server.storage.folders import Storage
@@ -43,12 +44,13 @@ def why_lost(settings: Settings, server_id: str) -> str:
 
 
 def take_as_own(database: SqliteDatabase, settings: Settings, server_id: str) -> None:
-    """Record which installation owns the database, and never reuse the number of a job folder.
+    """Record which installation owns the database, and never reuse the number of a job folder; end what a backup gives back.
 
     An interrupted submission has a folder, too, but needs no row.
     """
     storage = Storage(settings.storage)
     submitting = set(storage.ledger.submitting())
+    reconcile(settings.database, time.time())
     with exclusive(database):
         add_if_absent(StoredSetting, name=OWNER, value=server_id, at=time.time(), who="controller")
         given, newest = (

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.db.account_queries import GENERATION
 from server.db.cached_sql import rows
 from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
 from server.db.opening import OWNER
@@ -20,8 +21,9 @@ from server.storage.ledger import MAX_NUMBER
 
 VERSION = 2  # with it a manifest has all that the database has of a job; 1 had a part of the row, and did not say which
 SIGNING_KEY = "signing_key"  # of prepared launches
-OF_ONE_DATABASE = (OWNER, MARK, SIGNING_KEY)  # stored settings: which installation owns it, its clock mark, its key
-_KEPT = "name NOT IN (?, ?, ?) ORDER BY name"
+# Stored settings: which installation owns it, its clock mark, its key, which change of accounts was its last.
+OF_ONE_DATABASE = (OWNER, MARK, SIGNING_KEY, GENERATION)
+_KEPT = "name NOT IN (?, ?, ?, ?) ORDER BY name"
 
 Number = Annotated[int, Field(gt=0, le=MAX_NUMBER)]
 Count = Annotated[int, Field(ge=-(2**31), lt=2**31)]

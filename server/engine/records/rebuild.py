@@ -22,6 +22,7 @@ from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
 from server.db.transactions import exclusive
 from server.db.transitions import Change, create
 from server.db.upsert import add_if_absent
+from server.engine.records.account_copy import copy_accounts
 from server.engine.records.job_store import FORGOTTEN
 from server.engine.records.manifest_format import (
     OF_ONE_DATABASE,
@@ -33,6 +34,7 @@ from server.engine.records.manifest_format import (
 )
 from server.engine.records.manifests import forget_unwritten
 from server.engine.records.recovery import OF_A_JOB, Recovered
+from server.engine.records.storage_owner import read_identity_or_none
 from server.reasons import Reason
 from server.states import JobState, WorkerState
 from server.storage.folders import Storage
@@ -74,6 +76,7 @@ def rebuild(path: Path, storage: Storage, jobs: Iterable[Recovered], machines: I
             if setting.name not in OF_ONE_DATABASE:
                 add_if_absent(StoredSetting, **setting.model_dump())
         never_again(storage.ledger.last_number())
+        copy_accounts(path, read_identity_or_none(storage.root) or "")
     empty_log(database)
     database.close()
     _set_aside(path, now)

@@ -18,6 +18,7 @@ from server.db.queries import known_job
 from server.engine.installed_apps import InstalledApps
 from server.engine.workflows import require_steps
 from server.errors import InvalidInput
+from server.services.principal import OWNER_NAME
 from server.states import JobState
 from server.storage.conversions import conversion
 
@@ -25,8 +26,6 @@ MAX_DESCRIPTION = 10_000
 MAX_WORKFLOW_NAME = 200
 # The client puts the names of files that are on their way into its page as they are; a < before anything else is a < there, too.
 MARKUP = re.compile(r"<[A-Za-z/!?]")
-# The client puts an owner into its page as it is, so nothing that could be markup; a login of any system fits.
-_OWNER = re.compile(r"[\w@+][\w@+. -]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class SubmissionCheck:
 
 def require_owner(owner: str) -> str:
     """A login name as operating systems give them. Raises InvalidInput."""
-    if not _OWNER.fullmatch(owner):
+    if not OWNER_NAME.fullmatch(owner):
         raise InvalidInput("the user's name is missing or has characters other than letters, digits and @ + . _ -", field="owner")
     return owner
 

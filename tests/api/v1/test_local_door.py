@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from flask import Request
-from werkzeug.test import EnvironBuilder
 
 from cumulus_client import Cumulus, Refused, Unreachable
 from cumulus_client.http import HttpCaller
 from programs.http.unix_door import PEER_UID, naming_peers
-from server.api.v1.identity import identify
 from server.app import Controller, create_app
 from server.cli.shared.backend import short_path
 from server.home.folder import SOCKET_FILE, close_home
@@ -109,6 +106,8 @@ def test_a_refusal_is_a_problem_with_its_field(controller: Controller) -> None:
     ("uid", "established"),
     [(0, Established.LOCAL_ADMIN), (os.geteuid(), Established.LOCAL_ADMIN), (NOBODY, Established.LOCAL_USER)],
 )
-def test_root_and_who_runs_the_controller_are_its_administrators(uid: int, established: Established) -> None:
-    request = Request(EnvironBuilder(environ_overrides={PEER_UID: uid}).get_environ())
-    assert identify(request).established == established
+def test_root_and_who_runs_the_controller_are_its_administrators(
+    controller: Controller, uid: int, established: Established
+) -> None:
+    told = create_app(controller).test_client().get("/api/v1/session", environ_overrides={PEER_UID: uid}).get_json()
+    assert told["established"] == established
