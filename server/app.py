@@ -55,6 +55,7 @@ from server.engine.records.recovery import recover
 from server.engine.stages import Stages
 from server.errors import CumulusError
 from server.progress import Progress, counted
+from server.services.addresses import public_url
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
 from server.services.principal import Forbidden
@@ -63,6 +64,7 @@ from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
 from server.storage.holding import StorageTaken
+from server.web.login import LoginPages
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Cloud
@@ -223,7 +225,8 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     own = visitors(controller.settings.host, controller.settings.allowed_hosts)
-    identity = Identity(controller.settings, accounts or Accounts.of(controller.settings))
+    known = accounts or Accounts.of(controller.settings)
+    identity = Identity(controller.settings, known)
     identity.install(app)
     app.before_request(Doorkeeper(own, CHANGING, _foreign, open_paths=(OIDC_CALLBACK,)).refuse)
     commits = ChangeCounter(controller.settings.database, controller.database.require_file)
@@ -238,10 +241,11 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
         Callers(identity.identification, identity.trail),
     )
     app.register_blueprint(desktop.blueprint())
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
+    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, url=lambda: public_url(controller.settings)))
     callers = ApiCallers(identity.identification, identity.trail)
     app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
+    app.register_blueprint(LoginPages(identity.sessions, known.authenticator).blueprint())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     health = Health(identity.identification, lambda: _health(controller))
     app.add_url_rule("/metrics", "metrics", lambda: health.for_insiders(metrics.answer))

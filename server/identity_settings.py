@@ -21,6 +21,11 @@ LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class IdentitySettings(DoorSettings):
     """Who is believed, and by whose word."""
 
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="URL by which people reach the controller, for links; default: where it listens",
+    )
     trusted_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         LOOPBACK,
         description="Networks whose desktop clients are believed who their user is, and whose agents need no token, such as "

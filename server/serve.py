@@ -34,6 +34,8 @@ from server.home.installation import installation_id
 from server.home.presence import announced
 from server.home.running import NUDGE
 from server.progress import Lines
+from server.services.accounts.links import FirstAdmin
+from server.services.accounts.rules import AccountRules
 from server.settings import Settings
 from server.storage.holding import Hold
 from server.supervisor import Supervisor, take_supervisor
@@ -103,9 +105,17 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
             hold.kept(server_id),
         ):
             close_home(settings.home, settings.storage)
+            _offer_first_login(settings, url)
             return _run(controller, server, url, supervisor)
     finally:
         controller.cloud.stop()
+
+
+def _offer_first_login(settings: Settings, url: str) -> None:
+    """Print the link by which somebody becomes the first administrator, as long as there is none."""
+    link = FirstAdmin(time.time, AccountRules.of(settings)).link(settings.public_url or url)
+    if link:
+        log.info("nobody administers this installation yet: whoever opens this link once does; it is good for a day", link=link)
 
 
 def _rebuild_if_lost(settings: Settings, server_id: str) -> None:

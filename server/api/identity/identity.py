@@ -30,13 +30,13 @@ class Identity:
         self._proxies = settings.proxies
         self.trail = Trail(accounts.audit)
         self.identification = Identification(settings, accounts.authenticator, limits, own_uid)
-        self._sessions = Sessions(self.identification, accounts.authenticator)
-        self._oidc = OidcRoutes(settings, accounts.authenticator, self._sessions, clock)
+        self.sessions = Sessions(self.identification, accounts.authenticator)
+        self._oidc = OidcRoutes(settings, accounts.authenticator, self.sessions, clock)
 
     def install(self, app: Flask) -> None:
         """Have all requests say where they come from and be recorded; before whatever else looks at them."""
         self.trail.install(app)
         app.wsgi_app = ClientAddresses(app.wsgi_app, self._proxies)  # type: ignore[method-assign]  # before all others
-        routes = self._sessions.blueprint()
+        routes = self.sessions.blueprint()
         self._oidc.add_to(routes)
         app.register_blueprint(routes)

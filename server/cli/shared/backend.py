@@ -9,6 +9,7 @@ from server.cli.shared.credentials import current_login
 from server.cli.shared.opening import administrator, until_the_end
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
+from server.services.addresses import public_url
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _services(settings: Settings, *, to_change: bool) -> "Services":
     from server.services.services import Services, Wiring
 
     until_the_end((open_to_change if to_change else open_to_read)(settings))
-    return Services(settings, Wiring(jobs=lambda: _jobs(settings)))
+    return Services(settings, Wiring(jobs=lambda: _jobs(settings), url=lambda: public_url(settings)))
 
 
 def _jobs(settings: Settings) -> "JobService":
