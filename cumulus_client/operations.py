@@ -30,6 +30,17 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
+def is_request(name: str) -> bool:
+    """Whether something that operations take is called so."""
+    found = [Request]
+    while found:
+        one = found.pop()
+        if one.__name__ == name:
+            return True
+        found += one.__subclasses__()
+    return False
+
+
 class Nothing(Request):
     """Takes nothing."""
 

@@ -70,9 +70,8 @@ class LazyCommands(Commands):
         try:
             return super()._translated(ctx)
         except Exception as problem:
-            errors = sys.modules.get("cumulus_client.errors")
-            if errors is not None and isinstance(problem, errors.ApiError):
-                raise Expected(problem.message) from None
+            if (text := _said_by_the_client(problem)) is not None:
+                raise Expected(text) from None
             raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -86,3 +85,17 @@ class LazyCommands(Commands):
         for title, section in self._sections.items():
             with formatter.section(title):
                 formatter.write_dl([(name, command.help) for name, command in section.items()])
+
+
+def _said_by_the_client(problem: Exception) -> str | None:
+    """What is wrong in words: the API refused, or a request cannot be what was typed. None: it is something else."""
+    errors, operations = sys.modules.get("cumulus_client.errors"), sys.modules.get("cumulus_client.operations")
+    if errors is None or operations is None:
+        return None
+    if isinstance(problem, errors.ApiError):
+        return str(problem.message)
+    core = sys.modules["pydantic_core"]
+    if isinstance(problem, core.ValidationError) and operations.is_request(problem.title):
+        first = problem.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return None
