@@ -33,6 +33,8 @@ from server.home.installation import installation_id
 from server.home.presence import announced
 from server.home.running import NUDGE
 from server.progress import Lines
+from server.services.accounts.links import FirstAdmin
+from server.services.accounts.rules import AccountRules
 from server.settings import Settings
 from server.storage.holding import Hold
 from server.supervisor import Supervisor, take_supervisor
@@ -163,6 +165,8 @@ def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor)
     loop = threading.Thread(target=controller.loop.run, args=(supervisor,), name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())
+    if link := FirstAdmin(time.time, AccountRules.of(controller.settings)).link(url):
+        log.warning("there is no administrator yet: this link makes one, once, within a day", link=link)
     supervisor.ready()
     server.run()  # returns at SystemExit
     supervisor.stopping()
