@@ -219,6 +219,17 @@ def test_without_a_roster_nobody_gets_in_until_an_administrator_says_so(
     assert accounts.users.enable_restored(ROOT) == ()
 
 
+def test_after_that_the_first_link_lets_a_former_administrator_in(settings: Settings, accounts: Accounts) -> None:
+    roster_path(settings.database).unlink()
+    start(settings)
+    link = accounts.first_admin.link("http://x")
+    assert link is not None
+    cookie = accounts.authenticator.log_in_by_link(link.rpartition("=")[2], "boss", "a new password")
+    boss = accounts.authenticator.by_session(cookie).principal
+    assert boss.is_administrator
+    assert accounts.users.enable_restored(boss) == ("ada", "bob", "deputy")
+
+
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link to nowhere"])
 def test_what_is_no_file_is_no_roster_and_is_set_aside(settings: Settings, accounts: Accounts, kind: str) -> None:
     path = roster_path(settings.database)

@@ -165,14 +165,15 @@ class AuditService:
                 entry.action, entry.code = SEVERAL, SEVERAL
             key = (ELSEWHERE, entry.action, entry.code)
         known = self._minute.get(key)
-        if known is not None and 0 <= now - known.since < WINDOW_S:
+        if known is not None and not 0 <= now - known.since < WINDOW_S:
+            self._write(now, everything=True)
+            known = self._minute.get(key)  # still there where somebody else writes: then it counts on, and nothing is lost
+        if known is not None:
             known.unwritten += 1
             known.entry.last_at = now
             if (entry.who, entry.subject) != (known.entry.who, known.entry.subject):
                 known.entry.detail = "among them other names"
             return
-        if known is not None:
-            self._write(now, everything=True)
         self._minute[key] = _Repeated(entry, now)
 
     def _write(self, now: float, *, everything: bool = False) -> None:

@@ -34,7 +34,7 @@ class Logins:
         usable = "" if user is None or user.disabled_at is not None else user.password
         if not self._passwords.verify(usable, password) or user is None:
             raise LoginRefused("the name or the password is wrong")
-        better = self._passwords.hash(password) if self._passwords.is_old(usable) else ""
+        better = self._passwords.renewed(password) if self._passwords.is_old(usable) else ""
         with account_change(_who(user.name, origin), Action.LOG_IN, user_subject(user.name), self._clock(), rights=bool(better)):
             # Disabled, deleted, or given another password while the old one was checked: the log-in is too late.
             there = User.update(password=better or usable).where(

@@ -18,7 +18,10 @@ PATIENCE_S = 10.0
 
 
 class Passwords:
-    """Makes and checks hashes. ``hasher``: argon2's parameters; those of a stored hash may be others."""
+    """Makes and checks hashes; one object for all of a program, so that its limit counts.
+
+    ``hasher``: argon2's parameters; those of a stored hash may be others.
+    """
 
     def __init__(self, hasher: PasswordHasher | None = None, at_once: int = AT_ONCE, patience_s: float = PATIENCE_S) -> None:
         self._hasher = hasher or PasswordHasher()
@@ -41,6 +44,11 @@ class Passwords:
                 return self._hasher.verify(stored or self._nobodys, password) and bool(stored)
             except (VerificationError, InvalidHashError, UnicodeEncodeError):
                 return False
+
+    def renewed(self, password: str) -> str:
+        """The hash of a password that is in use, whatever the rules for new ones are today. Raises TooManyLogins."""
+        with self._turn():
+            return self._hasher.hash(password)
 
     def is_old(self, stored: str) -> bool:
         """Whether a hash was made with other parameters than today's."""

@@ -117,6 +117,26 @@ def test_refusals_wait_for_nobody_who_writes(audit: AuditService) -> None:
     assert [one.count for one in audit.find(ROOT)] == [100]
 
 
+def test_what_could_not_be_written_for_a_minute_is_not_forgotten(audit: AuditService, clock: Clock) -> None:
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with exclusive():
+            held.set()
+            over.wait(10)
+        User._meta.database.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    for _ in range(10):
+        refuse(audit)
+        clock.now += 30
+    over.set()
+    thread.join(10)
+    assert [(one.count, one.at, one.last_at) for one in audit.find(ROOT)] == [(10, NOW, NOW + 270)]
+
+
 def test_a_transaction_for_what_can_wait_is_refused_at_once_and_leaves_the_turn_as_it_was(accounts: Accounts) -> None:
     held, over = threading.Event(), threading.Event()
 

@@ -354,6 +354,14 @@ def test_an_old_hash_is_renewed_at_the_next_log_in(accounts: Accounts, clock: Cl
     assert User.get().password == after
 
 
+def test_a_password_from_before_a_stricter_rule_still_logs_in_and_its_hash_is_renewed(accounts: Accounts) -> None:
+    accounts.user("ada")
+    old = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1).hash("short")
+    User.update(password=old).execute()
+    assert accounts.authenticator.log_in("ada", "short")
+    assert User.get().password != old
+
+
 def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(accounts: Accounts) -> None:
     accounts.user("ada")
     real = accounts.passwords.verify
@@ -506,6 +514,38 @@ def test_an_invitation_sets_its_user_s_password_and_ends_what_was_before(account
         accounts.authenticator.log_in("ada", PASSWORD)
     cookie = accounts.authenticator.log_in("ada", "a new password")
     assert not accounts.authenticator.by_session(cookie).principal.is_administrator
+
+
+def test_an_invitation_that_is_used_twice_at_once_works_once(accounts: Accounts) -> None:
+    accounts.user("ada")
+    link, real = accounts.links.invite(ROOT, "ada"), accounts.passwords.hash
+
+    def hash_meanwhile(password: str, field: str = "password") -> str:
+        accounts.passwords.hash = real  # type: ignore[method-assign]
+        accounts.authenticator.log_in_by_link(link.secret, "ada", "the first password")
+        return real(password, field)
+
+    accounts.passwords.hash = hash_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(LinkInvalid):
+        accounts.authenticator.log_in_by_link(link.secret, "ada", "the second password")
+    assert accounts.authenticator.log_in("ada", "the first password")
+
+
+def test_an_invitation_is_of_no_use_to_who_is_disabled_meanwhile(accounts: Accounts) -> None:
+    accounts.user("ada")
+    link = accounts.links.invite(ROOT, "ada")
+    User.update(disabled_at=NOW).execute()
+    with pytest.raises(LinkInvalid):
+        accounts.authenticator.log_in_by_link(link.secret, "ada", "a new password")
+    with pytest.raises(InvalidInput, match="enable the user first"):
+        accounts.links.invite(ROOT, "ada")
+
+
+def test_a_session_of_a_disabled_user_says_so(accounts: Accounts) -> None:
+    accounts.user("ada")
+    cookie = accounts.authenticator.log_in("ada", PASSWORD)
+    User.update(disabled_at=NOW).execute()
+    assert refusal(lambda: accounts.authenticator.by_session(cookie)) == "user_disabled"
 
 
 def test_the_directory_s_people_get_accounts_where_they_may(accounts: Accounts) -> None:

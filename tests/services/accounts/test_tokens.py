@@ -1,6 +1,7 @@
 """Who may make which token, and revoke it."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from server.services.accounts.rules import DAY_S, AccountRules
 from server.services.accounts.secret_texts import parse_token
 from server.services.accounts.users import NewUser
 from server.services.accounts.views import new_token_json, token_json
-from server.services.principal import Forbidden, Principal, ScopeMissing
+from server.services.principal import Forbidden, Principal, Scope, ScopeMissing
 from tests.services.accounts.conftest import NOW, PASSWORD, ROOT, Accounts, Clock
 
 
@@ -83,6 +84,11 @@ def test_a_token_makes_none_that_may_more_than_itself(accounts: Accounts) -> Non
     narrow = accounts.authenticator.by_token(accounts.token("ada", "read", "submit"))
     with pytest.raises(ScopeMissing, match="lacks the scope admin"):
         accounts.tokens.create(narrow, "wider", ["read"])
+    odd = replace(narrow, scopes=frozenset({Scope.ADMIN}))
+    for scopes, lacking in ((["read"], "read"), (["submit"], "submit"), (["admin"], "read, submit")):
+        with pytest.raises(ScopeMissing, match=f"lacks the scope {lacking}, and so") as refused:
+            accounts.tokens.create(odd, "wider", scopes)
+        assert refused.value.field == "scopes"
     wide = accounts.authenticator.by_token(accounts.token("ada", "admin"))
     assert accounts.tokens.create(wide, "narrower", ["read"]).view.scopes == ("read",)
 
