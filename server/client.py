@@ -12,6 +12,7 @@ import httpx
 from server.errors import CumulusError, no_job
 
 TIMEOUT_S = 30.0
+UNTRUSTED = "untrusted_network"
 REFUSED = "Cumulus-Refused"  # a header with the error's code and field: in the contract, a refusal looks as a success does
 
 
@@ -134,6 +135,8 @@ class Client:
             raise Unreachable(f"no controller answers at {self.url}: {error}") from None
         if response.status_code != httpx.codes.OK:
             raise Refused(f"the controller at {self.url} failed ({response.status_code}) at {url}: its log says why")
+        if response.headers.get(REFUSED) == UNTRUSTED:
+            raise Refused(f"the controller at {self.url} does not trust this computer's network: see trusted_networks")
         return response
 
 

@@ -200,6 +200,8 @@ def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor)
     loop = threading.Thread(target=controller.loop.run, args=(supervisor,), name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())
+    if link := FirstAdmin(time.time, AccountRules.of(controller.settings)).link(url):
+        log.warning("there is no administrator yet: this link makes one, once, within a day", link=link)
     supervisor.ready()
     server.run()  # returns at SystemExit
     supervisor.stopping()

@@ -83,6 +83,7 @@ def _settings(jobs: int) -> Settings:
 def served(settings: Settings) -> Iterator[tuple[int, int]]:
     """A controller on these rows: its port and its process."""
     own = {"CUMULUS_HOME": str(settings.home), "CUMULUS_CLOUD": "local", "CUMULUS_APPS": str(settings.apps)}
+    own["CUMULUS_SUBMISSIONS_PER_MINUTE"] = "0"
     with controller(settings.home, {**os.environ, **own}) as (url, process):
         yield urlsplit(url).port or 0, process.pid
 

@@ -79,6 +79,7 @@ def main(options: Options) -> None:
     (HOME / "flavors.tsv").write_text(FLAVORS.format(at_once=AT_ONCE))
     settings = Settings(home=HOME, cloud=CloudName.LOCAL, apps=CHECKOUT / "tests" / "apps", flavors=HOME / "flavors.tsv")
     own = {"CUMULUS_HOME": str(HOME), "CUMULUS_CLOUD": "local", "CUMULUS_APPS": str(settings.apps)}
+    own["CUMULUS_SUBMISSIONS_PER_MINUTE"] = "0"
     with controller(HOME, {**os.environ, **own, "CUMULUS_FLAVORS": str(settings.flavors)}) as (url, process):
         database = open_database(settings.database)
         growth = grow(settings, Client(url), process, options.lifecycles)
