@@ -7,6 +7,8 @@ from cumulus_client.calling import Caller
 
 if TYPE_CHECKING:
     from cumulus_client.jobs import Jobs
+    from cumulus_client.logs import Logs
+    from cumulus_client.results import Results
 
 
 class Cumulus:
@@ -31,3 +33,17 @@ class Cumulus:
         from cumulus_client.jobs import Jobs
 
         return Jobs(self._caller)
+
+    @cached_property
+    def logs(self) -> "Logs":
+        """The jobs' logs."""
+        from cumulus_client.logs import Logs
+
+        return Logs(self._caller)
+
+    @cached_property
+    def results(self) -> "Results":
+        """The jobs' result files."""
+        from cumulus_client.results import Results
+
+        return Results(self._caller)

@@ -9,6 +9,7 @@ import click
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
+from server.cli.shared.backend import opened
 from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.connection import cancelled_on_failure, client, send
 from server.cli.shared.following import follow
@@ -20,7 +21,6 @@ from server.errors import InvalidInput
 from server.services.records.comparison import differences
 from server.services.records.service import Comparison, RecordService, comparison_json
 from server.services.times import local_time
-from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import Storage
 from server.workers.clouds.registry import known_cloud
@@ -83,11 +83,11 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
             send(Storage(settings.storage), started, Prepared(made.settings, made.shared, made.local))
     click.echo(started.job_id)
     if wait:
-        _wait(service, settings, before, started.job_id)
+        _wait(service, before, started.job_id)
 
 
-def _wait(service: RecordService, settings: Settings, before: JobRecord, job_id: int) -> None:
-    if not follow(settings, job_id):
+def _wait(service: RecordService, before: JobRecord, job_id: int) -> None:
+    if not follow(opened(), job_id):
         sys.exit(ExitCode.JOB_FAILED)
     compared = service.compared(before, service.record(administrator(), job_id), progress_on_stderr(PATIENCE_S))
     for text in (*map(str, compared.differences), str(compared.results)):

@@ -10,6 +10,7 @@ from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.catalog.apps import Catalog
 from server.cli.shared.arguments import FORM, JOB, TEXT
+from server.cli.shared.backend import opened
 from server.cli.shared.connection import cancelled_on_failure, client, send
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import prepare, read_form
@@ -75,5 +76,5 @@ def submit(
         with cancelled_on_failure(controller, owner, started), shield.lowered():
             send(storage, started, prepared)
     click.echo(started.job_id)
-    if wait and not follow(settings, started.job_id):
+    if wait and not follow(opened(), started.job_id):
         sys.exit(ExitCode.JOB_FAILED)

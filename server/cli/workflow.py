@@ -15,6 +15,7 @@ from server.catalog.forms import control_of, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
 from server.cli.shared.arguments import TEXT
+from server.cli.shared.backend import opened
 from server.cli.shared.connection import cancelled_on_failure, client, send
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, complete, labelled, read_typed, split, take_stored
@@ -84,7 +85,7 @@ def run(
                 send(storage, job, prepared)
     for job in jobs:
         click.echo(job.job_id)
-    if wait and not all(follow(settings, job.job_id) for job in jobs):
+    if wait and not all(follow(opened(), job.job_id) for job in jobs):
         sys.exit(ExitCode.JOB_FAILED)
 
 

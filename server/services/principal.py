@@ -45,12 +45,13 @@ class Established(StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """Somebody with a name and roles."""
+    """Somebody with a name and roles. ``team``: owners whose jobs it may see, members of its groups that share."""
 
     name: str
     roles: frozenset[Role]
     established: Established
     scopes: frozenset[Scope] = frozenset(Scope)
+    team: frozenset[str] = frozenset()
 
     @classmethod
     def desktop(cls, name: str) -> "Principal":
@@ -71,6 +72,10 @@ class Principal:
     def agent(cls) -> "Principal":
         """The agent of an instrument computer."""
         return cls("agent", frozenset({Role.AGENT}), Established.AGENT)
+
+    def may_see(self, owner: str) -> bool:
+        """Whether the things of this owner are the principal's to see."""
+        return self.may_use(owner) or (Role.USER in self.roles and owner in self.team)
 
     def may_use(self, owner: str) -> bool:
         """Whether the things of this owner are the principal's to see and change."""

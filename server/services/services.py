@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from server.settings import Settings
 
 if TYPE_CHECKING:
+    from server.services.jobs.logs import JobLogs
     from server.services.jobs.lookup import JobLookup
     from server.services.jobs.service import JobService
 
@@ -38,3 +39,12 @@ class Services:
     def jobs(self) -> "JobService":
         """Changes jobs."""
         return self._wiring.jobs()
+
+    @cached_property
+    def logs(self) -> "JobLogs":
+        """Reads jobs' logs."""
+        from server.catalog.flavors import read_flavors
+        from server.services.jobs.logs import JobLogs
+        from server.storage.folders import Storage
+
+        return JobLogs(Storage(self.settings.storage), read_flavors(self.settings.flavors).max_weight)

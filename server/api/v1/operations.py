@@ -4,4 +4,4 @@ from server.api.v1 import jobs
 from server.api.v1.binding import Bound, BoundDownload
 
 OPERATIONS: tuple[Bound, ...] = (*jobs.OPERATIONS,)
-DOWNLOADS: tuple[BoundDownload, ...] = ()
+DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS,)

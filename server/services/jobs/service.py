@@ -20,7 +20,8 @@ from server.engine.workflows import workflow_of
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.reasons import Reason
 from server.services.jobs.submission import Submission, SubmissionCheck
-from server.services.principal import Principal, Role
+from server.services.jobs.visibility import job_to_change
+from server.services.principal import Established, Principal, Role
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
@@ -47,6 +48,7 @@ class AlreadyEnded(CumulusError):
     """There is nothing left to cancel."""
 
     code = "already_ended"
+    http_status = 409
 
 
 class JobService:
@@ -97,12 +99,13 @@ class JobService:
         self._wake()
         return job
 
-    def get(self, principal: Principal, job_id: int) -> Job:
-        """A job that is the principal's to use. Raises NotFound."""
+    def get(self, principal: Principal, job_id: int, owner: str = "") -> Job:
+        """A job that is the principal's to change. ``owner``: only if it is this one's. Raises NotFound, Forbidden."""
+        if Role.USER in principal.roles and principal.established is not Established.DESKTOP_CLAIM:
+            return job_to_change(principal, job_id, owner)
         job = known_job(job_id)
         if job is None or not principal.may_use(job.owner):
-            everybody = Role.ADMINISTRATOR in principal.roles
-            raise NotFound(no_job(job_id, "" if everybody else principal.name), field="job")
+            raise NotFound(no_job(job_id, principal.name), field="job")
         return job
 
     def folder(self, job: Job) -> JobFolder:
@@ -113,12 +116,12 @@ class JobService:
         """Bring to their end the submissions and deletions in which a controller was killed; before this one answers."""
         self._store.finish_interrupted()
 
-    def cancel(self, principal: Principal, job_id: int) -> str:
+    def cancel(self, principal: Principal, job_id: int, owner: str = "") -> str:
         """End a job with its whole workflow, whatever they are doing; what has ended stays as it is.
 
-        Returns a sentence. Raises NotFound, AlreadyEnded.
+        ``owner``: only if it is this one's. Returns a sentence. Raises NotFound, Forbidden, AlreadyEnded.
         """
-        job = self.get(principal, job_id)
+        job = self.get(principal, job_id, owner)
         change = Change(self._clock(), who=principal.name, reason=Reason.CANCELLED)
         ended = self._end_workflow(job, JobState.CANCELLED, change)
         if not ended:
@@ -126,16 +129,19 @@ class JobService:
         others = [str(number) for number in ended if number != job_id]
         return f"Job {job_id} is cancelled" + (f", with {', '.join(others)} of its workflow" if others else "")
 
-    def delete(self, principal: Principal, job_id: int) -> str:
+    def delete(self, principal: Principal, job_id: int, owner: str = "") -> str:
         """Delete a job with its whole workflow, for everybody and for good; its number and an event stay.
 
-        Returns a sentence. Raises NotFound, HomeFull, StorageUnusable, InvalidInput while a step has not ended.
+        ``owner``: only if it is this one's. Returns a sentence.
+        Raises NotFound, Forbidden, HomeFull, StorageUnusable, InvalidInput while a step has not ended.
         """
         before = Job.get_or_none(Job.id == job_id, Job.state == JobState.DELETED)
-        if before is not None and principal.may_use(before.owner):
+        if before is not None and principal.may_use(before.owner) and owner in ("", before.owner):
             return f"Job {job_id} was deleted before"
-        change = Change(self._clock(), who=principal.name, text=DELETED)
-        gone = self._store.delete(lambda: self._deletable(principal, job_id), change)
+        of = self.get(principal, job_id, owner).owner
+        text = DELETED if principal.name == of else "deleted by an administrator"
+        change = Change(self._clock(), who=principal.name, text=text)
+        gone = self._store.delete(lambda: self._deletable(principal, job_id, owner), change)
         return f"Job {', '.join(str(step.id) for step in gone)} is deleted"
 
     def not_installed(self) -> frozenset[str]:
@@ -182,9 +188,9 @@ class JobService:
         fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
         return transition(Job, job.id, state, end, change, fields)
 
-    def _deletable(self, principal: Principal, job_id: int) -> list[Job]:
+    def _deletable(self, principal: Principal, job_id: int, owner: str) -> list[Job]:
         """The job with its workflow. Raises NotFound, InvalidInput."""
-        steps = workflow_of(self.get(principal, job_id))
+        steps = workflow_of(self.get(principal, job_id, owner))
         needed = needed_steps()
         if kept := [str(step.id) for step in steps if step.id in needed]:
             raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job")

@@ -110,7 +110,7 @@ def test_a_fault_of_the_server_says_nothing_of_its_inside(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("server.services.jobs.lookup.JobLookup.newest", fail)
+    monkeypatch.setattr("server.services.jobs.lookup.JobLookup.listed", fail)
     response = get(client, "/jobs")
     assert problem(response)[:2] == (500, "internal")
     assert b"secret" not in response.data
