@@ -61,6 +61,15 @@ class HttpCaller:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
+    def send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Ask for something that is no operation; its JSON, {} where there is none. Raises Refused, Unreachable."""
+        response = self._answer(method, path, **options)
+        return dict(response.json()) if response.content else {}
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Send these with each request from now on."""
+        self._http.headers.update(headers)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()

@@ -155,16 +155,16 @@ class JobsQuery(Request):
     from the first to before the last. ``after``: the ``next`` of the list before; jobs that came in since change nothing in it.
     """
 
-    owner: str = Field("", max_length=MAX_TEXT)
-    app: str = Field("", max_length=MAX_TEXT)
-    text: str = Field("", max_length=MAX_TEXT)
+    owner: str = Field(default="", max_length=MAX_TEXT)
+    app: str = Field(default="", max_length=MAX_TEXT)
+    text: str = Field(default="", max_length=MAX_TEXT)
     state: list[State] = Field(default=[], max_length=20)
     created_from: Time | None = None
     created_to: Time | None = None
     ended_from: Time | None = None
     ended_to: Time | None = None
-    after: str = Field("", pattern=r"^([0-9a-f]{1,13}\.)?$")
-    limit: int = Field(100, ge=0, le=MAX_LISTED)
+    after: str = Field(default="", pattern=r"^([0-9a-f]{1,13}\.)?$")
+    limit: int = Field(default=100, ge=0, le=MAX_LISTED)
 
 
 class OneJob(Request):
@@ -176,7 +176,7 @@ class OneJob(Request):
 class OwnedJob(OneJob):
     """Which job. ``owner``: only if it is this one's; "" for whosever it is."""
 
-    owner: str = Field("", max_length=MAX_TEXT)
+    owner: str = Field(default="", max_length=MAX_TEXT)
 
 
 LIST = Operation("jobs.list", "GET", "/jobs", JobsQuery, JobList, "List jobs, newest first.")

@@ -16,7 +16,7 @@ POLL_S = 0.5
 class LogQuery(OneJob):
     """Of which job. ``cursor``: that of the part before; "" for the beginning."""
 
-    cursor: str = Field("", max_length=8000)
+    cursor: str = Field(default="", max_length=8000)
 
 
 class LogPart(Response):

@@ -222,7 +222,7 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
+    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, cloud=lambda: controller.cloud))
     app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)

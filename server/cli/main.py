@@ -22,6 +22,7 @@ SECTIONS = {
         "get": Command("server.cli.results:get", "Copy a job's result files to a folder."),
         "cancel": Command("server.cli.jobs:cancel", "End a job, whatever it is doing."),
         "delete": Command("server.cli.jobs:delete", "Delete an ended job, with its files."),
+        "retry": Command("server.cli.record:retry", "Run a job that failed once more, with its files."),
         "record": Command("server.cli.record:record", "Print what a run was made of, or compare two runs."),
         "rerun": Command("server.cli.record:rerun", "Submit a job once more, as it was."),
         "apps": Command("server.cli.apps:apps", "List apps and their forms; check, try and begin an app's XML."),
@@ -39,6 +40,14 @@ SECTIONS = {
         "template": Command("server.cli.template:template", "The machine that workers are copies of."),
         "snapshot": Command("server.cli.snapshot:snapshot", "Copies of the template's disk; workers start from one."),
     },
+    "Accounts": {
+        "login": Command("server.cli.accounts.login:login", "Have commands ask a controller elsewhere."),
+        "logout": Command("server.cli.accounts.login:logout", "Ask this computer's controller again."),
+        "user": Command("server.cli.accounts.user:user", "Users: who may log in, and as what."),
+        "group": Command("server.cli.accounts.group:group", "Groups: teams whose members may see each other's jobs."),
+        "token": Command("server.cli.accounts.token:token", "API tokens, for programs and other computers."),
+        "audit": Command("server.cli.accounts.audit:audit", "List who has changed what, and what was refused."),
+    },
     "Installation": {
         "serve": Command("server.cli.installation.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
         "stop": Command("server.cli.machines:stop", "End the controller in order."),
@@ -47,6 +56,7 @@ SECTIONS = {
             "server.cli.installation.storage:storage", "How full the storage is; clean it; restore from the trash."
         ),
         "db": Command("server.cli.installation.db:db", "The database: back it up, or make it anew."),
+        "completion": Command("server.cli.completion:completion", "Print what a shell needs to complete commands."),
         "import-former": Command(
             "server.cli.installation.import_former:import_former", "Take over the jobs of a former server (2.x)."
         ),

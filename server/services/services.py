@@ -1,6 +1,6 @@
 """The services of one installation, as whoever serves people has them: the API, and commands where no controller runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from server.settings import Settings
 
 if TYPE_CHECKING:
+    from server.services.apps import AppService
     from server.services.jobs.logs import JobLogs
     from server.services.jobs.lookup import JobLookup
     from server.services.jobs.service import JobService
+    from server.services.records.retries import RetryService
+    from server.services.records.service import RecordService
+    from server.workers.clouds.base import Cloud
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Wiring:
     """How the parts are had that not every use case needs; each is asked for once at most."""
 
     jobs: "Callable[[], JobService]"
+    cloud: "Callable[[], Cloud]"
 
 
 class Services:
@@ -48,3 +53,32 @@ class Services:
         from server.storage.folders import Storage
 
         return JobLogs(Storage(self.settings.storage), read_flavors(self.settings.flavors).max_weight)
+
+    @cached_property
+    def records(self) -> "RecordService":
+        """Reads and compares records of runs."""
+        from server.services.records.service import RecordService
+
+        return RecordService(self.settings)
+
+    @cached_property
+    def retries(self) -> "RetryService":
+        """Runs failed jobs once more."""
+        from server.services.records.retries import RetryService
+
+        return RetryService(self.jobs, self.records)
+
+    @cached_property
+    def apps(self) -> "AppService":
+        """The apps and workflows."""
+        from server.services.apps import AppService
+
+        return AppService(self.settings)
+
+    def missing_apps(self) -> "Mapping[str, str]":
+        """The apps that the machines lack, by id, and why; none where there is no installation that could have machines."""
+        return self.apps.missing(self.cloud()) if self.settings.home.is_dir() else {}
+
+    def cloud(self) -> "Cloud":
+        """The cloud."""
+        return self._wiring.cloud()

@@ -33,6 +33,7 @@ RELEASED = (
     "e77978a0df2d",
     "0eb80f2598de",
     "5153a6edb41b",
+    "23853c0f1c69",
 )
 ROW = {
     "owner": "ada",

@@ -86,10 +86,10 @@ def _view(one: Bound, services: Services, identify: Identify, kept: Kept) -> Cal
         who = identify(request)
         who.require_scope(Scope(operation.scope))
         try:
-            asked = operation.takes.model_validate({**_given(operation), **path})
+            asked = operation.takes.model_validate({**_key(operation), **_given(operation), **path})
         except ValidationError as error:
             return invalid(error)
-        return _answer(*kept.get(one, services, who, asked))
+        return _answer(*kept.get(one, services, who, asked), operation.status)
 
     return answered
 
@@ -109,14 +109,20 @@ def _download(one: BoundDownload, services: Services, identify: Identify) -> Cal
     return answered
 
 
-def _answer(body: bytes, tag: str) -> Response:
+def _answer(body: bytes, tag: str, status: int) -> Response:
     """The JSON with the tag of its content; where the client has it already, only that it does."""
-    response = Response(body, mimetype="application/json")
+    response = Response(body, status, mimetype="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method == "GET":
         response.set_etag(tag)
         response.make_conditional(request)
     return response
+
+
+def _key(operation: Operation[Any, Any]) -> dict[str, str]:
+    """The key of a submission, where it stands in the header."""
+    key = request.headers.get("Idempotency-Key", "")
+    return {"idempotency_key": key} if key and "idempotency_key" in operation.takes.model_fields else {}
 
 
 def _given(operation: Operation[Any, Any]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The operations on jobs."""
 
+import json
 import os
 from typing import BinaryIO, cast
 
 from cumulus_client import jobs as api
-from cumulus_client import logs, results
+from cumulus_client import logs, results, submissions
 from cumulus_client.operations import Done
 from server.api.v1.binding import Payload, bound, bound_download, rows_alone
+from server.db.models import Job
+from server.services.jobs.submission import Submission
 from server.services.principal import Principal
 from server.services.services import Services
 from server.storage.job_folder.results import content_tag
@@ -52,11 +55,36 @@ def _result(services: Services, who: Principal, asked: results.OneResult) -> Pay
     return Payload(file, found.st_size, name, content_tag(found))
 
 
+def _submit(services: Services, who: Principal, asked: submissions.NewJob) -> submissions.Submitted:
+    request = Submission(
+        app=asked.app,
+        flavor=asked.flavor or services.settings.default_flavor,
+        settings=json.dumps(asked.settings, sort_keys=True),
+        description=asked.description,
+        start_after="" if asked.start_after is None else str(asked.start_after),
+        workflow=asked.workflow,
+        complete=asked.complete,
+    )
+    if asked.idempotency_key:
+        return _submitted(*services.jobs.submit_once(who, request, asked.owner, asked.idempotency_key))
+    return _submitted(services.jobs.submit(who, request, asked.owner))
+
+
+def _retry(services: Services, who: Principal, asked: api.OneJob) -> submissions.Submitted:
+    return _submitted(services.retries.retry(who, asked.job))
+
+
+def _submitted(job: Job, is_new: bool = True) -> submissions.Submitted:
+    return submissions.Submitted(id=job.id, owner=job.owner, folder=job.folder, is_new=is_new)
+
+
 OPERATIONS = (
     bound(api.LIST, _list, rows_alone),
+    bound(submissions.SUBMIT, _submit),
     bound(api.GET, _get),
     bound(api.CANCEL, _cancel),
     bound(api.DELETE, _delete),
+    bound(submissions.RETRY, _retry),
     bound(logs.LOG, _log, _log_stamp),
     bound(results.RESULTS, _results),
 )

@@ -61,7 +61,11 @@ def _described(one: AnyOperation) -> dict[str, Any]:
         "summary": one.summary,
         "description": f"Takes a token with the scope `{one.scope}`.",
         "parameters": [_parameter(name, parts, "path") for name in one.path_fields],
-        "responses": {"200": _success(one), "4XX": _refusal("Refused"), "5XX": _refusal("Failed")},
+        "responses": {
+            str(one.status) if isinstance(one, Operation) else "200": _success(one),
+            "4XX": _refusal("Refused"),
+            "5XX": _refusal("Failed"),
+        },
     }
     if one.method == "GET":
         told["responses"]["304"] = {"description": "Not changed since the tag in If-None-Match."}

@@ -1,7 +1,7 @@
 """All operations of the API with their handlers, in the order of the documentation."""
 
-from server.api.v1 import jobs
+from server.api.v1 import apps, jobs, records, workflows
 from server.api.v1.binding import Bound, BoundDownload
 
-OPERATIONS: tuple[Bound, ...] = (*jobs.OPERATIONS,)
+OPERATIONS: tuple[Bound, ...] = (*jobs.OPERATIONS, *records.OPERATIONS, *apps.OPERATIONS, *workflows.OPERATIONS)
 DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS,)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
+from server.cli.shared.credentials import current_login
 from server.cli.shared.opening import administrator, until_the_end
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
@@ -13,15 +14,21 @@ from server.settings import Settings, load_settings
 if TYPE_CHECKING:
     from server.services.jobs.service import JobService
     from server.services.services import Services
+    from server.workers.clouds.base import Cloud
 
 LONGEST = 100  # bytes of a path that a socket can have
 
 
-def opened(*, to_change: bool = False) -> Cumulus:
-    """The installation of the settings. ``to_change``: where no controller runs, its database is opened for changes, too.
+def opened(*, to_change: bool = False, with_rows: bool = True) -> Cumulus:
+    """The controller elsewhere that this user has logged in to, or the installation of the settings.
+
+    ``to_change``: where no controller runs, its database is opened for changes, too; ``with_rows``: False for what needs none, so
+    that it is had without an installation.
 
     Raises NoInstallation, DatabaseMissing and the like, Unreachable.
     """
+    if elsewhere := current_login():
+        return Cumulus.at(elsewhere.url, elsewhere.token)
     settings = load_settings()
     path = settings.home / SOCKET_FILE
     if running_controller(settings.home) and path.is_socket():
@@ -30,7 +37,9 @@ def opened(*, to_change: bool = False) -> Cumulus:
         return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
-    return Cumulus(DirectCaller(_services(settings, to_change=to_change), administrator()))
+    if with_rows:
+        _open_rows(settings, to_change=to_change)
+    return Cumulus(DirectCaller(_services(settings), administrator()))
 
 
 def short_path(path: Path) -> str:
@@ -41,12 +50,16 @@ def short_path(path: Path) -> str:
     return f"/proc/self/fd/{folder}/{path.name}"
 
 
-def _services(settings: Settings, *, to_change: bool) -> "Services":
+def _open_rows(settings: Settings, *, to_change: bool) -> None:
     from server.db.opening import open_to_change, open_to_read
-    from server.services.services import Services, Wiring
 
     until_the_end((open_to_change if to_change else open_to_read)(settings))
-    return Services(settings, Wiring(jobs=lambda: _jobs(settings)))
+
+
+def _services(settings: Settings) -> "Services":
+    from server.services.services import Services, Wiring
+
+    return Services(settings, Wiring(jobs=lambda: _jobs(settings), cloud=lambda: _cloud(settings)))
 
 
 def _jobs(settings: Settings) -> "JobService":
@@ -54,3 +67,9 @@ def _jobs(settings: Settings) -> "JobService":
     from server.workers.clouds.registry import known_cloud
 
     return make_controller(settings, known_cloud(settings)).jobs
+
+
+def _cloud(settings: Settings) -> "Cloud":
+    from server.workers.clouds.registry import cloud_to_look_at
+
+    return cloud_to_look_at(settings)

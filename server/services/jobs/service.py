@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 from peewee import SqliteDatabase
 
@@ -20,12 +21,13 @@ from server.engine.workflows import workflow_of
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.reasons import Reason
 from server.services.jobs.submission import Submission, SubmissionCheck
+from server.services.jobs.submission_keys import Key, MadeMeanwhile
 from server.services.jobs.visibility import job_to_change
-from server.services.principal import Established, Principal, Role
+from server.services.principal import Established, Forbidden, Principal, Role
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
-AGENT_TROUBLES = {  # that are not the submitter's matter, by the agent's names for them
+AGENT_TROUBLES = {  # that the submitter cannot fix, by the agent's names for them
     "target_full": Reason.CONTROLLER_DISK_FULL,
     **dict.fromkeys(
         (
@@ -75,17 +77,37 @@ class JobService:
         self._clock = clock
         self._wake = wake
 
-    def submit(self, principal: Principal, request: Submission) -> Job:
-        """Store a job of the principal's and make its folder; it starts once its files are there.
+    def submit(self, principal: Principal, request: Submission, owner: str = "") -> Job:
+        """Store a job and make its folder; it starts once its files are there. ``owner``: whose it is, "" for the principal's.
 
         Raises InvalidInput, NotFound, Forbidden, StorageFull, HomeFull, StorageUnusable.
         """
+        return self._submit(principal, request, owner, lambda _: None)
+
+    def submit_once(self, principal: Principal, request: Submission, owner: str, key: str) -> tuple[Job, bool]:
+        """The same for a key, which the principal may use again for the same request: then the job is the one that there is.
+
+        Returns it, and whether it is new. Raises KeyReused and as :meth:`submit`.
+        """
+        known = Key(principal.name, key, {**asdict(request), "owner": owner}, self._clock)
+        if job := known.job():
+            return job, False
+        try:
+            return self._submit(principal, request, owner, known.keep), True
+        except MadeMeanwhile:
+            return self.submit_once(principal, request, owner, key)
+
+    def _submit(self, principal: Principal, request: Submission, owner: str, also: Callable[[Job], None]) -> Job:
         self._store.require_room()
         principal.require(Role.USER)
-        asked = self._check.checked(principal.name, request)
+        of_whom = owner or principal.name
+        if owner and not principal.may_use(owner):
+            raise Forbidden(f"{principal.name} may not submit jobs of {owner}: only an administrator may", field="owner")
+        asked = self._check.checked(of_whom, request)
         job = self._store.add(
             Learned(asked.app, self._catalog.checksum(asked.app.id), asked.inputs),
-            whole=bool(asked.inputs) and all(file.result for file in asked.inputs),
+            whole=request.complete or (bool(asked.inputs) and all(file.result for file in asked.inputs)),
+            also=also,
             owner=asked.owner,
             app=asked.app.id,
             flavor=asked.flavor.name,
@@ -151,7 +173,7 @@ class JobService:
     def awaited(self) -> list[str]:
         """Names of the shared files that jobs still wait for."""
         waiting = [job.id for job in unfinished_jobs() if job.state == JobState.UPLOADING]
-        return sorted({file.name for job_id in waiting for file in self._shared_inputs(job_id)})
+        return sorted({file.name for job_id in waiting for file in _shared_inputs(self._catalog, job_id)})
 
     def fail(self, principal: Principal, job_id: int, message: str, trouble: str = "") -> None:
         """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound, Forbidden.
@@ -196,10 +218,11 @@ class JobService:
             raise InvalidInput(f"job {', '.join(kept)} has not ended, or is needed by one that has not", field="job")
         return steps
 
-    def _shared_inputs(self, job_id: int) -> list[InputFile]:
-        job = Job.get_by_id(job_id)
-        try:
-            files = input_files(self._catalog.get(job.app), parse_settings(job.settings))
-        except CumulusError:  # the app has changed since
-            return []
-        return [file for file in files if file.shared]
+
+def _shared_inputs(catalog: Catalog, job_id: int) -> list[InputFile]:
+    job = Job.get_by_id(job_id)
+    try:
+        files = input_files(catalog.get(job.app), parse_settings(job.settings))
+    except CumulusError:  # the app has changed since
+        return []
+    return [file for file in files if file.shared]

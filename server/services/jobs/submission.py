@@ -31,7 +31,10 @@ _OWNER = re.compile(r"[\w@+][\w@+. -]{0,63}")
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client asks for, as text from outside; checked by :meth:`SubmissionCheck.checked`."""
+    """What a client asks for, as text from outside; checked by :meth:`SubmissionCheck.checked`.
+
+    ``complete``: no file of it is sent, all that it reads is in the storage.
+    """
 
     app: str
     flavor: str
@@ -39,6 +42,7 @@ class Submission:
     description: str = ""
     start_after: str = ""
     workflow: str = ""
+    complete: bool = False
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_what_is_no_route_is_a_problem_and_no_redirect(client: FlaskClient, path
 def test_a_method_that_a_route_does_not_have(client: FlaskClient) -> None:
     response = client.delete("/api/v1/jobs", environ_overrides=ROOT)
     assert problem(response)[:2] == (405, "method_not_allowed")
-    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 @pytest.mark.parametrize(
