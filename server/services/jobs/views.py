@@ -84,5 +84,5 @@ def _fields(job: JobRow | Listed, storage: Storage) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
-        "folder": str(storage.folder(job.folder).path),
+        "folder": str(storage.folder_path(job.folder)),
     }
