@@ -75,7 +75,7 @@ class JobLookup:
         """
         found = _resolved(self._with_results(principal, job_id)[1], path)
         try:
-            return open_regular(found), readable(found.name)
+            return open_regular(found), "".join(char if char.isprintable() else "_" for char in readable(found.name))
         except OSError:
             raise NotFound(f"job {job_id} has no result {path!r}", field="path") from None
 

@@ -90,7 +90,7 @@ def test_a_body_that_is_no_json_changes_nothing(
 def test_fields_of_a_change_do_not_stand_in_the_query(controller: Controller, client: FlaskClient) -> None:
     job = controller.jobs.submit(*submission())
     response = client.post(f"/api/v1/jobs/{job.id}/cancel?force=1", environ_overrides=ROOT)
-    assert problem(response) == (400, "invalid_input", "force")
+    assert problem(response) == (422, "invalid_input", "force")
 
 
 def test_what_has_not_changed_is_not_sent_again(controller: Controller, client: FlaskClient) -> None:
