@@ -11,8 +11,8 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from server.api.desktop.app_listing import offered
-from server.api.desktop.files import SharedFiles, download, log_download
-from server.api.desktop.job_lists import JobLists
+from server.api.desktop.files import SharedFiles, can_be_fetched, download, log_download
+from server.api.desktop.job_lists import ANYBODY, JobLists
 from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused
 from server.api.desktop.words import STATES, field_of, harmless, harmless_name
 from server.api.response_cache import Reused, Unhurried
@@ -22,17 +22,19 @@ from server.catalog.flavors import Flavors
 from server.db.change_counter import ChangeCounter
 from server.db.errors import DATABASE_ERRORS
 from server.db.search import Query, named_apps, require_short
-from server.engine.history import last_word, remarks
 from server.errors import CumulusError, InvalidInput, NotFound
+from server.services.jobs.listings import JobListings
+from server.services.jobs.logs import JobLogs
+from server.services.jobs.lookup import JobLookup
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import Submission, parse_number
 from server.services.principal import Principal
+from server.services.shared_data import SharedData
 from server.settings import Settings
 from server.states import JobState
-from server.storage.data import listing, usage
 from server.storage.folders import Storage
 from server.storage.logs.job_log import Logs
-from server.storage.paths import inside
+from server.storage.outputs import Outputs
 
 USUAL_ROWS = 100
 log = structlog.get_logger()
@@ -56,13 +58,16 @@ class DesktopRoutes:
         self._jobs = jobs
         self._catalog = catalog
         self._flavors = flavors
-        self._storage = storage
         self._commits = commits
         self._reused = Reused()
-        self._logs = Logs()
-        self._lists = JobLists(storage, flavors, commits, self._reused, self._logs)
-        self._files = SharedFiles(storage.data)
-        self._shared = Unhurried(lambda: listing(storage.data, ()))
+        logs = Logs()
+        self._logs = JobLogs(storage, flavors.max_weight, logs)
+        self._lookup = JobLookup(storage)
+        listings = JobListings(storage, flavors.max_weight, logs, Outputs(can_be_fetched))
+        self._lists = JobLists(listings, flavors, commits, self._reused)
+        self._data = SharedData(storage)
+        self._files = SharedFiles(self._data)
+        self._shared = Unhurried(lambda: self._data.listed(ANYBODY))
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: trailing slashes are only for one, and some have two at the beginning."""
@@ -184,7 +189,7 @@ class DesktopRoutes:
     def diskusage(self) -> Response:
         """Bytes of the storage: in all, used, free; zeros where it is away."""
         try:
-            return answer(usage(self._storage.root))
+            return answer(self._data.usage(ANYBODY))
         except OSError:
             return answer((0, 0, 0))
 
@@ -197,18 +202,16 @@ class DesktopRoutes:
 
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
-        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
-        return download(self._jobs.folder(job).results.file(path))
+        return download(self._lookup.result_path(Principal.desktop(owner), _number(job_id), path))
 
-    def getfile(self, owner: str, path: str) -> Response:  # noqa: ARG002  # shared data has no owner
+    def getfile(self, owner: str, path: str) -> Response:
         """One shared file, streamed. Raises as :meth:`getresults`."""
-        return download(inside(self._storage.data, path))
+        return download(self._data.file(Principal.desktop(owner), path))
 
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
-        job = self._jobs.get(Principal.desktop(owner), _number(job_id))
-        found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._flavors.max_weight), last_word(job))
-        return log_download(found, f"job-{job.id}.log")
+        number = _number(job_id)
+        return log_download(self._logs.whole(Principal.desktop(owner), number), f"job-{number}.log")
 
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""

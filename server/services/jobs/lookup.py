@@ -68,6 +68,10 @@ class JobLookup:
         job, folder = self._with_results(principal, job_id)
         return job, result_files(folder)
 
+    def result_path(self, principal: Principal, job_id: int, path: str) -> Path:
+        """Where a result is, also while the job runs. Raises Forbidden, NotFound, InvalidInput."""
+        return self._storage.folder(visible_job(principal, job_id).folder).results.file(path)
+
     def result(self, principal: Principal, job_id: int, path: str) -> tuple[BinaryIO, str]:
         """One of them, open, and its name. ``path``: as its URL spells it.
 
