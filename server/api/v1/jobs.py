@@ -9,7 +9,6 @@ from cumulus_client import logs, results, submissions
 from cumulus_client.operations import Done
 from server.api.v1.binding import Payload, bound, bound_download, rows_alone
 from server.db.models import Job
-from server.services.jobs.submission import Submission
 from server.services.principal import Principal
 from server.services.services import Services
 from server.storage.job_folder.results import content_tag
@@ -56,6 +55,8 @@ def _result(services: Services, who: Principal, asked: results.OneResult) -> Pay
 
 
 def _submit(services: Services, who: Principal, asked: submissions.NewJob) -> submissions.Submitted:
+    from server.services.jobs.submission import Submission  # not where jobs are listed: it needs the forms of apps
+
     request = Submission(
         app=asked.app,
         flavor=asked.flavor or services.settings.default_flavor,

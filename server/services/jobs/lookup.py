@@ -11,7 +11,6 @@ from server.db.cached_sql import rows as rows_of
 from server.db.models import Event as EventRow
 from server.db.models import Job
 from server.db.search import Query, find
-from server.engine.records.recording import assembled
 from server.errors import CumulusError, InvalidInput, NotFound
 from server.services.jobs.durations import phases_of
 from server.services.jobs.figures import per_file
@@ -46,6 +45,8 @@ class JobLookup:
 
     def details(self, principal: Principal, job_id: int) -> JobDetails:
         """One job with its events and its files. Raises NotFound, Forbidden."""
+        from server.engine.records.recording import assembled  # lists do without it
+
         job = visible_job(principal, job_id)
         folder = self._storage.folder(job.folder)
         report = folder.reports.run_report(job.attempt)

@@ -1,17 +1,19 @@
 """A job's row as the API and commands show it. The shapes are :mod:`cumulus_client.jobs`'s."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cumulus_client.jobs import Attempt, Event, Input, Job, JobDetails, ResultFile
 from server.db.models import Event as EventRow
 from server.db.models import Job as JobRow
 from server.db.search import Listed
-from server.engine.records.record import RecordedAttempt, RecordedInput
 from server.reasons import Reason
 from server.services.jobs.figures import parse_figures
 from server.storage.folders import JobFolder, Storage
+
+if TYPE_CHECKING:
+    from server.engine.records.record import RecordedAttempt, RecordedInput
 
 
 def view_of(job: JobRow | Listed, storage: Storage) -> Job:
@@ -25,12 +27,12 @@ def details_of(job: JobRow, storage: Storage, **more: Any) -> JobDetails:
     return JobDetails.model_construct(**_fields(job, storage), **own, **more)
 
 
-def attempt_view(attempt: RecordedAttempt) -> Attempt:
+def attempt_view(attempt: "RecordedAttempt") -> Attempt:
     """The view of an attempt, as the record has it."""
     return Attempt.model_validate(attempt.model_dump())
 
 
-def input_view(found: RecordedInput) -> Input:
+def input_view(found: "RecordedInput") -> Input:
     """The view of an input, as the record has it."""
     return Input.model_validate({**found.model_dump(), "name": readable(found.name)})
 
