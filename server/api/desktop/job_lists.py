@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response
 
-from server.api.desktop.words import harmless, wire_status
+from server.api.desktop.words import escaped, wire_status
 from server.api.response_cache import Reused
 from server.api.responses import Ready, answer_parts, answer_stream, array
 from server.catalog.flavors import Flavors
@@ -89,7 +89,7 @@ class JobLists:
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(found.log),
+            "log": escaped(found.log),
             **_findings(full),
         }
         yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', found.files.json, b"}"))

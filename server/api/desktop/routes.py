@@ -14,7 +14,7 @@ from server.api.desktop.app_listing import offered
 from server.api.desktop.files import SharedFiles, can_be_fetched, download, log_download
 from server.api.desktop.job_lists import ANYBODY, JobLists
 from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused
-from server.api.desktop.words import STATES, field_of, harmless, harmless_name
+from server.api.desktop.words import STATES, escaped, escaped_name, field_of
 from server.api.response_cache import Reused, Unhurried
 from server.api.responses import answer, answer_parts, encoded
 from server.catalog.apps import Catalog
@@ -160,7 +160,7 @@ class DesktopRoutes:
             job = self._jobs.submit(Principal.desktop(form.get("username", "")), asked)
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
-            return marked(answer([harmless(error.message), ""]), error.code, field_of(error))
+            return marked(answer([escaped(error.message), ""]), error.code, field_of(error))
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:
@@ -184,7 +184,7 @@ class DesktopRoutes:
             found = sorted({**dict.fromkeys(awaited, 0), **dict(self._shared.get())}.items())
         except OSError:  # the storage is away; the page shows nothing then, instead of waiting for ever
             found = [(name, 0) for name in awaited]
-        return answer([(harmless_name(name), size) for name, size in found])
+        return answer([(escaped_name(name), size) for name, size in found])
 
     def diskusage(self) -> Response:
         """Bytes of the storage: in all, used, free; zeros where it is away."""

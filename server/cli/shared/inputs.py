@@ -157,7 +157,7 @@ def _put(app: App, typed: Typed, name: str, text: str) -> None:
 
 
 def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
-    """Note a file of the storage; its path goes into the form where a field is named. Raises InvalidInput."""
+    """Note a file of the storage; its path is put into the form where a field is named. Raises InvalidInput."""
     name, is_named, file = split(app, text)
     control = control_of(app, name)
     if not is_named or not isinstance(control, FileList):

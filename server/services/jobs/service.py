@@ -27,7 +27,7 @@ from server.services.principal import Established, Forbidden, Principal, Role
 from server.states import JobState
 from server.storage.folders import JobFolder, Storage
 
-AGENT_TROUBLES = {  # that the submitter cannot fix, by the agent's names for them
+AGENT_FAILURES = {  # that the submitter cannot fix, by the agent's names for them
     "target_full": Reason.CONTROLLER_DISK_FULL,
     **dict.fromkeys(
         (
@@ -175,10 +175,10 @@ class JobService:
         waiting = [job.id for job in unfinished_jobs() if job.state == JobState.UPLOADING]
         return sorted({file.name for job_id in waiting for file in _shared_inputs(self._catalog, job_id)})
 
-    def fail(self, principal: Principal, job_id: int, message: str, trouble: str = "") -> None:
+    def fail(self, principal: Principal, job_id: int, message: str, failure: str = "") -> None:
         """An input file of a job that still waits for its files cannot be sent (the agent says so). Raises NotFound, Forbidden.
 
-        ``trouble``: what the agent has met, as it calls it; "" where the agent does not say.
+        ``failure``: what the agent has met, as it calls it; "" where the agent does not say.
         """
         principal.require(Role.AGENT)
         job = known_job(job_id)
@@ -186,7 +186,7 @@ class JobService:
             raise NotFound(no_job(job_id), field="job")
         if job.state == JobState.UPLOADING:
             text = message.replace("\0", "")[:2000]
-            reason = AGENT_TROUBLES.get(trouble, Reason.UPLOAD_FAILED)
+            reason = AGENT_FAILURES.get(failure, Reason.UPLOAD_FAILED)
             change = Change(self._clock(), who=principal.name, reason=reason, text=text)
             self._end_workflow(job, JobState.FAILED, change)
 

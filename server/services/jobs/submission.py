@@ -105,7 +105,7 @@ class SubmissionCheck:
 
     def _inputs(self, app: App, form: Mapping[str, Any], before: Job | None) -> list[InputFile]:
         """The input files of a complete form, each of them possible. Raises InvalidInput."""
-        require_harmless_paths(app, form)
+        refuse_markup_in_paths(app, form)
         files = input_files(app, form)
         require_steps(files, before)
         for file in files:
@@ -157,7 +157,7 @@ def require_workflow(name: str) -> str:
     return name
 
 
-def require_harmless_paths(app: App, settings: Mapping[str, Any]) -> None:
+def refuse_markup_in_paths(app: App, settings: Mapping[str, Any]) -> None:
     """Raises InvalidInput for a file whose path a client would take for markup where it shows it."""
     for answer in answers(app, settings):
         if isinstance(answer.control, FileList):
