@@ -13,6 +13,7 @@ from server.cli.shared.backend import opened
 from server.cli.shared.output import show_json, show_table
 from server.services.jobs.figures import described, in_a_line
 from server.services.times import local_time, time_for_programs
+from server.settings import load_settings
 
 DAY = click.DateTime(["%Y-%m-%d"])
 COLUMNS = ("id", "owner", "app", "flavor", "state", "created", "message")
@@ -97,7 +98,9 @@ def cancel(job_id: int, owner: str) -> None:
 
     Example: cumulus cancel 12
     """
-    click.echo(opened(to_change=True).jobs.cancel(job_id, owner))
+    from server.cli.shared.connection import taking_jobs  # `cumulus jobs` does without
+
+    click.echo(taking_jobs(load_settings()).jobs.cancel(job_id, owner))
 
 
 @click.command()
@@ -109,7 +112,9 @@ def delete(job_id: int, owner: str) -> None:
 
     Example: cumulus delete 12 --yes
     """
-    click.echo(opened(to_change=True).jobs.delete(job_id, owner))
+    from server.cli.shared.connection import known_settings, taking_jobs  # `cumulus jobs` does without
+
+    click.echo(taking_jobs(known_settings()).jobs.delete(job_id, owner))
 
 
 def _none(owner: str, *, filtered: bool) -> str:

@@ -14,7 +14,7 @@ from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.backend import opened
 from server.cli.shared.clouds import asking_the_cloud
-from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
+from server.cli.shared.connection import cancelled_on_failure, known_settings, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
@@ -22,7 +22,6 @@ from server.engine.records.record import JobRecord, to_text
 from server.progress import MB
 from server.services.records.rerun import Place, Wanted, gathered
 from server.services.times import local_time
-from server.settings import load_settings
 from server.states import JobState
 from server.storage.inputs.checksums import content_sha256
 
@@ -69,7 +68,7 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
 
     Example: cumulus rerun 12 --wait
     """
-    settings = load_settings()
+    settings = known_settings()
     cumulus = taking_jobs(settings)
     with asking_the_cloud():
         plan = cumulus.records.plan(job_id, flavor or "")
@@ -97,7 +96,7 @@ def retry(job_id: int, wait: bool) -> None:
 
     Example: cumulus retry 12 --wait
     """
-    cumulus = opened(to_change=True)
+    cumulus = taking_jobs(known_settings())
     submitted = cumulus.submissions.retry(job_id)
     click.echo(submitted.id)
     if wait and not follow(cumulus, submitted.id):

@@ -14,14 +14,20 @@ from programs.errors import login
 from server.cli.shared.backend import opened
 from server.cli.shared.credentials import current_login
 from server.cli.shared.inputs import Prepared
+from server.cli.shared.opening import own_installation
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 from server.engine.records.storage_owner import require_own_storage
 from server.errors import InvalidInput
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
-from server.settings import Settings
+from server.settings import Settings, load_settings
 from server.storage.folders import Storage
 from server.storage.inputs.delivery import deliver
+
+
+def known_settings() -> Settings:
+    """The settings, of an installation that there is where this user has logged in to none elsewhere. Raises NoInstallation."""
+    return load_settings() if current_login() else own_installation()
 
 
 def taking_jobs(settings: Settings) -> Cumulus:
