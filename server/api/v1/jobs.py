@@ -22,6 +22,10 @@ def _get(services: Services, who: Principal, asked: api.OneJob) -> api.JobDetail
     return services.lookup.details(who, asked.job)
 
 
+def _stamp(services: Services, asked: api.OneJob) -> object:
+    return services.lookup.stamp(asked.job)
+
+
 def _cancel(services: Services, who: Principal, asked: api.OwnedJob) -> Done:
     return Done(message=services.jobs.cancel(who, asked.job, asked.owner))
 
@@ -82,7 +86,7 @@ def _submitted(job: Job, is_new: bool = True) -> submissions.Submitted:
 OPERATIONS = (
     bound(api.LIST, _list, rows_alone),
     bound(submissions.SUBMIT, _submit),
-    bound(api.GET, _get),
+    bound(api.GET, _get, _stamp),
     bound(api.CANCEL, _cancel),
     bound(api.DELETE, _delete),
     bound(submissions.RETRY, _retry),

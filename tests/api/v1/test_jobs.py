@@ -1,5 +1,6 @@
 """Each operation of the jobs family over the controller's Unix socket and without a controller: the answers are the same."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -292,3 +293,21 @@ def test_a_key_makes_one_job_however_often_it_is_sent(controller: Controller, ov
     assert (refused.value.problem.status, refused.value.problem.field) == (409, "idempotency_key")
     other = direct_as(controller, Principal.local_user("ada")).submissions.submit("probe_1.0", FORM, **sent)
     assert (other.is_new, Job.select().count()) == (True, 2)
+
+
+def test_details_that_were_given_before_are_made_anew_where_a_file_is_another(
+    controller: Controller, over_http: Cumulus, jobs: list[Job]
+) -> None:
+    folder = controller.storage.folder(jobs[0].folder)
+    before = over_http.jobs.get(1)
+    assert over_http.jobs.get(1) == before
+    (folder.output / "new.txt").write_text("x")
+    assert len(over_http.jobs.get(1).files) == len(before.files) + 1
+    report = {"attempt": 0, "files": [{"name": "a.raw", "outcome": "ok", "message": "well"}]}
+    (folder.path / "beside").write_text(json.dumps(report))
+    (folder.path / "beside").rename(folder.path / ".cumulus.report")
+    assert [one.message for one in over_http.jobs.get(1).per_file] == ["well"]
+    log = over_http.logs.part(1)
+    with (folder.path / ".cumulus.log").open("a") as file:
+        file.write("more\n")
+    assert over_http.logs.part(1, log.cursor).text == "more\n"
