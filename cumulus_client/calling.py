@@ -13,14 +13,23 @@ class Caller(Protocol):
     def call(self, operation: Operation[Takes, Gives], request: Takes) -> Gives:
         """Carry an operation out. Raises Refused, Unreachable."""
 
-    def download(self, operation: Download[Takes], request: Takes, start: int = 0) -> AbstractContextManager["Stream"]:
-        """A file from the byte ``start`` on, open while the block runs. Raises Refused, Unreachable."""
+    def download(
+        self, operation: Download[Takes], request: Takes, start: int = 0, tag: str = ""
+    ) -> AbstractContextManager["Stream"]:
+        """A file from the byte ``start`` on, open while the block runs. Raises Refused, Unreachable.
+
+        ``tag``: of the content that one has the beginning of; where it is another one now, the file comes from its first byte on.
+        """
 
 
 class Stream(Protocol):
-    """A file that comes. ``size``: bytes from its start to its end, None where that is not known."""
+    """A file that comes. ``size``: bytes from ``start`` to its end, None where that is not known.
+
+    ``start``: the first byte that comes.
+    """
 
     size: int | None
+    start: int
 
     def parts(self) -> Iterator[bytes]:
         """What comes, in parts. Raises Unreachable where the connection breaks."""
@@ -31,9 +40,10 @@ class FileStream:
 
     PART = 1 << 20
 
-    def __init__(self, file: BinaryIO, size: int | None) -> None:
+    def __init__(self, file: BinaryIO, size: int | None, start: int = 0) -> None:
         self._file = file
         self.size = size
+        self.start = start
 
     def parts(self) -> Iterator[bytes]:
         """As :meth:`Stream.parts`."""

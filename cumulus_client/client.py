@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from cumulus_client.calling import Caller
 
 if TYPE_CHECKING:
+    from cumulus_client.apps import Apps
     from cumulus_client.audit import Audit
     from cumulus_client.groups import Groups
     from cumulus_client.jobs import Jobs
+    from cumulus_client.logs import Logs
+    from cumulus_client.records import Records
+    from cumulus_client.results import Results
+    from cumulus_client.submissions import Submissions
     from cumulus_client.tokens import Tokens
     from cumulus_client.users import Users
+    from cumulus_client.workflows import Workflows
 
 Client = TypeVar("Client")
 
@@ -35,6 +41,12 @@ class Cumulus:
     """A controller. All methods of its nouns raise Refused where it says no, Unreachable where none answers."""
 
     jobs: "Noun[Jobs]" = Noun()
+    submissions: "Noun[Submissions]" = Noun()
+    logs: "Noun[Logs]" = Noun()
+    results: "Noun[Results]" = Noun()
+    records: "Noun[Records]" = Noun()
+    apps: "Noun[Apps]" = Noun()
+    workflows: "Noun[Workflows]" = Noun()
     users: "Noun[Users]" = Noun()
     groups: "Noun[Groups]" = Noun()
     tokens: "Noun[Tokens]" = Noun()

@@ -45,17 +45,19 @@ class HttpCaller:
             raise self._no_controller() from None
 
     @contextmanager
-    def download(self, operation: Download[Takes], request: Takes, start: int = 0) -> Iterator["HttpStream"]:
+    def download(self, operation: Download[Takes], request: Takes, start: int = 0, tag: str = "") -> Iterator["HttpStream"]:
         """As :meth:`cumulus_client.calling.Caller.download`."""
         fields = request.model_dump(mode="json", exclude_unset=True)
         path = filled(operation.path, operation.path_fields, fields)
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        if start and tag:
+            headers["If-Range"] = f'"{tag}"'
         try:
             with self._http.stream("GET", path, params=_query(fields), headers=headers) as response:
                 if response.is_error:
                     response.read()
                     self._raise_for(response)
-                yield HttpStream(response)
+                yield HttpStream(response, start)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
@@ -96,8 +98,9 @@ class HttpCaller:
 class HttpStream:
     """A file that comes over HTTP."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, start: int) -> None:
         self._response = response
+        self.start = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length", "")
         self.size = int(length) if length.isdecimal() else None
 

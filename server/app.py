@@ -241,7 +241,8 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
         Callers(identity.identification, identity.trail),
     )
     app.register_blueprint(desktop.blueprint())
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, url=lambda: public_url(controller.settings)))
+    wiring = Wiring(jobs=lambda: controller.jobs, url=lambda: public_url(controller.settings), cloud=lambda: controller.cloud)
+    services = Services(controller.settings, wiring)
     callers = ApiCallers(identity.identification, identity.trail)
     app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())

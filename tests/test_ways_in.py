@@ -17,17 +17,17 @@ from agent.serve import Agent, make_agent
 from agent.settings import RootSetting
 from agent.settings import Settings as AgentSettings
 from server.app import Controller
-from server.cli import submit
 from server.cli.main import main
-from server.client import Client
 from server.db.models import Event, Job
 from server.db.settings_store import drain, resume
 from server.db.transitions import Change
+from server.home.presence import announced
 from server.settings import Settings
 from server.states import JobState
 from server.storage.inputs.pins import APART
 from tests.agent.conftest import settle
 from tests.api.serving import listening
+from tests.api.v1.local import at_the_socket
 from tests.conftest import eventually, state_of, turning
 
 pytestmark = pytest.mark.system
@@ -141,10 +141,10 @@ def laboratory(
     agent = make_agent(
         AgentSettings(home=tmp_path / "agent", target=str(controller.storage.root), roots=(root,), stable_s=0.1, fsync=False)
     )
-    with turning(controller), listening(controller) as port:
+    with turning(controller), listening(controller) as port, at_the_socket(controller):
         url = f"http://127.0.0.1:{port}"
-        monkeypatch.setattr(submit, "client", lambda _settings: Client(url))
-        yield Laboratory(controller, agent, url, source)
+        with announced(settings.home, url):
+            yield Laboratory(controller, agent, url, source)
     agent.loop.stop()
     database_of(AgentJob).close()
 

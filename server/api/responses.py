@@ -30,7 +30,7 @@ def answer_parts(parts: Iterable[bytes], status: int = 200) -> Response:
 
 
 def answer_stream(parts: Iterator[bytes]) -> Response:
-    """An answer that is sent while it is made. What fails at the very beginning is raised here, where it can still be told."""
+    """An answer that is sent while it is made. What fails at the very beginning is raised here, where it can still be said."""
     first = next(parts)
 
     def whole() -> Iterator[bytes]:
@@ -68,5 +68,5 @@ def error_answer(error: CumulusError, field: str | None, status: int | None = No
 
     ``field``: what this API calls the field at fault.
     """
-    told = {"code": error.code, "message": error.message, "field": field}
-    return answer({"error": told}, error.http_status if status is None else status)
+    problem = {"code": error.code, "message": error.message, "field": field}
+    return answer({"error": problem}, error.http_status if status is None else status)

@@ -67,6 +67,16 @@ class _Contents:
     problems: tuple[CatalogProblem, ...]
 
 
+def parsed(text: str) -> App:
+    """An app from its XML, as :meth:`Catalog.texts` has it. Raises BadXml."""
+    return read_app(read_document(text.encode(), Schemas(SCHEMAS)).root)
+
+
+def parsed_workflow(text: str) -> Workflow:
+    """The same for a workflow. Raises BadXml."""
+    return read_workflow(read_document(text.encode(), Schemas(SCHEMAS)).root)
+
+
 class Catalog:
     """The apps and workflows of one folder. Safe to be used from several threads."""
 

@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from server.catalog.controls.choices import Checkbox, Checklist
-from server.catalog.controls.control import FormError, quoted
+from server.catalog.controls.control import FormError, WrongValue, quoted
 from server.catalog.controls.numbers import KeyValues, Range
 from server.catalog.controls.texts import Note
 from server.catalog.files import FileList
 from server.catalog.model import AnyControl, App, Conditional, Item
 from server.catalog.values import check_settings, counting, taken
+from server.errors import InvalidInput
 
 # What a page sends beside the parameters; the first says that it was a page.
 BESIDE = frozenset({"app_id", "advanced_parameters_visible", "workflow_id"})
@@ -150,3 +151,28 @@ def _was_on_page(items: Iterable[Item], given: Mapping[str, Any]) -> bool:
 
 def _control(item: Item) -> AnyControl:
     return item.decider if isinstance(item, Conditional) else item
+
+
+def labelled(app: App, error: InvalidInput, *, with_field: bool = False) -> InvalidInput:
+    """The error in a person's words: a field by its label and by the name that options know it by.
+
+    ``with_field``: for programs, which look for the field beside the words.
+    """
+    control = control_of(app, error.field) if error.field else None
+    if control is None or error.field is None:
+        return error
+    return InvalidInput(_in_words(app, error, error.field, control.title), field=error.field if with_field else None)
+
+
+def _in_words(app: App, error: InvalidInput, name: str, title: str) -> str:
+    if isinstance(error, MissingFiles):
+        return missing(titled(app, one) for one in error.names)
+    if isinstance(error, WrongValue):
+        return f"{titled(app, name)} {error.reason}"
+    return f"{titled(app, name)}: {error.message.removeprefix(f'{title}: ')}"
+
+
+def titled(app: App, name: str) -> str:
+    """A field by its label and its name."""
+    control = control_of(app, name)
+    return f"{control.title} ({name})" if control else name

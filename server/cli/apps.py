@@ -1,27 +1,26 @@
-"""``cumulus apps``: for who looks for an app, and for who writes one. Works on files, without a controller."""
+"""``cumulus apps``: for who looks for an app, and for who writes one. ``check`` and ``new`` are about files of this computer."""
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cumulus_client.apps import App, FormField, PreviewFile, PreviewRun
 from programs.exits import ExitCode
-from server.catalog.descriptions import FieldDescription
-from server.catalog.forms import filled
-from server.catalog.rendering.command import CONFIG_NAME
-from server.catalog.values import InputFile, check_settings
+from server.catalog.apps import parsed
+from server.catalog.forms import filled, labelled
+from server.catalog.values import check_settings
 from server.cli.shared.arguments import FORM, TEXT, as_json_option
+from server.cli.shared.backend import opened
 from server.cli.shared.clouds import asking_the_cloud
-from server.cli.shared.inputs import labelled, read_form, read_typed, require_counting
+from server.cli.shared.inputs import read_form, read_typed, require_counting
 from server.cli.shared.opening import administrator
 from server.cli.shared.output import printable, show_json, show_table
 from server.errors import InvalidInput
-from server.services.apps import AppService, AppView, app_json, check_json, checked, field_json, preview_json
-from server.settings import Settings, load_settings
-from server.workers.clouds.registry import cloud_for_inspection
+from server.services.apps import AppService, check_json, checked
+from server.settings import load_settings
 
 
 @click.group()
@@ -32,13 +31,14 @@ def apps() -> None:
 @apps.command("list")
 @as_json_option
 def list_apps(as_json: bool) -> None:
-    """List the apps and the files that each accepts; those that the desktop client hides or the machines lack are marked."""
-    settings = load_settings()
-    service = AppService(settings)
-    service.require_folder()
-    found = service.listed(administrator(), _missing(settings, service))
+    """List the apps and the files that each accepts; those that the desktop client hides or the machines lack are marked.
+
+    Example: cumulus apps list
+    """
+    with asking_the_cloud():
+        found = opened(with_rows=False).apps.list()
     if as_json:
-        show_json(list(map(app_json, found)))
+        show_json([one.model_dump(exclude={"missing"}) for one in found])
         return
     rows = ((app.id, app.name, app.version, _accepted(app), _described(app)) for app in found)
     show_table(("app", "name", "version", "accepts", "description"), rows)
@@ -52,17 +52,15 @@ def show(app: str, as_json: bool) -> None:
 
     Example: cumulus apps show comet_2019.015
     """
-    settings = load_settings()
-    service, who = AppService(settings), administrator()
-    service.get(who, app)
-    known, fields = service.form(who, app, _missing(settings, service))
+    with asking_the_cloud():
+        found = opened(with_rows=False).apps.get(app)
     if as_json:
-        show_json({**app_json(known), "fields": list(map(field_json, fields))})
+        show_json(found.model_dump(exclude={"missing"}))
         return
-    click.echo(printable(f"{known.name} {known.version}: {_described(known)}"))
-    if known.missing:
-        click.echo(printable(known.missing))
-    rows = (("\n".join(field.keys), field.label, field.type, _default(field), _conditions(field)) for field in fields)
+    click.echo(printable(f"{found.name} {found.version}: {_described(found)}"))
+    if found.missing:
+        click.echo(printable(found.missing))
+    rows = (("\n".join(field.keys), field.label, field.type, _default(field), _conditions(field)) for field in found.fields)
     show_table(("field", "label", "type", "default", "accepts"), rows)
 
 
@@ -70,7 +68,10 @@ def show(app: str, as_json: bool) -> None:
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @as_json_option
 def check(folder: Path | None, as_json: bool) -> None:
-    """Check every file of FOLDER (default: the installation's apps); exit code 1 if one cannot be used."""
+    """Check every file of FOLDER (default: the installation's apps); exit code 1 if one cannot be used.
+
+    Example: cumulus apps check apps
+    """
     found = checked(folder or load_settings().apps)
     if as_json:
         show_json(check_json(found))
@@ -90,23 +91,20 @@ def check(folder: Path | None, as_json: bool) -> None:
 @click.option("--cpus", type=click.IntRange(1, 4096), help="CPUs of the machine; default: the default flavor's.")
 @as_json_option
 def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
-    """Print the command and the config file that APP makes of a form's settings (- for standard input), defaults filled in."""
-    service, who = AppService(load_settings()), administrator()
-    known, given = service.get(who, app), read_form(form)
-    try:
-        found = service.preview(who, app, given, cpus)
-    except InvalidInput as error:
-        raise labelled(known, error) from None
+    """Print the command and the config file that APP makes of a form's settings (- for standard input), defaults filled in.
+
+    Example: cumulus apps preview comet_2019.015 form.json
+    """
+    found = opened(with_rows=False).apps.preview(app, read_form(form), cpus)
     if as_json:
-        show_json(preview_json(found))
+        show_json(_for_programs(found.runs))
         return
     for number, one in enumerate(found.runs, 1):
         if one.file and len(found.runs) > 1:
-            click.echo(f"{'' if number == 1 else chr(10)}--- run {number} of {len(found.runs)}, {one.file.name} ---")
+            click.echo(f"{'' if number == 1 else chr(10)}--- run {number} of {len(found.runs)}, {one.file} ---")
         click.echo(one.command)
         if one.config is not None:
-            name = f"{CONFIG_NAME}.{number}.{one.config_format}" if one.file else one.config_name
-            click.echo(f"\n--- {name} ---\n{one.config}", nl=False)
+            click.echo(f"\n--- {one.config_name} ---\n{one.config}", nl=False)
     if found.files:
         click.echo("\n--- input ---")
         for file in found.files:
@@ -129,8 +127,11 @@ def new(app_id: str, program: str | None) -> None:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="A file for the field NAME; again for more.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="The value of the field NAME; lists as JSON.")
 def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
-    """Print the form of APP as JSON, with the defaults of all fields that were not given: what /start takes as `settings`."""
-    known = AppService(load_settings()).get(administrator(), app)
+    """Print the form of APP as JSON, with the defaults of all fields that were not given: what a submission takes as `settings`.
+
+    Example: cumulus apps form comet_2019.015 --set enzyme=lys_c
+    """
+    known = parsed(opened(with_rows=False).apps.form(app).xml)
     typed = read_typed(known, sets, inputs)
     try:
         made = filled(known, typed.values)
@@ -141,26 +142,26 @@ def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
     show_json(made)
 
 
-def _missing(settings: Settings, service: AppService) -> Mapping[str, str]:
-    """The apps that the machines lack, by id, and why; none where there is no installation that could have machines."""
-    if not settings.home.is_dir():
-        return {}
-    with asking_the_cloud():
-        return service.missing(cloud_for_inspection(settings))
+def _for_programs(runs: list[PreviewRun]) -> dict[str, Any]:
+    """The first run; all of them where the app takes its files one by one."""
+    found: dict[str, Any] = {"command": runs[0].command, "config": runs[0].config}
+    if runs[0].file:
+        found["runs"] = [{"file": one.file, "command": one.command, "config": one.config} for one in runs]
+    return found
 
 
-def _accepted(app: AppView) -> str:
+def _accepted(app: App) -> str:
     return "\n".join(f"{name}: {' '.join(formats) or 'any'}" for name, formats in app.accepts.items())
 
 
-def _described(app: AppView) -> str:
+def _described(app: App) -> str:
     """What an app is for, and what keeps people from using it at once."""
     marks = ["hidden"] * app.hidden + ["needs a licence"] * bool(app.licence)
     marks += ["not on the machines"] * bool(app.missing)
     return f"({', '.join(marks)}) {app.description}" if marks else app.description
 
 
-def _default(field: FieldDescription) -> str:
+def _default(field: FormField) -> str:
     return "\n".join(_as_text(value) for value in field.defaults.values())
 
 
@@ -168,11 +169,11 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _conditions(field: FieldDescription) -> str:
+def _conditions(field: FormField) -> str:
     when = f"; counts if {' and '.join(field.when)}" if field.when else ""
     return f"{field.accepts}{'; required' if field.required else ''}{when}"
 
 
-def _named(file: InputFile) -> str:
+def _named(file: PreviewFile) -> str:
     where = "shared" if file.shared else "of the job alone"
-    return f"{file.name} ({where}{f', becomes {file.target}' if file.convert else ''})"
+    return f"{file.name} ({where}{f', becomes {file.target}' if file.target else ''})"

@@ -1,24 +1,21 @@
 """Commands about jobs: list them, show one, print its log, end it."""
 
-import shutil
 import sys
-from typing import Any
+from datetime import datetime
+from typing import Any, get_args
 
 import click
 
-from cumulus_client.jobs import Event, Job, JobDetails
-from programs.errors import login
+from cumulus_client.jobs import MAX_LISTED, Event, Job, JobDetails, State
 from programs.exits import ExitCode
 from server.cli.shared.arguments import JOB, TEXT, as_json_option
 from server.cli.shared.backend import opened
-from server.cli.shared.opening import administrator, open_rows
 from server.cli.shared.output import show_json, show_table
 from server.services.jobs.figures import described, in_a_line
 from server.services.times import local_time, time_for_programs
 from server.settings import load_settings
 
-MAX_LISTED = 10_000_000
-COPIED_BYTES = 1024 * 1024  # at once
+DAY = click.DateTime(["%Y-%m-%d"])
 COLUMNS = ("id", "owner", "app", "flavor", "state", "created", "message")
 
 
@@ -26,26 +23,37 @@ COLUMNS = ("id", "owner", "app", "flavor", "state", "created", "message")
 @as_json_option
 @click.option("--number", type=click.IntRange(-1, MAX_LISTED), default=100, show_default=True, help="How many; -1: all.")
 @click.option("--owner", type=TEXT, default="", help="Only jobs of owners whose name contains this.")
-def jobs(as_json: bool, number: int, owner: str) -> None:
+@click.option("--app", type=TEXT, default="", help="Only jobs of apps whose name contains this.")
+@click.option(
+    "--state", "states", type=click.Choice(get_args(State)), multiple=True, help="Only jobs in this state; again for more."
+)
+@click.option("--text", type=TEXT, default="", help="Only jobs with this in their description or in an input file's name.")
+@click.option("--since", type=DAY, help="Only jobs that were submitted on this day or later.", metavar="YYYY-MM-DD")
+def jobs(as_json: bool, number: int, owner: str, app: str, states: tuple[str, ...], text: str, since: datetime | None) -> None:
     """List the newest jobs.
 
-    Example: cumulus jobs --owner ada --number 20
+    Example: cumulus jobs --state failed --state cancelled --number 20
     """
-    found = opened().jobs.list(owner, max(number, 0)) if number else []
+    given = {"app": app, "text": text, "state": list(states), "created_from": since and since.timestamp()}
+    filters = {name: value for name, value in given.items() if value}
+    found = opened().jobs.list(owner, max(number, 0), **filters) if number else []
     if as_json:
         show_json([one.model_dump() for one in found])
         return
     if found:
         show_table(COLUMNS, map(_cells, found))
     else:
-        click.echo(f"there is no job of an owner whose name contains {owner!r}" if owner else "there is no job yet")
+        click.echo(_none(owner, filtered=bool(filters)))
 
 
 @click.command()
 @click.argument("job_id", type=JOB)
 @as_json_option
 def show(job_id: int, as_json: bool) -> None:
-    """Show one job: where it stands, what happened to it, its result files."""
+    """Show one job: where it stands, what happened to it, its result files.
+
+    Example: cumulus show 12 --json
+    """
     found = opened().jobs.get(job_id)
     if as_json:
         show_json(_for_programs(found))
@@ -65,27 +73,54 @@ def show(job_id: int, as_json: bool) -> None:
 @click.argument("job_id", type=JOB)
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on until the job ends; exit code 3 if it fails.")
 def logs(job_id: int, is_followed: bool) -> None:
-    """Print all of a job's log, from its submission on."""
-    from server.cli.shared.following import follow, job_logs  # `cumulus jobs` does without
+    """Print all of a job's log, from its submission on.
 
-    settings = open_rows()
+    Example: cumulus logs -f 12
+    """
+    from server.cli.shared.following import follow  # `cumulus jobs` does without
+
+    cumulus = opened()
     if is_followed:
-        if not follow(settings, job_id):
+        if not follow(cumulus, job_id):
             sys.exit(ExitCode.JOB_FAILED)
         return
-    with job_logs(settings).whole(administrator(), job_id) as whole:
-        shutil.copyfileobj(whole, sys.stdout.buffer, COPIED_BYTES)
+    with cumulus.logs.whole(job_id) as whole:
+        for part in whole.parts():
+            sys.stdout.buffer.write(part)
     sys.stdout.buffer.flush()
 
 
 @click.command()
 @click.argument("job_id", type=JOB)
-@click.option("--owner", type=TEXT, default=login, show_default="your login")
+@click.option("--owner", type=TEXT, default="", help="Only if the job is this owner's; else nothing is done.")
 def cancel(job_id: int, owner: str) -> None:
-    """End a job, whatever it is doing."""
-    from server.cli.shared.connection import client  # `cumulus jobs` does without
+    """End a job with its workflow, whatever it is doing.
 
-    click.echo(client(load_settings()).cancel(owner, job_id))
+    Example: cumulus cancel 12
+    """
+    from server.cli.shared.connection import taking_jobs  # `cumulus jobs` does without
+
+    click.echo(taking_jobs(load_settings()).jobs.cancel(job_id, owner))
+
+
+@click.command()
+@click.argument("job_id", type=JOB)
+@click.option("--owner", type=TEXT, default="", help="Only if the job is this owner's; else nothing is done.")
+@click.confirmation_option("--yes", prompt="Delete the job with its workflow, for everybody?", help="Do not ask.")
+def delete(job_id: int, owner: str) -> None:
+    """Delete a job that has ended, with its workflow, its files and its record, for everybody.
+
+    Example: cumulus delete 12 --yes
+    """
+    from server.cli.shared.connection import known_settings, taking_jobs  # `cumulus jobs` does without
+
+    click.echo(taking_jobs(known_settings()).jobs.delete(job_id, owner))
+
+
+def _none(owner: str, *, filtered: bool) -> str:
+    if filtered:
+        return "no job matches"
+    return f"there is no job of an owner whose name contains {owner!r}" if owner else "there is no job yet"
 
 
 def _cells(job: Job) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ SECTIONS = {
         "logs": Command("server.cli.jobs:logs", "Print a job's log, from its submission on."),
         "get": Command("server.cli.results:get", "Copy a job's result files to a folder."),
         "cancel": Command("server.cli.jobs:cancel", "End a job, whatever it is doing."),
+        "delete": Command("server.cli.jobs:delete", "Delete an ended job, with its files."),
+        "retry": Command("server.cli.record:retry", "Run a job that failed once more, with its files."),
         "record": Command("server.cli.record:record", "Print what a run was made of, or compare two runs."),
         "rerun": Command("server.cli.record:rerun", "Submit a job once more, as it was."),
         "apps": Command("server.cli.apps:apps", "List apps and their forms; check, try and begin an app's XML."),

@@ -3,28 +3,29 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import click
 
+from cumulus_client.client import Cumulus
+from cumulus_client.records import Comparison, RerunPlace, RerunPlan
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
+from server.cli.shared.backend import opened
 from server.cli.shared.clouds import asking_the_cloud
-from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.connection import cancelled_on_failure, known_settings, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
-from server.cli.shared.inputs import Prepared, labelled
-from server.cli.shared.opening import administrator, open_rows
+from server.cli.shared.inputs import Prepared
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
 from server.engine.records.record import JobRecord, to_text
-from server.errors import InvalidInput
-from server.services.records.comparison import differences
-from server.services.records.service import Comparison, RecordService, comparison_json
+from server.progress import MB
+from server.services.records.rerun import Place, Wanted, gathered
 from server.services.times import local_time
-from server.settings import Settings
 from server.states import JobState
-from server.storage.folders import Storage
-from server.workers.clouds.registry import known_cloud
+from server.storage.inputs.checksums import content_sha256
 
+SAME = "same"
 DIGITS = 16  # of a checksum that people read
 
 
@@ -35,13 +36,16 @@ DIGITS = 16  # of a checksum that people read
     "--compare", "other", type=JOB, metavar="JOB", help="Say what differs from that job; exit code 1 if the results do."
 )
 def record(job_id: int, as_json: bool, other: int | None) -> None:
-    """Print the record of a job: app, program, snapshot, command, settings, inputs, conversions, results, attempts."""
-    service, who = RecordService(open_rows()), administrator()
-    found = service.record(who, job_id)
+    """Print the record of a job: app, program, snapshot, command, settings, inputs, conversions, results, attempts.
+
+    Example: cumulus record 13 --compare 12
+    """
+    records = opened().records
     if other is not None:
-        compared = service.compared(service.record(who, other), found, progress_on_stderr(PATIENCE_S))
-        _tell_comparison(other, compared, as_json=as_json)
-        sys.exit(ExitCode.OK if compared.is_same else ExitCode.FAILED)
+        compared = records.compare(job_id, other)
+        _show_comparison(other, compared, as_json=as_json)
+        sys.exit(ExitCode.OK if compared.results.verdict == SAME else ExitCode.FAILED)
+    found = JobRecord.model_validate(records.get(job_id))
     if as_json:
         click.echo(to_text(found), nl=False)
         return
@@ -61,47 +65,81 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
     """Submit JOB once more, with its settings and the files that it has read, and say what differs now; prints the new number.
 
     A file is taken from the job's own input, else from the shared data, and only with the checksum that was recorded.
+
+    Example: cumulus rerun 12 --wait
     """
-    settings = open_rows()
-    service, who, progress = RecordService(settings), administrator(), progress_on_stderr(PATIENCE_S)
-    controller, before = client(settings), service.record(who, job_id)
-    app = service.app_of(before)
-    try:
-        made = service.again(who, app, before, progress)
-    except InvalidInput as error:
-        raise labelled(app, error) from None
-    size = flavor or before.flavor.name
-    service.flavor(size)
+    settings = known_settings()
+    cumulus = taking_jobs(settings)
     with asking_the_cloud():
-        now = service.as_of_today(before, made, size, known_cloud(settings), str(controller.health().get("version", "")))
-    for text in (*made.remarks, *map(str, differences(before, now))):
+        plan = cumulus.records.plan(job_id, flavor or "")
+    prepared = _with_files(job_id, plan)
+    require_deliverable(settings, prepared)
+    for text in (*plan.remarks, *map(str, plan.differences)):
         click.echo(printable(text), err=True)
+    fields = {"flavor": plan.flavor, "description": plan.description, "owner": owner or plan.owner}
     with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
-        of_whom = owner or before.owner
-        started = controller.start(of_whom, app.id, size, made.settings, before.description)
-        with cancelled_on_failure(controller, of_whom, started), shield.lowered():
-            send(Storage(settings.storage), started, Prepared(made.settings, made.shared, made.local))
-    click.echo(started.job_id)
+        submitted = cumulus.submissions.submit(plan.app, plan.settings, complete=not may_deliver(settings), **fields)
+        with cancelled_on_failure(cumulus, submitted), shield.lowered():
+            send(settings, submitted, prepared)
+    click.echo(submitted.id)
     if wait:
-        _wait(service, settings, before, started.job_id)
+        _wait(cumulus, job_id, submitted.id)
 
 
-def _wait(service: RecordService, settings: Settings, before: JobRecord, job_id: int) -> None:
-    if not follow(settings, job_id):
+@click.command()
+@click.argument("job_id", type=JOB, metavar="JOB")
+@click.option("--wait", is_flag=True, help="Show the log until it ends; exit code 3 if it fails.")
+def retry(job_id: int, wait: bool) -> None:
+    """Run JOB, which failed or was cancelled, once more: a new job with its settings and the files that it has kept.
+
+    A step of a workflow runs alone, and the steps after it are not retried. Prints the new number.
+
+    Example: cumulus retry 12 --wait
+    """
+    cumulus = taking_jobs(known_settings())
+    submitted = cumulus.submissions.retry(job_id)
+    click.echo(submitted.id)
+    if wait and not follow(cumulus, submitted.id):
         sys.exit(ExitCode.JOB_FAILED)
-    compared = service.compared(before, service.record(administrator(), job_id), progress_on_stderr(PATIENCE_S))
-    for text in (*map(str, compared.differences), str(compared.results)):
+
+
+def _with_files(job_id: int, plan: RerunPlan) -> Prepared:
+    """The form with the files that the job has read, each where it is now. Raises InvalidInput."""
+    wanted = [
+        Wanted(one.name, one.shared, one.sha256, tuple(map(_place, one.places)), one.missing, one.changed) for one in plan.files
+    ]
+    with progress_on_stderr(PATIENCE_S).step(f"Reading the files of job {job_id}", "MB") as step:
+        read = 0.0
+
+        def heard(size: int) -> None:
+            nonlocal read
+            read += size / MB
+            step.advance(read)
+
+        shared, local = gathered(wanted, lambda path: content_sha256(path, heard))
+    return Prepared(plan.settings, shared, local)
+
+
+def _place(one: RerunPlace) -> Place:
+    return Place(Path(one.path), one.is_own)
+
+
+def _wait(cumulus: Cumulus, before: int, job_id: int) -> None:
+    if not follow(cumulus, job_id):
+        sys.exit(ExitCode.JOB_FAILED)
+    compared = cumulus.records.compare(job_id, before)
+    for text in (*map(str, compared.differences), compared.summary):
         click.echo(printable(text), err=True)
-    if not compared.is_same:
+    if compared.results.verdict != SAME:
         sys.exit(ExitCode.FAILED)
 
 
-def _tell_comparison(other: int, found: Comparison, *, as_json: bool) -> None:
+def _show_comparison(other: int, found: Comparison, *, as_json: bool) -> None:
     if as_json:
-        show_json(comparison_json(found))
+        show_json(found.model_dump(exclude={"summary"}))
         return
-    same = f"nothing that is known differs from job {other}; {found.results}"
-    for text in (*map(str, found.differences), str(found.results) if found.differences else same):
+    same = f"nothing that is known differs from job {other}; {found.summary}"
+    for text in (*map(str, found.differences), found.summary if found.differences else same):
         click.echo(printable(text))
 
 

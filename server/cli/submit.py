@@ -8,9 +8,10 @@ import click
 from programs.errors import login
 from programs.exits import ExitCode
 from programs.interruption import shielded
-from server.catalog.apps import Catalog
+from server.catalog.apps import parsed
 from server.cli.shared.arguments import FORM, JOB, TEXT
-from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.backend import opened
+from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import prepare, read_form
 from server.settings import load_settings
@@ -62,18 +63,27 @@ def submit(
 ) -> None:
     """Submit a job of APP to the running controller, with its input files from this computer; prints the job's number.
 
-    For example: cumulus submit comet_2019.015 --input spectra=my.mzML --input database=my.fasta --wait
+    Example: cumulus submit comet_2019.015 --input spectra=my.mzML --input database=my.fasta --wait
     """
     settings = load_settings()
-    storage = Storage(settings.storage)
     given = read_form(form) if form else {}
-    prepared = prepare(Catalog(settings.apps).get(app), given, sets, inputs, storage.data, stored)
-    controller = client(settings)
-    flavor = flavor or settings.default_flavor
+    known = parsed(opened(with_rows=False).apps.form(app).xml)
+    prepared = prepare(known, given, sets, inputs, Storage(settings.storage).data, stored)
+    cumulus = taking_jobs(settings)
+    require_deliverable(settings, prepared)
     with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
-        started = controller.start(owner, app, flavor, prepared.settings, description, after, workflow)
-        with cancelled_on_failure(controller, owner, started), shield.lowered():
-            send(storage, started, prepared)
-    click.echo(started.job_id)
-    if wait and not follow(settings, started.job_id):
+        submitted = cumulus.submissions.submit(
+            app,
+            prepared.settings,
+            flavor=flavor or "",
+            description=description,
+            start_after=after,
+            workflow=workflow,
+            owner=owner,
+            complete=not may_deliver(settings),
+        )
+        with cancelled_on_failure(cumulus, submitted), shield.lowered():
+            send(settings, submitted, prepared)
+    click.echo(submitted.id)
+    if wait and not follow(cumulus, submitted.id):
         sys.exit(ExitCode.JOB_FAILED)

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import click
 
+from cumulus_client.submissions import Submitted
 from programs.errors import login
 from programs.exits import ExitCode
 from programs.interruption import shielded
-from server.catalog.apps import Catalog
-from server.catalog.forms import control_of, refuse_name
+from server.catalog.apps import parsed, parsed_workflow
+from server.catalog.forms import control_of, labelled, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
 from server.cli.shared.arguments import TEXT
-from server.cli.shared.connection import cancelled_on_failure, client, send
+from server.cli.shared.backend import opened
+from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
-from server.cli.shared.inputs import Prepared, complete, labelled, read_typed, split, take_stored
-from server.client import Submitted
-from server.errors import InvalidInput, NotFound
+from server.cli.shared.inputs import Prepared, complete, read_typed, split, take_stored
+from server.errors import InvalidInput
 from server.settings import load_settings
 from server.storage.folders import Storage
 
@@ -61,30 +62,31 @@ def run(
 ) -> None:
     """Submit all steps of WORKFLOW with files of this computer; prints the jobs' numbers, the last one's last.
 
-    For example: cumulus workflow run filter_and_search_1.0.0 --input spectra=my.mzML --input database=my.fasta --wait
+    Example: cumulus workflow run filter_and_search_1.0.0 --input spectra=my.mzML --input database=my.fasta --wait
     """
-    settings = load_settings()
-    storage, catalog = Storage(settings.storage), Catalog(settings.apps)
-    found = catalog.workflows().get(name)
-    if found is None:
-        raise NotFound(f"there is no workflow {name!r}; there are {', '.join(catalog.workflows()) or 'none'}")
-    steps = prepare_steps(found, catalog.apps(), sets, inputs, storage.data, stored)
-    controller, flavor = client(settings), flavor or settings.default_flavor
+    settings, cumulus = load_settings(), opened(with_rows=False)
+    found = parsed_workflow(cumulus.workflows.get(name).xml)
+    apps = {app: parsed(cumulus.apps.form(app).xml) for app in dict.fromkeys(step.app for step in found.steps)}
+    steps = prepare_steps(found, apps, sets, inputs, Storage(settings.storage).data, stored)
+    cumulus = taking_jobs(settings)
+    for prepared in steps:
+        require_deliverable(settings, prepared)
+    common = {"flavor": flavor or "", "description": description, "workflow": found.name, "owner": owner}
 
     def start(number: int, after: int | None = None) -> Submitted:
-        form = steps[number].settings
-        return controller.start(owner, found.steps[number].app, flavor, form, description, after, found.name)
+        form, is_sent = steps[number].settings, may_deliver(settings)
+        return cumulus.submissions.submit(found.steps[number].app, form, start_after=after, complete=not is_sent, **common)
 
     with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
         jobs = [start(0)]
-        with cancelled_on_failure(controller, owner, jobs[0]), shield.lowered():
+        with cancelled_on_failure(cumulus, jobs[0]), shield.lowered():
             for number in range(1, len(steps)):
-                jobs.append(start(number, jobs[-1].job_id))
+                jobs.append(start(number, jobs[-1].id))
             for job, prepared in zip(jobs, steps, strict=True):
-                send(storage, job, prepared)
+                send(settings, job, prepared)
     for job in jobs:
-        click.echo(job.job_id)
-    if wait and not all(follow(settings, job.job_id) for job in jobs):
+        click.echo(job.id)
+    if wait and not all(follow(cumulus, job.id) for job in jobs):
         sys.exit(ExitCode.JOB_FAILED)
 
 

@@ -1,4 +1,4 @@
-"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting.
+"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey.
 
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
@@ -146,4 +146,18 @@ class Sighting(Model):
         primary_key = CompositeKey("kind", "name")
 
 
-TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting)
+class SubmissionKey(Model):
+    """The key that a principal's submission had, and the job that it made. ``digest``: of what was asked for."""
+
+    principal = TextField()
+    key = TextField()
+    at = FloatField()
+    digest = TextField()
+    job_id = IntegerField()
+
+    class Meta:
+        table_name = "submission_key"
+        primary_key = CompositeKey("principal", "key")
+
+
+TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey)

@@ -26,6 +26,9 @@ LONG_TEXT = 100  # characters from which on a search takes tens of MB: the index
 FEW = 10_000  # rows up to which picking them out by an index beats reading all jobs, newest first
 
 
+Span = tuple[float | None, float | None]
+
+
 class DateField(StrEnum):
     """Which of a job's times a search may ask for."""
 
@@ -38,7 +41,8 @@ class DateField(StrEnum):
 class Query:
     """A search; empty fields do not restrict. ``first`` and ``last`` are days (YYYY-MM-DD) of the server's own time zone.
 
-    ``only``: no other than this job.
+    ``only``: no other than this job. ``text``: in the description or the name of an input file. ``owners``: only of these, None
+    for all. ``before``: only jobs with a lower number. ``created`` and ``ended``: from and to, Unix seconds, None for no bound.
     """
 
     owner: str = ""
@@ -51,11 +55,16 @@ class Query:
     last: str = ""
     limit: int | None = None
     only: int | None = None
+    text: str = ""
+    owners: frozenset[str] | None = None
+    before: int | None = None
+    created: Span = (None, None)
+    ended: Span = (None, None)
 
     @property
     def is_costly(self) -> bool:
         """Whether it takes so much memory that it should be made alone."""
-        return any(len(text) > LONG_TEXT for text in (self.owner, self.app, self.description, self.file))
+        return any(len(text) > LONG_TEXT for text in (self.owner, self.app, self.description, self.file, self.text))
 
 
 class Listed(NamedTuple):
@@ -98,12 +107,17 @@ def find(query: Query) -> Iterator[Listed]:
     texts = {"owner": query.owner, "app": query.app, "description": query.description, "inputs": query.file}
     indexed = {column: text for column, text in texts.items() if len(text) >= TRIGRAM and "\0" not in text}
     compared = [_contains(getattr(Job, column), text) for column, text in texts.items() if text and column not in indexed]
-    if query.only is not None:
-        compared.append(Expression(Job.id, OP.EQ, query.only))
+    if len(query.text) >= TRIGRAM and "\0" not in query.text:
+        indexed["{description inputs}"] = query.text
+    elif query.text:
+        compared.append(_contains(Job.description, query.text) | _contains(Job.inputs, query.text))
+    compared += _numbered(query)
     conditions = [*compared, *(_picked(condition) for condition in _indexed_conditions(query))]
     if indexed:
         return _listed(_limited(matching(Job, _LISTED, indexed), [*conditions, _THERE], query.limit))
     rows = Job.select(*_LISTED).order_by(Job.id.desc())
+    if query.owners is not None and not query.owners:
+        return iter(())
     if not conditions:
         return _listed(_limited(rows, (_THERE,), query.limit))
     ids = Job.select(Job.id).order_by(Job.id.desc())  # found in the index job_searched alone, without the rows
@@ -112,7 +126,7 @@ def find(query: Query) -> Iterator[Listed]:
 
 def require_short(query: Query) -> None:
     """Raises InvalidInput for a text too long to be one that somebody searches for."""
-    texts = (query.owner, query.app, query.description, query.file, query.date, query.first, query.last)
+    texts = (query.owner, query.app, query.description, query.file, query.text, query.date, query.first, query.last)
     if any(len(text) > MAX_TEXT for text in texts):
         raise InvalidInput(f"a text to search for has {MAX_TEXT} characters at most", field="search")
 
@@ -149,17 +163,32 @@ def _contains(column: TextField, text: str) -> Expression:
     return reduce(or_, (column.contains("".join(letters)) for letters in sorted(product(*ways))))
 
 
+def _numbered(query: Query) -> Iterator[Expression]:
+    """What is decided by numbers and whole names, as the indexes have them."""
+    if query.only is not None:
+        yield Expression(Job.id, OP.EQ, query.only)
+    if query.before is not None:
+        yield Expression(Job.id, OP.LT, query.before)
+    if query.owners is not None:
+        yield Expression(Job.owner, OP.IN, sorted(query.owners))
+
+
+def _within(column: FloatField, span: Span) -> Iterator[Expression]:
+    """The bounds of a time as one condition, where there is any."""
+    first, last = span
+    bounds = [Expression(column, how, bound) for how, bound in ((OP.GTE, first), (OP.LT, last)) if bound is not None]
+    if bounds:
+        yield bounds[0] if len(bounds) == 1 else bounds[0] & bounds[1]
+
+
 def _indexed_conditions(query: Query) -> Iterator[Expression]:
     if query.states:
         yield Job.state.in_(sorted(query.states))
-    column = _COLUMNS[_date_field(query.date)]
-    bounds = []
-    if query.first:
-        bounds.append(Expression(column, OP.GTE, _midnight(query.first, "from")))
-    if query.last:
-        bounds.append(Expression(column, OP.LT, _midnight(query.last, "to", days=1)))
-    if bounds:
-        yield bounds[0] if len(bounds) == 1 else bounds[0] & bounds[1]
+    first = _midnight(query.first, "from") if query.first else None
+    last = _midnight(query.last, "to", days=1) if query.last else None
+    yield from _within(_COLUMNS[_date_field(query.date)], (first, last))
+    yield from _within(Job.created, query.created)
+    yield from _within(Job.ended, query.ended)
 
 
 def _picked(condition: Expression) -> Expression:

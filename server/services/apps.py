@@ -1,20 +1,25 @@
 """Apps: which there are, what their forms ask for, what command an app makes of a form; the beginning of a new one."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from cumulus_client.apps import App as AppView
+from cumulus_client.apps import AppDetails, Form, FormField, Preview, PreviewFile, PreviewRun
+from cumulus_client.workflows import Workflow
 from programs.errors import explained
 from server.catalog.apps import Catalog, CatalogProblem
-from server.catalog.descriptions import FieldDescription, accepted_files, describe
+from server.catalog.descriptions import accepted_files, describe
 from server.catalog.flavors import read_flavors
-from server.catalog.forms import completed
+from server.catalog.form_schema import json_schema
+from server.catalog.forms import completed, filled, labelled
 from server.catalog.model import App
+from server.catalog.model import Workflow as CatalogWorkflow
 from server.catalog.rendering.command import CONFIG_NAME, Rendered, Variables, render, render_each
-from server.catalog.values import InputFile, input_files
+from server.catalog.values import input_files
 from server.engine.installed_apps import InstalledApps
 from server.errors import InvalidInput, NotFound
 from server.services.principal import Principal, Role
@@ -47,35 +52,12 @@ SCAFFOLD = """\
 
 
 @dataclass(frozen=True)
-class AppView:
-    """An app. ``accepts``: the formats that each field with files takes; ``missing``: why the machines lack it, "" where not."""
-
-    id: str
-    name: str
-    version: str
-    category: str
-    description: str
-    hidden: bool
-    licence: str
-    accepts: Mapping[str, Sequence[str]]
-    missing: str
-
-
-@dataclass(frozen=True)
 class CheckView:
     """What a folder of apps is worth: the ids that can be used, and what is the matter with others."""
 
     usable: tuple[str, ...]
     problems: tuple[CatalogProblem, ...]
     warnings: tuple[CatalogProblem, ...]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What an app makes of a form: one run, or one per file; and its input files."""
-
-    runs: tuple[Rendered, ...]
-    files: tuple[InputFile, ...]
 
 
 class AppService:
@@ -106,23 +88,52 @@ class AppService:
         principal.require(Role.USER)
         return self._catalog.get(app_id)
 
-    def form(self, principal: Principal, app_id: str, missing: Mapping[str, str]) -> tuple[AppView, list[FieldDescription]]:
-        """An app and its fields. Raises Forbidden, NotFound."""
+    def details(self, principal: Principal, app_id: str, missing: Mapping[str, str]) -> AppDetails:
+        """An app with its fields. Raises Forbidden, NotFound."""
         app = self.get(principal, app_id)
-        return _view(app, missing), describe(app)
+        fields = [FormField.model_validate(asdict(field)) for field in describe(app)]
+        return AppDetails(**_view(app, missing).model_dump(), fields=fields)
+
+    def form(self, principal: Principal, app_id: str) -> Form:
+        """An app's form for programs. Raises Forbidden, NotFound."""
+        app = self.get(principal, app_id)
+        return Form(json_schema=json_schema(app, describe(app)), defaults=filled(app, {}), xml=self._catalog.texts()[app_id])
 
     def preview(self, principal: Principal, app_id: str, given: dict[str, Any], cpus: int | None) -> Preview:
         """The command and the config file that an app makes of a form's settings, defaults filled in.
 
-        ``cpus``: of the machine, None: the default flavor's. Raises Forbidden, NotFound, InvalidInput.
+        ``cpus``: of the machine, None: the default flavor's. Raises Forbidden, NotFound, InvalidInput by the field's label.
         """
         app = self.get(principal, app_id)
         folders = {"input_dir": f"{WORK_DIR}/input", "output_dir": f"{WORK_DIR}/output"}
         threads = max(1, (cpus or self._default_cpus()) - 1)
         variables = Variables(threads=threads, config_file=f"{WORK_DIR}/{CONFIG_NAME}", **folders)
-        values = completed(app, given)
-        runs = render_each(app, values, variables) or [render(app, values, variables)]
-        return Preview(tuple(runs), tuple(input_files(app, values)))
+        try:
+            values = completed(app, given)
+            runs = render_each(app, values, variables) or [render(app, values, variables)]
+        except InvalidInput as error:
+            raise labelled(app, error, with_field=True) from None
+        return Preview(
+            runs=[_run_view(number, one) for number, one in enumerate(runs, 1)],
+            files=[
+                PreviewFile(name=one.name, shared=one.shared, target=one.target if one.convert else "")
+                for one in input_files(app, values)
+            ],
+        )
+
+    def workflows(self, principal: Principal) -> list[Workflow]:
+        """All workflows. Raises Forbidden."""
+        principal.require(Role.USER)
+        texts = self._catalog.texts()
+        return [_workflow_view(found, texts[found.id]) for found in self._catalog.workflows().values()]
+
+    def workflow(self, principal: Principal, workflow_id: str) -> Workflow:
+        """One of them. Raises Forbidden, NotFound."""
+        known = {one.id: one for one in self.workflows(principal)}
+        if workflow_id not in known:
+            text = f"there is no workflow {workflow_id[:100]!r}; there are {', '.join(known) or 'none'}"
+            raise NotFound(text, field="workflow")
+        return known[workflow_id]
 
     def begin(self, principal: Principal, app_id: str, program: str | None) -> Path:
         """Begin an app: write its XML into the installation's folder of apps; an existing file is left alone.
@@ -158,31 +169,13 @@ def checked(folder: Path) -> CheckView:
     return CheckView(tuple(usable), tuple(catalog.problems()), tuple(catalog.warnings()))
 
 
-def app_json(view: AppView) -> dict[str, Any]:
-    """An app for programs."""
-    found = asdict(view)
-    missing, accepts = found.pop("missing"), found.pop("accepts")
-    return {**found, "installed": not missing, "accepts": accepts}
-
-
-def field_json(field: FieldDescription) -> dict[str, Any]:
-    """A field of a form for programs."""
-    return asdict(field)
-
-
 def check_json(found: CheckView) -> dict[str, Any]:
     """A folder of apps for programs."""
-    told = {"problems": list(map(_problem_json, found.problems)), "warnings": list(map(_problem_json, found.warnings))}
-    return {"usable": list(found.usable), **told}
-
-
-def preview_json(preview: Preview) -> dict[str, Any]:
-    """The first run for programs; all of them where the app takes its files one by one."""
-    runs = preview.runs
-    told: dict[str, Any] = {"command": runs[0].command, "config": runs[0].config}
-    if runs[0].file:
-        told["runs"] = [{"file": one.file.name, "command": one.command, "config": one.config} for one in runs if one.file]
-    return told
+    return {
+        "usable": list(found.usable),
+        "problems": list(map(_problem_json, found.problems)),
+        "warnings": list(map(_problem_json, found.warnings)),
+    }
 
 
 def _view(app: App, missing: Mapping[str, str]) -> AppView:
@@ -194,9 +187,22 @@ def _view(app: App, missing: Mapping[str, str]) -> AppView:
         description=app.description,
         hidden=app.is_hidden,
         licence=app.licence,
+        installed=app.id not in missing,
         accepts=accepted_files(app),
         missing=missing.get(app.id, ""),
     )
+
+
+def _run_view(number: int, run: Rendered) -> PreviewRun:
+    name = run.config_name or ""
+    if run.file and run.config_format:
+        name = f"{CONFIG_NAME}.{number}.{run.config_format}"
+    return PreviewRun(file=run.file.name if run.file else "", command=run.command, config=run.config, config_name=name)
+
+
+def _workflow_view(found: CatalogWorkflow, xml: str) -> Workflow:
+    own = {name: getattr(found, name) for name in ("id", "name", "version", "category", "description", "hidden")}
+    return Workflow(**own, steps=[step.app for step in found.steps], xml=xml)
 
 
 def _scaffold(app_id: str, program: str | None) -> str:

@@ -1,7 +1,6 @@
 """The services of one installation, as whoever serves people has them: the API, and commands where no controller runs."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,13 +8,14 @@ from typing import TYPE_CHECKING
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from server.services.accounts.audit import AuditService
-    from server.services.accounts.groups import GroupService
-    from server.services.accounts.links import LinkService
-    from server.services.accounts.tokens import TokenService
-    from server.services.accounts.users import UserService
+    from server.services.accounts.services import AccountServices
+    from server.services.apps import AppService
+    from server.services.jobs.logs import JobLogs
     from server.services.jobs.lookup import JobLookup
     from server.services.jobs.service import JobService
+    from server.services.records.retries import RetryService
+    from server.services.records.service import RecordService
+    from server.workers.clouds.base import Cloud
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Wiring:
 
     jobs: "Callable[[], JobService]"
     url: "Callable[[], str]"
+    cloud: "Callable[[], Cloud]"
 
 
 class Services:
@@ -50,44 +51,53 @@ class Services:
         return self._wiring.url()
 
     @cached_property
-    def users(self) -> "UserService":
-        """Who may log in."""
-        from server.services.accounts.users import UserService
+    def accounts(self) -> "AccountServices":
+        """Who may do what."""
+        from server.services.accounts.services import AccountServices
 
-        return UserService(time.time)
-
-    @cached_property
-    def groups(self) -> "GroupService":
-        """Whose jobs a team sees."""
-        from server.services.accounts.groups import GroupService
-
-        return GroupService(time.time)
-
-    @cached_property
-    def tokens(self) -> "TokenService":
-        """What programs log in with."""
-        from server.services.accounts.rules import AccountRules
-        from server.services.accounts.tokens import TokenService
-
-        return TokenService(time.time, AccountRules.of(self.settings))
-
-    @cached_property
-    def links(self) -> "LinkService":
-        """Invitations."""
-        from server.services.accounts.links import LinkService
-        from server.services.accounts.rules import AccountRules
-
-        return LinkService(time.time, AccountRules.of(self.settings))
-
-    @cached_property
-    def audit(self) -> "AuditService":
-        """Who has changed what, and what was refused."""
-        from server.services.accounts.audit import AuditService
-        from server.services.accounts.rules import AccountRules
-
-        return AuditService(time.time, AccountRules.of(self.settings))
+        return AccountServices(self.settings)
 
     @cached_property
     def jobs(self) -> "JobService":
         """Changes jobs."""
         return self._wiring.jobs()
+
+    @cached_property
+    def logs(self) -> "JobLogs":
+        """Reads jobs' logs."""
+        from server.catalog.flavors import read_flavors
+        from server.engine.situation import Situations
+        from server.services.jobs.logs import JobLogs
+        from server.storage.folders import Storage
+
+        storage = Storage(self.settings.storage)
+        return JobLogs(storage, Situations(self.settings, storage, read_flavors(self.settings.flavors).max_weight))
+
+    @cached_property
+    def records(self) -> "RecordService":
+        """Reads and compares records of runs."""
+        from server.services.records.service import RecordService
+
+        return RecordService(self.settings)
+
+    @cached_property
+    def retries(self) -> "RetryService":
+        """Runs failed jobs once more."""
+        from server.services.records.retries import RetryService
+
+        return RetryService(self.jobs, self.records)
+
+    @cached_property
+    def apps(self) -> "AppService":
+        """The apps and workflows."""
+        from server.services.apps import AppService
+
+        return AppService(self.settings)
+
+    def missing_apps(self) -> "Mapping[str, str]":
+        """The apps that the machines lack, by id, and why; none where there is no installation that could have machines."""
+        return self.apps.missing(self.cloud()) if self.settings.home.is_dir() else {}
+
+    def cloud(self) -> "Cloud":
+        """The cloud."""
+        return self._wiring.cloud()

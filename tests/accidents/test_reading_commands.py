@@ -62,7 +62,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cumulus apps new": (OWN, ("mine_1",)),  # into the folder of apps
     "cumulus submit": (READS, ("probe_1.0", "--settings", "form.json")),  # without a controller nothing is sent
     "cumulus workflow run": (READS, ("filter_and_search_1.0.0",)),
-    "cumulus cancel": (READS, ("1",)),
+    "cumulus cancel": (READS, ("1",)),  # without a controller nothing is changed
+    "cumulus delete": (READS, ("1", "--yes")),
+    "cumulus retry": (READS, ("1",)),
     "cumulus stop": (READS, ()),
     "cumulus drain": (CHANGES, ()),
     "cumulus resume": (CHANGES, ()),

@@ -17,6 +17,7 @@ from server.app import Controller, create_app
 from server.db.change_counter import ChangeCounter
 from server.db.models import Job
 from server.db.transactions import exclusive
+from server.services.jobs import listings
 from server.settings import CHECKOUT
 from tests.conftest import submission
 
@@ -39,8 +40,8 @@ def client(controller: Controller) -> FlaskClient:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The searches that were really made."""
     queries: list[object] = []
-    real = job_lists.find
-    monkeypatch.setattr(job_lists, "find", lambda query: queries.append(query) or real(query))  # type: ignore[func-returns-value]
+    real = listings.find
+    monkeypatch.setattr(listings, "find", lambda query: queries.append(query) or real(query))  # type: ignore[func-returns-value]
     return queries
 
 

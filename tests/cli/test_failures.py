@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from agent.cli import main as agent_commands
 from programs.exits import ExitCode
 from server.cli.main import main as commands
+from server.cli.shared.backend import short_path
 from server.db import connection
 from server.db.connection import open_database
 from server.db.errors import DatabaseUnusable
@@ -36,6 +38,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 # Arguments of each command beside which it does its work at once; `serve` would go on for ever where nothing is wrong.
 ARGUMENTS = {"job_id": "1", "number": "5", "name": "job-1", "app": "probe_1.0", "form": "form.json", "app_id": "x_1"}
 ARGUMENTS |= {"storage": "former", "database": "former/cumulus.db"}
+ARGUMENTS |= {"user": "ada", "group": "lab", "token": "1", "url": "http://127.0.0.1:1", "shell": "bash", "role": "user"}
 
 
 @pytest.fixture(scope="module")
@@ -300,14 +303,20 @@ def test_a_user_without_a_name_can_use_it(public: Site) -> None:
         assert rows.execute("SELECT who FROM switch").fetchall() == [("uid-54321",)]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no.such.host.invalid:1", "http://[::1", "ftp://x", 17])
-def test_a_controller_that_cannot_be_asked_is_told(site: Site, url: object) -> None:
-    own = {"pid": os.getpid(), "began": psutil.Process().create_time(), "url": url}
+def test_a_controller_that_cannot_be_asked_is_told(site: Site) -> None:
+    own = {"pid": os.getpid(), "began": psutil.Process().create_time(), "url": "http://127.0.0.1:9"}
     (site.home / "controller.json").write_text(json.dumps(own))
-    for words in (("cancel", "1"), ("submit", "probe_1.0", "--settings", "form.json")):
+    submitted = ("submit", "probe_1.0", "--settings", "form.json")
+    done = site.run(*submitted)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "cumulus: the controller takes no commands of this computer: its log says why\n"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(short_path(site.home / "controller.sock"))
+    for words in (("cancel", "1"), submitted):
         done = site.run(*words)
         assert (done.code, done.stdout) == (1, "")
-        assert done.stderr.startswith("cumulus: no controller "), done
+        assert done.stderr.startswith("cumulus: no controller answers at the socket"), done
+        assert done.stderr.count("\n") == 1
 
 
 def test_the_program_itself_is_inside_the_border(site: Site) -> None:

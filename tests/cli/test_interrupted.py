@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cumulus_client.submissions import Submitted
 from programs.interruption import ENDING, OUTPUT_LOST, ending_in_order
 from server.cli import submit, workflow
 from server.cli.main import main
-from server.client import Submitted
 from server.workers.clouds.qemu.images.prewarming import NEXT
 from server.workers.clouds.qemu.paths import QemuHome
 from server.workers.clouds.template_queue import turn
@@ -52,11 +52,17 @@ class Taking:
     def __init__(self) -> None:
         self.cancelled: list[int] = []
 
-    def start(self, *_: object) -> Submitted:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return Submitted(7, "Job_7")
+    @property
+    def submissions(self) -> "Taking":
+        return self
 
-    def cancel(self, _owner: str, job_id: int) -> str:
+    jobs = submissions
+
+    def submit(self, *_: object, **fields: object) -> Submitted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Submitted(id=7, owner=str(fields["owner"]), folder="Job_7")
+
+    def cancel(self, job_id: int) -> str:
         self.cancelled.append(job_id)
         return ""
 
@@ -69,7 +75,7 @@ def test_a_job_that_was_taken_while_the_command_was_to_end_is_cancelled(
     monkeypatch.setenv("CUMULUS_HOME", str(tmp_path))
     taking = Taking()
     for module in (submit, workflow):
-        monkeypatch.setattr(module, "client", lambda _settings: taking)
+        monkeypatch.setattr(module, "taking_jobs", lambda _settings: taking)
     for name in ("a.mzML", "p.fasta"):
         (tmp_path / name).write_text("x")
     files = ["--input", f"spectra={tmp_path}/a.mzML", "--input", f"database={tmp_path}/p.fasta"]

@@ -17,7 +17,7 @@ from server.home.presence import announced
 from server.settings import Settings
 from server.states import JobState
 from server.storage.folders import JobFolder
-from tests.api.serving import listening
+from tests.api.v1.local import at_the_socket
 from tests.catalog.building import tool
 from tests.conftest import FLAVORS, eventually, state_of, submission, turning
 from tests.forked import Done, Forks, forks
@@ -56,7 +56,7 @@ def forked() -> Iterator[Forks]:
 def running(controller: Controller) -> Iterator[Controller]:
     """A controller that answers and runs jobs."""
     home = controller.settings.home
-    with turning(controller), listening(controller) as port, announced(home, f"http://127.0.0.1:{port}"):
+    with turning(controller), at_the_socket(controller), announced(home, "http://127.0.0.1:1"):
         yield controller
 
 

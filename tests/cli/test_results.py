@@ -2,12 +2,14 @@
 
 import errno
 import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from cumulus_client.jobs import ResultFile
+from cumulus_client.results import Results
 from server.app import Controller
 from server.cli.main import main
 from server.db.models import Job
@@ -77,13 +79,13 @@ def test_what_somebody_puts_there_meanwhile_is_not_replaced_either(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done(job)
-    copyfile = shutil.copyfile
+    fetch = Results.fetch
 
-    def slow(source: Path, target: Path) -> None:
-        copyfile(source, target)
-        (target.parent / source.name).write_text("mine!")
+    def slow(self: Results, job_id: int, file: ResultFile, *rest: Any) -> None:
+        fetch(self, job_id, file, *rest)
+        (tmp_path / "r" / file.path).write_text("mine!")
 
-    monkeypatch.setattr(shutil, "copyfile", slow)
+    monkeypatch.setattr(Results, "fetch", slow)
     refused = get(job, "--to", "r")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert sorted(path.read_text() for path in (tmp_path / "r").rglob("*.txt")) == ["mine!", "mine!"]

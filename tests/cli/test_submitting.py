@@ -8,15 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from server.app import Controller
-from server.cli import submit, workflow
 from server.cli.main import main
-from server.client import Client
 from server.db.models import Event, Job
+from server.home.presence import announced
 from server.settings import Settings
 from server.states import JobState
 from server.storage.inputs.arrivals import read_sent
 from server.storage.inputs.pins import APART
-from tests.api.serving import listening
+from tests.api.v1.local import at_the_socket
 from tests.conftest import TEST_APPS, eventually, state_of, turning
 
 pytestmark = pytest.mark.system
@@ -47,9 +46,7 @@ def running(controller: Controller, settings: Settings, monkeypatch: pytest.Monk
     for folder, text in (("one", "first"), ("two", "2nd__")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.dat").write_text(text)
-    with turning(controller), listening(controller) as port:
-        for module in (submit, workflow):
-            monkeypatch.setattr(module, "client", lambda _settings: Client(f"http://127.0.0.1:{port}"))
+    with turning(controller), at_the_socket(controller), announced(settings.home, "http://127.0.0.1:1"):
         yield controller
 
 

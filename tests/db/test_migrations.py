@@ -34,6 +34,7 @@ RELEASED = (
     "0eb80f2598de",
     "5153a6edb41b",
     "d58330c8b1e0",
+    "23853c0f1c69",
 )
 ROW = {
     "owner": "ada",

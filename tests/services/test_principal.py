@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cumulus_client.jobs import JobsQuery
 from server.app import Controller
 from server.db.models import Job
 from server.errors import NotFound
@@ -75,10 +76,12 @@ def test_what_is_the_administrators_is_nobody_elses(controller: Controller, job:
 
 def test_everybody_but_an_agent_sees_the_list_of_jobs(controller: Controller, job: Job) -> None:
     lookup = JobLookup(controller.storage)
-    assert [one.id for one in lookup.newest(EVE)] == [job.id]
-    assert lookup.details(EVE, job.id).owner == "ada"
+    assert [one.id for one in lookup.listed(EVE, JobsQuery()).jobs] == [job.id]
+    assert lookup.details(ADA, job.id).owner == "ada"
     with pytest.raises(Forbidden):
-        lookup.newest(AGENT)
+        lookup.listed(AGENT, JobsQuery())
+    with pytest.raises(NotFound):
+        lookup.details(EVE, job.id)
 
 
 def test_a_role_names_itself() -> None:

@@ -13,7 +13,8 @@ from flask import Response, request, send_file
 
 from server.api.ranges import ranged
 from server.errors import InvalidInput
-from server.storage.data import each_behind
+from server.services.principal import Principal
+from server.services.shared_data import SharedData
 from server.storage.logs.spliced import Spliced
 
 MAX_NAMES = 10_000
@@ -24,9 +25,9 @@ log = structlog.get_logger()
 
 
 class SharedFiles:
-    """The shared data, asked for by names. ``data``: its folder."""
+    """The shared data, asked for by names."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: SharedData) -> None:
         self._data = data
         self._walking = threading.Lock()
 
@@ -42,7 +43,7 @@ class SharedFiles:
     def _each(self, names: list[str]) -> Iterator[str]:
         room = MAX_FOUND
         for name in names:
-            found = sorted(islice(each_behind(self._data, name), room))
+            found = sorted(islice(self._data.behind(Principal.desktop(""), name), room))
             room -= len(found)
             yield from found
         if room == 0:

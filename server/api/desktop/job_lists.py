@@ -1,56 +1,37 @@
 """Lists of jobs in the desktop client's shape, one of them with all its details. Answers are kept while nothing changes."""
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from flask import Response
 
-from server.api.desktop.files import can_be_fetched
-from server.api.desktop.words import harmless, wire_status
+from server.api.desktop.words import escaped, wire_status
 from server.api.response_cache import Reused
 from server.api.responses import Ready, answer_parts, answer_stream, array
 from server.catalog.flavors import Flavors
 from server.catalog.settings_text import parse_settings
 from server.db.change_counter import ChangeCounter
 from server.db.models import Job
-from server.db.queries import known_job
-from server.db.search import Listed, Query, find, listed
-from server.engine.history import last_word, remarks
-from server.engine.situation import Situations
+from server.db.search import Listed, Query
 from server.errors import InvalidInput
 from server.services.jobs.figures import parse_figures
-from server.states import JobState
-from server.storage.folders import Storage
-from server.storage.logs.job_log import Logs, stamp
-from server.storage.outputs import Outputs
+from server.services.jobs.listings import JobListings
+from server.services.principal import Principal
 
+ANYBODY = Principal.desktop("")  # a list is asked for without a name, and shows all jobs
 MAX_REUSED_ROWS = 1000  # a longer list is sent as its rows are read, and not kept
 
 
 class JobLists:
-    """Lists of the jobs. ``commits``: says whether a row has changed; ``logs``: read for the job with details."""
+    """Lists of the jobs. ``commits``: says whether a row has changed."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        flavors: Flavors,
-        commits: ChangeCounter,
-        reused: Reused,
-        logs: Logs,
-        situations: Situations,
-    ) -> None:
-        self._storage = storage
+    def __init__(self, listings: JobListings, flavors: Flavors, commits: ChangeCounter, reused: Reused) -> None:
+        self._listings = listings
         self._flavors = flavors
         self._commits = commits
         self._reused = reused
-        self._logs = logs
-        self._situations = situations
-        self._outputs = Outputs(can_be_fetched)
-        self._costly = threading.Lock()
 
     def answer(self, query: Query, shown: int) -> Response:
         """The jobs that a query finds; the one ``shown`` with its details, also if it is older than all of those."""
@@ -62,26 +43,27 @@ class JobLists:
 
     def _stamp(self, shown: int) -> object:
         """What a list is made from: all rows, and the files of the job shown."""
-        name, *state = self._reused.get(shown, self._commits.number, lambda: _folder_and_state(shown)) if shown else [b""]
+        name, *state = self._reused.get(shown, self._commits.number, lambda: self._known(shown)) if shown else [b""]
         if not name:
             return self._commits.number()
-        folder = self._storage.folder(name.decode())
-        files = self._outputs.listing(folder, has_ended=JobState(state[0].decode()).is_final)
-        return self._commits.number(), stamp(folder.log.path), files.stamp
+        return self._commits.number(), self._listings.stamp(name.decode(), state[0].decode())
+
+    def _known(self, shown: int) -> list[bytes]:
+        found = self._listings.known(shown)
+        return [part.encode() for part in found] if found else [b""]
 
     def _rows(self, query: Query, shown: int) -> Iterator[dict[str, Any] | Ready]:
         """The job shown is among them if it matches, also where it is older than as many as were asked for."""
         missing = bool(shown)
-        with self._costly if query.is_costly else nullcontext():
-            for job in find(query):
-                if job.id != shown:
-                    yield self._row(job)
-                    continue
-                missing = False
+        for job in self._listings.found(ANYBODY, query):
+            if job.id != shown:
+                yield self._row(job)
+                continue
+            missing = False
+            yield from self._details(job)
+        if missing:
+            for job in self._listings.found(ANYBODY, replace(query, only=shown, limit=1)):
                 yield from self._details(job)
-            if missing:
-                for job in find(replace(query, only=shown, limit=1)):
-                    yield from self._details(job)
 
     def _row(self, job: Job | Listed) -> dict[str, Any]:
         return {
@@ -98,25 +80,19 @@ class JobLists:
         }
 
     def _details(self, job: Listed) -> Iterator[Ready]:
-        full = known_job(job.id)
-        if full is None:  # it was deleted just now
+        found = self._listings.shown(ANYBODY, job)
+        if found is None:  # it was deleted just now
             return
-        folder = self._storage.folder(full.folder)
+        full = found.job
         row = {
             **self._row(full),
             "description": full.description,
             "settings": {str(full.id): _settings_object(full.settings)},
             "start_date": _seconds(full.started),
-            "log": harmless(self._logs.text(folder.log.path, remarks(full, self._situations)) + last_word(full)),
+            "log": escaped(found.log),
             **_findings(full),
         }
-        files = self._outputs.listing(folder, has_ended=JobState(full.state).is_final)
-        yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', files.json, b"}"))
-
-
-def _folder_and_state(job_id: int) -> list[bytes]:
-    job = listed(job_id)
-    return [job.folder.encode(), job.state.encode()] if job else [b""]
+        yield Ready((json.dumps(row, ensure_ascii=True)[:-1].encode(), b', "files": ', found.files.json, b"}"))
 
 
 def _findings(job: Job) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What says no, in the shape that each route is documented to have: the desktop client waits for ever, or breaks, on any other.
 
-Owns those shapes for whatever goes wrong before or within a route; not what a route says of its own.
+Owns those shapes for whatever fails before or within a route; not what a route says of its own.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from flask import Response, g, request
 from programs.database.sqlite import is_damaged, is_known
 from programs.http.doorkeeper import FORBIDDEN, route_of
 from programs.http.visitors import Foreign
-from server.api.desktop.words import field_of, harmless
+from server.api.desktop.words import escaped, field_of
 from server.api.identity.errors import TooMany
 from server.api.responses import answer, encoded, error_answer
 from server.client import REFUSED
@@ -41,14 +41,14 @@ def refusal(path: str, message: str, code: str = "bad_request") -> object:
     """What says no on the route of this path."""
     route = route_of(path)
     if f"/{path.lstrip('/')}" == START:
-        return [harmless(message), ""]
+        return [escaped(message), ""]
     if route in CHANGING:
-        return harmless(message)
+        return escaped(message)
     return _NOTHING.get(route, {"error": {"code": code, "message": message, "field": None}})
 
 
 def encoded_refusal(path: str, message: str) -> bytes:
-    """The same as it goes out."""
+    """The same as it is sent."""
     return encoded(refusal(path, message))
 
 

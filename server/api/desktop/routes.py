@@ -12,10 +12,10 @@ from werkzeug.exceptions import HTTPException
 
 from server.api.desktop.app_listing import offered
 from server.api.desktop.callers import Callers, sends_credential
-from server.api.desktop.files import SharedFiles, download, log_download
-from server.api.desktop.job_lists import JobLists
+from server.api.desktop.files import SharedFiles, can_be_fetched, download, log_download
+from server.api.desktop.job_lists import ANYBODY, JobLists
 from server.api.desktop.refusals import FAILED, START, database_failed, marked, or_without, refusal, refused, refused_caller
-from server.api.desktop.words import STATES, field_of, harmless_name
+from server.api.desktop.words import STATES, escaped_name, field_of
 from server.api.identity.errors import REFUSALS
 from server.api.response_cache import Reused, Unhurried
 from server.api.responses import answer, answer_parts, encoded
@@ -24,17 +24,19 @@ from server.catalog.flavors import Flavors
 from server.db.change_counter import ChangeCounter
 from server.db.errors import DATABASE_ERRORS
 from server.db.search import Query, named_apps, require_short
-from server.engine.history import last_word, remarks
 from server.engine.situation import Situations
 from server.errors import CumulusError, InvalidInput, NotFound
+from server.services.jobs.listings import JobListings
+from server.services.jobs.logs import JobLogs
+from server.services.jobs.lookup import JobLookup
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import Submission, parse_number
+from server.services.shared_data import SharedData
 from server.settings import Settings
 from server.states import JobState
-from server.storage.data import listing, usage
 from server.storage.folders import Storage
 from server.storage.logs.job_log import Logs
-from server.storage.paths import inside
+from server.storage.outputs import Outputs
 
 USUAL_ROWS = 100
 log = structlog.get_logger()
@@ -59,15 +61,18 @@ class DesktopRoutes:
         self._jobs = jobs
         self._catalog = catalog
         self._flavors = flavors
-        self._storage = storage
         self._commits = commits
         self._callers = callers
         self._reused = Reused()
-        self._logs = Logs()
-        self._situations = Situations(settings, storage, flavors.max_weight, version=commits.number)
-        self._lists = JobLists(storage, flavors, commits, self._reused, self._logs, self._situations)
-        self._files = SharedFiles(storage.data)
-        self._shared = Unhurried(lambda: listing(storage.data, ()))
+        logs = Logs()
+        situations = Situations(settings, storage, flavors.max_weight, version=commits.number)
+        self._logs = JobLogs(storage, situations, logs)
+        self._lookup = JobLookup(storage)
+        listings = JobListings(storage, situations, logs, Outputs(can_be_fetched))
+        self._lists = JobLists(listings, flavors, commits, self._reused)
+        self._data = SharedData(storage)
+        self._files = SharedFiles(self._data)
+        self._shared = Unhurried(lambda: self._data.listed(ANYBODY))
 
     def blueprint(self) -> Blueprint:
         """The routes, each as the client writes it: trailing slashes are only for one, and some have two at the beginning."""
@@ -191,12 +196,12 @@ class DesktopRoutes:
             found = sorted({**dict.fromkeys(awaited, 0), **dict(self._shared.get())}.items())
         except OSError:  # the storage is away; the page shows nothing then, instead of waiting for ever
             found = [(name, 0) for name in awaited]
-        return answer([(harmless_name(name), size) for name, size in found])
+        return answer([(escaped_name(name), size) for name, size in found])
 
     def diskusage(self) -> Response:
         """Bytes of the storage: in all, used, free; zeros where it is away."""
         try:
-            return answer(usage(self._storage.root))
+            return answer(self._data.usage(ANYBODY))
         except OSError:
             return answer((0, 0, 0))
 
@@ -210,19 +215,16 @@ class DesktopRoutes:
 
     def getresults(self, owner: str, job_id: str, path: str) -> Response:
         """One result file, streamed. Raises NotFound, InvalidInput (both 404 for this route)."""
-        job = self._jobs.get(self._callers.reader(owner), _number(job_id))
-        return download(self._jobs.folder(job).results.file(path))
+        return download(self._lookup.result_path(self._callers.reader(owner), _number(job_id), path))
 
     def getfile(self, owner: str, path: str) -> Response:
         """One shared file, streamed; shared data has no owner. Raises as :meth:`getresults`."""
-        self._callers.reader(owner)
-        return download(inside(self._storage.data, path))
+        return download(self._data.file(self._callers.reader(owner), path))
 
     def log(self, owner: str, job_id: str) -> Response:
         """All of a job's log, streamed; what the client's page shows of a long one is a part of it. Raises NotFound."""
-        job = self._jobs.get(self._callers.reader(owner), _number(job_id))
-        found = self._logs.whole(self._jobs.folder(job).log.path, remarks(job, self._situations), last_word(job))
-        return log_download(found, f"job-{job.id}.log")
+        number = _number(job_id)
+        return log_download(self._logs.whole(self._callers.reader(owner), number), f"job-{number}.log")
 
     def getfilecontent(self) -> Response:
         """The files behind names in data/, folders walked, relative to data/."""

@@ -59,11 +59,11 @@ def field_of(error: CumulusError) -> str | None:
     return _FIELDS.get(error.field, error.field)
 
 
-def harmless(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that the client puts into its page as HTML, made to show as it reads."""
     return html.escape(text, quote=False)
 
 
-def harmless_name(name: str) -> str:
+def escaped_name(name: str) -> str:
     """A file's name made to show as it reads. Where it does so already it stays: the client looks it up among the agent's."""
-    return name if not MARKUP.search(name) and html.unescape(name) == name else harmless(name)
+    return name if not MARKUP.search(name) and html.unescape(name) == name else escaped(name)

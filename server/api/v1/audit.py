@@ -9,7 +9,7 @@ from server.services.services import Services
 
 def _list(services: Services, who: Principal, asked: api.AuditQuery) -> api.AuditList:
     filters = AuditFilters(**asked.model_dump(exclude={"before", "limit"}))
-    found = services.audit.find(who, filters, asked.before, asked.limit)
+    found = services.accounts.audit.find(who, filters, asked.before, asked.limit)
     entries = [api.AuditEntry.model_validate(one, from_attributes=True) for one in found]
     return api.AuditList(entries=entries, before=entries[-1].id if len(entries) == asked.limit else None)
 

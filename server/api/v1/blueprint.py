@@ -85,7 +85,7 @@ def _view(one: Bound, services: Services, callers: Callers, kept: Kept) -> Calla
     def answered(**path: str) -> Response:
         who = callers.admit(one)
         try:
-            asked = operation.takes.model_validate({**_given(operation), **path})
+            asked = operation.takes.model_validate({**_key(operation), **_given(operation), **path})
         except ValidationError as error:
             return invalid(error)
         body, tag = kept.get(one, services, who, asked)
@@ -117,6 +117,12 @@ def _answer(body: bytes, tag: str, status: int) -> Response:
         response.set_etag(tag)
         response.make_conditional(request)
     return response
+
+
+def _key(operation: Operation[Any, Any]) -> dict[str, str]:
+    """The key of a submission, where it stands in the header."""
+    key = request.headers.get("Idempotency-Key", "")
+    return {"idempotency_key": key} if key and "idempotency_key" in operation.takes.model_fields else {}
 
 
 def _given(operation: Operation[Any, Any]) -> dict[str, Any]:

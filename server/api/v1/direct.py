@@ -33,16 +33,18 @@ class DirectCaller:
             raise _refused(error) from None
 
     @contextmanager
-    def download(self, operation: Download[Takes], request: Takes, start: int = 0) -> Iterator[FileStream]:
-        """A file from the byte ``start`` on. Raises Refused."""
+    def download(self, operation: Download[Takes], request: Takes, start: int = 0, tag: str = "") -> Iterator[FileStream]:
+        """A file from the byte ``start`` on; all of it where its content has another tag. Raises Refused."""
         handlers = {one.operation.name: one.handler for one in _module(operation.name).DOWNLOADS}
         try:
             found = handlers[operation.name](self._services, self._principal, request)
         except CumulusError as error:
             raise _refused(error) from None
         with closing(found.file):
+            if tag and tag != found.tag:
+                start = 0
             found.file.seek(start)
-            yield FileStream(found.file, found.size - start)
+            yield FileStream(found.file, found.size - start, start)
 
 
 def _module(name: str) -> ModuleType:

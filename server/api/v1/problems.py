@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response
 from pydantic import ValidationError
 
-from server.errors import CumulusError
+from server.errors import CumulusError, InvalidInput
 
 PROBLEM = "application/problem+json"
 MAX_SHOWN = 200  # characters of what was given
@@ -24,7 +24,9 @@ def problem(status: int, code: str, detail: str, field: str | None = None, **mor
 
 def problem_of(error: CumulusError) -> Response:
     """The answer to a request that met an expected failure."""
-    return problem(error.http_status, error.code, error.message, error.field)
+    is_wrong = isinstance(error, InvalidInput) and error.http_status == InvalidInput.http_status
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_wrong and error.field else error.http_status
+    return problem(status, error.code, error.message, error.field)
 
 
 def invalid(error: ValidationError) -> Response:

@@ -9,7 +9,7 @@ from server.services.services import Services
 
 
 def _list(services: Services, who: Principal, asked: api.TokensQuery) -> api.TokenList:
-    found = services.tokens.list(who, everybodys=asked.everybody)
+    found = services.accounts.tokens.list(who, everybodys=asked.everybody)
     return api.TokenList(tokens=[api.Token.model_validate(one, from_attributes=True) for one in found])
 
 
@@ -21,14 +21,14 @@ def _create(services: Services, who: Principal, asked: api.TokenRequest) -> api.
 
 def _made(services: Services, who: Principal, asked: api.TokenRequest) -> NewToken:
     if not asked.for_agent:
-        return services.tokens.create(who, asked.name, asked.scopes, days=asked.days, owner=asked.owner or "")
+        return services.accounts.tokens.create(who, asked.name, asked.scopes, days=asked.days, owner=asked.owner or "")
     if asked.owner:
         raise InvalidInput("an agent's token is no user's: give one of both", field="owner")
-    return services.tokens.create_for_agent(who, asked.name, days=asked.days)
+    return services.accounts.tokens.create_for_agent(who, asked.name, days=asked.days)
 
 
 def _revoke(services: Services, who: Principal, asked: api.OneToken) -> api.Token:
-    return api.Token.model_validate(services.tokens.revoke(who, asked.token), from_attributes=True)
+    return api.Token.model_validate(services.accounts.tokens.revoke(who, asked.token), from_attributes=True)
 
 
 OPERATIONS = (

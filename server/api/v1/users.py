@@ -21,43 +21,43 @@ def _me(_services: Services, who: Principal, _asked: Nothing) -> api.Me:
 
 
 def _list(services: Services, who: Principal, _asked: Nothing) -> api.UserList:
-    return api.UserList(users=[_shown(one) for one in services.users.list(who)])
+    return api.UserList(users=[_shown(one) for one in services.accounts.users.list(who)])
 
 
 def _get(services: Services, who: Principal, asked: api.OneUser) -> api.User:
-    return _shown(services.users.get(who, asked.user))
+    return _shown(services.accounts.users.get(who, asked.user))
 
 
 def _create(services: Services, who: Principal, asked: api.NewUser) -> api.User:
-    return _shown(services.users.create(who, NewUser(**asked.model_dump())))
+    return _shown(services.accounts.users.create(who, NewUser(**asked.model_dump())))
 
 
 def _change(services: Services, who: Principal, asked: api.UserChanges) -> api.User:
     given = asked.model_dump(exclude={"user"}, exclude_unset=True)
     changes = UserChanges(**given, no_quota="quota_gb" in given and asked.quota_gb is None)
-    return _shown(services.users.change(who, asked.user, changes))
+    return _shown(services.accounts.users.change(who, asked.user, changes))
 
 
 def _password(services: Services, who: Principal, asked: api.NewPassword) -> Done:
-    services.users.set_password(who, asked.user, asked.new, asked.old)
+    services.accounts.users.set_password(who, asked.user, asked.new, asked.old)
     return Done(message=f"{asked.user} has a new password; all sessions of the user have ended")
 
 
 def _invite(services: Services, who: Principal, asked: api.OneUser) -> api.Invitation:
-    made = services.links.invite(who, asked.user)
+    made = services.accounts.links.invite(who, asked.user)
     return api.Invitation(url=link_url(services.url, made.secret), expires=made.expires)
 
 
 def _disable(services: Services, who: Principal, asked: api.OneUser) -> api.User:
-    return _shown(services.users.disable(who, asked.user))
+    return _shown(services.accounts.users.disable(who, asked.user))
 
 
 def _enable(services: Services, who: Principal, asked: api.OneUser) -> api.User:
-    return _shown(services.users.enable(who, asked.user))
+    return _shown(services.accounts.users.enable(who, asked.user))
 
 
 def _delete(services: Services, who: Principal, asked: api.OneUser) -> Done:
-    services.users.delete(who, asked.user)
+    services.accounts.users.delete(who, asked.user)
     return Done(message=f"{asked.user} is no user any more")
 
 

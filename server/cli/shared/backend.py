@@ -14,15 +14,17 @@ from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from server.services.jobs.service import JobService
-    from server.services.services import Services
+    from server.services.services import Services, Wiring
+    from server.workers.clouds.base import Cloud
 
 LONGEST = 100  # bytes of a path that a socket can have
 
 
-def opened(*, to_change: bool = False) -> Cumulus:
+def opened(*, to_change: bool = False, with_rows: bool = True) -> Cumulus:
     """The controller elsewhere that this user has logged in to, or the installation of the settings.
 
-    ``to_change``: where no controller runs, its database is opened for changes, too.
+    ``to_change``: where no controller runs, its database is opened for changes, too; ``with_rows``: False for what needs none, so
+    that it is had without an installation.
 
     Raises NoInstallation, DatabaseMissing and the like, Unreachable.
     """
@@ -36,7 +38,9 @@ def opened(*, to_change: bool = False) -> Cumulus:
         return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
-    return Cumulus(DirectCaller(_services(settings, to_change=to_change), administrator()))
+    if with_rows:
+        _open_rows(settings, to_change=to_change)
+    return Cumulus(DirectCaller(_services(settings), administrator()))
 
 
 def short_path(path: Path) -> str:
@@ -47,12 +51,22 @@ def short_path(path: Path) -> str:
     return f"/proc/self/fd/{folder}/{path.name}"
 
 
-def _services(settings: Settings, *, to_change: bool) -> "Services":
+def _open_rows(settings: Settings, *, to_change: bool) -> None:
     from server.db.opening import open_to_change, open_to_read
-    from server.services.services import Services, Wiring
 
     until_the_end((open_to_change if to_change else open_to_read)(settings))
-    return Services(settings, Wiring(jobs=lambda: _jobs(settings), url=lambda: public_url(settings)))
+
+
+def _services(settings: Settings) -> "Services":
+    from server.services.services import Services
+
+    return Services(settings, _wiring(settings))
+
+
+def _wiring(settings: Settings) -> "Wiring":
+    from server.services.services import Wiring
+
+    return Wiring(jobs=lambda: _jobs(settings), url=lambda: public_url(settings), cloud=lambda: _cloud(settings))
 
 
 def _jobs(settings: Settings) -> "JobService":
@@ -60,3 +74,9 @@ def _jobs(settings: Settings) -> "JobService":
     from server.workers.clouds.registry import known_cloud
 
     return make_controller(settings, known_cloud(settings)).jobs
+
+
+def _cloud(settings: Settings) -> "Cloud":
+    from server.workers.clouds.registry import cloud_for_inspection
+
+    return cloud_for_inspection(settings)

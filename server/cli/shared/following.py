@@ -8,36 +8,27 @@ from functools import partial
 
 import click
 
-from server.cli.shared.opening import administrator, until_the_end
+from cumulus_client.client import Cumulus
 from server.cli.shared.output import progress_on_stderr
 from server.cli.shared.terminal import progress_on
-from server.db.opening import open_to_read
 from server.progress import Counter, Step
-from server.services.jobs.logs import JobLogs
-from server.settings import Settings
 
 
-def job_logs(settings: Settings) -> JobLogs:
-    """The logs of this installation's jobs."""
-    return JobLogs(settings)
-
-
-def follow(settings: Settings, job_id: int) -> bool:
-    """Print the log as it grows until the job ends; True if it is done. Raises NotFound where there is no such job."""
-    until_the_end(open_to_read(settings))
-    logs, who = job_logs(settings), administrator()
+def follow(cumulus: Cumulus, job_id: int) -> bool:
+    """Print the log as it grows until the job ends; True if it is done. Raises Refused where there is no such job."""
     with _watched(job_id) as (write, step):
-        for text in logs.growth(who, job_id, step.note):
-            write(text)
-    end = logs.end(who, job_id)
-    if end.text:
-        click.echo(end.text, err=True)
-    return end.is_done
+        for part in cumulus.logs.follow(job_id):
+            step.note(f"{part.state}: {part.message}" if part.message else part.state)
+            if part.text:
+                write(part.text)
+    if text := part.message or (f"done with a warning: {part.warning}" if part.warning else ""):
+        click.echo(text, err=True)
+    return part.is_done
 
 
 @contextmanager
 def _watched(job_id: int) -> Iterator[tuple[Callable[[str], None], Step]]:
-    """Where the log goes, and a live line beside it of what the job is at. Only a person at a terminal sees that one."""
+    """What prints the log, and a live line beside it of what the job is at. Only a person at a terminal sees that one."""
     if not sys.stderr.isatty():
         yield partial(click.echo, nl=False), Counter("", "", 0.0)
         return

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from programs.errors import explained
 from server.catalog.controls.control import WrongValue, quoted
 from server.catalog.files import FileList, InputFile
-from server.catalog.forms import MissingFiles, completed, control_of, from_text, missing, require_names
+from server.catalog.forms import completed, control_of, from_text, labelled, require_names, titled
 from server.catalog.model import App
 from server.catalog.settings_text import MAX_SETTINGS_BYTES, parse_settings
 from server.catalog.values import counting, input_files
@@ -26,7 +26,7 @@ _RESULT = "%job_dir_"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job's form, complete, and the files of this computer that go with it: to the shared data, or to the job alone.
+    """A job's form, complete, and the files of this computer that belong to it: to the shared data, or to the job alone.
 
     ``stored``: names of shared files that are used as the storage has them.
     """
@@ -41,7 +41,7 @@ class Prepared:
 class Typed:
     """What was typed: values by their key in the form, and files by name. ``names``: the fields that were given.
 
-    ``stored``: names of files that are to be taken from the storage, ``offered``: those that may be, if the form names them.
+    ``stored``: names of files that the storage has, ``offered``: those that may be, if the form names them.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str], stored: Ite
             _put(app, typed, name, path)
         elif is_named and not Path(text).exists():
             require_names(app, [name])
-            raise InvalidInput(f"--input {text}: {_label(app, name)} is no field of files; use --set")
+            raise InvalidInput(f"--input {text}: {titled(app, name)} is no field of files; use --set")
         else:
             _add_file(typed, text)
     for text in stored:
@@ -138,19 +138,6 @@ def split(app: App, text: str) -> tuple[str, bool, str]:
     return name, len(name) < len(text), text[len(name) + 1 :]
 
 
-def labelled(app: App, error: InvalidInput) -> InvalidInput:
-    """The error in a person's words: a field by its label and by the name that options know it by."""
-    control = control_of(app, error.field) if error.field else None
-    if control is None or error.field is None:
-        return error
-    label, title = _label(app, error.field), f"{control.title}: "
-    if isinstance(error, MissingFiles):
-        return InvalidInput(missing(_label(app, name) for name in error.names))
-    if isinstance(error, WrongValue):
-        return InvalidInput(f"{label} {error.reason}")
-    return InvalidInput(f"{label}: {error.message.removeprefix(title)}")
-
-
 def _put(app: App, typed: Typed, name: str, text: str) -> None:
     require_names(app, [name])
     control = control_of(app, name)
@@ -163,20 +150,20 @@ def _put(app: App, typed: Typed, name: str, text: str) -> None:
         except InvalidInput as error:
             raise labelled(app, error) from None
     else:
-        path = text if text.startswith(_RESULT) else str(_add_file(typed, text, _label(app, name)))
+        path = text if text.startswith(_RESULT) else str(_add_file(typed, text, titled(app, name)))
         if path in typed.values.setdefault(name, []):
-            raise InvalidInput(f"{_label(app, name)}: {text} is given twice")
+            raise InvalidInput(f"{titled(app, name)}: {text} is given twice")
         typed.values[name].append(path)
 
 
 def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
-    """Note a file of the storage; its path goes into the form where a field is named. Raises InvalidInput."""
+    """Note a file of the storage; its path is put into the form where a field is named. Raises InvalidInput."""
     name, is_named, file = split(app, text)
     control = control_of(app, name)
     if not is_named or not isinstance(control, FileList):
         if is_named and not _is_stored(data, text):
             require_names(app, [name])
-            raise InvalidInput(f"--shared {text}: {_label(app, name)} is no field of files; use --set")
+            raise InvalidInput(f"--shared {text}: {titled(app, name)} is no field of files; use --set")
         control, file = None, text
     if not _is_stored(data, file):
         raise InvalidInput(f"--shared {text}: the storage has no shared file {quoted(file)}; send it by --input")
@@ -232,7 +219,7 @@ def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) ->
     for name in names:
         if name not in counts:
             reason = "does not count with these settings: another field of the form decides that"
-            raise WrongValue(_label(app, name), reason, field=name)
+            raise WrongValue(titled(app, name), reason, field=name)
 
 
 def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
@@ -257,8 +244,3 @@ def _not_sent(file: InputFile, data: Path) -> str:
     return (
         f"{quoted(file.name)} is not sent; {how}, or use the storage's: --shared {shlex.quote(f'{file.parameter}={file.name}')}"
     )
-
-
-def _label(app: App, name: str) -> str:
-    control = control_of(app, name)
-    return f"{control.title} ({name})" if control else name

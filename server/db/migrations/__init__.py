@@ -18,6 +18,7 @@ from server.db.migrations import (
     m0009_deleted,
     m0010_looks,
     m0011_accounts,
+    m0014_submission_keys,
 )
 from server.db.transactions import exclusive
 from server.errors import CumulusError
@@ -34,6 +35,7 @@ STEPS = (
     m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
     m0011_accounts.STATEMENTS,
+    m0014_submission_keys.STATEMENTS,
 )
 
 

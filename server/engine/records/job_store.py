@@ -76,10 +76,10 @@ class JobStore:
         if shutil.disk_usage(Path(self._database.database).parent).free < self._min_free:
             raise HomeFull(HOME_FULL)
 
-    def add(self, learned: Learned, *, whole: bool, **fields: Any) -> Job:
-        """Row and folder of a new job. ``whole``: no client will send files for it.
+    def add(self, learned: Learned, *, whole: bool, also: Callable[[Job], None] = lambda _: None, **fields: Any) -> Job:
+        """Row and folder of a new job. ``whole``: no client will send files for it; ``also``: done in the transaction of the row.
 
-        Raises StorageFull, HomeFull, StorageUnusable, OSError, and leaves nothing then.
+        Raises StorageFull, HomeFull, StorageUnusable, OSError, what ``also`` raises, and leaves nothing then.
         """
         self._require_storage()
         now = self._clock()
@@ -89,6 +89,7 @@ class JobStore:
             with _full_disks(), exclusive(self._database):
                 change = Change(now, who=fields["owner"])
                 job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
+                also(job)
                 job.folder = folder_name(job.id, job.owner, job.app, now)
                 job.save(only=[Job.folder])
                 folder = self._storage.folder(job.folder)

@@ -30,7 +30,10 @@ MARKUP = re.compile(r"<[A-Za-z/!?]")
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client asks for, as text from outside; checked by :meth:`SubmissionCheck.checked`."""
+    """What a client asks for, as text from outside; checked by :meth:`SubmissionCheck.checked`.
+
+    ``complete``: no file of it is sent, all that it reads is in the storage.
+    """
 
     app: str
     flavor: str
@@ -38,6 +41,7 @@ class Submission:
     description: str = ""
     start_after: str = ""
     workflow: str = ""
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class SubmissionCheck:
 
     def _inputs(self, app: App, form: Mapping[str, Any], before: Job | None) -> list[InputFile]:
         """The input files of a complete form, each of them possible. Raises InvalidInput."""
-        require_harmless_paths(app, form)
+        refuse_markup_in_paths(app, form)
         files = input_files(app, form)
         require_steps(files, before)
         for file in files:
@@ -152,7 +156,7 @@ def require_workflow(name: str) -> str:
     return name
 
 
-def require_harmless_paths(app: App, settings: Mapping[str, Any]) -> None:
+def refuse_markup_in_paths(app: App, settings: Mapping[str, Any]) -> None:
     """Raises InvalidInput for a file whose path a client would take for markup where it shows it."""
     for answer in answers(app, settings):
         if isinstance(answer.control, FileList):

@@ -46,9 +46,11 @@ class Results:
         if self.verdict == "same":
             return f"the results are the same ({len(self.same)} files)" if self.same else "neither run has left results"
         parts = (("differ", self.different), ("are missing", self.missing), ("are new", self.added))
-        told = [f"{len(names)} {what} ({_few(names)})" for what, names in (*parts, ("cannot be compared", self.unknown)) if names]
+        found = [
+            f"{len(names)} {what} ({_few(names)})" for what, names in (*parts, ("cannot be compared", self.unknown)) if names
+        ]
         same = f"; {len(self.same)} are the same" if self.same else ""
-        return f"of the results, {', '.join(told)}{same}"
+        return f"of the results, {', '.join(found)}{same}"
 
 
 def differences(before: JobRecord, now: JobRecord) -> list[Difference]:

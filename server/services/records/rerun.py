@@ -3,7 +3,7 @@
 Owns where those are looked for. A file counts only with the checksum that was recorded; nothing is submitted here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,31 @@ FolderOf = Callable[[int], JobFolder | None]  # of a job by its number, None whe
 
 
 @dataclass(frozen=True)
-class Rerun:
-    """What is submitted, and the files that go with it; ``remarks``: what cannot be vouched for, a sentence each."""
+class Place:
+    """Where a file may be. ``is_own``: the job has kept it, so that it is believed without a checksum."""
+
+    path: Path
+    is_own: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file that the job has read. ``missing`` and ``changed``: what to say where it is not there, or is another now."""
+
+    name: str
+    shared: bool
+    sha256: str
+    places: tuple[Place, ...]
+    missing: str
+    changed: str
+
+
+@dataclass(frozen=True)
+class RerunPlan:
+    """What is submitted, and the files that belong to it; ``remarks``: what cannot be vouched for, a sentence each."""
 
     settings: dict[str, Any]
-    shared: tuple[Path, ...]
-    local: tuple[Path, ...]
+    files: tuple[Wanted, ...]
     remarks: tuple[str, ...]
 
 
@@ -47,57 +66,64 @@ def form_of_today(app: App, recorded: Mapping[str, Any]) -> dict[str, Any]:
     return completed(app, form)
 
 
-def again(app: App, record: JobRecord, folder: JobFolder, data: Path, folder_of: FolderOf, checksum: Checksum) -> Rerun:
-    """The same job for today. Raises InvalidInput naming a file that is not to be had any more as it was."""
+def plan(app: App, record: JobRecord, folder: JobFolder, data: Path, folder_of: FolderOf) -> RerunPlan:
+    """The same job for today. Raises InvalidInput where its form does not fit any more. Reads no file."""
     if not record.settings and known_names(app):  # as of a former server's job whose form was garbage
         text = f"the form of job {record.id} cannot be read, so that nobody knows what it has run with: submit a new job"
         raise InvalidInput(text, field="job")
     form = form_of_today(app, record.settings)
     read = {one.name: one for one in record.inputs}
-    shared: list[Path] = []
-    local: list[Path] = []
+    files: list[Wanted] = []
     remarks: list[str] = []
     for file in input_files(app, form):
         known = read.get(file.name, RecordedInput(name=file.name))
-        path = _find(known, _places(known, file, folder, data, folder_of), checksum, record.id)
+        places = tuple(_places(known, file, folder, data, folder_of))
+        missing, changed = (_why_not(known, record.id, changed=changed) for changed in (False, True))
+        files.append(Wanted(file.name, file.shared, known.sha256, places, missing, changed))
         if not known.sha256:
             remarks.append(f"{file.name}: its checksum was not recorded; what is kept with job {record.id} is taken")
-        (shared if file.shared else local).append(path)
-    return Rerun(form, tuple(shared), tuple(local), tuple(remarks))
+    return RerunPlan(form, tuple(files), tuple(remarks))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a file may be. ``is_own``: the job has kept it, so that it is believed without a checksum."""
-
-    path: Path
-    is_own: bool
+def gathered(files: Iterable[Wanted], checksum: Checksum) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Where the files are: those of the shared data, and the job's own. Raises InvalidInput where one is nowhere."""
+    places = [(file.shared, _found(file, checksum)) for file in files]
+    return tuple(path for shared, path in places if shared), tuple(path for shared, path in places if not shared)
 
 
-def _places(known: RecordedInput, file: InputFile, folder: JobFolder, data: Path, folder_of: FolderOf) -> Iterator[_Place]:
-    if not folder.input.is_symlink():  # whoever can write into the job's folder might have it lead anywhere
-        yield _Place(folder.input / file.name, is_own=True)
-    yield _Place(data / file.name, is_own=False)
-    step = folder_of(known.job) if known.job is not None else None
-    with suppress(CumulusError):  # the record may name anything, and only what is among the results is one
-        if step is not None:
-            yield _Place(step.results.file(known.path), is_own=False)
-
-
-def _find(known: RecordedInput, places: Iterator[_Place], checksum: Checksum, job_id: int) -> Path:
+def _found(file: Wanted, checksum: Checksum) -> Path:
+    """Where a file is as the job has read it. Raises InvalidInput where it is nowhere."""
     changed = False
-    for place in places:
+    for place in file.places:
         if place.path.is_symlink() or not place.path.exists():
             continue
-        if not known.sha256:
+        if not file.sha256:
             if place.is_own:
                 return place.path
             continue
         with suppress(OSError):
-            if checksum(place.path) == known.sha256:
+            if checksum(place.path) == file.sha256:
                 return place.path
         changed = True
-    raise InvalidInput(_why_not(known, job_id, changed=changed), field="job")
+    raise InvalidInput(file.changed if changed else file.missing, field="job")
+
+
+def kept(file: Wanted) -> Path:
+    """Where the job itself has kept a file, which is not read for that. Raises InvalidInput where it has not."""
+    for place in file.places:
+        if place.is_own and not place.path.is_symlink() and place.path.exists():
+            return place.path
+    raise InvalidInput(file.missing, field="job")
+
+
+def _places(known: RecordedInput, file: InputFile, folder: JobFolder, data: Path, folder_of: FolderOf) -> Iterator[Place]:
+    if not folder.input.is_symlink():  # whoever can write into the job's folder might have it lead anywhere
+        yield Place(folder.input / file.name, is_own=True)
+    yield Place(data / file.name, is_own=False)
+    step = folder_of(known.job) if known.job is not None else None
+    with suppress(CumulusError):  # the record may name anything, and only what is among the results is one
+        if step is not None:
+            yield Place(step.results.file(known.path), is_own=False)
 
 
 def _why_not(known: RecordedInput, job_id: int, *, changed: bool) -> str:

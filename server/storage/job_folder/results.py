@@ -29,6 +29,18 @@ class Results:
             raise NotFound(f"{self._output.parent.name} has no results", field="path")
         return inside(self._output, relative)
 
+    def tag(self, relative: str) -> str:
+        """The tag of a result file; "" where it has gone."""
+        try:
+            return content_tag((self._output / relative).stat())
+        except OSError:
+            return ""
+
+
+def content_tag(found: os.stat_result) -> str:
+    """Another text where a file's content is another: a runner replaces files, it does not write over them."""
+    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
+
 
 def _files(top: Path) -> Iterator[tuple[str, int]]:
     """(path below ``top``, bytes) of the files in it, however deep; without those that cannot be inspected."""

@@ -63,7 +63,7 @@ def test_what_is_no_route_is_a_problem_and_no_redirect(client: FlaskClient, path
 def test_a_method_that_a_route_does_not_have(client: FlaskClient) -> None:
     response = client.delete("/api/v1/jobs", environ_overrides=ROOT)
     assert problem(response)[:2] == (405, "method_not_allowed")
-    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_body_that_is_no_json_changes_nothing(
 def test_fields_of_a_change_do_not_stand_in_the_query(controller: Controller, client: FlaskClient) -> None:
     job = controller.jobs.submit(*submission())
     response = client.post(f"/api/v1/jobs/{job.id}/cancel?force=1", environ_overrides=ROOT)
-    assert problem(response) == (400, "invalid_input", "force")
+    assert problem(response) == (422, "invalid_input", "force")
 
 
 def test_what_has_not_changed_is_not_sent_again(controller: Controller, client: FlaskClient) -> None:
@@ -110,7 +110,7 @@ def test_a_fault_of_the_server_says_nothing_of_its_inside(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("server.services.jobs.lookup.JobLookup.newest", fail)
+    monkeypatch.setattr("server.services.jobs.lookup.JobLookup.listed", fail)
     response = get(client, "/jobs")
     assert problem(response)[:2] == (500, "internal")
     assert b"secret" not in response.data

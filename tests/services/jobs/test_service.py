@@ -12,7 +12,7 @@ from server.db.models import Event, Job
 from server.engine.records.job_store import StorageFull
 from server.errors import CumulusError, InvalidInput, NotFound, TemplateMissing
 from server.reasons import Reason
-from server.services.jobs.service import AGENT_TROUBLES, AlreadyEnded
+from server.services.jobs.service import AGENT_FAILURES, AlreadyEnded
 from server.services.principal import Principal
 from server.settings import Settings
 from server.states import JobState
@@ -115,7 +115,7 @@ def test_whose_matter_it_is_that_files_did_not_arrive(controller: Controller, tr
 
 def test_the_agent_knows_each_trouble_by_the_name_that_the_controller_expects() -> None:
     of_the_sender = {FailureKind.SOURCE_UNREADABLE, FailureKind.SOURCE_CHANGED, FailureKind.UNKNOWN}
-    assert set(FailureKind) - of_the_sender == set(AGENT_TROUBLES)
+    assert set(FailureKind) - of_the_sender == set(AGENT_FAILURES)
     assert all(FailureKind.named_in(f"{one.text} (rsync: …)") is one for one in FailureKind)
 
 

@@ -11,7 +11,7 @@ import pytest
 from server.catalog.model import App
 from server.engine.records.record import JobRecord, RecordedApp, RecordedFlavor, RecordedInput
 from server.errors import InvalidInput
-from server.services.records.rerun import Rerun, again, form_of_today
+from server.services.records.rerun import Checksum, FolderOf, form_of_today, gathered, plan
 from server.storage.folders import JobFolder
 from server.storage.inputs.checksums import content_sha256
 from tests.catalog.building import app
@@ -20,6 +20,21 @@ SHARED = '<filelist name="f" label="F" multiple="true" is_folder="{0}" is_raw_in
 NUMBER = '<number name="n" label="N" value="1" min="0" max="9"/>'
 GOOD = b"what was read"
 SHA256 = hashlib.sha256(GOOD).hexdigest()
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What is submitted, and where its files are."""
+
+    settings: dict[str, Any]
+    shared: tuple[Path, ...]
+    local: tuple[Path, ...]
+    remarks: tuple[str, ...]
+
+
+def again(app: App, record: JobRecord, folder: JobFolder, data: Path, folder_of: FolderOf, checksum: Checksum) -> Rerun:
+    planned = plan(app, record, folder, data, folder_of)
+    return Rerun(planned.settings, *gathered(planned.files, checksum), planned.remarks)
 
 
 @dataclass
