@@ -49,8 +49,10 @@ from server.engine.records.recovery import recover
 from server.engine.stages import Stages
 from server.errors import CumulusError
 from server.progress import Progress, counted
+from server.services.administration import Administration, AdministrationWiring
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
+from server.services.machines.cloud_access import CloudAccess
 from server.services.services import Services, Wiring
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
@@ -222,7 +224,8 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
+    administration = _administration(controller)
+    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, administration=lambda: administration))
     app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
@@ -234,6 +237,19 @@ def create_app(controller: Controller) -> Flask:
     for kind in DATABASE_ERRORS:
         app.register_error_handler(kind, database_failed)
     return app
+
+
+def _administration(controller: Controller) -> Administration:
+    def cloud() -> Cloud:
+        return controller.cloud
+
+    def damage() -> str:
+        return controller.loop.damage.message if controller.loop.damage else ""
+
+    def access() -> CloudAccess:
+        return CloudAccess(cloud, cloud, lambda _settings, _cloud: controller.fleet, make_workspaces)
+
+    return Administration(controller.settings, AdministrationWiring(access, damage=damage))
 
 
 def _health(controller: Controller) -> Response:

@@ -29,7 +29,7 @@ from server.engine.records.storage_owner import own_storage
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
 from server.home.controller_lock import only_controller
 from server.home.files import require_writable
-from server.home.folder import SOCKET_FILE, close_home
+from server.home.folder import close_home
 from server.home.installation import installation_id
 from server.home.presence import announced
 from server.home.running import NUDGE
@@ -175,8 +175,6 @@ def _local(settings: Settings, app: Application) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            (settings.home / SOCKET_FILE).unlink()
         door.end()
         thread.join(STOP_GRACE_S)
 

@@ -14,10 +14,9 @@ from server.catalog.forms import filled
 from server.catalog.rendering.command import CONFIG_NAME
 from server.catalog.values import InputFile, check_settings
 from server.cli.shared.arguments import FORM, TEXT, as_json_option
-from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.inputs import labelled, read_form, read_typed, require_counting
 from server.cli.shared.opening import administrator
-from server.cli.shared.output import printable, show_json, show_table
+from server.cli.shared.output import asking_the_cloud, printable, show_json, show_table
 from server.errors import InvalidInput
 from server.services.apps import AppService, AppView, app_json, check_json, checked, field_json, preview_json
 from server.settings import Settings, load_settings

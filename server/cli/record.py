@@ -9,12 +9,11 @@ import click
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
-from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.connection import cancelled_on_failure, client, send
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, labelled
 from server.cli.shared.opening import administrator, open_rows
-from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
+from server.cli.shared.output import PATIENCE_S, asking_the_cloud, printable, progress_on_stderr, show_json, show_table
 from server.engine.records.record import JobRecord, to_text
 from server.errors import InvalidInput
 from server.services.records.comparison import differences

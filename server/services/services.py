@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from server.settings import Settings
 
 if TYPE_CHECKING:
+    from server.services.administration import Administration
     from server.services.jobs.lookup import JobLookup
     from server.services.jobs.service import JobService
 
@@ -17,6 +18,7 @@ class Wiring:
     """How the parts are had that not every use case needs; each is asked for once at most."""
 
     jobs: "Callable[[], JobService]"
+    administration: "Callable[[], Administration]"
 
 
 class Services:
@@ -38,3 +40,8 @@ class Services:
     def jobs(self) -> "JobService":
         """Changes jobs."""
         return self._wiring.jobs()
+
+    @cached_property
+    def administration(self) -> "Administration":
+        """What is for who looks after the installation."""
+        return self._wiring.administration()

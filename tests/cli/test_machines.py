@@ -22,7 +22,7 @@ def environment(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    monkeypatch.setattr("server.services.machines.APART_S", 0.0)
+    monkeypatch.setattr("server.services.machines.service.APART_S", 0.0)
 
 
 def run(*arguments: str) -> Result:

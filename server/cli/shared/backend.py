@@ -1,24 +1,36 @@
 """What a command asks: the controller that runs on this installation, else the installation's database; both answer the same."""
 
 import os
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
 from server.cli.shared.credentials import current_login
-from server.cli.shared.opening import administrator, until_the_end
+from server.cli.shared.opening import administrator, at_the_end, until_the_end
+from server.errors import CumulusError
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from server.services.administration import Administration
     from server.services.jobs.service import JobService
+    from server.services.machines.cloud_access import CloudAccess
     from server.services.services import Services
 
 LONGEST = 100  # bytes of a path that a socket can have
 
 
-def opened(*, to_change: bool = False) -> Cumulus:
+class Rows(Enum):
+    """What an operation needs of the database where no controller runs. IF_THERE: it does without, too."""
+
+    READ = auto()
+    CHANGE = auto()
+    IF_THERE = auto()
+
+
+def opened(*, to_change: bool = False, rows: Rows = Rows.READ) -> Cumulus:
     """The controller elsewhere that this user has logged in to, or the installation of the settings.
 
     ``to_change``: where no controller runs, its database is opened for changes, too.
@@ -27,7 +39,7 @@ def opened(*, to_change: bool = False) -> Cumulus:
     """
     if elsewhere := current_login():
         return Cumulus.at(elsewhere.url, elsewhere.token)
-    settings = load_settings()
+    settings, rows = load_settings(), Rows.CHANGE if to_change else rows
     path = settings.home / SOCKET_FILE
     if running_controller(settings.home) and path.is_socket():
         from cumulus_client.http import HttpCaller
@@ -35,7 +47,7 @@ def opened(*, to_change: bool = False) -> Cumulus:
         return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
-    return Cumulus(DirectCaller(_services(settings, to_change=to_change), administrator()))
+    return Cumulus(DirectCaller(_services(settings, rows), administrator()))
 
 
 def short_path(path: Path) -> str:
@@ -46,12 +58,40 @@ def short_path(path: Path) -> str:
     return f"/proc/self/fd/{folder}/{path.name}"
 
 
-def _services(settings: Settings, *, to_change: bool) -> "Services":
-    from server.db.opening import open_to_change, open_to_read
+def _services(settings: Settings, rows: Rows) -> "Services":
     from server.services.services import Services, Wiring
 
-    until_the_end((open_to_change if to_change else open_to_read)(settings))
-    return Services(settings, Wiring(jobs=lambda: _jobs(settings)))
+    has_rows = _open(settings, rows)
+    return Services(
+        settings,
+        Wiring(jobs=lambda: _jobs(settings), administration=lambda: _administration(settings, has_rows=has_rows)),
+    )
+
+
+def _open(settings: Settings, rows: Rows) -> bool:
+    """Open the database; False where it cannot be opened and that is no matter."""
+    from server.db.opening import open_to_change, open_to_read
+
+    try:
+        until_the_end((open_to_change if rows is Rows.CHANGE else open_to_read)(settings))
+    except CumulusError:
+        if rows is not Rows.IF_THERE:
+            raise
+        return False
+    return True
+
+
+def _administration(settings: Settings, *, has_rows: bool) -> "Administration":
+    from server.services.administration import Administration, AdministrationWiring
+
+    def access() -> "CloudAccess":
+        from server.cli.shared.clouds import own_access  # `cumulus queue` does without
+
+        return own_access(settings)
+
+    found = Administration(settings, AdministrationWiring(access, has_rows))
+    at_the_end(found.close)
+    return found
 
 
 def _jobs(settings: Settings) -> "JobService":
