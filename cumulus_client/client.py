@@ -8,15 +8,22 @@ from cumulus_client.calling import Caller
 if TYPE_CHECKING:
     from cumulus_client.apps import Apps
     from cumulus_client.audit import Audit
+    from cumulus_client.flavors import Flavors
     from cumulus_client.groups import Groups
     from cumulus_client.jobs import Jobs
     from cumulus_client.logs import Logs
+    from cumulus_client.queue import Queue
     from cumulus_client.records import Records
     from cumulus_client.results import Results
+    from cumulus_client.snapshots import Snapshots
+    from cumulus_client.storage import Storage
     from cumulus_client.submissions import Submissions
+    from cumulus_client.system import System
     from cumulus_client.tokens import Tokens
     from cumulus_client.users import Users
+    from cumulus_client.workers import Workers
     from cumulus_client.workflows import Workflows
+    from cumulus_client.workspaces import Workspaces
 
 Client = TypeVar("Client")
 
@@ -51,6 +58,13 @@ class Cumulus:
     groups: "Noun[Groups]" = Noun()
     tokens: "Noun[Tokens]" = Noun()
     audit: "Noun[Audit]" = Noun()
+    flavors: "Noun[Flavors]" = Noun()
+    storage: "Noun[Storage]" = Noun()
+    queue: "Noun[Queue]" = Noun()
+    workers: "Noun[Workers]" = Noun()
+    workspaces: "Noun[Workspaces]" = Noun()
+    snapshots: "Noun[Snapshots]" = Noun()
+    system: "Noun[System]" = Noun()
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller

@@ -13,6 +13,7 @@ from cumulus_client.errors import Problem, Refused, Unreachable
 from cumulus_client.operations import PREFIX, Download, Gives, Operation, Takes
 
 TIMEOUT_S = 60.0
+LONG_TIMEOUT_S = 900.0  # of an operation that may ask a cloud, or read many files
 PROBLEM = "application/problem+json"
 LOCAL = "http://localhost"  # what is asked for over a Unix socket
 
@@ -38,6 +39,8 @@ class HttpCaller:
         fields = request.model_dump(mode="json", exclude_unset=True)
         path = filled(operation.path, operation.path_fields, fields)
         options: dict[str, Any] = {"json": fields} if operation.has_body else {"params": _query(fields)}
+        if operation.takes_long:
+            options["timeout"] = LONG_TIMEOUT_S
         response = self._answer(operation.method, path, **options)
         try:
             return operation.gives.model_validate_json(response.content)

@@ -59,7 +59,8 @@ Gives = TypeVar("Gives", bound=Response)
 class Operation(Generic[Takes, Gives]):
     """One operation. ``name``: its noun and verb, such as ``jobs.list``; ``path``: below ``/api/v1``, with fields in braces.
 
-    ``status``: of the answer to one that succeeds.
+    ``status``: of the answer to one that succeeds. ``takes_long``: it may ask a cloud, or read many files: a client waits longer
+    for it, and the server has threads apart for it.
     ``scope``: what a token needs. Fields that are not in the path are in the query of a GET or DELETE, else in a JSON body.
     """
 
@@ -71,6 +72,7 @@ class Operation(Generic[Takes, Gives]):
     summary: str
     scope: Scope = "read"
     status: int = 200
+    takes_long: bool = False
 
     @property
     def path_fields(self) -> tuple[str, ...]:

@@ -3,48 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response, request
 from prometheus_client import Histogram
-from werkzeug.exceptions import HTTPException
 
-from cumulus_client.operations import PREFIX
-from programs.http.doorkeeper import Doorkeeper
-from programs.http.forms import BoundedRequest
-from programs.http.visitors import Foreign, visitors
-from programs.version import VERSION
-from server.api.desktop.callers import Callers
-from server.api.desktop.refusals import (
-    CHANGING,
-    FAILED,
-    UNAVAILABLE,
-    database_failed,
-    failed,
-    refused,
-    refused_foreign,
-    storage_taken,
-)
-from server.api.desktop.routes import DesktopRoutes
-from server.api.health import Health
-from server.api.identity.accounts import Accounts
-from server.api.identity.identity import Identity
-from server.api.identity.oidc_routes import CALLBACK as OIDC_CALLBACK
-from server.api.identity.problems import problem
-from server.api.metrics import Metrics, turn_histogram
-from server.api.responses import answer
-from server.api.v1 import blueprint as v1
-from server.api.v1.callers import Callers as ApiCallers
-from server.api.v1.operations import DOWNLOADS, OPERATIONS
-from server.api.v1.reference import reference
+from server.api.metrics import turn_histogram
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
-from server.db.change_counter import ChangeCounter
 from server.db.connection import open_database
 from server.db.dialects.sqlite_database import Database
-from server.db.errors import DATABASE_ERRORS
 from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
@@ -53,18 +21,12 @@ from server.engine.records.job_store import JobStore
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
 from server.engine.stages import Stages
-from server.errors import CumulusError
 from server.progress import Progress, counted
-from server.services.addresses import public_url
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
-from server.services.principal import Forbidden
-from server.services.services import Services, Wiring
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
-from server.storage.holding import StorageTaken
-from server.web.login import LoginPages
 from server.workers.ansible.fork_server import AnsibleForkServer
 from server.workers.ansible.playbooks import Playbooks
 from server.workers.clouds.base import Cloud
@@ -214,75 +176,3 @@ def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_
 
 def _report(problem: CatalogProblem) -> None:
     log.warning("an app cannot be used", file=str(problem.file), line=problem.line, reason=problem.reason)
-
-
-def create_app(controller: Controller, accounts: Accounts | None = None) -> Flask:
-    """The web application over a controller's parts. ``accounts``: default: the database's."""
-    app = Flask("cumulus", static_folder=None)
-    app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = controller.settings.max_post_bytes
-    # The client asks for //apps, and never follows a redirect.
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
-    own = visitors(controller.settings.host, controller.settings.allowed_hosts)
-    known = accounts or Accounts.of(controller.settings)
-    identity = Identity(controller.settings, known)
-    identity.install(app)
-    app.before_request(Doorkeeper(own, CHANGING, _foreign, open_paths=(OIDC_CALLBACK,)).refuse)
-    commits = ChangeCounter(controller.settings.database, controller.database.require_file)
-    desktop = DesktopRoutes(
-        controller.settings,
-        VERSION,
-        controller.jobs,
-        controller.catalog,
-        controller.flavors,
-        controller.storage,
-        commits,
-        Callers(identity.identification, identity.trail),
-    )
-    app.register_blueprint(desktop.blueprint())
-    wiring = Wiring(jobs=lambda: controller.jobs, url=lambda: public_url(controller.settings), cloud=lambda: controller.cloud)
-    services = Services(controller.settings, wiring)
-    callers = ApiCallers(identity.identification, identity.trail)
-    app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
-    app.register_blueprint(reference())
-    app.register_blueprint(LoginPages(identity.sessions, known.authenticator).blueprint())
-    metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
-    health = Health(identity.identification, lambda: _health(controller))
-    app.add_url_rule("/metrics", "metrics", lambda: health.for_insiders(metrics.answer))
-    app.add_url_rule("/healthz", "healthz", health.answer)
-    app.register_error_handler(CumulusError, refused)
-    app.register_error_handler(StorageTaken, storage_taken)
-    app.register_error_handler(HTTPException, _http_error)
-    for kind in DATABASE_ERRORS:
-        app.register_error_handler(kind, database_failed)
-    return app
-
-
-def _health(controller: Controller) -> Response:
-    """200 while requests are served and the database, which must be the one that was opened, answers and is sound, and the
-    storage is ours.
-    """
-    controller.storage.require_own()
-    controller.database.require_file()
-    controller.database.execute_sql("SELECT count(*) FROM switch")
-    if damage := controller.loop.damage:
-        return failed(damage.message, damage.code, UNAVAILABLE)
-    return answer({"status": "ok", "version": VERSION, "cloud": controller.cloud.name})
-
-
-def _foreign(foreign: Foreign) -> Response:
-    if request.path.startswith(PREFIX):
-        return problem(Forbidden(foreign.message, field=foreign.field), code=foreign.code)
-    return refused_foreign(foreign)
-
-
-def _http_error(error: HTTPException) -> Response:
-    if request.path.startswith(PREFIX):
-        return v1.http_problem(error)
-    status, code = error.code or 500, (error.name or "error").lower().replace(" ", "_")
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return failed(FAILED, code)
-    response = answer({"error": {"code": code, "message": error.description, "field": None}}, status)
-    response.headers.extend((name, value) for name, value in error.get_headers() if name in ("Allow", "Content-Range"))
-    return response

@@ -18,7 +18,8 @@ from programs.http.unix_door import Application
 from programs.interruption import until_a_signal
 from programs.memory import give_memory_back
 from server.api.http import connections_beside, open_controller_door, open_local_door
-from server.app import Controller, create_app, make_controller, rebuild_database
+from server.app import Controller, make_controller, rebuild_database
+from server.application import create_app
 from server.catalog.flavors import read_flavors
 from server.db.connection import open_database
 from server.db.dialects.own_log import begin_log, require_sound
@@ -29,7 +30,7 @@ from server.engine.records.storage_owner import own_storage
 from server.errors import CloudError, CumulusError, SetupMissing, TemplateMissing
 from server.home.controller_lock import only_controller
 from server.home.files import require_writable
-from server.home.folder import SOCKET_FILE, close_home
+from server.home.folder import close_home
 from server.home.installation import installation_id
 from server.home.presence import announced
 from server.home.running import NUDGE
@@ -187,8 +188,6 @@ def _local(settings: Settings, app: Application) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            (settings.home / SOCKET_FILE).unlink()
         door.end()
         thread.join(STOP_GRACE_S)
 

@@ -5,7 +5,8 @@ import re
 from flask import Flask
 
 from agent.serve import Agent
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.settings import CHECKOUT
 from tests.agent.conftest import agent, agent_settings, lab
 

@@ -20,6 +20,7 @@ from server.home.controller_lock import only_controller
 from server.home.running import AlreadyRunning, running_controller
 from server.serve import require_setup
 from server.services.doctor import examine
+from server.services.principal import Principal
 from server.settings import Settings
 from server.workers.clouds.local import LocalCloud
 from tests.conftest import FLAVORS, TEST_APPS, eventually
@@ -238,7 +239,7 @@ def test_doctor_lists_what_is_there_and_fails_for_what_is_not(environment: dict[
 def test_without_terraform_nothing_is_created(settings: Settings, cloud: LocalCloud, no_terraform: None) -> None:
     with pytest.raises(SetupMissing, match="neither terraform nor tofu"):
         require_setup(cloud)
-    assert [finding.name for finding in examine(settings) if not finding.ok] == ["terraform"]
+    assert [finding.name for finding in examine(Principal.local_admin("root"), settings) if not finding.ok] == ["terraform"]
 
 
 def test_stop_ends_the_controller_and_its_machines(

@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 
+from cumulus_client.operations import PREFIX, Operation
 from programs.descriptors import connections_for
 from programs.http.door import KEPT_BYTES, POLL_S, Door, Limits, open_door
 from programs.http.unix_door import Application, UnixDoor
 from server.api.desktop.refusals import encoded_refusal
+from server.api.v1.operations import OPERATIONS
 from server.home.folder import SOCKET_FILE
 from server.settings import Settings
 
@@ -22,11 +24,12 @@ LONG_SHARE = 4  # one thread in so many gives the long answers
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 READ_FACTOR = 3  # up to so many times its limit a form is read before it is refused, so that its sender hears why
-LOCAL_THREADS, LOCAL_CONNECTIONS = 4, 64  # for commands on the controller's computer
+LOCAL_POOLS, LOCAL_CONNECTIONS = (4, 6, 1), 64  # for commands on the controller's computer; the threads of each lane
 OWN_FILES = 64  # of the controller beside its threads and children: the database of the loop, logs, sockets
 FILES_PER_THREAD = 4  # the database, its log, its index, a file that is read
 FILES_PER_STEP = 8  # pipes and logs of a child
 _LONG = re.compile(r"/+(search|storage|getfilecontent|apps|metrics|joblist/[^/]*/(-|[0-9]{4}).*)")
+_OF_A_PATH = re.compile(r"{[a-z_]+}")
 log = structlog.get_logger()
 
 
@@ -40,7 +43,8 @@ def open_controller_door(settings: Settings, app: Callable[..., object], connect
 
 def open_local_door(settings: Settings, app: Application) -> UnixDoor:
     """The controller's door for the users of its computer, at a Unix socket in the home. Raises OSError."""
-    return UnixDoor(settings.home / SOCKET_FILE, app, LOCAL_THREADS, _limits(settings, LOCAL_CONNECTIONS), encoded_refusal)
+    limits = _limits(settings, LOCAL_CONNECTIONS)
+    return UnixDoor(settings.home / SOCKET_FILE, app, LOCAL_POOLS, limits, encoded_refusal, pool)
 
 
 def _limits(settings: Settings, connections: int) -> Limits:
@@ -57,7 +61,7 @@ def _limits(settings: Settings, connections: int) -> Limits:
 
 def connections_beside(settings: Settings) -> int:
     """How many connections there can be beside all else that the controller opens. Raises TooFewFiles."""
-    threads = settings.threads + LOCAL_THREADS + settings.parallel_steps
+    threads = settings.threads + sum(LOCAL_POOLS) + settings.parallel_steps
     reserve = OWN_FILES + LOCAL_CONNECTIONS + FILES_PER_THREAD * threads + FILES_PER_STEP * settings.parallel_steps
     found = connections_for(settings.max_connections, reserve)
     if found < settings.max_connections:
@@ -69,4 +73,13 @@ def pool(request: Any) -> int:
     """Which threads answer a request."""
     if request.body_bytes_received > LARGE_BYTES:
         return LARGE
-    return LONG if _LONG.fullmatch(request.path) else SHORT
+    is_long = _LONG.fullmatch(request.path) or _LONG_OPERATIONS.fullmatch(f"{request.command} {request.path}")
+    return LONG if is_long else SHORT
+
+
+def _pattern(operation: Operation[Any, Any]) -> str:
+    fixed = map(re.escape, _OF_A_PATH.split(operation.path))
+    return f"{operation.method} {PREFIX}{'[^/]+'.join(fixed)}"
+
+
+_LONG_OPERATIONS = re.compile("|".join(_pattern(one.operation) for one in OPERATIONS if one.operation.takes_long))

@@ -13,11 +13,10 @@ from server.catalog.apps import parsed
 from server.catalog.forms import filled, labelled
 from server.catalog.values import check_settings
 from server.cli.shared.arguments import FORM, TEXT, as_json_option
-from server.cli.shared.backend import opened
-from server.cli.shared.clouds import asking_the_cloud
+from server.cli.shared.backend import Rows, opened
 from server.cli.shared.inputs import read_form, read_typed, require_counting
 from server.cli.shared.opening import administrator
-from server.cli.shared.output import printable, show_json, show_table
+from server.cli.shared.output import asking_the_cloud, printable, show_json, show_table
 from server.errors import InvalidInput
 from server.services.apps import AppService, check_json, checked
 from server.settings import load_settings
@@ -36,7 +35,7 @@ def list_apps(as_json: bool) -> None:
     Example: cumulus apps list
     """
     with asking_the_cloud():
-        found = opened(with_rows=False).apps.list()
+        found = opened(rows=Rows.IF_THERE).apps.list()
     if as_json:
         show_json([one.model_dump(exclude={"missing"}) for one in found])
         return
@@ -53,7 +52,7 @@ def show(app: str, as_json: bool) -> None:
     Example: cumulus apps show comet_2019.015
     """
     with asking_the_cloud():
-        found = opened(with_rows=False).apps.get(app)
+        found = opened(rows=Rows.IF_THERE).apps.get(app)
     if as_json:
         show_json(found.model_dump(exclude={"missing"}))
         return
@@ -95,7 +94,7 @@ def preview(app: str, form: Any, cpus: int | None, as_json: bool) -> None:
 
     Example: cumulus apps preview comet_2019.015 form.json
     """
-    found = opened(with_rows=False).apps.preview(app, read_form(form), cpus)
+    found = opened(rows=Rows.IF_THERE).apps.preview(app, read_form(form), cpus)
     if as_json:
         show_json(_for_programs(found.runs))
         return
@@ -131,7 +130,7 @@ def form(app: str, inputs: tuple[str, ...], sets: tuple[str, ...]) -> None:
 
     Example: cumulus apps form comet_2019.015 --set enzyme=lys_c
     """
-    known = parsed(opened(with_rows=False).apps.form(app).xml)
+    known = parsed(opened(rows=Rows.IF_THERE).apps.form(app).xml)
     typed = read_typed(known, sets, inputs)
     try:
         made = filled(known, typed.values)

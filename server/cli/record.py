@@ -13,11 +13,10 @@ from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.backend import opened
-from server.cli.shared.clouds import asking_the_cloud
 from server.cli.shared.connection import cancelled_on_failure, known_settings, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared
-from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
+from server.cli.shared.output import PATIENCE_S, asking_the_cloud, printable, progress_on_stderr, show_json, show_table
 from server.engine.records.record import JobRecord, to_text
 from server.progress import MB
 from server.services.records.rerun import Place, Wanted, gathered

@@ -10,7 +10,7 @@ from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.catalog.apps import parsed
 from server.cli.shared.arguments import FORM, JOB, TEXT
-from server.cli.shared.backend import opened
+from server.cli.shared.backend import Rows, opened
 from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import prepare, read_form
@@ -67,7 +67,7 @@ def submit(
     """
     settings = load_settings()
     given = read_form(form) if form else {}
-    known = parsed(opened(with_rows=False).apps.form(app).xml)
+    known = parsed(opened(rows=Rows.IF_THERE).apps.form(app).xml)
     prepared = prepare(known, given, sets, inputs, Storage(settings.storage).data, stored)
     cumulus = taking_jobs(settings)
     require_deliverable(settings, prepared)

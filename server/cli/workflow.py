@@ -16,7 +16,7 @@ from server.catalog.forms import control_of, labelled, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
 from server.cli.shared.arguments import TEXT
-from server.cli.shared.backend import opened
+from server.cli.shared.backend import Rows, opened
 from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, complete, read_typed, split, take_stored
@@ -64,7 +64,7 @@ def run(
 
     Example: cumulus workflow run filter_and_search_1.0.0 --input spectra=my.mzML --input database=my.fasta --wait
     """
-    settings, cumulus = load_settings(), opened(with_rows=False)
+    settings, cumulus = load_settings(), opened(rows=Rows.IF_THERE)
     found = parsed_workflow(cumulus.workflows.get(name).xml)
     apps = {app: parsed(cumulus.apps.form(app).xml) for app in dict.fromkeys(step.app for step in found.steps)}
     steps = prepare_steps(found, apps, sets, inputs, Storage(settings.storage).data, stored)

@@ -24,6 +24,7 @@ from server.home.installation import known_id
 from server.home.running import running_controller
 from server.services.accounts.people import ADMIN
 from server.services.host_checks import THIS, Computer
+from server.services.principal import Principal, Role
 from server.settings import CloudName, Settings, where_given
 from server.storage.folders import Storage
 from server.workers.clouds.base import Cloud
@@ -46,8 +47,9 @@ class Finding:
     text: str
 
 
-def examine(settings: Settings, computer: Computer = THIS) -> list[Finding]:
-    """Everything that a controller with these settings needs, in the order in which to mend it."""
+def examine(principal: Principal, settings: Settings, computer: Computer = THIS) -> list[Finding]:
+    """Everything that a controller with these settings needs, in the order in which to mend it. Raises Forbidden."""
+    principal.require(Role.ADMINISTRATOR)
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("home", lambda: _home(settings)),
         ("python", _python),
@@ -120,18 +122,18 @@ def _quota(cloud: Cloud) -> Iterator[Finding]:
         yield Finding("quota", False, trouble.message)
         return
     if quotas:
-        told = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
-        yield Finding("quota", not any(one.lacks(1) for one in quotas), told)
+        text = ", ".join(f"{one.name} {one.used} of {'any' if one.limit is None else one.limit}" for one in quotas)
+        yield Finding("quota", not any(one.lacks(1) for one in quotas), text)
 
 
 def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
     """One trouble is one line: a cloud that lets nobody in says so to each question, and numbers its answers."""
-    told: set[str] = set()
+    known: set[str] = set()
     for one in findings:
         text = one.text.partition(" (Request-ID")[0]
-        if one.ok or text not in told:
+        if one.ok or text not in known:
             yield one
-        told.add(text)
+        known.add(text)
 
 
 def _home(settings: Settings) -> str:
@@ -202,7 +204,7 @@ def describe_accounts(database: Path) -> str:
 
 
 def _ages(settings: Settings) -> str:
-    """Whether this computer's clock goes with what was recorded. Raises CumulusError."""
+    """Whether this computer's clock agrees with what was recorded. Raises CumulusError."""
     try:
         database = open_to_read(settings)
     except CumulusError:

@@ -50,7 +50,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Computer:
-    """This computer, or one that a test describes. ``etab``: what exportfs has told the kernel's NFS server."""
+    """This computer, or one that a test describes. ``etab``: what exportfs has handed the kernel's NFS server."""
 
     etab: Path = Path("/var/lib/nfs/etab")
     system: Path = Path("/")
@@ -146,8 +146,8 @@ class Computer:
 
     def service(self) -> str:
         """Started at each boot, and no start of it failed just now."""
-        told = _said(["systemctl", "show", UNIT, "--property=LoadState,UnitFileState,ActiveState,SubState"])
-        state = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        shown = _said(["systemctl", "show", UNIT, "--property=LoadState,UnitFileState,ActiveState,SubState"])
+        state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
         if state.get("LoadState") != "loaded":
             raise NotSetUp(f"there is no {UNIT}: {SET_UP}")
         if state.get("UnitFileState") != "enabled":

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
 
+from cumulus_client.queue import CircuitBreaker, Drained, QueueState, WaitingJob
 from server.catalog.flavors import read_flavors
 from server.db.models import Job
 from server.db.queries import jobs_in_motion, unfinished_jobs
@@ -15,7 +14,7 @@ from server.engine.situation import Situations
 from server.errors import InvalidInput
 from server.home.running import nudge, running_controller
 from server.policy.circuit_breaker import Breaker
-from server.policy.why_waiting import Wait, why_waiting
+from server.policy.why_waiting import BEGINS, Cause, Wait, why_waiting
 from server.services.jobs.lookup import find_job
 from server.services.principal import Principal, Role
 from server.services.times import local_time
@@ -26,34 +25,6 @@ from server.storage.folders import Storage
 WAITING = (JobState.UPLOADING, JobState.QUEUED)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A waiting job and why it waits."""
-
-    job: int
-    owner: str
-    weight: int
-    priority: int
-    waited_s: float
-    why: str
-
-
-@dataclass(frozen=True)
-class QueueView:
-    """The queue as it stands. ``used`` and ``limit``: weights; ``uploading``: jobs that wait for files or the job before.
-
-    ``is_run``: whether a controller carries it on.
-    """
-
-    drained: str
-    breaker: Breaker
-    used: int
-    limit: int
-    is_run: bool
-    waiting: tuple[Place, ...]
-    uploading: tuple[int, ...]
-
-
 class QueueService:
     """The queue of one installation, whose database is open."""
 
@@ -61,66 +32,93 @@ class QueueService:
         self._settings = settings
         self._clock = clock
 
-    def view(self, principal: Principal) -> QueueView:
-        """What waits, in the order in which it would begin, and why.
+    def view(self, principal: Principal) -> QueueState:
+        """What waits, in the order in which it would begin, and why; of jobs only those that the principal may see.
 
         Raises Forbidden, InvalidInput where the machine sizes cannot be read: only this needs them.
         """
-        principal.require(Role.ADMINISTRATOR)
+        principal.require(Role.USER)
+        is_run = running_controller(self._settings.home) is not None
         limit = read_flavors(self._settings.flavors).max_weight
         given = Situations(self._settings, Storage(self._settings.storage), limit, self._clock).read()
-        return QueueView(
+        places = [
+            _place(one, number, is_run=is_run)
+            for number, one in enumerate(why_waiting(given), 1)
+            if principal.may_see(one.job.owner)
+        ]
+        uploading = [job for job in jobs_in_motion() if job.state == JobState.UPLOADING]
+        return QueueState(
             drained=given.drained,
-            breaker=known_breaker(),
+            breaker=_breaker(known_breaker()),
             used=given.used,
             limit=given.rules.limit,
-            is_run=running_controller(self._settings.home) is not None,
-            waiting=tuple(map(_place, why_waiting(given))),
-            uploading=tuple(sorted(job.id for job in jobs_in_motion() if job.state == JobState.UPLOADING)),
+            controller=is_run,
+            waiting=places,
+            uploading=sorted(job.id for job in uploading if principal.may_see(job.owner)),
         )
 
-    def drain(self, principal: Principal, reason: str) -> str:
-        """Begin no more jobs; returns the reason that people are given. Raises Forbidden."""
+    def drained(self, principal: Principal) -> Drained:
+        """Whether jobs begin, and how many have a machine, or are about to get one. Raises Forbidden."""
+        principal.require(Role.ADMINISTRATOR)
+        return Drained(reason=why_drained(), at_work=sum(job.state in AT_WORK for job in unfinished_jobs()))
+
+    def drain(self, principal: Principal, reason: str) -> Drained:
+        """Begin no more jobs. Raises Forbidden."""
         principal.require(Role.ADMINISTRATOR)
         drain(reason, Change(self._clock(), who=principal.name))
         nudge(self._settings.home)
-        return why_drained()
+        return self.drained(principal)
 
-    def resume(self, principal: Principal) -> None:
-        """Begin jobs again. Raises Forbidden."""
+    def resume(self, principal: Principal) -> str:
+        """Begin jobs again; returns a sentence. Raises Forbidden."""
         principal.require(Role.ADMINISTRATOR)
         resume(Change(self._clock(), who=principal.name))
         nudge(self._settings.home)
+        return "jobs are begun again"
 
-    def at_work(self) -> int:
-        """How many jobs have a machine, or are about to get one."""
-        return sum(job.state in AT_WORK for job in unfinished_jobs())
-
-    def set_priority(self, principal: Principal, job_id: int, number: int) -> None:
-        """Let a waiting job begin earlier or later than others. Raises Forbidden, NotFound, InvalidInput."""
+    def set_priority(self, principal: Principal, job_id: int, number: int) -> str:
+        """Let a waiting job begin earlier or later than others; returns a sentence. Raises Forbidden, NotFound, InvalidInput."""
         principal.require(Role.ADMINISTRATOR)
         is_waiting = (Job.id == job_id) & Job.state.in_(WAITING)
         if not Job.update(priority=number).where(is_waiting).execute():
             raise InvalidInput(f"job {job_id} does not wait any more: it is {find_job(job_id).state}", field="job")
         record_event(Job, job_id, Change(self._clock(), who=principal.name, text=f"priority {number}"))
         nudge(self._settings.home)
+        return f"job {job_id} has priority {number}"
 
 
-def _place(wait: Wait) -> Place:
-    job, waited_s = wait.job, wait.given.now - wait.job.state_since
-    return Place(job.id, job.owner, job.weight, job.priority, waited_s, wait.text(local_time))
+def _place(one: Wait, position: int, *, is_run: bool) -> WaitingJob:
+    job = one.job
+    return WaitingJob(
+        job=job.id,
+        owner=job.owner,
+        weight=job.weight,
+        priority=job.priority,
+        waited_s=one.given.now - job.state_since,
+        why=one.text(local_time),
+        position=position,
+        expected_start=_expected_start(one) if is_run else None,
+    )
 
 
-def queue_json(view: QueueView) -> dict[str, Any]:
-    """The queue for programs."""
-    breaker, why = view.breaker, view.breaker.why
-    more = {"open": breaker.is_open, "blame": str(why.blame) if why else "", "advice": why.advice if why else ""}
-    return {
-        "drained": view.drained,
-        "breaker": {**asdict(breaker), **more},
-        "used": view.used,
-        "limit": view.limit,
-        "controller": view.is_run,
-        "waiting": [asdict(place) for place in view.waiting],
-        "uploading": list(view.uploading),
-    }
+def _expected_start(one: Wait) -> float | None:
+    """When the job begins, where that depends on nothing that nobody knows, such as the end of another one."""
+    if one.cause in BEGINS:
+        return one.given.now
+    return one.given.breaker.try_at if one.cause is Cause.TRY_LATER else None
+
+
+def _breaker(breaker: Breaker) -> CircuitBreaker:
+    why = breaker.why
+    return CircuitBreaker(
+        failures=breaker.failures,
+        pause_s=breaker.pause_s,
+        try_at=breaker.try_at,
+        trying=breaker.trying,
+        text=breaker.text,
+        full=breaker.full,
+        reason=breaker.reason,
+        open=breaker.is_open,
+        blame=str(why.blame) if why else "",
+        advice=why.advice if why else "",
+    )

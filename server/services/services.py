@@ -9,6 +9,7 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from server.services.accounts.services import AccountServices
+    from server.services.administration import Administration
     from server.services.apps import AppService
     from server.services.jobs.logs import JobLogs
     from server.services.jobs.lookup import JobLookup
@@ -28,6 +29,7 @@ class Wiring:
     jobs: "Callable[[], JobService]"
     url: "Callable[[], str]"
     cloud: "Callable[[], Cloud]"
+    administration: "Callable[[], Administration]"
 
 
 class Services:
@@ -101,3 +103,8 @@ class Services:
     def cloud(self) -> "Cloud":
         """The cloud."""
         return self._wiring.cloud()
+
+    @cached_property
+    def administration(self) -> "Administration":
+        """What is for who looks after the installation."""
+        return self._wiring.administration()

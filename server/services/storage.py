@@ -1,10 +1,13 @@
-"""The shared storage: how full it is, what is no longer kept, and what can be had back."""
+"""The shared storage: how full it is, what is no longer kept, and what can be restored."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from threading import Lock
+from uuid import uuid4
 
+from cumulus_client.storage import Cleaned, CleaningPlan, StorageRemoval, StorageUsage, TrashEntry
 from server.db.transitions import Change
 from server.engine.duties.restoring import Restorer
 from server.engine.duties.retention import Retention
@@ -13,19 +16,20 @@ from server.engine.duties.sightings import trash_bytes
 from server.engine.duties.timekeeping import why_disagrees, why_doubted
 from server.engine.duties.trashcan import Trashcan
 from server.engine.records.storage_owner import adopt_storage, require_own_storage
-from server.errors import CumulusError
+from server.errors import CumulusError, NotFound
 from server.home.controller_lock import only_controller
 from server.home.running import nudge
-from server.progress import Step
 from server.services.principal import Principal, Role
 from server.settings import Settings, where_given
 from server.storage.data import usage
 from server.storage.folders import Storage
-from server.storage.trash import Entry
+from server.storage.trash import Entry, TrashRecord
+
+PLANS_KEPT = 8  # who has made a plan removes what it says soon, or never
 
 
 class ClockDisagrees(CumulusError):
-    """Ages cannot be told by this computer's clock."""
+    """This computer's clock cannot say how old things are."""
 
     code = "clock_disagrees"
 
@@ -36,44 +40,56 @@ class NoStorage(CumulusError):
     code = "no_storage"
 
 
-@dataclass(frozen=True)
-class StorageView:
-    """How full the storage is, in bytes. ``doubted``: why nothing is removed by its age, "" where that is not so."""
+class CleaningPlans:
+    """The latest plans, which people look at before they have them carried out."""
 
-    path: str
-    total_bytes: int
-    used_bytes: int
-    free_bytes: int
-    trash_bytes: int
-    doubted: str
+    def __init__(self) -> None:
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._lock = Lock()
 
+    def keep(self, plan: Plan) -> str:
+        """Remember it; returns its name."""
+        name = uuid4().hex
+        with self._lock:
+            self._plans[name] = plan
+            while len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return name
 
-@dataclass(frozen=True)
-class TrashView:
-    """Something in the trash. ``told``: its record, field by field; ``stays_s``: seconds that it stays while controllers run."""
-
-    entry: str
-    told: dict[str, Any]
-    path: str
-    stays_s: int
+    def take(self, name: str) -> Plan:
+        """The plan, which is carried out once. Raises NotFound."""
+        with self._lock:
+            plan = self._plans.pop(name, None)
+        if plan is None:
+            raise NotFound("that plan is not known any more: make another one", field="plan")
+        return plan
 
 
 class StorageService:
     """The storage of one installation. All but adopting it takes an open database. Raises NoStorage where it is away."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, plans: CleaningPlans | None = None, clock: Callable[[], float] = time.time) -> None:
         _require_there(settings)
         self._settings = settings
         self._storage = Storage(settings.storage)
         self._trashcan = Trashcan(self._storage, settings.trash_days)
         self._retention = Retention(self._storage, settings.data_max_age_days, self._trashcan)
+        self._plans = plans or CleaningPlans()
         self._clock = clock
 
-    def usage(self, principal: Principal) -> StorageView:
+    def usage(self, principal: Principal) -> StorageUsage:
         """How full it is, how much of it the trash takes. Raises Forbidden."""
         principal.require(Role.ADMINISTRATOR)
         total, used, free = usage(self._storage.root)
-        return StorageView(str(self._storage.root), total, used, free, trash_bytes(), self.why_doubted())
+        return StorageUsage(
+            path=str(self._storage.root),
+            total_bytes=total,
+            used_bytes=used,
+            free_bytes=free,
+            trash_bytes=trash_bytes(),
+            trash_days=self._settings.trash_days,
+            doubted=self._why_doubted(),
+        )
 
     def adopt(self, principal: Principal) -> str:
         """Take the storage for this installation's own; returns a sentence. Raises Forbidden, AlreadyRunning."""
@@ -81,59 +97,55 @@ class StorageService:
         with only_controller(self._settings.home):
             return adopt_storage(self._settings)
 
-    def require_own(self, principal: Principal) -> None:
-        """Before something is changed. Raises Forbidden, StorageNotOurs."""
+    def plan(self, principal: Principal, *, is_dry: bool) -> CleaningPlan:
+        """What is no longer kept; removes nothing. ``is_dry``: only for looking.
+
+        Raises Forbidden; what will be removed also StorageNotOurs, ClockDisagrees.
+        """
+        principal.require(Role.ADMINISTRATOR)
+        if not is_dry:
+            require_own_storage(self._settings)
+        plan = self._retention.plan(self._clock())
+        if not is_dry and plan.removals:
+            self._require_clock()
+        return CleaningPlan(
+            plan=self._plans.keep(plan),
+            removals=list(map(_removal, plan.removals)),
+            unknown=list(plan.unknown),
+            doubted=self._why_doubted(),
+        )
+
+    def clean(self, principal: Principal, name: str) -> Cleaned:
+        """Remove what a plan says; returns what is gone. Raises Forbidden, NotFound, ClockDisagrees, StorageNotOurs."""
         principal.require(Role.ADMINISTRATOR)
         require_own_storage(self._settings)
+        self._require_clock()
+        removed = self._retention.remove(self._plans.take(name).removals, self._clock())
+        return Cleaned(removed=list(map(_removal, removed)), doubted=self._why_doubted())
 
-    def plan(self, principal: Principal, step: Step) -> Plan:
-        """What is no longer kept. Raises Forbidden."""
+    def trash(self, principal: Principal) -> list[TrashEntry]:
+        """What was removed and can be restored, the latest first. Raises Forbidden."""
         principal.require(Role.ADMINISTRATOR)
-        return self._retention.plan(self._clock(), step.advance)
-
-    def require_clock(self) -> None:
-        """Raises ClockDisagrees where this computer's clock contradicts what was recorded."""
-        if why := why_disagrees(self._clock()):
-            raise ClockDisagrees(f"nothing was removed: {why}")
-
-    def clean(self, principal: Principal, plan: Plan, step: Step) -> list[Removal]:
-        """Remove what a plan says; returns what is gone. Raises Forbidden, ClockDisagrees, StorageNotOurs."""
-        self.require_own(principal)
-        self.require_clock()
-        return self._retention.remove(plan.removals, self._clock(), step.advance)
-
-    def why_doubted(self) -> str:
-        """Why the controller removes nothing by its age now, "" where it does."""
-        return why_doubted(self._clock())
-
-    def trash(self, principal: Principal) -> list[TrashView]:
-        """What was removed and can be had back, what went last first. Raises Forbidden."""
-        principal.require(Role.ADMINISTRATOR)
-        return [_trash_view(entry, left_s) for entry, left_s in self._trashcan.listed()]
+        found = [(entry, entry.record, left_s) for entry, left_s in self._trashcan.listed()]
+        return [_entry(entry, record, left_s) for entry, record, left_s in found if record]
 
     def restore(self, principal: Principal, name: str) -> str:
         """Put something back; returns a sentence. Raises Forbidden, NotFound, NotRestorable, StorageNotOurs."""
-        self.require_own(principal)
+        principal.require(Role.ADMINISTRATOR)
+        require_own_storage(self._settings)
         change = Change(self._clock(), who=principal.name, text="restored from the trash")
         text = Restorer(self._storage).restore(name, change)
         nudge(self._settings.home)
         return text
 
+    def _require_clock(self) -> None:
+        """Raises ClockDisagrees where this computer's clock contradicts what was recorded."""
+        if why := why_disagrees(self._clock()):
+            raise ClockDisagrees(f"nothing was removed: {why}")
 
-def storage_json(view: StorageView) -> dict[str, Any]:
-    """The storage for programs."""
-    return asdict(view)
-
-
-def cleaning_json(plan: Plan, removed: Sequence[Removal], doubted: str, *, dry_run: bool) -> dict[str, Any]:
-    """What was removed, or would be, for programs."""
-    found = {"dry_run": dry_run, "removed": [asdict(one) for one in removed], "unknown": plan.unknown}
-    return {**found, "doubted": doubted}
-
-
-def trash_json(view: TrashView) -> dict[str, Any]:
-    """An entry of the trash for programs."""
-    return {"entry": view.entry, **view.told, "path": view.path, "stays_s": view.stays_s}
+    def _why_doubted(self) -> str:
+        """Why the controller removes nothing by its age now, "" where it does."""
+        return why_doubted(self._clock())
 
 
 def _require_there(settings: Settings) -> None:
@@ -143,6 +155,10 @@ def _require_there(settings: Settings) -> None:
     raise NoStorage(f"there is no storage {settings.storage} ({where}): mount it, or set another one", field="setting storage")
 
 
-def _trash_view(entry: Entry, left_s: float) -> TrashView:
-    told = entry.record.model_dump(exclude={"version"}) if entry.record else {}
-    return TrashView(entry.name, told, str(entry.content), round(left_s))
+def _removal(one: Removal) -> StorageRemoval:
+    return StorageRemoval(**asdict(one))
+
+
+def _entry(entry: Entry, record: TrashRecord, left_s: float) -> TrashEntry:
+    fields = record.model_dump(exclude={"version"})
+    return TrashEntry(entry=entry.name, **fields, path=str(entry.content), stays_s=round(left_s))

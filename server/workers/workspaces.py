@@ -8,8 +8,7 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from server.workers.terraform.module import TerraformModule
 from server.workers.terraform.state_lock import Lock, StillLocked
 from server.workers.terraform.state_store import WORKSPACE
 
-PLANS_AT_ONCE = 4
 CHANGING = frozenset({WorkerState.REQUESTED, WorkerState.CREATING, WorkerState.DELETING})
 # A provider that the controller keeps running is not for others, and who may use a cloud has credentials.
 SHOWN_VARIABLES = re.compile(r"CUMULUS_LOCAL_(MACHINES|STOP)|TF_CLI_CONFIG_FILE|OS_CLOUD|OS_CLIENT_CONFIG_FILE")
@@ -77,28 +75,35 @@ class Workspaces:
         """Raises NotFound where nothing of that name is known here or to the cloud, InvalidInput for what can be no name."""
         require_name(name)
         if name not in self._module.store.names() and not self._cloud.resources(name):
-            raise NotFound(f"there is no workspace {name}: `cumulus state` lists them", field="NAME")
+            raise _no_workspace(name)
 
-    def drifts(self, names: Sequence[str], limit_s: float, progress: Callable[[str, Drift], None]) -> dict[str, Drift]:
-        """Plan for each workspace what a refresh would change, a few at once and within ``limit_s`` seconds for all.
+    def drift(self, name: str, limit_s: float) -> Drift:
+        """Plan what a refresh would change in a workspace, within ``limit_s`` seconds; no state is changed, and none is locked.
 
-        No state is changed, and none is locked. ``progress`` hears of each as it is known.
+        Raises NotFound, InvalidInput.
         """
-        end = time.monotonic() + limit_s
-        found: dict[str, Drift] = {}
-        with ThreadPoolExecutor(PLANS_AT_ONCE, thread_name_prefix="plan") as pool:
-            waiting = {pool.submit(self._drift, name, end): name for name in names}
-            try:
-                for future in as_completed(waiting):
-                    found[waiting[future]] = future.result()
-                    progress(waiting[future], future.result())
-            except BaseException:  # Ctrl-C, which does not reach a terraform in a session of its own
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._interrupt_plans()
-                raise
-        return {name: found[name] for name in names}
+        require_name(name)
+        if name not in self._module.store.names():
+            raise _no_workspace(name)
+        before = self._module.store.state(name)
+        if self._module.locks.is_at_work(name):
+            return Drift("unknown", "a terraform is at work on it")
+        if not before.get("resources"):
+            return Drift("unknown", "there is nothing in its state")
+        try:
+            with tempfile.TemporaryDirectory(prefix="cumulus-drift-") as scratch:
+                plan = self._module.drift(name, limit_s, Path(scratch))
+        except CumulusError as error:
+            return Drift("unknown", error.message)
+        except OSError as problem:
+            return Drift("unknown", f"no plan can be written: {problem.strerror}")
+        if self._module.store.state(name) != before:
+            return Drift("unknown", "its state changed meanwhile")
+        text = differences(plan)
+        return Drift("drift", text) if text else Drift("none")
 
-    def _interrupt_plans(self) -> None:
+    def interrupt_plans(self) -> None:
+        """End the plans of this process, which are in sessions of their own: Ctrl-C does not reach them."""
         for child in psutil.Process().children():
             with suppress(psutil.Error):
                 if child.environ().get("TF_DATA_DIR") == str(self._module.data):
@@ -170,32 +175,15 @@ class Workspaces:
             lock=self._module.locks.state_lock(name),
         )
 
-    def _drift(self, name: str, end: float) -> Drift:
-        left_s = end - time.monotonic()
-        before = self._module.store.state(name)
-        if left_s <= 0:
-            return Drift("unknown", "the time for the look at all of them was over")
-        if self._module.locks.is_at_work(name):
-            return Drift("unknown", "a terraform is at work on it")
-        if not before.get("resources"):
-            return Drift("unknown", "there is nothing in its state")
-        try:
-            with tempfile.TemporaryDirectory(prefix="cumulus-drift-") as scratch:
-                plan = self._module.drift(name, left_s, Path(scratch))
-        except CumulusError as error:
-            return Drift("unknown", error.message)
-        except OSError as problem:
-            return Drift("unknown", f"no plan can be written: {problem.strerror}")
-        if self._module.store.state(name) != before:
-            return Drift("unknown", "its state changed meanwhile")
-        text = differences(plan)
-        return Drift("drift", text) if text else Drift("none")
+
+def _no_workspace(name: str) -> NotFound:
+    return NotFound(f"there is no workspace {name}: `cumulus state` lists them", field="name")
 
 
 def require_name(name: str) -> None:
     """Raises InvalidInput for what can be no workspace's name: no path, no option, nothing that a terminal takes for more."""
     if not WORKSPACE.fullmatch(name):
-        raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="NAME")
+        raise InvalidInput(f"{name[:80]!r} cannot be a workspace's name", field="name")
 
 
 def failures(one: Listed, state: str, *, own: bool) -> list[str]:
@@ -209,7 +197,7 @@ def failures(one: Listed, state: str, *, own: bool) -> list[str]:
         found.append(f"its state cannot be read: `cumulus state destroy {one.worker}` removes what carries its tag")
     elif not one.complete and one.alive and not changing:
         what = "lacks it" if one.resources else "is empty"
-        found.append(f"its machine still runs and its state {what}: `cumulus state destroy {one.worker}` removes it by its tag")
+        found.append(f"its machine runs and its state {what}: `cumulus state destroy {one.worker}` removes it by its tag")
     if not state and own:
         found.append(f"no row knows it: a controller removes it; at once: `cumulus state destroy {one.worker}`")
     if one.lock is not None and not one.lock.is_held:

@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator
 
 from server.api.http import open_controller_door
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from tests.programs.doors import running
 
 

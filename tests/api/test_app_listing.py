@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.models import Job
 from server.settings import Settings
 from tests.catalog.building import tool

@@ -2,7 +2,8 @@
 
 import threading
 
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from tests.conftest import eventually
 
 

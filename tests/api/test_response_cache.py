@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from server.api.desktop import job_lists
 from server.api.response_cache import ENTRY_BYTES, Reused
 from server.api.responses import CHUNK, array
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.change_counter import ChangeCounter
 from server.db.models import Job
 from server.db.transactions import exclusive

@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 
 from server.api.http import LARGE, LARGE_BYTES, LONG, SHORT, pool
 from server.api.response_cache import ENTRY_BYTES, FACTOR, Reused, Unhurried
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.catalog.settings_text import MAX_VALUES
 from server.services.principal import Principal
 from server.storage import data

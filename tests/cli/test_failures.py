@@ -20,6 +20,7 @@ import pytest
 
 from agent.cli import main as agent_commands
 from programs.exits import ExitCode
+from server.app import make_controller
 from server.cli.main import main as commands
 from server.cli.shared.backend import short_path
 from server.db import connection
@@ -27,12 +28,19 @@ from server.db.connection import open_database
 from server.db.errors import DatabaseUnusable
 from server.db.models import Job
 from server.db.transitions import Change, create
+from server.home.folder import close_home
 from server.home.installation import installation_id
+from server.settings import CloudName, Settings
 from server.states import JobState
-from tests.conftest import FLAVORS, TEST_APPS
+from server.workers.clouds.local import LocalCloud
+from tests.cli.beside import running
+from tests.conftest import FLAVORS, TEST_APPS, state_of, submission
 from tests.forked import Done, Forks, forks
 
 NOBODY = 65534
+# What is for who looks after an installation; of these everybody may see the own part of the queue, and the machine sizes.
+ADMINISTRATION = {"queue", "priority", "drain", "resume", "state", "hold", "orphans", "quota", "flavors", "template", "snapshot"}
+ADMINISTRATION |= {"stop", "doctor", "storage", "db", "import-former"}
 FORM = {"text": "x", "seconds": "0", "outcome": "ok"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 # Arguments of each command beside which it does its work at once; `serve` would go on for ever where nothing is wrong.
@@ -169,6 +177,35 @@ def test_every_command_answers_another_user_in_a_line(public: Site) -> None:
         site.home.chmod(0o700 if private else 0o755)
         for program, words in EVERY:
             require_told(site.run(*words, program=program, uid=NOBODY, limit_s=30), program, as_json="--json" in words)
+
+
+@needs_root
+def test_every_command_answers_another_user_beside_a_controller_of_root(public: Site) -> None:
+    """The controller is this process: it serves at the socket in the home, which is closed as a controller closes it."""
+    given = Settings(
+        home=public.home, cloud=CloudName.LOCAL, apps=public.top / "apps", flavors=public.top / "flavors.tsv", port=0
+    )
+    controller = make_controller(given, LocalCloud(given, installation_id(given.home)))
+    controller.cloud.start()
+    try:
+        job = controller.jobs.submit(*submission())
+        with running(controller):
+            close_home(given.home, given.storage)
+            for program, words in EVERY:
+                if program == "cumulus":
+                    done = public.run(*words, uid=NOBODY, limit_s=30)
+                    require_told(done, program, as_json="--json" in words)
+                    assert done.stderr.count("\n") <= 1 or words[0] not in ADMINISTRATION, (words, done)
+                    if words[0] in ADMINISTRATION - {"queue", "flavors"} or words[:2] == ("flavors", "sync"):
+                        assert done == Done(1, "", "cumulus: only an administrator may do this\n"), (words, done)
+                    else:
+                        assert done.code != ExitCode.UNEXPECTED, (words, done)
+            assert public.run("queue", uid=NOBODY).stdout == "weight 0 of 4 is at work\nno job waits\n"
+            assert f"1 wait for their input files, or for the job before: {job.id}" in public.run("queue").stdout
+        assert state_of(job.id) == JobState.UPLOADING
+    finally:
+        controller.cloud.stop()
+        controller.database.close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.cli.main import main
 from server.db.models import Event, Job, Worker
 from server.db.transitions import Change, create
@@ -22,7 +23,7 @@ def environment(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None
     settings = controller.settings
     for name, value in (("HOME", settings.home), ("CLOUD", "local"), ("APPS", settings.apps), ("FLAVORS", settings.flavors)):
         monkeypatch.setenv(f"CUMULUS_{name}", str(value))
-    monkeypatch.setattr("server.services.machines.APART_S", 0.0)
+    monkeypatch.setattr("server.services.machines.service.APART_S", 0.0)
 
 
 def run(*arguments: str) -> Result:

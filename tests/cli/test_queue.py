@@ -105,13 +105,13 @@ def whys(controller: Controller) -> list[str]:
     return found
 
 
-def test_an_open_breaker_is_told_with_its_next_try_and_whose_matter_it_is(controller: Controller) -> None:
+def test_an_open_breaker_is_told_with_its_next_try_and_who_can_fix_it(controller: Controller) -> None:
     waiting(controller, 2)
     open_breaker()
     told = run("queue").output
     assert "no machine could be made 8 times in a row, the next try is at" in told
     assert "Quota exceeded for cores" in told
-    assert "whose matter: infrastructure. Raise the project's quota" in told
+    assert "who can fix it: infrastructure. Raise the project's quota" in told
     found = json.loads(run("queue", "--json").output)["breaker"]
     assert (found["open"], found["failures"], found["blame"]) == (True, 8, "infrastructure")
     first, second = whys(controller)

@@ -137,8 +137,8 @@ def test_each_trouble_is_told_with_its_cure(controller: Controller, module: Terr
     row("job-6", WorkerState.REQUESTED)
     text = run().output
     for name, words in (
-        ("job-1", "its machine still runs and its state is empty"),
-        ("job-7", "its machine still runs and its state lacks it"),
+        ("job-1", "its machine runs and its state is empty"),
+        ("job-7", "its machine runs and its state lacks it"),
         ("job-2", "its state cannot be read"),
         ("job-3", "no row knows it"),
         ("job-4", "tainted: terraform_data.worker"),

@@ -12,6 +12,7 @@ from server.cli.main import main
 from server.db.models import Job
 from server.db.transitions import Change, record_event
 from server.services.doctor import examine
+from server.services.principal import Principal
 from server.settings import load_settings
 from server.states import JobState
 from tests.conftest import submission
@@ -71,7 +72,7 @@ def test_a_clock_that_is_behind_removes_nothing_and_is_told(old_job: Path) -> No
     assert (old_job / "output").is_dir()
     assert "365.0 days behind" in run("usage").output
     assert "365.0 days behind" in json.loads(run("usage", "--json").output)["doubted"]
-    clock = next(one for one in examine(load_settings()) if one.name == "ages")
+    clock = next(one for one in examine(Principal.local_admin("root"), load_settings()) if one.name == "ages")
     assert (clock.ok, "365.0 days behind" in clock.text) == (False, True)
 
 

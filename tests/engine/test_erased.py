@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from server.app import Controller, create_app, make_controller, rebuild_database
+from server.app import Controller, make_controller, rebuild_database
+from server.application import create_app
 from server.db.account_models import ACCOUNT_TABLES
 from server.db.job_numbers import never_again
 from server.db.models import Conversion, Event, Job, StoredSetting, Worker

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.app import Controller, create_app, make_controller, rebuild_database
+from server.app import Controller, make_controller, rebuild_database
+from server.application import create_app
 from server.db.models import Job
 from server.engine.records.job_store import HomeFull, StorageFull
 from server.engine.records.manifests import Manifests

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.app import Controller, create_app, make_controller
+from server.app import Controller, make_controller
+from server.application import create_app
 from server.db.models import Event, Job
 from server.engine.breaker import read_breaker
 from server.engine.installed_apps import UNKNOWN, InstalledApps

@@ -61,7 +61,7 @@ def test_an_agent_reports_and_does_nothing_else(controller: Controller, job: Job
 def test_what_is_the_administrators_is_nobody_elses(controller: Controller, job: Job, who: Principal) -> None:
     queue, storage = QueueService(controller.settings), StorageService(controller.settings)
     acts: list[Callable[[], object]] = [
-        lambda: queue.view(who),
+        lambda: queue.drained(who),
         lambda: queue.drain(who, ""),
         lambda: queue.resume(who),
         lambda: queue.set_priority(who, job.id, 1),

@@ -8,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.account_models import User
 from server.services.accounts.links import FirstAdmin, LinkService, link_url
 from server.services.accounts.users import NewUser, UserService

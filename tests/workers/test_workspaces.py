@@ -16,7 +16,6 @@ from server.workers.clouds.local import LocalCloud
 from server.workers.machine_locks import exclusive
 from server.workers.terraform.module import TerraformError, TerraformModule, terraform_binary
 from server.workers.terraform.state_lock import StillLocked
-from server.workers.terraform.state_store import StateStore
 from server.workers.workspaces import Drift, Workspaces, failures
 from tests.workers.test_terraform import hold
 
@@ -65,7 +64,7 @@ def make(module: TerraformModule, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def drifts(workspaces: Workspaces, *names: str, limit_s: float = 60) -> Seen:
-    return workspaces.drifts(names, limit_s, lambda _name, _drift: None)
+    return {name: workspaces.drift(name, limit_s) for name in names}
 
 
 def test_what_changed_behind_terraform_s_back_is_seen_and_the_state_left_as_it_is(
@@ -75,10 +74,8 @@ def test_what_changed_behind_terraform_s_back_is_seen_and_the_state_left_as_it_i
     files = {name: module.store.state_file(name).read_bytes() for name in ("job-1", "job-2")}
     assert set(drifts(workspaces, "job-1", "job-2").values()) == {Drift("none")}
     marker.write_text("changed")
-    heard: list[tuple[str, Drift]] = []
-    found = workspaces.drifts(["job-1", "job-2"], 60, lambda name, drift: heard.append((name, drift)))
+    found = drifts(workspaces, "job-1", "job-2")
     assert found == {"job-1": Drift("drift", 'output marker: "as it was" → "changed"'), "job-2": Drift("none")}
-    assert dict(heard) == found
     assert {name: module.store.state_file(name).read_bytes() for name in files} == files
     assert sorted(path.name for path in module.store.state_file("job-1").parent.iterdir()) == ["terraform.tfstate"]
 
@@ -106,7 +103,8 @@ def test_what_cannot_be_told_is_said_for_each_and_spoils_no_other(
     assert found["job-2"].found == "unknown"
     assert "job-2.tfvars.json" in found["job-2"].text
     assert found["job-3"] == Drift("none")
-    assert drifts(workspaces, "job-3", limit_s=0)["job-3"].text == "the time for the look at all of them was over"
+    with pytest.raises(NotFound, match="there is no workspace job-4"):
+        drifts(workspaces, "job-4")
 
 
 def test_a_plan_that_hangs_is_ended_in_time(
@@ -120,24 +118,6 @@ def test_a_plan_that_hangs_is_ended_in_time(
     found = drifts(Workspaces(cloud, TerraformModule(module.path, module.home, str(slow), dict)), "job-1", limit_s=1)
     assert "took longer than" in found["job-1"].text
     assert time.monotonic() - begin < 10
-
-
-def test_only_a_few_plans_run_at_once(workspaces: Workspaces, module: TerraformModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once, most, lock = [0], [0], threading.Lock()
-
-    def plan(*_arguments: object) -> dict[str, object]:
-        with lock:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-        time.sleep(0.05)
-        with lock:
-            at_once[0] -= 1
-        return {}
-
-    monkeypatch.setattr(module, "drift", plan)
-    monkeypatch.setattr(StateStore, "state", lambda *_: {"resources": [{}]})
-    assert set(drifts(workspaces, *(f"job-{n}" for n in range(20))).values()) == {Drift("none")}
-    assert most[0] == 4
 
 
 def test_a_plan_leaves_no_folder_of_a_workspace_that_went_meanwhile(
@@ -244,7 +224,7 @@ def test_a_name_is_no_path_no_option_and_no_escape(workspaces: Workspaces, name:
     with pytest.raises(InvalidInput) as caught:
         workspaces.require(name)
     assert caught.value.message.isprintable()
-    assert caught.value.field == "NAME"
+    assert caught.value.field == "name"
 
 
 def test_a_name_that_nobody_has_is_not_found(workspaces: Workspaces, settings: Settings) -> None:

@@ -1,6 +1,22 @@
 """All operations of the API with their handlers, in the order of the documentation."""
 
-from server.api.v1 import apps, audit, groups, jobs, records, tokens, users, workflows
+from server.api.v1 import (
+    apps,
+    audit,
+    flavors,
+    groups,
+    jobs,
+    queue,
+    records,
+    snapshots,
+    storage,
+    system,
+    tokens,
+    users,
+    workers,
+    workflows,
+    workspaces,
+)
 from server.api.v1.binding import Bound, BoundDownload
 
 OPERATIONS: tuple[Bound, ...] = (
@@ -8,9 +24,16 @@ OPERATIONS: tuple[Bound, ...] = (
     *records.OPERATIONS,
     *apps.OPERATIONS,
     *workflows.OPERATIONS,
+    *flavors.OPERATIONS,
+    *storage.OPERATIONS,
+    *queue.OPERATIONS,
+    *workers.OPERATIONS,
+    *workspaces.OPERATIONS,
+    *snapshots.OPERATIONS,
     *users.OPERATIONS,
     *groups.OPERATIONS,
     *tokens.OPERATIONS,
     *audit.OPERATIONS,
+    *system.OPERATIONS,
 )
 DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS,)

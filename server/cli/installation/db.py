@@ -14,7 +14,10 @@ from server.settings import load_settings
 
 @click.group()
 def db() -> None:
-    """The database: a copy of it, or a new one from the job folders."""
+    """The database: a copy of it, or a new one from the job folders.
+
+    Example: cumulus db backup
+    """
 
 
 @db.command()
@@ -33,7 +36,7 @@ def backup(file: Path | None) -> None:
 def rebuild(dry_run: bool, as_json: bool) -> None:
     """Make the database anew from the job folders and the machines that exist; the old one is kept beside it.
 
-    The controller must not run; it does this by itself where it finds no database.
+    The controller must not run; it does this by itself where it finds no database. Example: cumulus db rebuild --dry-run
     """
     service, progress = DatabaseService(load_settings()), progress_on_stderr(PATIENCE_S)
     made = service.rebuild(administrator(), rebuild_database, progress, dry_run=dry_run)

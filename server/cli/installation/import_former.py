@@ -1,4 +1,4 @@
-"""``cumulus import-former``: an installation of the former Cumulus server (2.x) goes on as this one."""
+"""``cumulus import-former``: an installation of the former Cumulus server (2.x) continues as this one."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ def import_former(storage: Path, database: Path, *, dry_run: bool, as_json: bool
 
     The former server must not run. Its database and its files stay as they are: each job folder gets two small files more. What
     had not ended there is cancelled and never runs again. Safe to repeat; until it has ended, no controller starts there.
+    Example: cumulus import-former /mnt/old /srv/cumulus.db --dry-run
     """
     taking = FormerServerImport(load_settings(), storage, database, progress_on_stderr(PATIENCE_S))
     plan = taking.planned(administrator()) if dry_run else taking.carry_out(administrator())
@@ -55,7 +56,7 @@ def _tell(plan: ImportPlan, *, dry_run: bool, as_json: bool) -> None:
     _tell_list("started after a job that is not there", plan.followed_nothing)
     _tell_needs(plan)
     click.echo(
-        f"{plan.data['known']} entries of the shared data are jobs' inputs; {plan.data['unknown']} are nobody's and are kept"
+        f"{plan.data['known']} entries of the shared data are jobs' inputs; {plan.data['unknown']} have no owner and are kept"
     )
     if plan.due:
         click.echo(

@@ -1,4 +1,4 @@
-"""``cumulus storage``: how full it is, what is no longer kept, and what can be had back."""
+"""``cumulus storage``: how full it is, what is no longer kept, and what can be restored."""
 
 import sys
 import time
@@ -6,21 +6,19 @@ from pathlib import Path
 
 import click
 
+from cumulus_client.storage import CleaningPlan, TrashEntry
+from programs.errors import Expected
 from server.cli.shared.arguments import TEXT, as_json_option
-from server.cli.shared.opening import administrator, open_rows, open_rows_to_change
+from server.cli.shared.backend import opened
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
-from server.engine.duties.retention_plan import Plan
-from server.engine.duties.timekeeping import DAY_S
-from server.errors import CumulusError
-from server.services.storage import StorageService, TrashView, cleaning_json, storage_json, trash_json
 from server.services.times import local_time
-from server.settings import load_settings
 
+DAY_S = 24 * 3600.0
 GB = 1e9
 KINDS = {"job": "archived job", "deleted": "deleted job", "data": "shared data"}
 
 
-class NotConfirmed(CumulusError):
+class NotConfirmed(Expected):
     """Nobody has said yes."""
 
     code = "not_wished"
@@ -28,22 +26,27 @@ class NotConfirmed(CumulusError):
 
 @click.group()
 def storage() -> None:
-    """The shared storage: how full it is; clean it; restore from the trash."""
+    """The shared storage: how full it is; clean it; restore from the trash.
+
+    Example: cumulus storage usage
+    """
 
 
 @storage.command("usage")
 @as_json_option
 def show_usage(as_json: bool) -> None:
-    """Say how full the storage is, how much of it the trash takes, and why nothing is removed by its age, where that is so."""
-    settings = open_rows()
-    found = StorageService(settings).usage(administrator())
+    """Say how full the storage is, how much of it the trash takes, and why nothing is removed by its age, where that is so.
+
+    Example: cumulus storage usage
+    """
+    found = opened().storage.usage()
     if as_json:
-        show_json(storage_json(found))
+        show_json(found.model_dump())
         return
     total, used, free = (size / GB for size in (found.total_bytes, found.used_bytes, found.free_bytes))
     click.echo(f"{found.path}: {used:.1f} of {total:.1f} GB used, {free:.1f} GB free")
     if found.trash_bytes:
-        click.echo(f"in the trash: {found.trash_bytes / GB:.2f} GB, for {settings.trash_days} days or until room is short")
+        click.echo(f"in the trash: {found.trash_bytes / GB:.2f} GB, for {found.trash_days:g} days or until room is short")
     if found.doubted:
         click.echo(f"nothing is removed by its age: {found.doubted}")
 
@@ -54,7 +57,12 @@ def adopt() -> None:
 
     A home without jobs takes the place of the lost one: with its id the machines that still run are found again, and the next
     start makes the database from the job folders. The storage of a former server (2.x) is not adopted: see import-former.
+    Example: cumulus storage adopt
     """
+    from server.cli.shared.opening import administrator  # no controller can run where the storage is not its own
+    from server.services.storage import StorageService
+    from server.settings import load_settings
+
     click.echo(StorageService(load_settings()).adopt(administrator()))
 
 
@@ -67,22 +75,20 @@ def clean(dry_run: bool, yes: bool, as_json: bool) -> None:
 
     At once, into the trash: the controller does so by itself once a day with what was old the day before, too. The figures are
     what is given back in the end: a shared file that jobs have pinned is gone with the last of them.
+    Example: cumulus storage clean --dry-run
     """
-    service = StorageService(open_rows() if dry_run else open_rows_to_change())
-    who, progress = administrator(), progress_on_stderr(PATIENCE_S)
-    if not dry_run:
-        service.require_own(who)
-    with progress.step("Looking at jobs and shared data", "job folders") as step:
-        plan = service.plan(who, step)
-    removals = list(plan.removals)
+    client, progress = opened(to_change=not dry_run).storage, progress_on_stderr(PATIENCE_S)
+    with progress.step("Looking at jobs and shared data"):
+        plan = client.plan(is_dry=dry_run)
+    removals, doubted = plan.removals, plan.doubted
     if not dry_run and removals:
-        service.require_clock()
         _require_yes(plan, yes=yes)
-        with progress.step("Removing what nobody has used", "entries") as step:
-            removals = service.clean(who, plan, step)
-    doubted = service.why_doubted()
+        with progress.step("Removing what nobody has used"):
+            cleaned = client.clean(plan.plan)
+        removals, doubted = cleaned.removed, cleaned.doubted
     if as_json:
-        show_json(cleaning_json(plan, removals, doubted, dry_run=dry_run))
+        found = {"dry_run": dry_run, "removed": [one.model_dump() for one in removals], "unknown": plan.unknown}
+        show_json({**found, "doubted": doubted})
         return
     for one in removals:
         click.echo(f"{'would remove' if dry_run else 'removed'}  {one.bytes / GB:8.2f} GB  {one.kind}  {one.name}: {one.reason}")
@@ -96,10 +102,13 @@ def clean(dry_run: bool, yes: bool, as_json: bool) -> None:
 @storage.command()
 @as_json_option
 def trash(as_json: bool) -> None:
-    """List what was removed and can be had back, what went last first."""
-    found = StorageService(open_rows()).trash(administrator())
+    """List what was removed and can be restored, the latest first.
+
+    Example: cumulus storage trash
+    """
+    found = opened().storage.trash()
     if as_json:
-        show_json(list(map(trash_json, found)))
+        show_json([one.model_dump() for one in found])
     elif found:
         show_table(("name", "what", "removed", "size", "stays", "why"), map(_cells, found))
     else:
@@ -112,12 +121,12 @@ def restore(name: str) -> None:
     """Put back what is in the trash: NAME as `trash` shows it, a job's number, or the name of a shared file.
 
     An archived job is done, failed or cancelled again, with its results and its input. What an owner has deleted stays deleted:
-    it is told where its files are. Example: cumulus storage restore 17
+    the message says where its files are. Example: cumulus storage restore 17
     """
-    click.echo(StorageService(open_rows_to_change()).restore(administrator(), name))
+    click.echo(opened(to_change=True).storage.restore(name))
 
 
-def _require_yes(plan: Plan, *, yes: bool) -> None:
+def _require_yes(plan: CleaningPlan, *, yes: bool) -> None:
     """Raises NotConfirmed."""
     if yes:
         return
@@ -129,13 +138,12 @@ def _require_yes(plan: Plan, *, yes: bool) -> None:
         raise NotConfirmed("nothing was removed")
 
 
-def _cells(one: TrashView) -> tuple[str, ...]:
-    told = one.told
+def _cells(one: TrashEntry) -> tuple[str, ...]:
     return (
         one.entry,
-        f"{KINDS[told['kind']]} {Path(told['name']).name}",
-        local_time(told["at"]),
-        f"{told['bytes'] / GB:.2f} GB",
+        f"{KINDS[one.kind]} {Path(one.name).name}",
+        local_time(one.at),
+        f"{one.bytes / GB:.2f} GB",
         f"{one.stays_s / DAY_S:.1f} days",
-        told["reason"],
+        one.reason,
     )

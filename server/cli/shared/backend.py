@@ -1,26 +1,38 @@
 """What a command asks: the controller that runs on this installation, else the installation's database; both answer the same."""
 
 import os
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
 from server.cli.shared.credentials import current_login
-from server.cli.shared.opening import administrator, until_the_end
+from server.cli.shared.opening import administrator, at_the_end, until_the_end
+from server.errors import CumulusError
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
 from server.services.addresses import public_url
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from server.services.administration import Administration
     from server.services.jobs.service import JobService
-    from server.services.services import Services, Wiring
+    from server.services.machines.cloud_access import CloudAccess
+    from server.services.services import Services
     from server.workers.clouds.base import Cloud
 
 LONGEST = 100  # bytes of a path that a socket can have
 
 
-def opened(*, to_change: bool = False, with_rows: bool = True) -> Cumulus:
+class Rows(Enum):
+    """What an operation needs of the database where no controller runs. IF_THERE: it does without, too."""
+
+    READ = auto()
+    CHANGE = auto()
+    IF_THERE = auto()
+
+
+def opened(*, to_change: bool = False, rows: Rows = Rows.READ) -> Cumulus:
     """The controller elsewhere that this user has logged in to, or the installation of the settings.
 
     ``to_change``: where no controller runs, its database is opened for changes, too; ``with_rows``: False for what needs none, so
@@ -30,7 +42,7 @@ def opened(*, to_change: bool = False, with_rows: bool = True) -> Cumulus:
     """
     if elsewhere := current_login():
         return Cumulus.at(elsewhere.url, elsewhere.token)
-    settings = load_settings()
+    settings, rows = load_settings(), Rows.CHANGE if to_change else rows
     path = settings.home / SOCKET_FILE
     if running_controller(settings.home) and path.is_socket():
         from cumulus_client.http import HttpCaller
@@ -38,9 +50,7 @@ def opened(*, to_change: bool = False, with_rows: bool = True) -> Cumulus:
         return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
-    if with_rows:
-        _open_rows(settings, to_change=to_change)
-    return Cumulus(DirectCaller(_services(settings), administrator()))
+    return Cumulus(DirectCaller(_services(settings, rows), administrator()))
 
 
 def short_path(path: Path) -> str:
@@ -51,22 +61,43 @@ def short_path(path: Path) -> str:
     return f"/proc/self/fd/{folder}/{path.name}"
 
 
-def _open_rows(settings: Settings, *, to_change: bool) -> None:
+def _services(settings: Settings, rows: Rows) -> "Services":
+    from server.services.services import Services, Wiring
+
+    has_rows = _open(settings, rows)
+    wiring = Wiring(
+        jobs=lambda: _jobs(settings),
+        url=lambda: public_url(settings),
+        cloud=lambda: _cloud(settings),
+        administration=lambda: _administration(settings, has_rows=has_rows),
+    )
+    return Services(settings, wiring)
+
+
+def _open(settings: Settings, rows: Rows) -> bool:
+    """Open the database; False where it cannot be opened and that is no matter."""
     from server.db.opening import open_to_change, open_to_read
 
-    until_the_end((open_to_change if to_change else open_to_read)(settings))
+    try:
+        until_the_end((open_to_change if rows is Rows.CHANGE else open_to_read)(settings))
+    except CumulusError:
+        if rows is not Rows.IF_THERE:
+            raise
+        return False
+    return True
 
 
-def _services(settings: Settings) -> "Services":
-    from server.services.services import Services
+def _administration(settings: Settings, *, has_rows: bool) -> "Administration":
+    from server.services.administration import Administration, AdministrationWiring
 
-    return Services(settings, _wiring(settings))
+    def access() -> "CloudAccess":
+        from server.cli.shared.clouds import own_access  # `cumulus queue` does without
 
+        return own_access(settings)
 
-def _wiring(settings: Settings) -> "Wiring":
-    from server.services.services import Wiring
-
-    return Wiring(jobs=lambda: _jobs(settings), url=lambda: public_url(settings), cloud=lambda: _cloud(settings))
+    found = Administration(settings, AdministrationWiring(access, has_rows))
+    at_the_end(found.close)
+    return found
 
 
 def _jobs(settings: Settings) -> "JobService":

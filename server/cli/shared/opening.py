@@ -1,5 +1,8 @@
 """The installation that a command works on: its settings, with its database open for as long as the command runs."""
 
+import os
+from collections.abc import Callable
+
 import click
 
 from programs.errors import login
@@ -25,8 +28,13 @@ def open_rows_to_change() -> Settings:
 
 def until_the_end(database: Database) -> None:
     """Close the database with the command: SQLite takes its log away then."""
+    at_the_end(database.close)
+
+
+def at_the_end(act: Callable[[], object]) -> None:
+    """Do something when the command ends, however it does."""
     if context := click.get_current_context(silent=True):
-        context.find_root().call_on_close(database.close)
+        context.find_root().call_on_close(act)
 
 
 def own_installation() -> Settings:
@@ -37,5 +45,7 @@ def own_installation() -> Settings:
 
 
 def administrator() -> Principal:
-    """Who runs the command: whoever can read the installation's home."""
-    return Principal.local_admin(login())
+    """Who runs the command: an administrator where that is somebody who can read the installation's home, or make it."""
+    home = load_settings().home
+    may = os.access(home, os.R_OK | os.X_OK) or not home.exists()
+    return Principal.local_admin(login()) if may else Principal.local_user(login())

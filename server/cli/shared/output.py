@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 import click
 
-from server.progress import Progress
+from server.progress import Progress, Step
 
 PATIENCE_S = 3.0  # nobody wonders earlier what a command is at
 
@@ -39,6 +40,11 @@ def progress_on_stderr(patience_s: float = 0.0) -> Progress:
     from server.cli.shared.terminal import progress_on
 
     return progress_on(sys.stderr, patience_s=patience_s)
+
+
+def asking_the_cloud() -> AbstractContextManager[Step]:
+    """Around what waits for the cloud's answers: most come at once, and some take a minute."""
+    return progress_on_stderr(PATIENCE_S).step("Asking the cloud")
 
 
 def show_json(value: object) -> None:

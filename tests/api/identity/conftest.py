@@ -7,7 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from server.api.identity.accounts import Accounts
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from tests.api.identity.accounts import MemoryAccounts, MemoryAudit
 
 TRUSTED, UNTRUSTED = "127.0.0.1", "203.0.113.9"

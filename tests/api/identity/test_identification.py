@@ -12,7 +12,8 @@ from programs.errors import user_name
 from server.api.identity.accounts import Accounts
 from server.api.identity.identification import PEER_UID, Identification
 from server.api.identity.rate_limits import RateLimits
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.errors import DatabaseError
 from server.errors import CumulusError
 from server.services.principal import Established, Principal, Role

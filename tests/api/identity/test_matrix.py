@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.models import Job
 from server.states import JobState
 from tests.api.identity.accounts import ADA, BOB, MEG, ROOT

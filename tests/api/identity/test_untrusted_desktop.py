@@ -7,7 +7,8 @@ import pytest
 from flask import Flask
 
 from server.api.identity.accounts import Accounts
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.models import Job
 from server.settings import Settings
 from tests.api.identity.accounts import MemoryAccounts, MemoryAudit

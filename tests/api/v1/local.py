@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from cumulus_client import Cumulus
 from cumulus_client.http import HttpCaller
 from server.api.http import open_local_door
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.home.folder import SOCKET_FILE
 
 

@@ -7,7 +7,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from programs.http.unix_door import PEER_UID
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from tests.conftest import submission
 
 ROOT = {PEER_UID: 0}

@@ -7,7 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from programs.http.unix_door import PEER_UID
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.db.models import Job
 from tests.conftest import submission
 

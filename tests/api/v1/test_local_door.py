@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ import pytest
 from cumulus_client import Cumulus, Refused, Unreachable
 from cumulus_client.http import HttpCaller
 from programs.http.unix_door import PEER_UID, naming_peers
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from server.cli.shared.backend import short_path
 from server.home.folder import SOCKET_FILE, close_home
 from server.services.principal import Established
 from server.settings import CHECKOUT, Settings
 from tests.api.v1.local import at_the_socket, client_of
-from tests.conftest import submission
+from tests.conftest import eventually, submission
 
 NOBODY = 65534
 ASK = """
@@ -111,3 +113,55 @@ def test_root_and_who_runs_the_controller_are_its_administrators(
 ) -> None:
     told = create_app(controller).test_client().get("/api/v1/session", environ_overrides={PEER_UID: uid}).get_json()
     assert told["established"] == established
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def a_file_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.write_text("not a socket")
+
+
+def another_socket_in_its_place(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+
+
+@pytest.mark.parametrize("spoil", [removed, a_file_in_its_place, another_socket_in_its_place])
+def test_a_socket_that_is_removed_or_replaced_is_made_again(controller: Controller, spoil: Callable[[Path], None]) -> None:
+    with client_of(controller) as earlier:
+        assert earlier.jobs.list() == []
+        path = controller.settings.home / SOCKET_FILE
+        spoil(path)
+        eventually(lambda: answers(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        assert earlier.jobs.list() == []  # over the connection that it had
+    assert not path.exists()
+
+
+def test_what_has_the_sockets_name_and_cannot_be_replaced_is_waited_for(
+    controller: Controller, caplog: pytest.LogCaptureFixture
+) -> None:
+    with client_of(controller):
+        path = controller.settings.home / SOCKET_FILE
+        path.unlink()
+        path.mkdir()
+        (path / "a file").touch()
+        eventually(lambda: "commands on this computer cannot find the server" in caplog.text)
+        assert not answers(path)
+        (path / "a file").unlink()
+        path.rmdir()
+        eventually(lambda: answers(path))
+
+
+def answers(path: Path) -> bool:
+    caller = HttpCaller(socket=str(path))
+    try:
+        return Cumulus(caller).jobs.list() == []
+    except Unreachable:
+        return False
+    finally:
+        caller.close()

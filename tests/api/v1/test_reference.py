@@ -9,7 +9,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from cumulus_client.operations import PREFIX
 from server.api.v1.openapi import document
 from server.api.v1.operations import DOWNLOADS, OPERATIONS
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 
 
 @pytest.fixture

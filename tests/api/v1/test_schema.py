@@ -12,7 +12,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from cumulus_client.operations import PREFIX
 from programs.http.unix_door import PEER_UID
 from server.api.v1.operations import OPERATIONS
-from server.app import Controller, create_app
+from server.app import Controller
+from server.application import create_app
 from tests.conftest import submission
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.services import doctor
+from server.services.principal import Principal
 from server.settings import CloudName, Settings
 from server.workers.clouds.qemu.network import uplink
 from server.workers.clouds.qemu.network.private_network import PrivateNetwork, UplinkFailed
@@ -139,5 +140,5 @@ def test_doctor_names_the_apps_that_lack_it(
     (tmp_path / "outer.xml").write_text('<tool id="outer_1" name="o" version="1" command="true" end_tag="" network="internet"/>')
     (tmp_path / "inner.xml").write_text('<tool id="inner_1" name="i" version="1" command="true" end_tag=""/>')
     monkeypatch.setattr(doctor, "uplink_problems", lambda: ["slirp4netns is not installed"])
-    apps = [finding.text for finding in doctor.examine(settings) if finding.name == "app"]
+    apps = [finding.text for finding in doctor.examine(Principal.local_admin("root"), settings) if finding.name == "app"]
     assert apps == ["outer_1: slirp4netns is not installed"] * told

@@ -11,7 +11,7 @@ from server.db.transitions import Change, create
 from server.engine.completion import Completion
 from server.engine.records.manifests import Manifests
 from server.reasons import Reason
-from server.services.decommission import JobAtWork, Removal, removal_wish
+from server.services.machines.decommission import JobAtWork, Removal, removal_request
 from server.states import AT_WORK, JOB_TRANSITIONS, JobState, WorkerState
 from tests.conftest import state_of, submission
 
@@ -30,8 +30,8 @@ def at_work(controller: Controller, job_state: JobState, worker_state: WorkerSta
     return job, create(Worker, Change(1.0), state=worker_state, **fields)
 
 
-def wish() -> Change:
-    return removal_wish("root", time.time())
+def request() -> Change:
+    return removal_request("root", time.time())
 
 
 @pytest.mark.parametrize("state", sorted(AT_WORK))
@@ -40,7 +40,7 @@ def test_a_machine_with_a_job_at_work_stays_unless_that_is_forced(
 ) -> None:
     job, worker = at_work(controller, state)
     with pytest.raises(JobAtWork, match=f"job {job.id} is at work on job-{job.id} .{state}.*--force"):
-        removal.begin(worker, wish(), force=False)
+        removal.begin(worker, request(), force=False)
     assert (state_of(job.id), Worker.get_by_id(worker.id).state) == (state, WorkerState.BUSY)
 
 
@@ -49,7 +49,7 @@ def test_forced_the_job_waits_for_another_machine_and_its_own_goes(
     controller: Controller, removal: Removal, state: JobState
 ) -> None:
     job, worker = at_work(controller, state)
-    found = removal.begin(worker, wish(), force=True)
+    found = removal.begin(worker, request(), force=True)
     assert found is not None
     assert (found.id, state_of(job.id)) == (job.id, JobState.QUEUED)
     row = Worker.get_by_id(worker.id)
@@ -62,7 +62,7 @@ def test_forced_the_job_waits_for_another_machine_and_its_own_goes(
 
 def test_each_change_is_one_that_the_table_allows(controller: Controller, removal: Removal) -> None:
     _, worker = at_work(controller, JobState.RUNNING)
-    removal.begin(worker, wish(), force=True)
+    removal.begin(worker, request(), force=True)
     changes = [(event.old, event.new) for event in Event.select().where(Event.subject == "job", Event.old != "")]
     assert changes == [("running", "lost"), ("lost", "queued")]
     assert all(JobState(new) in JOB_TRANSITIONS[JobState(old)] for old, new in changes)
@@ -72,7 +72,7 @@ def test_it_costs_the_job_none_of_its_attempts(controller: Controller, removal: 
     job, worker = at_work(controller, JobState.RUNNING)
     for row in (Job, Worker):
         row.update(attempt=controller.settings.max_attempts).execute()
-    removal.begin(worker, wish(), force=True)
+    removal.begin(worker, request(), force=True)
     found = Job.get_by_id(job.id)
     assert (found.state, found.attempt - found.spared) == (JobState.QUEUED, controller.settings.max_attempts - 1)
 
@@ -80,7 +80,7 @@ def test_it_costs_the_job_none_of_its_attempts(controller: Controller, removal: 
 def test_a_job_that_is_ending_keeps_its_machine_for_the_moment(controller: Controller, removal: Removal) -> None:
     job, worker = at_work(controller, JobState.FINISHING)
     with pytest.raises(JobAtWork, match="finishing: try again"):
-        removal.begin(worker, wish(), force=True)
+        removal.begin(worker, request(), force=True)
     assert (state_of(job.id), Worker.get_by_id(worker.id).state) == (JobState.FINISHING, WorkerState.BUSY)
 
 
@@ -89,14 +89,14 @@ def test_a_job_whose_result_is_there_needs_its_machine_no_more_and_is_not_run_ag
 ) -> None:
     job, worker = at_work(controller, JobState.RUNNING)
     (controller.storage.folder(job.folder).path / ".cumulus.result").write_text(RESULT)
-    assert removal.begin(worker, wish(), force=False) is None
+    assert removal.begin(worker, request(), force=False) is None
     assert (state_of(job.id), Worker.get_by_id(worker.id).state) == (JobState.RUNNING, WorkerState.DELETING)
 
 
 @pytest.mark.parametrize("state", [WorkerState.HELD, WorkerState.DELETING])
 def test_a_machine_of_a_former_attempt_is_nobody_s(controller: Controller, removal: Removal, state: WorkerState) -> None:
     job, worker = at_work(controller, JobState.QUEUED, state)
-    assert removal.begin(worker, wish(), force=False) is None
+    assert removal.begin(worker, request(), force=False) is None
     assert (state_of(job.id), Worker.get_by_id(worker.id).state) == (JobState.QUEUED, WorkerState.DELETING)
     assert Worker.get_by_id(worker.id).not_before == 0.0
 
@@ -104,5 +104,5 @@ def test_a_machine_of_a_former_attempt_is_nobody_s(controller: Controller, remov
 @pytest.mark.parametrize("state", [state for state in WorkerState if state not in (WorkerState.DELETED, WorkerState.HELD)])
 def test_a_machine_of_the_pool_can_go_wherever_it_is(controller: Controller, removal: Removal, state: WorkerState) -> None:
     worker = create(Worker, Change(1.0), name="pool-1", flavor="m1.4xlarge", weight=1, attempt=0, state=state)
-    assert removal.begin(worker, wish(), force=False) is None
+    assert removal.begin(worker, request(), force=False) is None
     assert Worker.get_by_id(worker.id).state == WorkerState.DELETING

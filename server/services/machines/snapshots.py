@@ -1,29 +1,23 @@
 """The template and its snapshots: what workers are copies of."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
 
+from cumulus_client.snapshots import Snapshot
 from server.progress import Progress
 from server.services.principal import Principal, Role
 from server.settings import Settings
 from server.workers.clouds import registry
+from server.workers.clouds.base import Cloud
 from server.workers.clouds.images import SmokeTest, Template
-
-
-@dataclass(frozen=True)
-class SnapshotView:
-    """A copy of the template's disk. ``created``: Unix seconds; ``promoted``: workers start from it."""
-
-    name: str
-    promoted: bool
-    created: float
 
 
 class SnapshotService:
     """The template and the snapshots of one installation's cloud. All raise Forbidden, NoInstallation, CloudError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: Callable[[], Cloud] | None = None) -> None:
+        """``known``: the cloud of the installation that there is, where somebody has it already."""
         self._settings = settings
+        self._known_cloud = known or (lambda: registry.known_cloud(settings))
 
     def build(self, principal: Principal, progress: Progress, *, fresh: bool) -> None:
         """Build the template's disk with the apps on it, where there is none or ``fresh``; an installation may begin so."""
@@ -41,9 +35,10 @@ class SnapshotService:
         """Copy the template, try every app on a machine of the copy, and promote it if all is well."""
         self._new(principal).take_snapshot(smoke_test, progress)
 
-    def listed(self, principal: Principal) -> list[SnapshotView]:
-        """All snapshots."""
-        return [SnapshotView(one.name, one.promoted, one.created) for one in self._known(principal).snapshots()]
+    def listed(self, principal: Principal) -> list[Snapshot]:
+        """All snapshots, oldest first."""
+        found = self._known(principal).snapshots()
+        return [Snapshot(name=one.name, promoted=one.promoted, created=one.created) for one in found]
 
     def roll_back(self, principal: Principal) -> str:
         """Promote the previous snapshot again; returns a sentence."""
@@ -55,13 +50,8 @@ class SnapshotService:
 
     def _known(self, principal: Principal) -> Template:
         principal.require(Role.ADMINISTRATOR)
-        return registry.known_cloud(self._settings).images.template()
+        return self._known_cloud().images.template()
 
     def _new(self, principal: Principal) -> Template:
         principal.require(Role.ADMINISTRATOR)
         return registry.make_cloud(self._settings).images.template()
-
-
-def snapshot_json(view: SnapshotView) -> dict[str, Any]:
-    """A snapshot for programs."""
-    return asdict(view)
