@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 from cumulus_client.calling import Caller
 
 if TYPE_CHECKING:
+    from cumulus_client.batches import Batches
     from cumulus_client.jobs import Jobs
+    from cumulus_client.presets import Presets
+    from cumulus_client.usage import UsageReports
 
 
 class Cumulus:
@@ -31,3 +34,24 @@ class Cumulus:
         from cumulus_client.jobs import Jobs
 
         return Jobs(self._caller)
+
+    @cached_property
+    def batches(self) -> "Batches":
+        """Its batches of jobs."""
+        from cumulus_client.batches import Batches
+
+        return Batches(self._caller)
+
+    @cached_property
+    def presets(self) -> "Presets":
+        """Named forms."""
+        from cumulus_client.presets import Presets
+
+        return Presets(self._caller)
+
+    @cached_property
+    def usage(self) -> "UsageReports":
+        """What its jobs have used."""
+        from cumulus_client.usage import UsageReports
+
+        return UsageReports(self._caller)

@@ -42,12 +42,15 @@ from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
 from server.engine.loop import Loop
+from server.engine.records.batch_store import BatchStore
 from server.engine.records.job_store import JobStore
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
 from server.engine.stages import Stages
 from server.errors import CumulusError
 from server.progress import Progress, counted
+from server.services.batches.planning import Planner
+from server.services.batches.service import BatchService
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
 from server.services.services import Services, Wiring
@@ -81,6 +84,7 @@ class Controller:
     cloud: Cloud
     fleet: Fleet
     jobs: JobService
+    batches: BatchService
     stages: Stages
     loop: Loop
     sweeper: Sweeper
@@ -153,7 +157,7 @@ def make_controller(
         base.storage,
         base.cloud,
         base.fleet,
-        _make_jobs(base, engine, database),
+        *_make_services(base, engine, database),
         engine.stages,
         engine.loop,
         engine.sweeper,
@@ -173,11 +177,15 @@ def _foundation(
     return Foundation(settings, catalog, flavors, storage, cloud, fleet, timekeeper)
 
 
-def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
-    settings, clock = base.settings, base.timekeeper.clock
+def _make_services(base: Foundation, engine: Engine, database: Database) -> tuple[JobService, BatchService]:
+    """What changes jobs, one by one and as batches."""
+    settings, clock, wake = base.settings, base.timekeeper.clock, engine.loop.wake
     store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
     check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
-    return JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=engine.loop.wake)
+    jobs = JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=wake)
+    stores = (store, BatchStore(database, base.storage, store, clock))
+    planner = Planner(base.catalog, check, settings.default_flavor, base.storage.data)
+    return jobs, BatchService(database, base.catalog, base.storage, stores, planner, clock=clock, wake=wake)
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:
@@ -221,7 +229,7 @@ def create_app(controller: Controller) -> Flask:
         controller.settings, VERSION, controller.jobs, controller.catalog, controller.flavors, controller.storage, commits
     )
     app.register_blueprint(legacy.blueprint())
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs))
+    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, batches=lambda: controller.batches))
     app.register_blueprint(v1.blueprint(services, identify, OPERATIONS, DOWNLOADS))
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)

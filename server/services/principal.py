@@ -45,12 +45,17 @@ class Established(StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """Somebody with a name and roles."""
+    """Somebody with a name and roles. ``team``: owners whose jobs it may see, members of its groups that share.
+
+    ``managed``: owners whose jobs it may change, members of the groups that it manages.
+    """
 
     name: str
     roles: frozenset[Role]
     established: Established
     scopes: frozenset[Scope] = frozenset(Scope)
+    team: frozenset[str] = frozenset()
+    managed: frozenset[str] = frozenset()
 
     @classmethod
     def desktop(cls, name: str) -> "Principal":
@@ -72,9 +77,18 @@ class Principal:
         """The agent of an instrument computer."""
         return cls("agent", frozenset({Role.AGENT}), Established.AGENT)
 
+    @property
+    def is_administrator(self) -> bool:
+        """Whether everything is allowed."""
+        return Role.ADMINISTRATOR in self.roles
+
+    def may_see(self, owner: str) -> bool:
+        """Whether the things of this owner are the principal's to see."""
+        return self.may_use(owner) or (Role.USER in self.roles and owner in self.team)
+
     def may_use(self, owner: str) -> bool:
         """Whether the things of this owner are the principal's to see and change."""
-        return Role.ADMINISTRATOR in self.roles or (Role.USER in self.roles and self.name == owner)
+        return self.is_administrator or (Role.USER in self.roles and (owner == self.name or owner in self.managed))
 
     def require(self, role: Role) -> None:
         """Raises Forbidden without the role."""

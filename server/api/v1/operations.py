@@ -1,6 +1,6 @@
 """All operations of the API with their handlers, in the order of the documentation."""
 
-from server.api.v1 import jobs
+from server.api.v1 import batches, jobs, presets, usage
 
-OPERATIONS = (*jobs.OPERATIONS,)
-DOWNLOADS = ()
+OPERATIONS = (*jobs.OPERATIONS, *batches.OPERATIONS, *presets.OPERATIONS, *usage.OPERATIONS)
+DOWNLOADS = (*usage.DOWNLOADS,)

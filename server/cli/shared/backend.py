@@ -1,6 +1,7 @@
 """What a command asks: the controller that runs on this installation, else the installation's database; both answer the same."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from server.home.running import running_controller
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from server.services.jobs.service import JobService
+    from server.app import Controller
     from server.services.services import Services
 
 LONGEST = 100  # bytes of a path that a socket can have
@@ -46,11 +47,13 @@ def _services(settings: Settings, *, to_change: bool) -> "Services":
     from server.services.services import Services, Wiring
 
     until_the_end((open_to_change if to_change else open_to_read)(settings))
-    return Services(settings, Wiring(jobs=lambda: _jobs(settings)))
 
+    @cache
+    def parts() -> "Controller":
+        """All parts of a controller, none of which runs."""
+        from server.app import make_controller
+        from server.workers.clouds.registry import known_cloud
 
-def _jobs(settings: Settings) -> "JobService":
-    from server.app import make_controller
-    from server.workers.clouds.registry import known_cloud
+        return make_controller(settings, known_cloud(settings))
 
-    return make_controller(settings, known_cloud(settings)).jobs
+    return Services(settings, Wiring(jobs=lambda: parts().jobs, batches=lambda: parts().batches))
