@@ -28,18 +28,18 @@ class NewBatch(Request):
     """
 
     app: str = Field(max_length=200)
-    name: str = Field("", max_length=200)
-    flavor: str = Field("", max_length=200)
-    description: str = Field("", max_length=10_000)
+    name: str = Field(default="", max_length=200)
+    flavor: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=10_000)
     form: dict[str, Any] = Field(default_factory=dict)
-    preset: str = Field("", max_length=200)
-    each: str = Field("", max_length=1000)
+    preset: str = Field(default="", max_length=200)
+    each: str = Field(default="", max_length=1000)
     files: list[Name] = Field(default_factory=list, max_length=MAX_JOBS)
-    sheet: str = Field("", max_length=MAX_SHEET)
+    sheet: str = Field(default="", max_length=MAX_SHEET)
     columns: dict[str, str] = Field(default_factory=dict, max_length=1000)
     sends: list[Name] = Field(default_factory=list, max_length=10 * MAX_JOBS)
-    key: str = Field("", max_length=200)
-    owner: str = Field("", max_length=200)
+    key: str = Field(default="", max_length=200)
+    owner: str = Field(default="", max_length=200)
 
 
 class PlannedFile(Response):
@@ -149,9 +149,9 @@ class BatchList(Response):
 class BatchesQuery(Request):
     """Which batches. ``owner``: only of this owner; ``cursor``: from an earlier answer."""
 
-    owner: str = Field("", max_length=200)
-    limit: int = Field(50, ge=1, le=200)
-    cursor: str = Field("", max_length=20, pattern=r"^([1-9][0-9]{0,14})?$")
+    owner: str = Field(default="", max_length=200)
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str = Field(default="", max_length=20, pattern=r"^([1-9][0-9]{0,14})?$")
 
 
 class OneBatch(Request):
@@ -167,8 +167,8 @@ class BatchQuery(OneBatch):
     """Which jobs of a batch: ``state``: only those in one of these."""
 
     state: list[State] = Field(default_factory=list, max_length=20)
-    limit: int = Field(1000, ge=1, le=MAX_PAGE)
-    cursor: str = Field("", max_length=20, pattern=r"^([1-9][0-9]{0,14})?$")
+    limit: int = Field(default=1000, ge=1, le=MAX_PAGE)
+    cursor: str = Field(default="", max_length=20, pattern=r"^([1-9][0-9]{0,14})?$")
 
 
 CHECK = Operation(

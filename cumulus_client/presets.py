@@ -55,7 +55,7 @@ class PresetList(Response):
 class PresetsQuery(Request):
     """Which presets: ``app``: only of this app, in whatever version."""
 
-    app: str = Field("", max_length=200)
+    app: str = Field(default="", max_length=200)
 
 
 class OnePreset(Request):
@@ -68,7 +68,7 @@ class OnePreset(Request):
 class PresetQuery(OnePreset):
     """For which version of its app: "" for that for which it was saved, as it was saved."""
 
-    app: str = Field("", max_length=200)
+    app: str = Field(default="", max_length=200)
 
 
 class NewPreset(OnePreset):
@@ -76,8 +76,8 @@ class NewPreset(OnePreset):
 
     app: str = Field(max_length=200)
     form: dict[str, Any]
-    flavor: str = Field("", max_length=200)
-    description: str = Field("", max_length=1000)
+    flavor: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=1000)
 
 
 LIST = Operation("presets.list", "GET", "/presets", PresetsQuery, PresetList, "List the own presets and those of the own groups.")

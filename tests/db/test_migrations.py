@@ -33,6 +33,7 @@ RELEASED = (
     "e77978a0df2d",
     "0eb80f2598de",
     "5153a6edb41b",
+    "4039fb0015df",
 )
 ROW = {
     "owner": "ada",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from cumulus_client import usage as api
 from server.db.views.groups import groups_by_owner, groups_of
-from server.db.views.usage import JobTimes, job_times, machine_times
+from server.db.views.usage import JobTimes, MachineTimes, job_times, machine_times
 from server.services.principal import Principal, Role
-from server.services.usage.periods import Months, span
+from server.services.usage.periods import Amounts, Periods, span
 from server.states import JobState
 
 HOUR_S, DAY_S, GB = 3600.0, 86400.0, 1e9
@@ -22,20 +22,41 @@ _GONE = (JobState.ARCHIVED, JobState.DELETED)
 Keys = tuple[str, str, str, str]  # user, group, app, month
 
 
-@dataclass
 class _Used:
-    jobs: int = 0
-    weight_s: float = 0.0
-    job_s: float = 0.0
-    byte_s: float = 0.0
+    """What one owner has used by one app, in each period."""
 
-    def add(self, other: "_Used") -> None:
+    def __init__(self, periods: Periods) -> None:
+        self.jobs = [0] * len(periods.names)
+        self.weight, self.ran, self.kept = Amounts(periods), Amounts(periods), Amounts(periods)
+
+    def sums(self) -> Iterator["_Sum"]:
+        """One for each period."""
+        return map(_Sum, self.jobs, self.weight.totals(), self.ran.totals(), self.kept.totals())
+
+
+@dataclass
+class _Sum:
+    """Jobs, and seconds times weight, seconds, seconds times bytes."""
+
+    jobs: int = 0
+    weight: float = 0.0
+    ran: float = 0.0
+    kept: float = 0.0
+
+    def add(self, other: "_Sum") -> None:
+        """Add what somebody else has used, or the same in another period."""
         self.jobs += other.jobs
-        self.weight_s += other.weight_s
-        self.job_s += other.job_s
-        self.byte_s += other.byte_s
+        self.weight += other.weight
+        self.ran += other.ran
+        self.kept += other.kept
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing was used."""
+        return not (self.jobs or self.weight or self.ran or self.kept)
 
     def row(self, keys: Keys) -> api.UsageRow:
+        """As the API gives it."""
         user, group, app, month = keys
         return api.UsageRow(
             user=user,
@@ -43,9 +64,9 @@ class _Used:
             app=app,
             month=month,
             jobs=self.jobs,
-            weight_hours=round(self.weight_s / HOUR_S, 3),
-            job_hours=round(self.job_s / HOUR_S, 3),
-            gb_days=round(self.byte_s / GB / DAY_S, 3),
+            weight_hours=round(self.weight / HOUR_S, 3),
+            job_hours=round(self.ran / HOUR_S, 3),
+            gb_days=round(self.kept / GB / DAY_S, 3),
         )
 
 
@@ -63,76 +84,63 @@ class UsageService:
         principal.require(Role.USER)
         owners = _seen(principal)
         first, last = span(query.first, query.last, self._clock())
-        counted = _Counted(query.by, _groups(principal) if "group" in query.by else {}, first, last)
+        counted = _Counted(Periods(first, last, by_month="month" in query.by))
         for machine in machine_times(first, last, owners):
-            for month, seconds in counted.months.parts(machine.created, last if machine.ended is None else machine.ended):
-                counted.used(machine.owner, machine.app, month).weight_s += machine.weight * seconds
+            counted.add_machine(machine)
         for job in job_times(last, owners):
-            counted.add(job)
-        return api.Usage(
-            first=first,
-            last=last,
-            rows=counted.rows(),
-            total=counted.total().row(("", "", "", "")),
-            unmeasured=counted.unmeasured,
-        )
+            counted.add_job(job)
+        rows, total = counted.rows(query.by, _groups(principal) if "group" in query.by else {})
+        return api.Usage(first=first, last=last, rows=rows, total=total, unmeasured=counted.unmeasured)
 
 
 class _Counted:
-    """Sums by owner, app and month, from which rows are made."""
+    """What was used by owner, app and period, from which rows are made."""
 
-    def __init__(self, by: Collection[str], groups: dict[str, tuple[str, ...]], first: float, last: float) -> None:
-        self._by = by
-        self._groups = groups
-        self._first, self._last = first, last
-        self._used: dict[tuple[str, str, str], _Used] = {}
-        self.months = Months(first, last)
+    def __init__(self, periods: Periods) -> None:
+        self._periods = periods
+        self._used: dict[tuple[str, str], _Used] = {}
         self.unmeasured = 0
 
-    def used(self, owner: str, app: str, month: str) -> _Used:
-        """The sums to add to."""
-        keys = (owner, app, month)
-        found = self._used.get(keys)
-        if found is None:
-            found = self._used[keys] = _Used()
-        return found
+    def add_machine(self, machine: MachineTimes) -> None:
+        """Count a machine."""
+        end = self._periods.last if machine.ended is None else machine.ended
+        self._of(machine.owner, machine.app).weight.add(machine.weight, machine.created, end)
 
-    def add(self, job: JobTimes) -> None:
-        """Count a job."""
-        if job.created >= self._first:
-            self.used(job.owner, job.app, self.months.name(job.created)).jobs += 1
+    def add_job(self, job: JobTimes) -> None:
+        """Count a job: that it was submitted, how long its app ran, what it keeps of the storage."""
+        used, first, last = self._of(job.owner, job.app), self._periods.first, self._periods.last
+        if job.created >= first:
+            used.jobs[self._periods.number(job.created)] += 1
         if job.started is not None:
-            for month, seconds in self.months.parts(job.started, self._last if job.ended is None else job.ended):
-                self.used(job.owner, job.app, month).job_s += seconds
-        if job.ended is None or job.ended >= self._last:
+            used.ran.add(1.0, job.started, last if job.ended is None else job.ended)
+        if job.ended is None:
             return
-        until = job.state_since if job.state in _GONE else self._last
-        if job.kept is None:
-            self.unmeasured += until > self._first
-        elif job.kept:
-            for month, seconds in self.months.parts(job.ended, until):
-                self.used(job.owner, job.app, month).byte_s += job.kept * seconds
+        until = job.state_since if job.state in _GONE else last
+        if job.kept is not None:
+            used.kept.add(job.kept, job.ended, until)
+        elif job.ended < last and until > first:
+            self.unmeasured += 1
 
-    def total(self) -> _Used:
-        """All of it, each owner once."""
-        total = _Used()
-        for one in self._used.values():
-            total.add(one)
-        return total
+    def rows(self, by: Collection[str], groups: dict[str, tuple[str, ...]]) -> tuple[list[api.UsageRow], api.UsageRow]:
+        """The sums by the keys that were asked for, and the sum of all, in which each owner counts once."""
+        found: dict[Keys, _Sum] = {}
+        total = _Sum()
+        for (owner, app), used in self._used.items():
+            of_owner = groups.get(owner, ("",)) if "group" in by else ("",)
+            for month, one in zip(self._periods.names, used.sums(), strict=True):
+                if one.is_nothing:
+                    continue
+                total.add(one)
+                for group in of_owner:
+                    keys = (owner if "user" in by else "", group, app if "app" in by else "", month)
+                    found.setdefault(keys, _Sum()).add(one)
+        return [found[keys].row(keys) for keys in sorted(found)], total.row(("", "", "", ""))
 
-    def rows(self) -> list[api.UsageRow]:
-        """The sums by the keys that were asked for."""
-        sums: dict[Keys, _Used] = {}
-        for (owner, app, month), used in self._used.items():
-            for keys in self._keys(owner, app, month):
-                sums.setdefault(keys, _Used()).add(used)
-        return [sums[keys].row(keys) for keys in sorted(sums)]
-
-    def _keys(self, owner: str, app: str, month: str) -> Iterator[Keys]:
-        groups = self._groups.get(owner, ("",)) if "group" in self._by else ("",)
-        user, app, month = (value if key in self._by else "" for key, value in (("user", owner), ("app", app), ("month", month)))
-        for group in groups:
-            yield user, group, app, month
+    def _of(self, owner: str, app: str) -> _Used:
+        used = self._used.get((owner, app))
+        if used is None:
+            used = self._used[(owner, app)] = _Used(self._periods)
+        return used
 
 
 def _seen(principal: Principal) -> frozenset[str] | None:
