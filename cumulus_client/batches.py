@@ -183,7 +183,14 @@ CANCEL = Operation(
     "batches.cancel", "POST", "/batches/{batch}/cancel", OneBatch, Done, "End the jobs of a batch that have not ended.", "submit"
 )
 RETRY = Operation(
-    "batches.retry", "POST", "/batches/{batch}/retry", OneBatch, Submitted, "Submit the failed jobs of a batch again.", "submit"
+    "batches.retry",
+    "POST",
+    "/batches/{batch}/retry",
+    OneBatch,
+    Submitted,
+    "Submit the failed jobs of a batch again.",
+    "submit",
+    201,
 )
 DELETE = Operation("batches.delete", "DELETE", "/batches/{batch}", OneBatch, Done, "Delete a batch with its jobs.", "submit")
 

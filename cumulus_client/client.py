@@ -1,57 +1,57 @@
 """The client: one object for each noun of the API, over whatever carries operations out."""
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cumulus_client.calling import Caller
 
 if TYPE_CHECKING:
+    from cumulus_client.audit import Audit
     from cumulus_client.batches import Batches
+    from cumulus_client.groups import Groups
     from cumulus_client.jobs import Jobs
     from cumulus_client.presets import Presets
-    from cumulus_client.usage import UsageReports
+    from cumulus_client.tokens import Tokens
+    from cumulus_client.usage import Usage
+    from cumulus_client.users import Users
+
+Client = TypeVar("Client")
+
+
+class Noun(Generic[Client]):
+    """The client of a noun, imported and made when it is asked for first: a command line needs one or two of them.
+
+    It is the class of the noun's name in the module of the same name.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, cumulus: "Cumulus", owner: type | None = None) -> Client:
+        module = import_module(f"cumulus_client.{self._name}")
+        made: Client = getattr(module, self._name.capitalize())(cumulus.caller)
+        vars(cumulus)[self._name] = made  # from now on it is found there
+        return made
 
 
 class Cumulus:
-    """A controller. All methods raise Refused where it says no, Unreachable where none answers.
+    """A controller. All methods of its nouns raise Refused where it says no, Unreachable where none answers."""
 
-    Each noun is imported when it is asked for first: a command line needs one or two of them.
-    """
+    jobs: "Noun[Jobs]" = Noun()
+    batches: "Noun[Batches]" = Noun()
+    presets: "Noun[Presets]" = Noun()
+    usage: "Noun[Usage]" = Noun()
+    users: "Noun[Users]" = Noun()
+    groups: "Noun[Groups]" = Noun()
+    tokens: "Noun[Tokens]" = Noun()
+    audit: "Noun[Audit]" = Noun()
 
     def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+        self.caller = caller
 
     @classmethod
-    def at(cls, url: str, token: str = "") -> "Cumulus":
-        """The controller at a URL, asked with an API token."""
+    def at(cls, url: str, token: str = "", **options: Any) -> "Cumulus":
+        """The controller at a URL, asked with an API token; ``options`` as of :class:`cumulus_client.http.HttpCaller`."""
         from cumulus_client.http import HttpCaller  # not where operations are carried out without HTTP
 
-        return cls(HttpCaller(url, token=token))
-
-    @cached_property
-    def jobs(self) -> "Jobs":
-        """Its jobs."""
-        from cumulus_client.jobs import Jobs
-
-        return Jobs(self._caller)
-
-    @cached_property
-    def batches(self) -> "Batches":
-        """Its batches of jobs."""
-        from cumulus_client.batches import Batches
-
-        return Batches(self._caller)
-
-    @cached_property
-    def presets(self) -> "Presets":
-        """Named forms."""
-        from cumulus_client.presets import Presets
-
-        return Presets(self._caller)
-
-    @cached_property
-    def usage(self) -> "UsageReports":
-        """What its jobs have used."""
-        from cumulus_client.usage import UsageReports
-
-        return UsageReports(self._caller)
+        return cls(HttpCaller(url, token=token, **options))

@@ -59,6 +59,15 @@ class HttpCaller:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
+    def send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Ask for something that is no operation; its JSON, {} where there is none. Raises Refused, Unreachable."""
+        response = self._answer(method, path, **options)
+        return dict(response.json()) if response.content else {}
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Send these with each request from now on."""
+        self._http.headers.update(headers)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -108,10 +117,11 @@ def filled(path: str, names: tuple[str, ...], fields: dict[str, Any]) -> str:
     return path
 
 
-def _query(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _query(fields: Mapping[str, Any]) -> httpx.QueryParams:
     """Fields as they stand in a query; of a list one for each of its values."""
     pairs = ((name, value) for name, given in fields.items() for value in (given if isinstance(given, list) else [given]))
-    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs if value is not None]
+    told = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs if value is not None]
+    return httpx.QueryParams(tuple(told))
 
 
 def _problem(response: httpx.Response) -> Problem | None:

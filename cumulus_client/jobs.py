@@ -76,8 +76,8 @@ class JobList(Response):
 class JobsQuery(Request):
     """Which jobs. ``owner``: only of owners whose name contains this; ``limit``: how many at most, 0 for all."""
 
-    owner: str = Field("", max_length=1000)
-    limit: int = Field(100, ge=0, le=MAX_LISTED)
+    owner: str = Field(default="", max_length=1000)
+    limit: int = Field(default=100, ge=0, le=MAX_LISTED)
 
 
 class OneJob(Request):

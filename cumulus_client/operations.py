@@ -48,6 +48,7 @@ Gives = TypeVar("Gives", bound=Response)
 class Operation(Generic[Takes, Gives]):
     """One operation. ``name``: its noun and verb, such as ``jobs.list``; ``path``: below ``/api/v1``, with fields in braces.
 
+    ``status``: of the answer to one that succeeds.
     ``scope``: what a token needs. Fields that are not in the path are in the query of a GET or DELETE, else in a JSON body.
     """
 
@@ -58,6 +59,7 @@ class Operation(Generic[Takes, Gives]):
     gives: type[Gives]
     summary: str
     scope: Scope = "read"
+    status: int = 200
 
     @property
     def path_fields(self) -> tuple[str, ...]:

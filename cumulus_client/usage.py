@@ -28,7 +28,7 @@ class UsageRow(Response):
     gb_days: float
 
 
-class Usage(Response):
+class UsageReport(Response):
     """Usage from ``first`` to ``last``, Unix seconds; ``unmeasured``: ended jobs whose share of the storage is not known.
 
     With several groups an owner counts in each, so that groups need not add up to the total.
@@ -49,17 +49,17 @@ class UsageQuery(Request):
     last: Day = ""
 
 
-GET = Operation("usage.get", "GET", "/usage", UsageQuery, Usage, "What was used of machines and storage.")
+GET = Operation("usage.get", "GET", "/usage", UsageQuery, UsageReport, "What was used of machines and storage.")
 CSV = Download("usage.csv", "/usage.csv", UsageQuery, "text/csv", "The same as CSV.")
 
 
-class UsageReports:
+class Usage:
     """What an installation's jobs have used."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    def get(self, query: UsageQuery) -> Usage:
+    def get(self, query: UsageQuery) -> UsageReport:
         """The usage that one may see."""
         return self._caller.call(GET, query)
 

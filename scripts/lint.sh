@@ -9,8 +9,9 @@ run "$bin/ruff" format --check .
 run "$bin/python" -m scripts.words
 run "$bin/mypy"
 run "$bin/lint-imports"
-run "$bin/deptry" --no-ansi server agent programs scripts
+run "$bin/deptry" --no-ansi server agent programs cumulus_client scripts
 run "$bin/deptry" --no-ansi --config agent/pyproject.toml agent programs
+run "$bin/deptry" --no-ansi --config cumulus_client/pyproject.toml cumulus_client
 run "$bin/deptry" --no-ansi tests --exclude "x^" --ignore DEP002,DEP004 # DEP004: what only tests may import
 run "$bin/yamllint" --strict .
 run env PATH="$bin:$PATH" "$bin/ansible-lint" --offline -q infra/ansible

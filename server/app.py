@@ -32,6 +32,7 @@ from server.api.responses import answer
 from server.api.v1 import blueprint as v1
 from server.api.v1.identity import identify
 from server.api.v1.operations import DOWNLOADS, OPERATIONS
+from server.api.v1.reference import reference
 from server.catalog.apps import Catalog, CatalogProblem
 from server.catalog.flavors import Flavors, read_flavors
 from server.db.change_counter import ChangeCounter
@@ -230,7 +231,8 @@ def create_app(controller: Controller) -> Flask:
     )
     app.register_blueprint(legacy.blueprint())
     services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, batches=lambda: controller.batches))
-    app.register_blueprint(v1.blueprint(services, identify, OPERATIONS, DOWNLOADS))
+    app.register_blueprint(v1.blueprint(services, identify, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
+    app.register_blueprint(reference())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     app.add_url_rule("/metrics", "metrics", metrics.answer)
     app.add_url_rule("/healthz", "healthz", lambda: _health(controller))

@@ -35,11 +35,19 @@ SECTIONS = {
         "state": Command("server.cli.state:state", "List the machines' Terraform workspaces; repair one."),
         "hold": Command("server.cli.machines:hold", "Keep the machine of a job that fails, for inspection."),
         "orphans": Command("server.cli.machines:orphans", "List or remove what the cloud has and no job accounts for."),
-        "usage": Command("server.cli.usage:usage", "What was used of machines and storage, and by whom."),
+        "usage": Command("server.cli.installation.usage:usage", "What was used of machines and storage, and by whom."),
         "quota": Command("server.cli.machines:quota", "List the cloud's limits and how much of them is used."),
         "flavors": Command("server.cli.flavors:flavors", "The sizes of machines."),
         "template": Command("server.cli.template:template", "The machine that workers are copies of."),
         "snapshot": Command("server.cli.snapshot:snapshot", "Copies of the template's disk; workers start from one."),
+    },
+    "Accounts": {
+        "login": Command("server.cli.accounts.login:login", "Have commands ask a controller elsewhere."),
+        "logout": Command("server.cli.accounts.login:logout", "Ask this computer's controller again."),
+        "user": Command("server.cli.accounts.user:user", "Users: who may log in, and as what."),
+        "group": Command("server.cli.accounts.group:group", "Groups: teams whose members may see each other's jobs."),
+        "token": Command("server.cli.accounts.token:token", "API tokens, for programs and other computers."),
+        "audit": Command("server.cli.accounts.audit:audit", "List who has changed what, and what was refused."),
     },
     "Installation": {
         "serve": Command("server.cli.installation.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
@@ -49,6 +57,7 @@ SECTIONS = {
             "server.cli.installation.storage:storage", "How full the storage is; clean it; restore from the trash."
         ),
         "db": Command("server.cli.installation.db:db", "The database: back it up, or make it anew."),
+        "completion": Command("server.cli.completion:completion", "Print what a shell needs to complete commands."),
         "import-former": Command(
             "server.cli.installation.import_former:import_former", "Take over the jobs of a former server (2.x)."
         ),

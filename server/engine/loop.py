@@ -29,6 +29,7 @@ from server.storage.holding import StorageTaken
 from server.storage.job_folder.names import ARRIVED, RESULT
 from server.supervisor import NOBODY, Supervisor
 
+LONG_TURN_S, LONGEST_REST_S = 0.05, 0.5
 DATABASE_PAUSE_S = 2.0
 INSPECTIONS = 4  # of a started job, in the time after which a heartbeat is late
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
@@ -85,8 +86,11 @@ class Loop:
                 delay = self._turn_failed(problem)
             else:
                 self._background.health.succeeded()
-            self._turned(self._timekeeper.steady() - begin)
+            took = self._timekeeper.steady() - begin
+            self._turned(took)
             supervisor.alive()
+            if took > LONG_TURN_S:  # with thousands of uploads: whoever wakes the loop again and again leaves others time
+                self._stopping.wait(min(took, LONGEST_REST_S))
             self._wake.wait(min(delay, supervisor.longest_pause_s))
 
     def stop(self, grace_s: float) -> bool:
@@ -137,7 +141,7 @@ class Loop:
     def _watch_folders(self, jobs: list[Job]) -> bool:
         """Be woken as soon as an awaited file is there; True if that can be relied on."""
         awaited = [job for job in jobs if job.state == JobState.UPLOADING or job.state in STARTED]
-        return self._file_watcher.listen_only_to([self._storage.folder(job.folder).path for job in awaited])
+        return self._file_watcher.listen_only_to([self._storage.folder_path(job.folder) for job in awaited])
 
     def _inspect(self, jobs: list[Job], workers: list[Worker], now: float) -> None:
         """Started jobs first: a step of a workflow continues when the one before it is done."""

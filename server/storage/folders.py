@@ -161,9 +161,13 @@ class Storage:
         with suppress(OSError):  # a full storage takes no new jobs, which says so then
             self.ledger.prepare()
 
+    def folder_path(self, name: str) -> Path:
+        """Where the job folder called ``name`` is; for lists, which need no more of it."""
+        return Path(f"{self.root}/jobs/{name}")
+
     def folder(self, name: str) -> JobFolder:
         """The job folder called ``name``."""
-        return JobFolder(self.jobs / name)
+        return JobFolder(self.folder_path(name))
 
     def job_folders(self) -> dict[str, int]:
         """The names that look like job folders, of links and files, too, with the jobs' numbers."""

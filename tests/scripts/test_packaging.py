@@ -14,7 +14,7 @@ from server.settings import CHECKOUT
 
 pytestmark = pytest.mark.system
 LIMIT_S = 50
-NEEDED = ("server", "agent", "programs", "scripts", "pyproject.toml", "README.md")
+NEEDED = ("server", "agent", "programs", "cumulus_client", "scripts", "pyproject.toml", "README.md")
 
 
 @pytest.fixture(scope="module")

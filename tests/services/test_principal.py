@@ -15,6 +15,7 @@ from server.states import JobState
 from tests.conftest import state_of, submission
 
 ADA, EVE, ROOT, AGENT = Principal.desktop("ada"), Principal.desktop("eve"), Principal.local_admin("root"), Principal.agent()
+LOCAL = Principal.local_user("ada")
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def job(controller: Controller) -> Job:
 
 
 def test_how_somebody_is_known_stays_with_them() -> None:
-    assert [one.established for one in (ADA, ROOT, AGENT)] == list(Established)
+    assert [one.established for one in (ADA, ROOT, LOCAL, AGENT)] == list(Established)
     assert (ADA.may_use("ada"), ADA.may_use("eve"), ROOT.may_use("ada"), AGENT.may_use("agent")) == (True, False, True, False)
 
 
@@ -75,7 +76,7 @@ def test_what_is_the_administrators_is_nobody_elses(controller: Controller, job:
 def test_everybody_but_an_agent_sees_the_list_of_jobs(controller: Controller, job: Job) -> None:
     lookup = JobLookup(controller.storage)
     assert [one.id for one in lookup.newest(EVE)] == [job.id]
-    assert lookup.details(EVE, job.id).job.owner == "ada"
+    assert lookup.details(EVE, job.id).owner == "ada"
     with pytest.raises(Forbidden):
         lookup.newest(AGENT)
 

@@ -2,7 +2,7 @@
 
 from cumulus_client import batches as api
 from cumulus_client.operations import Done
-from server.api.v1.binding import bound
+from server.api.v1.binding import bound, rows_alone
 from server.services.principal import Principal
 from server.services.services import Services
 
@@ -38,8 +38,8 @@ def _delete(services: Services, who: Principal, asked: api.OneBatch) -> Done:
 OPERATIONS = (
     bound(api.CHECK, _check),
     bound(api.CREATE, _create),
-    bound(api.LIST, _list),
-    bound(api.GET, _get),
+    bound(api.LIST, _list, rows_alone),
+    bound(api.GET, _get, rows_alone),
     bound(api.CANCEL, _cancel),
     bound(api.RETRY, _retry),
     bound(api.DELETE, _delete),

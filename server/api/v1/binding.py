@@ -26,10 +26,18 @@ class Payload:
 
 @dataclass(frozen=True)
 class Bound:
-    """An operation with its handler, whatever types they have."""
+    """An operation with its handler, whatever types they have.
+
+    ``stamp``: what the answer is made from beside the rows; it is kept as long as neither changes. None: it is never kept.
+    """
 
     operation: Operation[Any, Any]
     handler: Callable[[Services, Principal, Any], Response]
+    stamp: Callable[[Services, Any], object] | None = None
+
+
+def rows_alone(_services: Services, _asked: object) -> None:
+    """The stamp of an answer that is made from rows and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,11 @@ class BoundDownload:
     handler: Callable[[Services, Principal, Any], Payload]
 
 
-def bound(operation: Operation[Takes, Gives], handler: Handler[Takes, Gives]) -> Bound:
-    """The two joined; the types have to fit."""
-    return Bound(operation, handler)
+def bound(
+    operation: Operation[Takes, Gives], handler: Handler[Takes, Gives], stamp: Callable[[Services, Takes], object] | None = None
+) -> Bound:
+    """The parts joined; the types have to fit."""
+    return Bound(operation, handler, stamp)
 
 
 def bound_download(operation: Download[Takes], handler: Callable[[Services, Principal, Takes], Payload]) -> BoundDownload:

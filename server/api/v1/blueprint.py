@@ -15,6 +15,7 @@ from werkzeug.routing import RequestRedirect
 
 from cumulus_client.operations import PREFIX, Download, Operation
 from programs.database.sqlite import is_damaged, is_known
+from server.api.response_cache import Reused
 from server.api.v1.binding import Bound, BoundDownload
 from server.api.v1.downloads import download
 from server.api.v1.problems import invalid, problem, problem_of
@@ -27,14 +28,39 @@ Identify = Callable[[Request], Principal]
 log = structlog.get_logger()
 
 
+class Kept:
+    """Answers that are given again while nothing has changed. ``changes``: another number after each change of a row."""
+
+    def __init__(self, changes: Callable[[], int]) -> None:
+        self._changes = changes
+        self._reused = Reused()
+
+    def get(self, one: Bound, services: Services, who: Principal, asked: BaseModel) -> tuple[bytes, str]:
+        """The answer's JSON and its tag."""
+
+        def made() -> list[bytes]:
+            body = one.handler(services, who, asked).model_dump_json().encode()
+            return [body, hashlib.blake2b(body, digest_size=16).hexdigest().encode()]
+
+        stamp = one.stamp
+        if stamp is None:
+            body, tag = made()
+        else:
+            body, tag = self._reused.get(
+                (one.operation.name, who, asked), lambda: (self._changes(), stamp(services, asked)), made
+            )
+        return body, tag.decode()
+
+
 def blueprint(
-    services: Services, identify: Identify, operations: Iterable[Bound], downloads: Iterable[BoundDownload]
+    services: Services, identify: Identify, kept: Kept, operations: Iterable[Bound], downloads: Iterable[BoundDownload]
 ) -> Blueprint:
     """The routes of all operations. ``identify`` says who asks, or raises."""
     routes = Blueprint("v1", __name__, url_prefix=PREFIX)
     for one in operations:
         told = one.operation
-        routes.add_url_rule(_rule(told), told.name.replace(".", "_"), _view(one, services, identify), methods=[told.method])
+        view = _view(one, services, identify, kept)
+        routes.add_url_rule(_rule(told), told.name.replace(".", "_"), view, methods=[told.method])
     for file in downloads:
         routes.add_url_rule(_rule(file.operation), file.operation.name.replace(".", "_"), _download(file, services, identify))
     routes.register_error_handler(CumulusError, _refused)
@@ -53,7 +79,7 @@ def _rule(operation: Operation[Any, Any] | Download[Any]) -> str:
     return rule
 
 
-def _view(one: Bound, services: Services, identify: Identify) -> Callable[..., Response]:
+def _view(one: Bound, services: Services, identify: Identify, kept: Kept) -> Callable[..., Response]:
     operation = one.operation
 
     def answered(**path: str) -> Response:
@@ -63,7 +89,7 @@ def _view(one: Bound, services: Services, identify: Identify) -> Callable[..., R
             asked = operation.takes.model_validate({**_given(operation), **path})
         except ValidationError as error:
             return invalid(error)
-        return _answer(one.handler(services, who, asked).model_dump_json().encode())
+        return _answer(*kept.get(one, services, who, asked), operation.status)
 
     return answered
 
@@ -83,12 +109,12 @@ def _download(one: BoundDownload, services: Services, identify: Identify) -> Cal
     return answered
 
 
-def _answer(body: bytes) -> Response:
-    """The JSON with a tag of its content; where the client has it already, only that it does."""
-    response = Response(body, mimetype="application/json")
+def _answer(body: bytes, tag: str, status: int) -> Response:
+    """The JSON with the tag of its content; where the client has it already, only that it does."""
+    response = Response(body, status, mimetype="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method == "GET":
-        response.set_etag(hashlib.blake2b(body, digest_size=16).hexdigest())
+        response.set_etag(tag)
         response.make_conditional(request)
     return response
 

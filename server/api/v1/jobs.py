@@ -2,7 +2,7 @@
 
 from cumulus_client import jobs as api
 from cumulus_client.operations import Done
-from server.api.v1.binding import bound
+from server.api.v1.binding import bound, rows_alone
 from server.services.principal import Principal
 from server.services.services import Services
 
@@ -19,4 +19,4 @@ def _cancel(services: Services, who: Principal, asked: api.OneJob) -> Done:
     return Done(message=services.jobs.cancel(who, asked.job))
 
 
-OPERATIONS = (bound(api.LIST, _list), bound(api.GET, _get), bound(api.CANCEL, _cancel))
+OPERATIONS = (bound(api.LIST, _list, rows_alone), bound(api.GET, _get), bound(api.CANCEL, _cancel))

@@ -12,7 +12,7 @@ COLUMNS = ("user", "group", "app", "month", "jobs", "weight_hours", "job_hours",
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
 
 
-def _get(services: Services, who: Principal, asked: api.UsageQuery) -> api.Usage:
+def _get(services: Services, who: Principal, asked: api.UsageQuery) -> api.UsageReport:
     return services.usage.report(who, asked)
 
 
@@ -21,7 +21,7 @@ def _csv(services: Services, who: Principal, asked: api.UsageQuery) -> Payload:
     return Payload(io.BytesIO(content), len(content), "usage.csv")
 
 
-def csv_text(usage: api.Usage) -> str:
+def csv_text(usage: api.UsageReport) -> str:
     """A line for each row, below the columns' names."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)

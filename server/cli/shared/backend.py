@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
+from server.cli.shared.credentials import current_login
 from server.cli.shared.opening import administrator, until_the_end
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
@@ -19,22 +20,26 @@ LONGEST = 100  # bytes of a path that a socket can have
 
 
 def opened(*, to_change: bool = False) -> Cumulus:
-    """The installation of the settings. ``to_change``: where no controller runs, its database is opened for changes, too.
+    """The controller elsewhere that this user has logged in to, or the installation of the settings.
+
+    ``to_change``: where no controller runs, its database is opened for changes, too.
 
     Raises NoInstallation, DatabaseMissing and the like, Unreachable.
     """
+    if elsewhere := current_login():
+        return Cumulus.at(elsewhere.url, elsewhere.token)
     settings = load_settings()
     path = settings.home / SOCKET_FILE
     if running_controller(settings.home) and path.is_socket():
         from cumulus_client.http import HttpCaller
 
-        return Cumulus(HttpCaller(socket=_short(path)))
+        return Cumulus(HttpCaller(socket=short_path(path)))
     from server.api.v1.direct import DirectCaller
 
     return Cumulus(DirectCaller(_services(settings, to_change=to_change), administrator()))
 
 
-def _short(path: Path) -> str:
+def short_path(path: Path) -> str:
     """The path of a socket, however long it is; the folder stays open as long as this process."""
     if len(os.fsencode(path)) <= LONGEST:
         return str(path)

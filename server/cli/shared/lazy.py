@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from programs.commands import Commands
 from programs.errors import Expected
@@ -73,6 +74,12 @@ class LazyCommands(Commands):
             if errors is not None and isinstance(problem, errors.ApiError):
                 raise Expected(problem.message) from None
             raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers after the program's name: commands from the table alone, options as click knows them."""
+        named = ((name, command.help) for section in self._sections.values() for name, command in section.items())
+        found = [CompletionItem(name, help=text) for name, text in named if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as click calls it
         """The list of commands, from the table alone."""

@@ -48,6 +48,7 @@ class AlreadyEnded(CumulusError):
     """There is nothing left to cancel."""
 
     code = "already_ended"
+    http_status = 409
 
 
 class JobService:

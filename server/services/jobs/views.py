@@ -1,6 +1,7 @@
 """A job's row as the API and commands show it. The shapes are :mod:`cumulus_client.jobs`'s."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from cumulus_client.jobs import Event, FileOutcome, Job, JobDetails, ResultFile
 from server.db.models import Event as EventRow
@@ -48,7 +49,7 @@ def event_view(event: EventRow) -> Event:
     )
 
 
-def _fields(job: JobRow | Listed, storage: Storage) -> dict[str, object]:
+def _fields(job: JobRow | Listed, storage: Storage) -> dict[str, Any]:
     reason = Reason.known(job.reason)
     return {
         "id": job.id,
@@ -65,5 +66,5 @@ def _fields(job: JobRow | Listed, storage: Storage) -> dict[str, object]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
-        "folder": str(storage.folder(job.folder).path),
+        "folder": str(storage.folder_path(job.folder)),
     }

@@ -76,7 +76,7 @@ class UsageService:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
 
-    def report(self, principal: Principal, query: api.UsageQuery) -> api.Usage:
+    def report(self, principal: Principal, query: api.UsageQuery) -> api.UsageReport:
         """What was used: an administrator sees all, a group manager the own groups, a user the own.
 
         Raises Forbidden, InvalidInput.
@@ -90,7 +90,7 @@ class UsageService:
         for job in job_times(last, owners):
             counted.add_job(job)
         rows, total = counted.rows(query.by, _groups(principal) if "group" in query.by else {})
-        return api.Usage(first=first, last=last, rows=rows, total=total, unmeasured=counted.unmeasured)
+        return api.UsageReport(first=first, last=last, rows=rows, total=total, unmeasured=counted.unmeasured)
 
 
 class _Counted:

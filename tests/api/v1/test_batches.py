@@ -23,7 +23,7 @@ from server.home.folder import SOCKET_FILE
 from server.services.principal import Principal
 from server.services.services import Services, Wiring
 from server.states import JobState
-from tests.api.socket_serving import at_socket
+from tests.api.v1.local import client_of
 from tests.services.batches.asking import asked, store
 
 ME = login()
@@ -31,7 +31,7 @@ ME = login()
 
 @pytest.fixture
 def served(controller: Controller) -> Iterator[Cumulus]:
-    with at_socket(controller) as client:
+    with client_of(controller) as client:
         yield client
 
 
