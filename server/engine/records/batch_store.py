@@ -6,6 +6,7 @@ first, then their folders, with the ledger knowing of each, and their rows last.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from server.db.models import Batch, Job
 from server.db.transactions import exclusive
 from server.db.transitions import Change, create
 from server.engine.records.job_store import JobStore, full_disks
-from server.engine.records.manifest_format import first_manifest_text
+from server.engine.records.manifest_format import first_manifest_text, manifest_text
 from server.engine.records.record import write_record
 from server.engine.records.recording import Learned, assembled
 from server.states import JobState
@@ -78,7 +79,10 @@ class BatchStore:
             self._storage.ledger.end_submission(folder.name)
         for job, one in zip(jobs, new, strict=True):
             if one.again is not None:
-                self._take_input(self._storage.folder(job.folder), self._storage.folder(one.again.folder))
+                before = self._storage.folder(one.again.folder)
+                self._take_input(self._storage.folder(job.folder), before)
+                with suppress(OSError):  # then the loop writes it
+                    before.private.keep("job", manifest_text(one.again))
         return jobs
 
     def _numbered(self, batch: Batch, new: Sequence[NewJob], now: float) -> list[Job]:

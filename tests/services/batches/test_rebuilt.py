@@ -48,6 +48,24 @@ def test_a_batch_is_made_again_from_its_jobs(controller: Controller, is_behind: 
     again.database.close()
 
 
+def test_a_retry_is_in_the_folders_before_it_is_answered(controller: Controller) -> None:
+    made = submitted(controller, 1)
+    Job.update(state=JobState.FAILED, outcome=JobState.FAILED, ended=NOW).execute()
+    again = controller.batches.retry(ADA, made.batch)
+    later = rebuilt(controller)
+    (job,) = LOOKUP.details(ADA, BatchQuery(batch=made.batch)).jobs
+    assert (job.job, job.tries) == (again.jobs[0].job, 2)
+    later.database.close()
+
+
+def test_a_cancellation_is_in_the_folders_before_it_is_answered(controller: Controller) -> None:
+    made = submitted(controller, 2)
+    controller.batches.cancel(ADA, made.batch)
+    later = rebuilt(controller)
+    assert LOOKUP.details(ADA, BatchQuery(batch=made.batch)).states == {"cancelled": 2}
+    later.database.close()
+
+
 def test_a_retry_and_a_deletion_are_remembered(controller: Controller) -> None:
     made = submitted(controller, 2)
     Job.update(state=JobState.FAILED, outcome=JobState.FAILED, ended=NOW).execute()
