@@ -8,10 +8,12 @@ from cumulus_client.calling import Caller
 if TYPE_CHECKING:
     from cumulus_client.apps import Apps
     from cumulus_client.audit import Audit
+    from cumulus_client.batches import Batches
     from cumulus_client.flavors import Flavors
     from cumulus_client.groups import Groups
     from cumulus_client.jobs import Jobs
     from cumulus_client.logs import Logs
+    from cumulus_client.presets import Presets
     from cumulus_client.queue import Queue
     from cumulus_client.records import Records
     from cumulus_client.results import Results
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cumulus_client.submissions import Submissions
     from cumulus_client.system import System
     from cumulus_client.tokens import Tokens
+    from cumulus_client.usage import Usage
     from cumulus_client.users import Users
     from cumulus_client.workers import Workers
     from cumulus_client.workflows import Workflows
@@ -54,6 +57,9 @@ class Cumulus:
     records: "Noun[Records]" = Noun()
     apps: "Noun[Apps]" = Noun()
     workflows: "Noun[Workflows]" = Noun()
+    batches: "Noun[Batches]" = Noun()
+    presets: "Noun[Presets]" = Noun()
+    usage: "Noun[Usage]" = Noun()
     users: "Noun[Users]" = Noun()
     groups: "Noun[Groups]" = Noun()
     tokens: "Noun[Tokens]" = Noun()

@@ -17,11 +17,14 @@ from server.engine.assembly import Engine, Foundation, assemble
 from server.engine.duties.sweeper import OWN_NAME, Sweeper
 from server.engine.duties.timekeeping import Timekeeper
 from server.engine.loop import Loop
+from server.engine.records.batch_store import BatchStore
 from server.engine.records.job_store import JobStore
 from server.engine.records.rebuild import Rebuilt, rebuild
 from server.engine.records.recovery import recover
 from server.engine.stages import Stages
 from server.progress import Progress, counted
+from server.services.batches.planning import Planner
+from server.services.batches.service import BatchService
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
 from server.settings import CHECKOUT, Settings
@@ -53,6 +56,7 @@ class Controller:
     cloud: Cloud
     fleet: Fleet
     jobs: JobService
+    batches: BatchService
     stages: Stages
     loop: Loop
     sweeper: Sweeper
@@ -125,7 +129,7 @@ def make_controller(
         base.storage,
         base.cloud,
         base.fleet,
-        _make_jobs(base, engine, database),
+        *_make_services(base, engine, database),
         engine.stages,
         engine.loop,
         engine.sweeper,
@@ -145,11 +149,15 @@ def _foundation(
     return Foundation(settings, catalog, flavors, storage, cloud, fleet, timekeeper)
 
 
-def _make_jobs(base: Foundation, engine: Engine, database: Database) -> JobService:
-    settings, clock = base.settings, base.timekeeper.clock
+def _make_services(base: Foundation, engine: Engine, database: Database) -> tuple[JobService, BatchService]:
+    """What changes jobs, one by one and as batches."""
+    settings, clock, wake = base.settings, base.timekeeper.clock, engine.loop.wake
     store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
     check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
-    return JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=engine.loop.wake)
+    jobs = JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=wake)
+    stores = (store, BatchStore(database, base.storage, store, clock))
+    planner = Planner(base.catalog, check, settings.default_flavor, base.storage.data)
+    return jobs, BatchService(database, base.catalog, base.storage, stores, planner, clock=clock, wake=wake)
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:

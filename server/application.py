@@ -1,4 +1,4 @@
-"""The web application over a controller's parts: which routes there are, who answers what goes wrong beside them."""
+"""The web application over a controller's parts: its routes, and the answers to requests that no route takes."""
 
 from http import HTTPStatus
 
@@ -81,6 +81,7 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
         url=lambda: public_url(controller.settings),
         cloud=lambda: controller.cloud,
         administration=lambda: administration,
+        batches=lambda: controller.batches,
     )
     services = Services(controller.settings, wiring)
     callers = ApiCallers(identity.identification, identity.trail)

@@ -16,6 +16,8 @@ SECTIONS = {
     "Jobs": {
         "submit": Command("server.cli.submit:submit", "Submit a job of an app; prints its number."),
         "workflow": Command("server.cli.workflow:workflow", "Workflows: several apps, each on the results of others."),
+        "batch": Command("server.cli.batch.commands:batch", "Many jobs of one app, followed and retried as one."),
+        "preset": Command("server.cli.preset:preset", "Named forms, your own and those of your groups."),
         "jobs": Command("server.cli.jobs:jobs", "List the newest jobs."),
         "show": Command("server.cli.jobs:show", "Show one job: its state, its events, its result files."),
         "logs": Command("server.cli.jobs:logs", "Print a job's log, from its submission on."),
@@ -35,6 +37,7 @@ SECTIONS = {
         "state": Command("server.cli.state:state", "List the machines' Terraform workspaces; repair one."),
         "hold": Command("server.cli.machines:hold", "Keep the machine of a job that fails, for inspection."),
         "orphans": Command("server.cli.machines:orphans", "List or remove what the cloud has and no job accounts for."),
+        "usage": Command("server.cli.installation.usage:usage", "What was used of machines and storage, and by whom."),
         "quota": Command("server.cli.machines:quota", "List the cloud's limits and how much of them is used."),
         "flavors": Command("server.cli.flavors:flavors", "The sizes of machines."),
         "template": Command("server.cli.template:template", "The machine that workers are copies of."),

@@ -1,4 +1,4 @@
-"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey.
+"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset.
 
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
@@ -39,6 +39,8 @@ class Job(Stateful):
 
     ``spared``: uncounted attempts, which a failure of the site, or an administrator, ended.
     ``warning``: what a job that is done warns of, a line each; ``figures``: what its app says it found, as JSON text.
+    ``batch_position``: counted from 1; ``replaced_by``: the job that was tried in its place in the batch. ``kept_bytes``: what it
+    keeps in the storage since its end, None where that was not measured.
     """
 
     owner = TextField()
@@ -60,6 +62,11 @@ class Job(Stateful):
     figures = TextField(default="")
     priority = IntegerField(default=0)
     started = FloatField(null=True)
+    batch_id = IntegerField(null=True)
+    batch_position = IntegerField(null=True)
+    batch_label = TextField(default="")
+    replaced_by = IntegerField(null=True)
+    kept_bytes = IntegerField(null=True)
 
     class Meta:
         table_name = "job"
@@ -160,4 +167,37 @@ class SubmissionKey(Model):
         primary_key = CompositeKey("principal", "key")
 
 
-TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey)
+class Batch(Row):
+    """Jobs that were submitted together, ``size`` of them. ``request_digest``: of all that was asked for with ``request_key``."""
+
+    owner = TextField()
+    app = TextField()
+    name = TextField()
+    request_key = TextField(default="")
+    request_digest = TextField(default="")
+    size = IntegerField()
+    created = FloatField()
+
+    class Meta:
+        table_name = "batch"
+
+
+class Preset(Row):
+    """A named form (JSON text) for an app: of its owner, or of a team, and then without an owner."""
+
+    owner = TextField()
+    team = TextField()
+    name = TextField()
+    app = TextField()
+    app_name = TextField()
+    flavor = TextField()
+    description = TextField()
+    form = TextField()
+    changed = FloatField()
+    changed_by = TextField()
+
+    class Meta:
+        table_name = "preset"
+
+
+TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset)

@@ -32,6 +32,7 @@ from server.engine.loop import Loop
 from server.engine.monitoring.monitor import Monitor
 from server.engine.ready_pool import ReadyPool
 from server.engine.records.manifests import Manifests
+from server.engine.records.sizes import Sizes
 from server.engine.situation import Situations
 from server.engine.stages import Stages
 from server.engine.teardown import Teardown
@@ -139,7 +140,7 @@ def _launcher(base: Foundation, shared: _Shared) -> Launcher:
 
 def _schedule(base: Foundation, shared: _Shared, stages: Stages, sweeper: Sweeper, background: Background) -> Schedule:
     settings, timekeeper = base.settings, base.timekeeper
-    upkeep = Upkeep(settings, shared.conversions, shared.manifests, base.fleet, shared.retention)
+    upkeep = Upkeep(settings, shared.conversions, shared.manifests, Sizes(base.storage), base.fleet, shared.retention)
     prewarmer = ImagePrewarmer(base.cloud, base.flavors, settings.warm_images, timekeeper.steady)
 
     def on_missing(worker: Worker) -> None:

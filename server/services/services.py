@@ -1,5 +1,6 @@
 """The services of one installation, as whoever serves people has them: the API, and commands where no controller runs."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from server.services.accounts.services import AccountServices
     from server.services.administration import Administration
     from server.services.apps import AppService
+    from server.services.batches.lookup import BatchLookup
+    from server.services.batches.service import BatchService
     from server.services.jobs.logs import JobLogs
     from server.services.jobs.lookup import JobLookup
     from server.services.jobs.service import JobService
+    from server.services.presets.service import PresetService
     from server.services.records.retries import RetryService
     from server.services.records.service import RecordService
+    from server.services.usage.service import UsageService
     from server.workers.clouds.base import Cloud
 
 
@@ -30,6 +35,7 @@ class Wiring:
     url: "Callable[[], str]"
     cloud: "Callable[[], Cloud]"
     administration: "Callable[[], Administration]"
+    batches: "Callable[[], BatchService]"
 
 
 class Services:
@@ -108,3 +114,30 @@ class Services:
     def administration(self) -> "Administration":
         """What is for who looks after the installation."""
         return self._wiring.administration()
+
+    @cached_property
+    def batches(self) -> "BatchService":
+        """Submits and changes batches."""
+        return self._wiring.batches()
+
+    @cached_property
+    def batch_lookup(self) -> "BatchLookup":
+        """Looks at batches."""
+        from server.services.batches.lookup import BatchLookup
+
+        return BatchLookup()
+
+    @cached_property
+    def presets(self) -> "PresetService":
+        """Named forms."""
+        from server.catalog.apps import Catalog
+        from server.services.presets.service import PresetService
+
+        return PresetService(Catalog(self.settings.apps), time.time)
+
+    @cached_property
+    def usage(self) -> "UsageService":
+        """What jobs have used."""
+        from server.services.usage.service import UsageService
+
+        return UsageService(time.time)

@@ -53,12 +53,14 @@ class Ledger:
             return 0
         return int(text) if _NUMBER.fullmatch(text) else 0
 
-    def begin(self, number: int, folder: str) -> None:
-        """A submission begins to make its job's folder. Raises OSError."""
+    def begin(self, number: int, folder: str) -> bool:
+        """A submission begins to make its job's folder; whether one did so before and is not over. Raises OSError."""
         self.know_number(number)
         path = self._submitting / folder
         _make_way(path)
+        is_known = path.exists()
         path.touch()
+        return is_known
 
     def know_number(self, number: int) -> None:
         """Remember that a number was given. Raises OSError."""

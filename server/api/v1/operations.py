@@ -3,15 +3,18 @@
 from server.api.v1 import (
     apps,
     audit,
+    batches,
     flavors,
     groups,
     jobs,
+    presets,
     queue,
     records,
     snapshots,
     storage,
     system,
     tokens,
+    usage,
     users,
     workers,
     workflows,
@@ -21,9 +24,11 @@ from server.api.v1.binding import Bound, BoundDownload
 
 OPERATIONS: tuple[Bound, ...] = (
     *jobs.OPERATIONS,
+    *batches.OPERATIONS,
     *records.OPERATIONS,
     *apps.OPERATIONS,
     *workflows.OPERATIONS,
+    *presets.OPERATIONS,
     *flavors.OPERATIONS,
     *storage.OPERATIONS,
     *queue.OPERATIONS,
@@ -34,6 +39,7 @@ OPERATIONS: tuple[Bound, ...] = (
     *groups.OPERATIONS,
     *tokens.OPERATIONS,
     *audit.OPERATIONS,
+    *usage.OPERATIONS,
     *system.OPERATIONS,
 )
-DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS,)
+DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS, *usage.DOWNLOADS)

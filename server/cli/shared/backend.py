@@ -2,6 +2,7 @@
 
 import os
 from enum import Enum, auto
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ from server.services.addresses import public_url
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from server.app import Controller
     from server.services.administration import Administration
-    from server.services.jobs.service import JobService
     from server.services.machines.cloud_access import CloudAccess
     from server.services.services import Services
     from server.workers.clouds.base import Cloud
@@ -65,8 +66,18 @@ def _services(settings: Settings, rows: Rows) -> "Services":
     from server.services.services import Services, Wiring
 
     has_rows = _open(settings, rows)
+
+    @cache
+    def parts() -> "Controller":
+        """All parts of a controller, none of which runs."""
+        from server.app import make_controller
+        from server.workers.clouds.registry import known_cloud
+
+        return make_controller(settings, known_cloud(settings))
+
     wiring = Wiring(
-        jobs=lambda: _jobs(settings),
+        jobs=lambda: parts().jobs,
+        batches=lambda: parts().batches,
         url=lambda: public_url(settings),
         cloud=lambda: _cloud(settings),
         administration=lambda: _administration(settings, has_rows=has_rows),
@@ -98,13 +109,6 @@ def _administration(settings: Settings, *, has_rows: bool) -> "Administration":
     found = Administration(settings, AdministrationWiring(access, has_rows))
     at_the_end(found.close)
     return found
-
-
-def _jobs(settings: Settings) -> "JobService":
-    from server.app import make_controller
-    from server.workers.clouds.registry import known_cloud
-
-    return make_controller(settings, known_cloud(settings)).jobs
 
 
 def _cloud(settings: Settings) -> "Cloud":

@@ -100,3 +100,9 @@ def file_mark(database: Database) -> int:
 def set_file_mark(database: Database, mark: int) -> None:
     """Write that number; ``mark``: 31 bits."""
     database.execute_sql(f"PRAGMA application_id = {int(mark)}")
+
+
+def has_table(database: Database, name: str) -> bool:
+    """Whether the database has the table."""
+    found = database.execute_sql("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
+    return found is not None

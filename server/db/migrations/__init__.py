@@ -18,6 +18,7 @@ from server.db.migrations import (
     m0009_deleted,
     m0010_looks,
     m0011_accounts,
+    m0013_batches,
     m0014_submission_keys,
 )
 from server.db.transactions import exclusive
@@ -35,6 +36,7 @@ STEPS = (
     m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
     m0011_accounts.STATEMENTS,
+    m0013_batches.STATEMENTS,
     m0014_submission_keys.STATEMENTS,
 )
 

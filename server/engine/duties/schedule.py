@@ -76,6 +76,7 @@ class Schedule:
         if now >= self._sweep_due and self._background.may_begin("sweep"):
             self._sweep_due = now + self._sweep_interval_s
             self._background.begin("sweep", self._sweep)
+            self._background.begin("sizes", self._upkeep.measure, self._background.is_stopping)
 
     def _sweep(self) -> None:
         self._upkeep.make_room()

@@ -1,11 +1,14 @@
 """The daily upkeep of an installation: whatever is kept only for a while is removed, and records are completed."""
 
+from collections.abc import Callable
+
 import structlog
 
 from server.engine.duties.retention import Retention
 from server.engine.duties.timekeeping import why_doubted
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.records.manifests import Manifests
+from server.engine.records.sizes import Sizes
 from server.errors import CumulusError
 from server.settings import Settings
 from server.workers.fleet import Fleet
@@ -18,11 +21,18 @@ class Upkeep:
     """That of one installation. Blocks; a failure is logged, and the next upkeep tries again."""
 
     def __init__(
-        self, settings: Settings, conversions: ConversionCache, manifests: Manifests, fleet: Fleet, retention: Retention
+        self,
+        settings: Settings,
+        conversions: ConversionCache,
+        manifests: Manifests,
+        sizes: Sizes,
+        fleet: Fleet,
+        retention: Retention,
     ) -> None:
         self._min_free = settings.min_free_gb * GB
         self._conversions = conversions
         self._manifests = manifests
+        self._sizes = sizes
         self._fleet = fleet
         self._retention = retention
 
@@ -34,6 +44,13 @@ class Upkeep:
             log.warning("what is no longer kept could not be removed", detail=problem.message)
         except Exception:
             log.exception("what is no longer kept could not be removed")
+
+    def measure(self, unwanted: Callable[[], bool]) -> None:
+        """Measure what ended jobs keep of the storage, until ``unwanted``."""
+        try:
+            self._sizes.keep_up(unwanted)
+        except Exception:  # usage lacks them until the next time
+            log.exception("what ended jobs keep of the storage could not be measured")
 
     def make_room(self) -> None:
         """Empty the trash as far as the storage is short of room."""

@@ -81,19 +81,19 @@ class JobStore:
 
         Raises StorageFull, HomeFull, StorageUnusable, OSError, what ``also`` raises, and leaves nothing then.
         """
-        self._require_storage()
+        self.require_storage()
         now = self._clock()
         folder: JobFolder | None = None
         is_made = False
         try:
-            with _full_disks(), exclusive(self._database):
+            with full_disks(), exclusive(self._database):
                 change = Change(now, who=fields["owner"])
                 job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
                 also(job)
                 job.folder = folder_name(job.id, job.owner, job.app, now)
                 job.save(only=[Job.folder])
                 folder = self._storage.folder(job.folder)
-                self._make_folder(job, folder)
+                self.make_folder(job, folder)
                 is_made = True
                 write_manifest(job, folder, learned)
                 if whole:
@@ -101,7 +101,7 @@ class JobStore:
                 forget_unwritten(job.id)
         except BaseException:
             if folder is not None and is_made:
-                self._leave_nothing(folder)
+                self.leave_nothing(folder)
             raise
         self._storage.ledger.end_submission(job.folder)
         return job
@@ -111,10 +111,10 @@ class JobStore:
 
         ``choose`` is called within the transaction. Raises HomeFull, StorageUnusable, OSError, what ``choose`` raises.
         """
-        self._require_storage()
+        self.require_storage()
         gone: list[Job] = []
         try:
-            with _full_disks(), exclusive(self._database):
+            with full_disks(), exclusive(self._database):
                 for step in choose():
                     state = JobState(Job.get_by_id(step.id).state)
                     if JobState.DELETED in JOB_TRANSITIONS[state]:
@@ -159,17 +159,19 @@ class JobStore:
         deleted = Job.select(Job.id, Job.folder).where(Job.state == JobState.DELETED).order_by(Job.id)
         keep_again([job.id for job in deleted if job.folder not in known])
 
-    def _require_storage(self) -> None:
+    def require_storage(self) -> None:
         """A storage that is not mounted must not get a ledger on the disk below. Raises StorageUnusable."""
         self._storage.require_own()
         if not self._storage.is_there():
             raise StorageUnusable(f"the storage {self._storage.root} is away: try again when it is there")
 
-    def _make_folder(self, job: Job, folder: JobFolder) -> None:
-        """Raises OSError; FileExistsError where another job's lies there, which stays as it is."""
+    def make_folder(self, job: Job, folder: JobFolder) -> None:
+        """Make the folder of a job whose row is about to be there; the ledger knows of it.
+
+        Raises OSError; FileExistsError where another job's lies there, which stays as it is.
+        """
         ledger = self._storage.ledger
-        has_failed = folder.name in ledger.submitting()
-        ledger.begin(job.id, folder.name)
+        has_failed = ledger.begin(job.id, folder.name)
         if has_failed and folder.is_untouched():  # one whose submission failed, and that could not be removed then
             folder.remove()
         try:
@@ -178,10 +180,11 @@ class JobStore:
             ledger.end_submission(folder.name)
             raise
         except BaseException:
-            self._leave_nothing(folder)
+            self.leave_nothing(folder)
             raise
 
-    def _leave_nothing(self, folder: JobFolder) -> None:
+    def leave_nothing(self, folder: JobFolder) -> None:
+        """Remove the folder of a job that will not have a row."""
         folder.remove()
         if not folder.path.exists():  # else the next start removes it
             self._storage.ledger.end_submission(folder.name)
@@ -204,7 +207,7 @@ class JobStore:
 
 
 @contextmanager
-def _full_disks() -> Iterator[None]:
+def full_disks() -> Iterator[None]:
     """Say which disk is full: files are in the storage, rows in the home."""
     try:
         yield

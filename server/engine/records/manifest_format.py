@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.db.account_queries import GENERATION
 from server.db.cached_sql import rows
-from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
+from server.db.models import Batch, Conversion, Event, Job, Row, StoredSetting, Worker
 from server.db.opening import OWNER
 from server.engine.duties.timekeeping import MARK
 from server.states import JobState, WorkerState
@@ -78,6 +78,19 @@ class KeptConversion(_Kept):
     key: str
 
 
+class KeptBatch(_Kept):
+    """The row of the batch that the job is one of."""
+
+    id: Number
+    owner: str
+    app: str
+    name: str
+    request_key: str
+    request_digest: str
+    size: Count
+    created: Time
+
+
 class Manifest(_Kept):
     """A job's row without its settings, which have a file of their own, and what the other tables have of it."""
 
@@ -106,6 +119,12 @@ class Manifest(_Kept):
     created: Time
     started: Time | None = None
     ended: Time | None = None
+    batch_id: Number | None = None
+    batch_position: Count | None = None
+    batch_label: str = ""
+    replaced_by: Number | None = None
+    kept_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    batch: KeptBatch | None = None
     workers: tuple[KeptWorker, ...] = ()
     events: tuple[KeptEvent, ...] = ()
     conversions: tuple[KeptConversion, ...] = ()
@@ -130,7 +149,18 @@ def manifest_text(job: Job) -> str:
             "events": [_fields(KeptEvent, event) for event in _events(job.id, [worker.id for worker in workers])],
             "conversions": [_fields(KeptConversion, one) for one in rows(Conversion, "job_id = ? ORDER BY id", job.id)],
         }
-    return json.dumps({"version": VERSION, **_fields(Manifest, job), **parts}, indent=1) + "\n"
+        batch = None if job.batch_id is None else rows(Batch, "id = ?", job.batch_id)
+    return _text(job, batch[0] if batch else None, **parts)
+
+
+def first_manifest_text(job: Job, batch: Batch | None = None) -> str:
+    """The same of a job whose rows are about to be made."""
+    return _text(job, batch, workers=[], events=[], conversions=[])
+
+
+def _text(job: Job, batch: Batch | None, **parts: list[dict[str, Any]]) -> str:
+    of_batch = {} if batch is None else {"batch": _fields(KeptBatch, batch)}
+    return json.dumps({"version": VERSION, **_fields(Manifest, job), **of_batch, **parts}, indent=1) + "\n"
 
 
 def stored_settings_text() -> str:

@@ -18,7 +18,7 @@ from server.db.cached_sql import add, rows
 from server.db.connection import open_database
 from server.db.dialects.sqlite import empty_log
 from server.db.job_numbers import never_again
-from server.db.models import Conversion, Event, Job, Row, StoredSetting, Worker
+from server.db.models import Batch, Conversion, Event, Job, Row, StoredSetting, Worker
 from server.db.transactions import exclusive
 from server.db.transitions import Change, create
 from server.db.upsert import add_if_absent
@@ -116,6 +116,8 @@ def _restore(found: Recovered, kept: Manifest, now: float) -> None:
     if not found.as_kept:
         row |= {**_better(found, now), "state_since": now}
     add(Job(**row))
+    if kept.batch is not None and kept.batch.id == kept.batch_id:
+        add_if_absent(Batch, **kept.batch.model_dump())
     numbers = {worker.id: _add_worker(worker, kept.id) for worker in kept.workers}
     for event in kept.events:
         subject = kept.id if event.subject == "job" else numbers.get(event.subject_id)
@@ -139,7 +141,7 @@ def _make_up(found: Recovered, now: float) -> None:
 
 
 def _columns(manifest: Manifest) -> dict[str, Any]:
-    return manifest.model_dump(exclude={"version", "workers", "events", "conversions"})
+    return manifest.model_dump(exclude={"version", "batch", "workers", "events", "conversions"})
 
 
 def _better(found: Recovered, now: float) -> dict[str, Any]:

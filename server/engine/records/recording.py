@@ -14,6 +14,7 @@ from programs.version import VERSION
 from server.catalog.apps import App
 from server.catalog.flavors import Flavor
 from server.catalog.values import InputFile
+from server.db.cached_sql import rows
 from server.db.models import Event, Job
 from server.engine.records.record import (
     JobRecord,
@@ -62,7 +63,7 @@ def assembled(job: Job, folder: JobFolder, learned: Learned | None = None) -> Jo
     if before is not None and (before.id, before.app.id) != (job.id, job.app):  # a copy from another job, or forged
         before = None
     report = folder.reports.run_report(job.attempt) if job.attempt else None
-    events = list(Event.select().where(Event.subject == "job", Event.subject_id == job.id).order_by(Event.id))
+    events = rows(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job.id)
     known = before or _new(job)
     values: dict[str, Any] = {
         **_of_the_row(job),

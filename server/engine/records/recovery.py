@@ -131,7 +131,7 @@ def _of_the_name(named: re.Match[str], flavors: Flavors, default_flavor: str) ->
 
 def _light(manifest: Manifest) -> Manifest:
     """Without the other tables' rows: there may be many jobs at once."""
-    return manifest.model_copy(update={"workers": (), "events": (), "conversions": ()})
+    return manifest.model_copy(update={"batch": None, "workers": (), "events": (), "conversions": ()})
 
 
 def _standing(found: Recovered, folder: JobFolder) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from server.catalog.values import InputFile, input_files
 from server.db.models import Job
 from server.db.queries import known_job, unfinished_jobs
 from server.db.transactions import exclusive
-from server.db.transitions import Change, transition
+from server.db.transitions import Change
 from server.engine.duties.retention_plan import needed_steps
 from server.engine.records.job_store import JobStore
 from server.engine.records.manifests import Manifests
@@ -20,6 +20,7 @@ from server.engine.records.recording import Learned
 from server.engine.workflows import workflow_of
 from server.errors import CumulusError, InvalidInput, NotFound, no_job
 from server.reasons import Reason
+from server.services.jobs.ending import end_job
 from server.services.jobs.submission import Submission, SubmissionCheck
 from server.services.jobs.submission_keys import Key, MadeMeanwhile
 from server.services.jobs.visibility import job_to_change
@@ -193,22 +194,12 @@ class JobService:
     def _end_workflow(self, job: Job, end: JobState, change: Change) -> list[int]:
         """End all steps of the job's workflow, or none; the numbers of those that had not ended."""
         with exclusive(self._database):
-            ended = [step for step in workflow_of(job) if self._end(step, end, change)]
+            ended = [step for step in workflow_of(job) if end_job(step, end, change)]
         for step in ended:
             self.folder(step).instructions.request_stop()
             self._manifests.write(step.id)
         self._wake()
         return sorted(step.id for step in ended)
-
-    def _end(self, job: Job, end: JobState, change: Change) -> bool:
-        """Move a job to ``end`` from wherever it is; False if it had ended. Within a transaction: it stays there meanwhile."""
-        now = known_job(job.id)
-        state = JobState.DELETED if now is None else JobState(now.state)
-        if state.is_final:
-            return False
-        message = Reason(change.reason).explain(change.text)
-        fields = {"ended": change.at, "outcome": end, "reason": change.reason, "message": message}
-        return transition(Job, job.id, state, end, change, fields)
 
     def _deletable(self, principal: Principal, job_id: int, owner: str) -> list[Job]:
         """The job with its workflow. Raises NotFound, InvalidInput."""

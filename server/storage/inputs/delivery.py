@@ -18,6 +18,7 @@ from server.storage.data import find, remove
 from server.storage.folders import JobFolder, Storage
 from server.storage.inputs.arrivals import UPLOAD, Arrival, Sent, write_sent
 from server.storage.inputs.copying import SHA256, Contents, Source, SourceChanged
+from server.storage.inputs.delivered import OWN, SHARED, Delivered
 from server.storage.inputs.pins import APART, LEFT_OUT
 from server.storage.inputs.placing import publish, replace
 from server.storage.paths import base_name
@@ -43,19 +44,21 @@ def deliver(
     advance: Advance = unheard,
     *,
     stored: Iterable[str] = (),
+    delivered: Delivered | None = None,
 ) -> Delivery:
     """Bring ``shared`` files to data/ and ``local`` ones to the job's input/, then say that all is there.
 
-    ``stored``: names of shared files that are used as the storage has them. ``advance``: in MB. Raises InvalidInput for a file
-    that cannot be read, is written meanwhile, or has the name of another.
+    ``stored``: names of shared files that are used as the storage has them. ``advance``: in MB. ``delivered``: what was delivered
+    for other jobs before. Raises InvalidInput for a file that cannot be read, is written meanwhile, or has the name of another.
     """
-    return _Deliverer(storage, folder, advance).deliver([*shared], [*local], [*stored])
+    return _Deliverer(storage, folder, advance, delivered or Delivered()).deliver([*shared], [*local], [*stored])
 
 
 class _Deliverer:
     """One job's delivery."""
 
-    def __init__(self, storage: Storage, folder: JobFolder, advance: Advance) -> None:
+    def __init__(self, storage: Storage, folder: JobFolder, advance: Advance, delivered: Delivered) -> None:
+        self._delivered = delivered
         self._storage = storage
         self._folder = folder
         self._advance = advance
@@ -105,12 +108,16 @@ class _Deliverer:
                 raise InvalidInput(f"{source.path} cannot be put into the storage: {explained(error)}", field="input") from None
 
     def _share(self, source: Source) -> None:
+        if before := self._delivered.before(SHARED, source):
+            return self._note("data", before[0].name, *before)
         name = base_name(source.path.name, field="input")
         found = find(self._storage.data, name)
         if found is None:
             contents = self._copied(source, self._storage.data, name, _publish)
+            self._delivered.remember(SHARED, source, self._storage.data / name, contents)
             return self._note("data", name, self._storage.data / name, contents)
         if same := source.compare(found, self._heard):
+            self._delivered.remember(SHARED, source, found, same)
             return self._note("data", found.name, found, same)
         self._keep(source)
         self._done.words.append(f"{name}: {APART}")
@@ -119,12 +126,18 @@ class _Deliverer:
         """In the job's own input, as it is, in place of whatever is there."""
         name = base_name(source.path.name, field="input")
         target = self._folder.input / name
-        contents = source.compare(target, self._heard) or self._copied(source, self._folder.input, name, replace)
+        contents = self._delivered.link(source, target)
+        if contents is None:
+            contents = source.compare(target, self._heard) or self._copied(source, self._folder.input, name, replace)
+        self._delivered.remember(OWN, source, target, contents)
         self._note(f"jobs/{self._folder.name}/input", name, target, contents)
 
     def _use(self, source: Source) -> None:
         name = source.path.name
-        self._note("data", name, source.path, source.read(self._heard))
+        before = self._delivered.before(SHARED, source)
+        contents = before[1] if before else source.read(self._heard)
+        self._delivered.remember(SHARED, source, source.path, contents)
+        self._note("data", name, source.path, contents)
         self._done.stored.append(name)
 
     def _copied(self, source: Source, folder: Path, name: str, give: Callable[[Path, Path], None]) -> Contents:

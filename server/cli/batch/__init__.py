@@ -1,0 +1,1 @@
+"""``cumulus batch``: many jobs of one app, submitted, followed, cancelled and retried as one."""

@@ -1,0 +1,1 @@
+"""What people ask of many rows at once: batches, groups, usage; each answered in a few queries."""

@@ -1,0 +1,1 @@
+"""Usage: what jobs have taken of machines and storage, by user, group, app and month."""
