@@ -73,7 +73,9 @@ class Settings(DoorSettings):
     target: str = Field(
         "", description="The controller's storage: a folder here, `user@host:path` by ssh, or `rsync://host/module` of a daemon"
     )
-    controller: str = Field("", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, told of jobs that must fail")
+    controller: str = Field(
+        "", pattern=r"^(https?://[^\s]+)?$", description="URL of the controller, which the agent notifies of jobs that must fail"
+    )
     controller_token: SecretStr = Field(
         SecretStr(""),
         description="An agent's token, which the controller's administrator has made; without one the controller must trust this "

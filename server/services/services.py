@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from server.services.accounts.services import AccountServices
+    from server.services.account_services import AccountServices
     from server.services.administration import Administration
     from server.services.apps import AppService
     from server.services.batches.lookup import BatchLookup
@@ -43,7 +43,7 @@ class Services:
 
     def __init__(self, settings: Settings, wiring: Wiring) -> None:
         self.settings = settings
-        self._wiring = wiring
+        self.wiring = wiring
 
     @cached_property
     def lookup(self) -> "JobLookup":
@@ -53,22 +53,17 @@ class Services:
 
         return JobLookup(Storage(self.settings.storage))
 
-    @property
-    def url(self) -> str:
-        """Where people reach the controller."""
-        return self._wiring.url()
-
     @cached_property
     def accounts(self) -> "AccountServices":
         """Who may do what."""
-        from server.services.accounts.services import AccountServices
+        from server.services.account_services import AccountServices
 
         return AccountServices(self.settings)
 
     @cached_property
     def jobs(self) -> "JobService":
         """Changes jobs."""
-        return self._wiring.jobs()
+        return self.wiring.jobs()
 
     @cached_property
     def logs(self) -> "JobLogs":
@@ -108,17 +103,17 @@ class Services:
 
     def cloud(self) -> "Cloud":
         """The cloud."""
-        return self._wiring.cloud()
+        return self.wiring.cloud()
 
     @cached_property
     def administration(self) -> "Administration":
         """What is for who looks after the installation."""
-        return self._wiring.administration()
+        return self.wiring.administration()
 
     @cached_property
     def batches(self) -> "BatchService":
         """Submits and changes batches."""
-        return self._wiring.batches()
+        return self.wiring.batches()
 
     @cached_property
     def batch_lookup(self) -> "BatchLookup":

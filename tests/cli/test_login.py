@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from server.app import Controller
+from server.cli.accounts.credentials import Login, forget, login_file, remember, remembered
 from server.cli.main import main
-from server.cli.shared.credentials import Login, forget, login_file, remember, remembered
 from server.errors import CumulusError
 from server.services.accounts.tokens import TokenService
 from server.services.accounts.users import NewUser, UserService

@@ -12,6 +12,11 @@ from server.errors import CumulusError
 from server.services.principal import Principal, Scope
 from server.services.services import Services
 
+PACKAGES = {  # of the nouns that do not belong to jobs
+    "accounts": ("audit", "groups", "tokens", "users"),
+    "installation": ("flavors", "queue", "snapshots", "storage", "system", "workers", "workspaces"),
+}
+
 
 class DirectCaller:
     """Carries operations out on an installation whose database is open, as the principal.
@@ -48,8 +53,10 @@ class DirectCaller:
 
 
 def _module(name: str) -> ModuleType:
-    """The handlers of an operation's noun."""
-    return import_module(f"server.api.v1.{name.partition('.')[0]}")
+    """The handlers of an operation's noun, which alone are imported."""
+    noun = name.partition(".")[0]
+    package = next((package for package, nouns in PACKAGES.items() if noun in nouns), "jobs")
+    return import_module(f"server.api.v1.{package}.{noun}")
 
 
 def _refused(error: CumulusError) -> Refused:

@@ -1,26 +1,9 @@
 """All operations of the API with their handlers, in the order of the documentation."""
 
-from server.api.v1 import (
-    apps,
-    audit,
-    batches,
-    flavors,
-    groups,
-    jobs,
-    presets,
-    queue,
-    records,
-    snapshots,
-    storage,
-    system,
-    tokens,
-    usage,
-    users,
-    workers,
-    workflows,
-    workspaces,
-)
+from server.api.v1.accounts import audit, groups, tokens, users
 from server.api.v1.binding import Bound, BoundDownload
+from server.api.v1.installation import flavors, queue, snapshots, storage, system, workers, workspaces
+from server.api.v1.jobs import apps, batches, jobs, presets, records, usage, workflows
 
 OPERATIONS: tuple[Bound, ...] = (
     *jobs.OPERATIONS,

@@ -11,8 +11,8 @@ from cumulus_client import ApiError, Cumulus
 from cumulus_client.tokens import TokenRequest
 from cumulus_client.users import Me
 from programs.border import tell
+from server.cli.accounts.credentials import TOKEN, Login, current_login, forget, remember
 from server.cli.shared.arguments import TEXT
-from server.cli.shared.credentials import TOKEN, Login, current_login, forget, remember
 from server.cli.shared.output import printable
 from server.errors import InvalidInput
 

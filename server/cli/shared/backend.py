@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cumulus_client.client import Cumulus
-from server.cli.shared.credentials import current_login
+from server.cli.accounts.credentials import current_login
 from server.cli.shared.opening import administrator, at_the_end, until_the_end
 from server.errors import CumulusError
 from server.home.folder import SOCKET_FILE

@@ -11,8 +11,8 @@ from cumulus_client.client import Cumulus
 from cumulus_client.errors import ApiError, Unreachable
 from cumulus_client.submissions import Submitted
 from programs.errors import login
+from server.cli.accounts.credentials import current_login
 from server.cli.shared.backend import opened
-from server.cli.shared.credentials import current_login
 from server.cli.shared.inputs import Prepared
 from server.cli.shared.opening import own_installation
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr

@@ -45,7 +45,7 @@ def _password(services: Services, who: Principal, asked: api.NewPassword) -> Don
 
 def _invite(services: Services, who: Principal, asked: api.OneUser) -> api.Invitation:
     made = services.accounts.links.invite(who, asked.user)
-    return api.Invitation(url=link_url(services.url, made.secret), expires=made.expires)
+    return api.Invitation(url=link_url(services.wiring.url(), made.secret), expires=made.expires)
 
 
 def _disable(services: Services, who: Principal, asked: api.OneUser) -> api.User:

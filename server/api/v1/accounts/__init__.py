@@ -1,0 +1,1 @@
+"""Operations on accounts: users, groups, tokens, the audit."""

@@ -1,0 +1,1 @@
+"""Operations for who looks after an installation: queue, machines, storage, snapshots."""

@@ -1,0 +1,1 @@
+"""Operations on jobs and on what describes them: apps, presets, batches, workflows, records, usage."""
