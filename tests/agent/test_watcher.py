@@ -109,10 +109,10 @@ def test_a_controller_that_does_not_believe_the_agent_ends_nothing(
     watching: Agent, lab: Lab, controller: Hearing, refuses: tuple[int, str]
 ) -> None:
     """Its empty lists would be those of jobs that were deleted."""
-    order(watching, lab, 1, lab.write("a.raw", b"a" * 500_000))
+    order(watching, lab, 1, lab.write("a.raw", b"a" * 1_500_000))
     settle(watching, sending)
-    controller.refuses = refuses
     with capture_logs() as logs:
+        controller.refuses = refuses
         asked = len(controller.credentials)
         settle(watching, lambda: len(controller.credentials) > asked + 3)
         settle(watching)

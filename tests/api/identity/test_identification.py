@@ -59,6 +59,26 @@ def test_the_kernel_says_who_asks_over_a_unix_socket(
     assert (found.name, found.established, found.is_administrator) == (f"user{uid}", how, is_administrator)
 
 
+@pytest.mark.parametrize("header", ["HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA"])
+def test_what_a_proxy_asks_over_the_socket_is_not_asked_by_its_user(
+    app: Flask, identification: Identification, header: str
+) -> None:
+    """A proxy that runs as root would make everybody an administrator."""
+    seen = []
+    app.add_url_rule("/seen", "seen", lambda: str(seen.append(_refusal(identification))))
+    Caller(app, "").get("/seen", environ={PEER_UID: 0, header: "x"})
+    Caller(app, "").get("/seen", environ={PEER_UID: 0})
+    assert seen == ["unauthenticated", ""]
+
+
+def _refusal(identification: Identification) -> str:
+    try:
+        identification.identify(request)
+    except CumulusError as error:
+        return error.code
+    return ""
+
+
 def test_a_header_is_no_kernels_word(app: Flask, identification: Identification) -> None:
     assert (
         identified(app, identification, **{f"HTTP_{PEER_UID.upper()}": "0", "HTTP_PROGRAMS_PEER_UID": "0"}) == "unauthenticated"

@@ -292,6 +292,7 @@ def test_an_honest_token_is_taken(forger: Forger, accounts: MemoryAccounts) -> N
         {"aud": "another"},
         {"aud": ["another"]},
         {"aud": [CLIENT_ID, "another"], "azp": "another"},
+        {"aud": "another", "azp": CLIENT_ID},
         {"aud": None},
         {"sub": None},
         {"exp": 1_000_000_000},
