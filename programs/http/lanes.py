@@ -69,6 +69,10 @@ class Lanes:
         """Whether somebody waits for a thread."""
         return any(lane.has_to_wait() for lane in self._lanes)
 
+    def is_short_for(self, request: Any) -> bool:
+        """Whether somebody waits for a thread of the kind that answers such a request."""
+        return self._lanes[self._lane_of(request)].has_to_wait()
+
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End the threads; True if nothing was left to do."""
         for lane in self._lanes:

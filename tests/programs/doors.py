@@ -40,13 +40,14 @@ def standing(
     lane_of: Callable[[Any], int] = lambda _request: 0,
     clock: Clock | None = None,
     look_s: float = LOOK_S,
+    is_streamed: Callable[[Any], bool] = lambda _request: False,
 ) -> Iterator[Door]:
     """A door that serves within the block."""
 
     def refusal(path: str, message: str) -> bytes:
         return json.dumps([path, message]).encode()
 
-    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, lane_of, clock or Clock(), look_s)
+    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, lane_of, clock or Clock(), look_s, is_streamed)
     with running(door):
         yield door
 
