@@ -1,7 +1,7 @@
 """The controller's door: its limits, and which threads answer which requests.
 
 Most answers take milliseconds, and some are long: all jobs, all files. Those have threads of their own, and so have large forms,
-one at a time, since reading one takes several times its size in memory.
+one at a time, since reading one takes several times its size in memory. So have uploads, whose threads take them as they come.
 """
 
 import re
@@ -15,8 +15,10 @@ from programs.http.door import KEPT_BYTES, LOOK_S, Door, Limits, open_door
 from server.api.desktop.refusals import encoded_refusal
 from server.settings import Settings
 
-SHORT, LONG, LARGE = range(3)  # lanes
+SHORT, LONG, LARGE, UPLOADS = range(4)  # lanes
 LONG_SHARE = 4  # one thread in so many gives the long answers
+UPLOAD_SHARE = 2  # beside these, one in so many takes uploads
+UPLOAD_PATH = "/api/v1/uploads/"
 LARGE_BYTES = 256 * 1024
 KEPT_FORMS = 8  # of the longest that may wait at a time, at least
 READ_FACTOR = 3  # up to so many times its limit a form is read before it is refused, so that its sender hears why
@@ -39,14 +41,18 @@ def open_controller_door(settings: Settings, app: Callable[..., object], connect
         max(KEPT_BYTES, KEPT_FORMS * settings.max_post_bytes),
     )
     long = max(1, settings.threads // LONG_SHARE)
-    threads = (max(1, settings.threads - long - 1), long, 1)
-    return open_door(app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s)
+    threads = (max(1, settings.threads - long - 1), long, 1, _upload_threads(settings))
+    return open_door(
+        app, settings.host, settings.port, limits, encoded_refusal, threads, lane, look_s=look_s, is_streamed=is_upload
+    )
 
 
 def connections_beside(settings: Settings) -> int:
     """How many connections there can be beside all else that the controller opens. Raises TooFewFiles."""
     reserve = (
-        OWN_FILES + FILES_PER_THREAD * (settings.threads + settings.parallel_steps) + FILES_PER_STEP * settings.parallel_steps
+        OWN_FILES
+        + FILES_PER_THREAD * (settings.threads + _upload_threads(settings) + settings.parallel_steps)
+        + FILES_PER_STEP * settings.parallel_steps
     )
     found = connections_for(settings.max_connections, reserve)
     if found < settings.max_connections:
@@ -54,8 +60,20 @@ def connections_beside(settings: Settings) -> int:
     return found
 
 
+def is_upload(request: Any) -> bool:
+    """Whether a request brings a part of a file, which is taken as it comes; by its header."""
+    method = request.headers.get("X_HTTP_METHOD_OVERRIDE", request.command)
+    return bool(method == "PATCH" and request.path.startswith(UPLOAD_PATH))
+
+
 def lane(request: Any) -> int:
     """Which threads answer a request."""
+    if request.streamed_bytes:
+        return UPLOADS
     if request.body_bytes_received > LARGE_BYTES:
         return LARGE
     return LONG if _LONG.fullmatch(request.path) else SHORT
+
+
+def _upload_threads(settings: Settings) -> int:
+    return max(2, settings.threads // UPLOAD_SHARE)

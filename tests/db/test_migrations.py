@@ -33,6 +33,7 @@ RELEASED = (
     "e77978a0df2d",
     "0eb80f2598de",
     "5153a6edb41b",
+    "73c62f4c827e",
 )
 ROW = {
     "owner": "ada",

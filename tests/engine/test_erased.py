@@ -38,6 +38,8 @@ LOST = {
     "migration": "when which step of the schema was run on this very file",
     "unwritten": "which folders are behind; none is",
     "look": "what was seen to be old: it is looked at twice once more, a day apart",
+    "upload": "what is on its way by HTTP: its sender is told that it is not there, and begins again",
+    "job_bytes": "what folders take: they are measured again",
     "sqlite_sequence": "compared below for the jobs; numbers of rows that nobody sees may be given again",
 }
 TABLES = ("job", "worker", "event", "conversion", "switch")

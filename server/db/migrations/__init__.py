@@ -17,6 +17,7 @@ from server.db.migrations import (
     m0008_warnings,
     m0009_deleted,
     m0010_looks,
+    m0012_uploads,
 )
 from server.db.transactions import exclusive
 from server.errors import CumulusError
@@ -32,6 +33,7 @@ STEPS = (
     m0008_warnings.STATEMENTS,
     m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
+    m0012_uploads.STATEMENTS,
 )
 
 
