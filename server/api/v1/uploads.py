@@ -31,6 +31,7 @@ VERSION = "1.0.0"
 PATH = "/api/v1/uploads"
 EXTENSIONS = "creation,expiration,checksum,termination"
 OFFSET_STREAM = "application/offset+octet-stream"
+WHOLE_SHA256 = "Upload-Sha256"  # our own: who computes it while sending knows it only with the last part
 OVERRIDE = "X-HTTP-Method-Override"
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _METADATA = re.compile(r"[^\s,]+( [A-Za-z0-9+/]*={0,2})?")
@@ -156,7 +157,8 @@ class UploadRoutes:
         if request.mimetype != OFFSET_STREAM:
             raise WrongMediaType(f"a part has the Content-Type {OFFSET_STREAM}", field="Content-Type")
         offset = _number(_header("Upload-Offset"), "Upload-Offset")
-        view = self._service.append(who, upload, offset, _body(), _checksum(request.headers.get("Upload-Checksum")))
+        checksum, whole = _checksum(request.headers.get("Upload-Checksum")), request.headers.get(WHOLE_SHA256, "")
+        view = self._service.append(who, upload, offset, _body(), checksum, whole)
         return _empty(HTTPStatus.NO_CONTENT, _progress(view))
 
 

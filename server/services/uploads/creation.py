@@ -55,8 +55,7 @@ class Creation:
         _require_name(name)
         if not 0 <= length <= MAX_BYTES:
             raise InvalidInput(f"a file has from 0 to {MAX_BYTES} bytes", field="Upload-Length")
-        if sha256 and not _SHA256.fullmatch(sha256 := sha256.lower()):
-            raise InvalidInput("a SHA-256 has 64 hexadecimal digits", field="sha256")
+        sha256 = read_sha256(sha256, "sha256")
         self._storage.require_own()
         owner, shared = principal.name, True
         if job_id is not None:
@@ -117,6 +116,14 @@ class Creation:
                 raise QuotaExceeded(text, field="Upload-Length")
             self._new(row).save(force_insert=True)
         return row
+
+
+def read_sha256(text: str, field: str) -> str:
+    """A SHA-256 in small hexadecimal digits, "" for none. Raises InvalidInput."""
+    digits = text.lower()
+    if digits and not _SHA256.fullmatch(digits):
+        raise InvalidInput("a SHA-256 has 64 hexadecimal digits", field=field)
+    return digits
 
 
 def _require_name(name: str) -> None:

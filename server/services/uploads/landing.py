@@ -76,7 +76,7 @@ class Landing:
         if row.sha256 and digest != row.sha256:
             text = f"{row.name}: what came has the SHA-256 {digest}, and {row.sha256} was announced"
             raise ContentMismatch(text, field="sha256")
-        self._change(row, UploadState.RECEIVING, {"state": UploadState.COMPLETE, "digest": digest})
+        self._change(row, UploadState.RECEIVING, {"state": UploadState.COMPLETE, "digest": digest, "sha256": row.sha256})
 
     def _place(self, row: Upload) -> Arrival:
         whole = Whole(self._partials.path(row.id), row.length, row.digest)

@@ -7,9 +7,9 @@ from peewee import SqliteDatabase
 
 from server.catalog.apps import Catalog
 from server.db.models import Upload
-from server.errors import NotFound
+from server.errors import InvalidInput, NotFound
 from server.services.principal import Principal, Role
-from server.services.uploads.creation import Creation
+from server.services.uploads.creation import Creation, read_sha256
 from server.services.uploads.errors import NoRoom, TooLong, UploadGone, WrongOffset
 from server.services.uploads.jobs import WaitingJobs
 from server.services.uploads.landing import Landing
@@ -93,9 +93,11 @@ class UploadService:
         return view_of(row)
 
     def append(
-        self, principal: Principal, upload_id: str, offset: int, body: Body, checksum: Checksum | None = None
+        self, principal: Principal, upload_id: str, offset: int, body: Body, checksum: Checksum | None = None, sha256: str = ""
     ) -> UploadView:
         """Add what comes, at ``offset``, which has to be where the upload is. The file gets its place with its last byte.
+
+        ``sha256``: of the whole file, where the sender did not say it at the beginning.
 
         Raises NotFound, UploadGone, UploadLocked, WrongOffset, TooLong, BrokenOff (what came is kept), ChunkMismatch,
         ContentMismatch, NameTaken, NotAwaited, OSError.
@@ -109,6 +111,10 @@ class UploadService:
             if body.left > row.length - row.received:
                 text = f"{body.left} bytes are sent, and the upload lacks {row.length - row.received}"
                 raise TooLong(text, field="Content-Length", offset=row.received)
+            if digits := read_sha256(sha256, "Upload-Sha256"):
+                row.sha256 = row.sha256 or digits
+                if row.sha256 != digits:
+                    raise InvalidInput("another SHA-256 was announced when the upload began", field="Upload-Sha256")
             if body.left:
                 self._receive(row, body, checksum)
             if row.received == row.length and row.state != UploadState.DONE:

@@ -1,0 +1,1 @@
+"""A client of Cumulus in Python."""
