@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18  # the system takes so much at a time; httpx copies what it does not
 PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 
 

@@ -44,7 +44,7 @@ class _Limit:
 
 
 class StoredQuotas:
-    """By the tables of users and groups; ``default_gb``: for who has no limit of the own, 0: none."""
+    """By the tables of users and groups, where 0 GB is a limit, too; ``default_gb``: for who has none of the own, 0: no limit."""
 
     def __init__(self, default_gb: float) -> None:
         self._default_gb = default_gb
@@ -55,27 +55,30 @@ class StoredQuotas:
         return min(rooms, default=None)
 
     def _limits(self, owner: str) -> Iterator[_Limit]:
-        database = Upload._meta.database
-        own = self._default_gb
-        if database.table_exists(USERS):
-            users = Table(USERS).bind(database)
+        own_gb: float | None = self._default_gb or None
+        if Upload._meta.database.table_exists(USERS):
+            users = _table(USERS)
             row = users.select(users.c.quota_gb).where(users.c.name == owner).tuples().first()
-            own = own if row is None or row[0] is None else row[0]
-        if own:
-            yield _Limit(int(own * GB), (owner,))
-        if database.table_exists(MEMBERSHIPS) and database.table_exists(GROUPS):
+            own_gb = own_gb if row is None or row[0] is None else row[0]
             yield from _group_limits(owner)
+        if own_gb is not None:
+            yield _Limit(int(own_gb * GB), (owner,))
 
 
 def _group_limits(owner: str) -> Iterator[_Limit]:
-    database = Upload._meta.database
-    groups, memberships = (Table(name).bind(database) for name in (GROUPS, MEMBERSHIPS))
-    is_in = groups.join(memberships, on=(memberships.c.group == groups.c.name))
-    found = memberships.select(groups.c.name, groups.c.quota_gb).from_(is_in).where(memberships.c.user == owner)
-    for name, quota_gb in list(found.tuples()):
-        if quota_gb:
-            members = memberships.select(memberships.c.user).where(memberships.c.group == name).tuples()
-            yield _Limit(int(quota_gb * GB), [member for (member,) in members])
+    """Those of the groups that somebody is in: for all of their members together."""
+    users, groups, memberships = map(_table, (USERS, GROUPS, MEMBERSHIPS))
+    with_users = memberships.join(users, on=(users.c.id == memberships.c.user_id))
+    own = memberships.select(memberships.c.group_id).from_(with_users).where(users.c.name == owner)
+    limited = groups.select(groups.c.id, groups.c.quota_gb).where(groups.c.id.in_(own), groups.c.quota_gb.is_null(False))
+    for group_id, quota_gb in list(limited.tuples()):
+        members = memberships.select(users.c.name).from_(with_users).where(memberships.c.group_id == group_id)
+        yield _Limit(int(quota_gb * GB), [name for (name,) in members.tuples()])
+
+
+def _table(name: str) -> Table:
+    """One of the accounts' tables, which have models of their own."""
+    return Table(name).bind(Upload._meta.database)
 
 
 def usage(owners: Sequence[str]) -> int:

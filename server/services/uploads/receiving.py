@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from server.db.models import Upload
 from server.services.uploads.errors import BrokenOff, ChunkMismatch, UploadGone, UploadLocked
 from server.states import UploadState
-from server.storage.inputs.partials import Partial, Partials
+from server.storage.inputs.partials import Flushing, Partial, Partials
 
 PIECE_BYTES = 1 << 20
-SYNC_BYTES = 64 << 20  # so much of a long part is sent again at most, where a controller is killed
+SYNC_BYTES = 16 << 20  # as often a long part is brought to the disk and counted, while more of it comes
 KEPT_DIGESTS = 256  # of uploads whose parts come one by one
 QUIET_S = 2.0  # a sender that says nothing for so long gives way to the next: its line may be dead
 TAKE_OVER_S = 5.0
@@ -157,16 +157,18 @@ class Receiving:
         """Write what comes. ``part``: gets it, too; then nothing counts until all has come."""
         total = self._digest_at(row)
         buffer = memoryview(bytearray(min(PIECE_BYTES, body.left)))
-        at = unsynced = 0
-        while count := body.readinto(buffer[at:]):
-            at += count
-            if at < len(buffer) and body.left:
-                continue
-            self._put(row, buffer[:at], partial, total, part)
-            at, unsynced = 0, unsynced + at
-            if unsynced >= SYNC_BYTES and part is None:
-                self._count(row, partial)
-                unsynced = 0
+        at, counted = 0, row.received
+        with Flushing(partial) as flushing:
+            while count := body.readinto(buffer[at:]):
+                at += count
+                if at < len(buffer) and body.left:
+                    continue
+                self._put(row, buffer[:at], partial, total, part)
+                at = 0
+                if part is None and row.received - counted >= SYNC_BYTES and flushing.is_idle():
+                    counted = row.received
+                    if flushed := flushing.next(counted):
+                        self._record(row.id, flushed)
         self._put(row, buffer[:at], partial, total, part)
 
     def _put(self, row: Upload, data: memoryview, partial: Partial, total: Any, part: Any) -> None:
@@ -181,9 +183,11 @@ class Receiving:
     def _count(self, row: Upload, partial: Partial) -> None:
         """Let what has come count, once it is on the disk. Raises UploadGone where the upload has ended meanwhile."""
         partial.sync()
-        now = self._clock()
-        changed = Upload.update(received=row.received, expires=now + self._keep_s).where(
-            Upload.id == row.id, Upload.state == UploadState.RECEIVING
+        self._record(row.id, row.received)
+
+    def _record(self, upload_id: str, received: int) -> None:
+        changed = Upload.update(received=received, expires=self._clock() + self._keep_s).where(
+            Upload.id == upload_id, Upload.state == UploadState.RECEIVING
         )
         if not changed.execute():
             raise UploadGone("the upload has ended meanwhile")

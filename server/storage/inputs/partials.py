@@ -7,6 +7,7 @@ written. So neither a kill nor a power cut makes bytes count that are not there.
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,6 +44,40 @@ class Partial:
         """Keep so many bytes only. Raises OSError."""
         os.ftruncate(self._handle, size)
         os.lseek(self._handle, size, os.SEEK_SET)
+
+
+class Flushing:
+    """Brings what is written to the disk in a thread beside, while more comes; within a block."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._partial = partial
+        self._pool: ThreadPoolExecutor | None = None
+        self._work: Future[None] | None = None
+        self._size = 0
+
+    def __enter__(self) -> "Flushing":
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def is_idle(self) -> bool:
+        """Whether the next may begin."""
+        return self._work is None or self._work.done()
+
+    def next(self, size: int) -> int:
+        """Begin with the first ``size`` bytes, all of them written; how many the last one has brought there, 0 for none.
+
+        Raises OSError where that failed.
+        """
+        flushed = self._size
+        if self._work is not None:
+            self._work.result()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._work, self._size = self._pool.submit(self._partial.sync), size
+        return flushed
 
 
 class Partials:

@@ -150,17 +150,17 @@ def test_the_folder_of_a_job_that_ended_is_measured_once_more_and_no_more(
 
 def test_a_user_and_each_group_have_limits_of_their_own(controller: Controller) -> None:
     execute = controller.database.execute_sql
-    execute('CREATE TABLE "user" (name TEXT PRIMARY KEY, quota_gb REAL)')
-    execute("CREATE TABLE user_group (name TEXT PRIMARY KEY, quota_gb REAL)")
-    execute('CREATE TABLE membership ("user" TEXT, "group" TEXT, is_manager INTEGER)')
-    execute("INSERT INTO \"user\" VALUES ('ada', 5), ('bob', NULL), ('eve', 0)")
-    execute("INSERT INTO user_group VALUES ('lab', 4), ('free', NULL)")
-    execute("INSERT INTO membership VALUES ('ada', 'lab', 0), ('bob', 'lab', 1), ('bob', 'free', 0)")
+    execute("CREATE TABLE user (id INTEGER PRIMARY KEY, name TEXT, quota_gb REAL)")
+    execute("CREATE TABLE user_group (id INTEGER PRIMARY KEY, name TEXT, quota_gb REAL)")
+    execute("CREATE TABLE membership (id INTEGER PRIMARY KEY, user_id INTEGER, group_id INTEGER, is_manager INTEGER)")
+    execute("INSERT INTO user VALUES (1, 'ada', 5), (2, 'bob', NULL), (3, 'eve', 0)")
+    execute("INSERT INTO user_group VALUES (7, 'lab', 4), (8, 'free', NULL)")
+    execute("INSERT INTO membership VALUES (1, 1, 7, 0), (2, 2, 7, 1), (3, 2, 8, 0)")
     service = service_of(controller)
     quotas = StoredQuotas(2)
     rooms = {name: quotas.room(name) for name in ("ada", "bob", "eve", "zoe")}
-    assert rooms == {"ada": 4 * GB, "bob": 2 * GB, "eve": None, "zoe": 2 * GB}
-    service.create(Principal.desktop("bob"), "b.raw", 3 * GB)
+    assert rooms == {"ada": 4 * GB, "bob": 2 * GB, "eve": 0, "zoe": 2 * GB}
+    service.create(Principal.desktop("bob"), "b.raw", 3 * GB)  # by somebody who limits nobody
     assert (quotas.room("ada"), quotas.room("bob"), quotas.room("zoe")) == (GB, -GB, 2 * GB)
 
 
