@@ -1,6 +1,7 @@
 """How much an owner may store, and upkeep: what is given up, forgotten, counted."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,7 +84,17 @@ def test_a_shared_file_counts_for_who_sent_it_as_long_as_it_is_there(
     assert tus.http.get(PATH).json()["uploads"][0]["state"] == "gone"
 
 
-def test_two_that_begin_at_once_cannot_both_take_the_last_room(limited: UploadService) -> None:
+class Hesitant(StoredQuotas):
+    """Long enough between the question and its use that others ask meanwhile, if they can."""
+
+    def room(self, owner: str) -> int | None:
+        found = super().room(owner)
+        time.sleep(0.02)
+        return found
+
+
+def test_two_that_begin_at_once_cannot_both_take_the_last_room(controller: Controller) -> None:
+    limited = service_of(controller, Hesitant(1000 / GB))
     outcomes: list[str] = []
     together = threading.Barrier(8)
 
