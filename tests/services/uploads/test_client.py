@@ -90,7 +90,7 @@ def test_a_second_run_continues_where_the_first_was_ended(url: str, controller: 
     with line_to(url, 12 * MB) as line:
         with pytest.raises(KeyboardInterrupt):
             uploader(line.own_port, tmp_path, sleep=give_up).send(tmp_path / "run.raw")
-        eventually(lambda: Upload.get().received > 0)
+        eventually(lambda: Upload.get().received > 10 * MB)
         line.cut_bytes = float("inf")
         seen: list[int] = []
         sent = uploader(line.own_port, tmp_path).send(tmp_path / "run.raw", advance=lambda done, _total: seen.append(done))
