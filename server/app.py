@@ -27,6 +27,8 @@ from server.services.batches.planning import Planner
 from server.services.batches.service import BatchService
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import SubmissionCheck
+from server.services.uploads.quotas import StoredQuotas
+from server.services.uploads.service import UploadService
 from server.settings import CHECKOUT, Settings
 from server.storage.conversions import CONVERTERS
 from server.storage.folders import Storage
@@ -57,6 +59,7 @@ class Controller:
     fleet: Fleet
     jobs: JobService
     batches: BatchService
+    uploads: UploadService
     stages: Stages
     loop: Loop
     sweeper: Sweeper
@@ -149,15 +152,18 @@ def _foundation(
     return Foundation(settings, catalog, flavors, storage, cloud, fleet, timekeeper)
 
 
-def _make_services(base: Foundation, engine: Engine, database: Database) -> tuple[JobService, BatchService]:
-    """What changes jobs, one by one and as batches."""
+def _make_services(base: Foundation, engine: Engine, database: Database) -> tuple[JobService, BatchService, UploadService]:
+    """What changes jobs, one by one and as batches, and takes their files."""
     settings, clock, wake = base.settings, base.timekeeper.clock, engine.loop.wake
     store = JobStore(database, base.storage, engine.retention, min_free_gb=settings.min_free_gb, clock=clock)
     check = SubmissionCheck(base.catalog, base.flavors, engine.installed, base.cloud.images.has_program)
     jobs = JobService(database, base.catalog, base.storage, store, engine.manifests, check, clock=clock, wake=wake)
     stores = (store, BatchStore(database, base.storage, store, clock))
     planner = Planner(base.catalog, check, settings.default_flavor, base.storage.data)
-    return jobs, BatchService(database, base.catalog, base.storage, stores, planner, clock=clock, wake=wake)
+    batches = BatchService(database, base.catalog, base.storage, stores, planner, clock=clock, wake=wake)
+    quotas, relieve = StoredQuotas(settings.default_user_quota_gb), engine.retention.relieve
+    uploads = UploadService(database, settings, base.catalog, base.storage, quotas, clock=clock, wake=wake, relieve=relieve)
+    return jobs, batches, uploads
 
 
 def rebuild_database(settings: Settings, now: float, progress: Progress, *, dry_run: bool = False) -> Rebuilt:

@@ -34,6 +34,7 @@ from server.api.v1 import blueprint as v1
 from server.api.v1.callers import Callers as ApiCallers
 from server.api.v1.operations import DOWNLOADS, OPERATIONS
 from server.api.v1.reference import reference
+from server.api.v1.uploads import uploads_blueprint
 from server.app import Controller, make_workspaces
 from server.db.change_counter import ChangeCounter
 from server.db.errors import DATABASE_ERRORS
@@ -87,6 +88,7 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
     callers = ApiCallers(identity.identification, identity.trail)
     app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
+    app.register_blueprint(uploads_blueprint(controller.uploads, callers.uploader))
     app.register_blueprint(LoginPages(identity.sessions, known.authenticator).blueprint())
     metrics = Metrics(controller.sweeper, controller.flavors.max_weight, controller.turns)
     health = Health(identity.identification, lambda: _health(controller))

@@ -90,6 +90,7 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
     controller = make_controller(settings, cloud, require_storage=hold.require_own)
     take_as_own(controller.database, settings, server_id)
     controller.jobs.finish_interrupted()
+    threading.Thread(target=_finish_uploads, args=(controller,), name="uploads", daemon=True).start()
     app = create_app(controller)
     server = _listen(settings, app, connections)
     url = f"http://{settings.host}:{server.effective_port}"
@@ -110,6 +111,14 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
             return _run(controller, server, url, supervisor)
     finally:
         controller.cloud.stop()
+
+
+def _finish_uploads(controller: Controller) -> None:
+    """Bring to their end the uploads in which a controller was killed: files are read, so it may take long."""
+    try:
+        controller.uploads.finish_interrupted()
+    except Exception:  # they are brought to their end by the next start
+        log.exception("interrupted uploads could not be finished")
 
 
 def _offer_first_login(settings: Settings, url: str) -> None:

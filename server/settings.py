@@ -55,6 +55,12 @@ class Settings(QemuSettings, OpenstackSettings, IdentitySettings):
     max_attempts: PositiveInt = Field(3, description="Machines tried for one job before an infrastructure failure is final")
     retry_delay_s: float = Field(10, ge=0, description="Seconds before a job's second attempt; doubled for each further one")
     upload_timeout_s: PositiveFloat = Field(24 * 3600, description="Seconds that a job waits for its files")
+    upload_keep_s: PositiveFloat = Field(
+        3 * 24 * 3600, description="Seconds that an upload by HTTP which broke off can be continued; then it is removed"
+    )
+    default_user_quota_gb: float = Field(
+        0, ge=0, description="GB that the jobs and uploads of a user may take who has no limit of the own; 0: no limit"
+    )
     play_timeout_s: PositiveFloat = Field(180, description="Seconds that one Ansible play may take")
     conversion_wait_s: float = Field(
         3600, ge=0, description="Seconds that a job waits while another one converts the same input file; 0: it never waits"

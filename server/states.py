@@ -44,6 +44,20 @@ class WorkerState(StrEnum):
     DELETED = "deleted"
 
 
+class UploadState(StrEnum):
+    """An upload's life. COMPLETE: all bytes are there, and it is given its place; DONE: it has it; the last three end it.
+
+    GONE: what was DONE is no longer in the storage. REFUSED: it was not what it should be, or its job takes it no more.
+    """
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    DONE = "done"
+    GONE = "gone"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
 # Where a job has a machine, or is about to get one.
 AT_WORK = frozenset({JobState.PROVISIONING, JobState.STARTING, JobState.RUNNING, JobState.LOST, JobState.FINISHING})
 

@@ -49,7 +49,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection.
 
     ``home``: whose it is, by its address. ``since``: when it began what it is doing. ``heard``: when it last sent
-    something, or took some of an answer.
+    something, or took some of an answer. ``lingers``: it has its answer, and what it still sends is discarded.
     """
 
     error_task_class = JsonError
@@ -62,7 +62,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._clock = server.clock
         self.since = self.heard = self._clock()
         self._blocked: float | None = None
-        self._lingers = False
+        self.lingers = False
         self._rest = b""
         self.home = home_of(str(addr[0]))
         super().__init__(server, sock, addr, adj, map=map)
@@ -71,7 +71,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def phase(self) -> Phase:
         """What it is doing at this moment."""
         request = self.request
-        if self._lingers:
+        if self.lingers:
             return Phase.LINGER
         if self.requests:
             return Phase.ANSWER if self._blocked is not None else Phase.WORK
@@ -103,7 +103,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def handle_read(self) -> None:
         """Read what there is; discard it if the sender is refused."""
-        if not self._lingers:
+        if not self.lingers:
             super().handle_read()
             return
         try:
@@ -139,9 +139,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.will_close = True  # the loop must go on
         if self.will_close or self.total_outbufs_len or self.socket is None or threading.get_ident() != self.server.loop_thread:
             return  # it is closed in the usual way
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
-        self.close_when_flushed, self._lingers, self.since = False, True, self._clock()
+        self.lingers = linger(self)
 
     def readable(self) -> bool:
         """Whether the loop should listen to it."""
@@ -196,6 +194,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             super()._flush_outbufs_below_high_watermark()
         finally:
             self._blocked = None
+
+
+def linger(channel: Channel) -> bool:
+    """Say nothing more on it, so that a sender who continues for a while reads what was said; True."""
+    with suppress(OSError):
+        channel.socket.shutdown(socket.SHUT_WR)
+    channel.close_when_flushed, channel.since = False, channel.server.clock()
+    return True
 
 
 def home_of(address: str) -> str:

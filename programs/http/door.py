@@ -19,7 +19,8 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
-from programs.http.channels import Channel, Phase
+from programs.http.bodies import StreamingChannel
+from programs.http.channels import Phase
 from programs.http.deadlines import end_if_overdue, kept_bytes, worth
 from programs.http.rare_log import seldom_logger
 from programs.http.thread_pools import ThreadPools
@@ -29,6 +30,7 @@ PAUSE_S = 0.5  # without new connections, where the system has no room for anoth
 BACKLOG = 4096  # who waits to be taken, so far as the system permits
 ACCEPTED_AT_ONCE = 256
 ROOM_SHARE = 20  # where the limit is reached, one in so many makes room at once: to look for them costs time, too
+TURN_S = 30.0  # so long a body is read while others wait for the thread that reads it
 PATIENCE_S = 5.0  # so long a thread waits for a slow reader while others wait for a thread
 KEPT_BYTES = 1 << 28
 RECEIVED_BYTES = 16 * 1024
@@ -59,7 +61,7 @@ class Limits:
 class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     """A web server within ``limits``. ``refusal`` gives the body that says no, from the path ("" if unknown) and a text."""
 
-    channel_class = Channel
+    channel_class = StreamingChannel
 
     def __init__(
         self,
@@ -96,6 +98,8 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         except (SystemExit, KeyboardInterrupt):
             pass
         self.socket.close()
+        for channel in self._channels():
+            channel.interrupt()  # what has come of a body is kept
         self.task_dispatcher.shutdown()
 
     def pull_trigger(self) -> None:
@@ -136,8 +140,17 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._bound_bodies()
         if self.task_dispatcher.is_short():
             for channel in self._channels():
-                if channel.blocked_s(now) > PATIENCE_S:
-                    channel.handle_close()
+                self._end_turn(channel, now)
+
+    def _end_turn(self, channel: StreamingChannel, now: float) -> None:
+        """Take its thread from a slow reader, or a long sender, where others wait for it."""
+        request = next(iter(channel.requests), None)
+        if request is None or not self.task_dispatcher.is_short_for(request):
+            return
+        if channel.blocked_s(now) > PATIENCE_S:
+            channel.handle_close()
+        elif channel.body_s(now) > TURN_S:
+            channel.interrupt()
 
     def readable(self) -> bool:
         """Whether somebody may come in now."""
@@ -192,7 +205,7 @@ class Door(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self.logger.warning("more is being sent than can be kept: the slowest sender is dropped")
             channel.handle_close()
 
-    def _channels(self) -> list[Channel]:
+    def _channels(self) -> list[StreamingChannel]:
         return list(self.active_channels.values())
 
 
@@ -206,19 +219,28 @@ def open_door(
     pool_of: Callable[[Any], int] = lambda _request: 0,
     clock: Callable[[], float] = time.monotonic,
     poll_s: float = POLL_S,
+    is_streamed: Callable[[Any], bool] = lambda _request: False,
 ) -> Door:
     """A door that listens. ``threads``: those of each pool; ``poll_s``: the longest that the loop sleeps.
 
+    ``is_streamed`` gets a request that has come as far as its body, and says whether the application reads that as it comes
+    (:mod:`programs.http.bodies`), however long it is.
+
     Raises OSError where it cannot listen, ValueError where no computer is known by that name, ManyAddresses.
     """
-    adjustments = adjusted(limits, poll_s, host=host, port=port)
+    adjustments = adjusted(limits, poll_s, is_streamed, host=host, port=port)
     if len(adjustments.listen) > 1:
         raise ManyAddresses
     logger = seldom_logger("waitress", clock)
     return Door(application, adjustments, ThreadPools(threads, pool_of, logger), limits, refusal, logger, clock)
 
 
-def adjusted(limits: Limits, poll_s: float = POLL_S, **where: Any) -> Adjustments:
+def adjusted(
+    limits: Limits,
+    poll_s: float = POLL_S,
+    is_streamed: Callable[[Any], bool] = lambda _request: False,
+    **where: Any,
+) -> Adjustments:
     """What waitress has to know of a door. Raises ValueError where no computer is known by the name."""
     adjustments = Adjustments(
         **where,
@@ -233,4 +255,5 @@ def adjusted(limits: Limits, poll_s: float = POLL_S, **where: Any) -> Adjustment
         max_request_body_size=limits.body_bytes,
     )
     adjustments.asyncore_loop_timeout = poll_s
+    adjustments.is_streamed = is_streamed
     return adjustments

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from waitress.parser import HTTPRequestParser
-from waitress.utilities import BadRequest, Error
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 MAX_CONTROL_LINE = 1024  # of a chunk: its size and what may follow it
 MAX_TRAILER = 8192
@@ -29,6 +29,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     path = command = query = fragment = request_uri = proxy_netloc = ""
     proxy_scheme = url_scheme = "http"
+    streamed_bytes = 0  # of a body that is read by whoever answers, not gathered here
+    asks_first = False
+    body: Any = None
+    body_rcv: Any
+    completed: bool
+    error: Any
 
     def received(self, data: bytes) -> int:
         """Take what has come; how much of it belongs to this request."""
@@ -41,11 +47,25 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return self._refuse(before + data, len(data))
         self._require_one_length()
         self._require_short_lines()
+        self._leave_body()
         if self.completed:
             self.expect_continue = False  # waitress would wait for a body that is not to come
         if self.error is not None and (not self.path.startswith("/") or self._has_long_header()):
             self.path = _route(before + data)
         return consumed
+
+    def get_body_stream(self) -> Any:
+        """The body, as the application reads it."""
+        return super().get_body_stream() if self.body is None else self.body
+
+    def _leave_body(self) -> None:
+        """A body that the application takes as it comes: for this parser the request ends with its header."""
+        is_too_long = isinstance(self.error, RequestEntityTooLarge)
+        if not self.headers_finished or self.body_bytes_received or not self.content_length or self.streamed_bytes:
+            return
+        if (self.error is None or is_too_long) and not self.chunked and self.adj.is_streamed(self):
+            self.streamed_bytes, self.asks_first = self.content_length, self.expect_continue
+            self.error, self.completed, self.body_rcv = None, True, None
 
     def _has_long_header(self) -> bool:
         """Then waitress gives it another path."""

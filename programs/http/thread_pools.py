@@ -69,6 +69,10 @@ class ThreadPools:
         """Whether somebody waits for a thread."""
         return any(pool.has_to_wait() for pool in self._pools)
 
+    def is_short_for(self, request: Any) -> bool:
+        """Whether somebody waits for a thread of the kind that answers such a request."""
+        return bool(self._pools[self._pool_of(request)].has_to_wait())
+
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End the threads; True if nothing was left to do."""
         for pool in self._pools:

@@ -39,8 +39,9 @@ class UnixDoor(Door):
         limits: Limits,
         refusal: Refusal,
         pool_of: Callable[[Any], int] = lambda _request: 0,
+        is_streamed: Callable[[Any], bool] = lambda _request: False,
     ) -> None:
-        """``threads``: those of each lane."""
+        """``threads``: those of each pool; ``is_streamed``: as of :func:`programs.http.door.open_door`."""
         self.path = path
         self._bound: _Identity = None
         self._next_check = 0.0
@@ -49,7 +50,7 @@ class UnixDoor(Door):
         self._complaint = ""
         logger = seldom_logger("waitress", time.monotonic)
         pools = ThreadPools(threads, pool_of, logger)
-        super().__init__(naming_peers(application), adjusted(limits), pools, limits, refusal, logger)
+        super().__init__(naming_peers(application), adjusted(limits, is_streamed=is_streamed), pools, limits, refusal, logger)
 
     def listens_at(self, adjustments: Adjustments) -> tuple[Any, ...]:  # noqa: ARG002  # of a socket with a port
         """A socket of this computer."""

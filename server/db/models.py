@@ -1,11 +1,12 @@
-"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset.
+"""The rows: Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset, Upload,
+JobBytes.
 
 Owns the schema's Python side (its history is in ``migrations``). Knows nothing of clouds, folders or HTTP.
 """
 
 from typing import Self
 
-from peewee import AutoField, CompositeKey, FloatField, IntegerField, Model, TextField
+from peewee import AutoField, BooleanField, CompositeKey, FloatField, IntegerField, Model, TextField
 
 from server.db.cached_sql import rows
 
@@ -200,4 +201,45 @@ class Preset(Row):
         table_name = "preset"
 
 
-TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset)
+class Upload(Model):
+    """A file that comes by HTTP. ``received``: bytes that are on the disk, ``expires``: when it is given up (Unix seconds).
+
+    ``shared``: for ``data/``, else for its job alone; ``stored``: nobody sends it, its job uses the storage's; ``sha256``: what
+    it has to have, "" where its sender did not say, ``digest``: what it has; ``place``: where it is, relative to the storage.
+    """
+
+    id = TextField(primary_key=True)
+    owner = TextField()
+    name = TextField()
+    job_id = IntegerField(null=True)
+    shared = BooleanField()
+    stored = BooleanField(default=False)
+    length = IntegerField()
+    received = IntegerField(default=0)
+    sha256 = TextField(default="")
+    digest = TextField(default="")
+    state = TextField()
+    created = FloatField()
+    expires = FloatField()
+    ended = FloatField(null=True)
+    place = TextField(default="")
+    modified_ns = IntegerField(default=0)
+    message = TextField(default="")
+
+    class Meta:
+        table_name = "upload"
+
+
+class JobBytes(Model):
+    """What a job's folder took when it was measured (``at``, Unix seconds): files that have no other name."""
+
+    job_id = IntegerField(primary_key=True)
+    owner = TextField()
+    bytes = IntegerField()
+    at = FloatField()
+
+    class Meta:
+        table_name = "job_bytes"
+
+
+TABLES = (Job, Worker, Event, Conversion, StoredSetting, Sighting, SubmissionKey, Batch, Preset, Upload, JobBytes)

@@ -17,6 +17,7 @@ from server.engine.duties.sweeper import Sweeper
 from server.engine.duties.timekeeping import Timekeeper
 from server.engine.duties.trashcan import Trashcan
 from server.engine.duties.upkeep import Upkeep
+from server.engine.duties.uploads import UploadUpkeep
 from server.engine.failures import FailingJobs
 from server.engine.installed_apps import InstalledApps
 from server.engine.intake import Intake
@@ -140,7 +141,8 @@ def _launcher(base: Foundation, shared: _Shared) -> Launcher:
 
 def _schedule(base: Foundation, shared: _Shared, stages: Stages, sweeper: Sweeper, background: Background) -> Schedule:
     settings, timekeeper = base.settings, base.timekeeper
-    upkeep = Upkeep(settings, shared.conversions, shared.manifests, Sizes(base.storage), base.fleet, shared.retention)
+    sizes, uploads = Sizes(base.storage), UploadUpkeep(base.storage, timekeeper.clock)
+    upkeep = Upkeep(settings, shared.conversions, shared.manifests, sizes, base.fleet, shared.retention, uploads)
     prewarmer = ImagePrewarmer(base.cloud, base.flavors, settings.warm_images, timekeeper.steady)
 
     def on_missing(worker: Worker) -> None:

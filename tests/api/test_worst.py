@@ -142,6 +142,7 @@ class Request:
     def __init__(self, path: str, size: int = 0) -> None:
         self.path = path
         self.body_bytes_received = size
+        self.streamed_bytes = 0
 
 
 @pytest.mark.parametrize(

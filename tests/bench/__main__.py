@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import agent, api, demo, door, growth, inspect, jobs, openstack, overheads, plot, results
+from tests.bench import agent, api, demo, door, growth, inspect, jobs, openstack, overheads, plot, results, uploads
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
 PARTS = {
@@ -20,6 +20,7 @@ PARTS = {
     "agent": agent.main,
     "results": results.main,
     "inspect": inspect.main,
+    "uploads": uploads.main,
     "demo": demo.main,
 }
 ELSEWHERE = {"openstack": openstack.main}  # needs a cloud: measured only where it is named

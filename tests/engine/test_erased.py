@@ -41,6 +41,8 @@ LOST = {
     "unwritten": "which folders are behind; none is",
     "look": "what was seen to be old: it is looked at twice once more, a day apart",
     "submission_key": "which job a key has made: for a day, to clients that had no answer",
+    "upload": "what is on its way by HTTP: its sender is told that it is not there, and begins again",
+    "job_bytes": "what folders take: they are measured again",
     "sqlite_sequence": "compared below for the jobs; numbers of rows that nobody sees may be given again",
 }
 ACCOUNTS = {table._meta.table_name for table in ACCOUNT_TABLES}  # tests/engine/test_account_roster.py

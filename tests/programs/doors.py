@@ -40,13 +40,14 @@ def standing(
     pool_of: Callable[[Any], int] = lambda _request: 0,
     clock: Clock | None = None,
     poll_s: float = POLL_S,
+    is_streamed: Callable[[Any], bool] = lambda _request: False,
 ) -> Iterator[Door]:
     """A door that serves within the block."""
 
     def refusal(path: str, message: str) -> bytes:
         return json.dumps([path, message]).encode()
 
-    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, pool_of, clock or Clock(), poll_s)
+    door = open_door(application, "127.0.0.1", 0, limits, refusal, threads, pool_of, clock or Clock(), poll_s, is_streamed)
     with running(door):
         yield door
 

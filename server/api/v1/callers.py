@@ -1,6 +1,6 @@
 """Who asks for an operation, how often they may, and what is recorded of it."""
 
-from flask import request
+from flask import Request, request
 
 from server.api.identity.identification import Identification
 from server.api.identity.trail import Trail
@@ -9,6 +9,7 @@ from server.services.principal import Principal, Scope
 
 SUBMISSIONS = frozenset({"jobs.submit", "batches.submit", "workflows.run"})
 MAX_SUBJECT = 200
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Callers:
@@ -24,6 +25,12 @@ class Callers:
         who.require_scope(Scope(one.operation.scope))
         if one.operation.name in SUBMISSIONS:
             self._identification.limits.submission(who.name)
+        return who
+
+    def uploader(self, _request: Request) -> Principal:
+        """Who looks at uploads, or sends one. Raises as :meth:`admit`."""
+        who = self._identification.identify(request)
+        who.require_scope(Scope.READ if request.method in READING else Scope.SUBMIT)
         return who
 
     def changed(self, one: Bound, who: Principal) -> None:

@@ -18,6 +18,7 @@ from server.db.migrations import (
     m0009_deleted,
     m0010_looks,
     m0011_accounts,
+    m0012_uploads,
     m0013_batches,
     m0014_submission_keys,
 )
@@ -36,6 +37,7 @@ STEPS = (
     m0009_deleted.STATEMENTS,
     m0010_looks.STATEMENTS,
     m0011_accounts.STATEMENTS,
+    m0012_uploads.STATEMENTS,
     m0013_batches.STATEMENTS,
     m0014_submission_keys.STATEMENTS,
 )

@@ -80,6 +80,7 @@ class Schedule:
 
     def _sweep(self) -> None:
         self._upkeep.make_room()
+        self._upkeep.keep_up()
         try:
             missing = self._sweeper.sweep().missing
         except InfrastructureError as error:

@@ -6,6 +6,7 @@ import structlog
 
 from server.engine.duties.retention import Retention
 from server.engine.duties.timekeeping import why_doubted
+from server.engine.duties.uploads import UploadUpkeep
 from server.engine.launching.conversion_cache import ConversionCache
 from server.engine.records.manifests import Manifests
 from server.engine.records.sizes import Sizes
@@ -28,6 +29,7 @@ class Upkeep:
         sizes: Sizes,
         fleet: Fleet,
         retention: Retention,
+        uploads: UploadUpkeep,
     ) -> None:
         self._min_free = settings.min_free_gb * GB
         self._conversions = conversions
@@ -35,6 +37,7 @@ class Upkeep:
         self._sizes = sizes
         self._fleet = fleet
         self._retention = retention
+        self._uploads = uploads
 
     def prune(self, now: float) -> None:
         """Remove what is old. ``now``: Unix seconds."""
@@ -58,6 +61,15 @@ class Upkeep:
             self._retention.relieve(self._min_free)
         except OSError as problem:  # the storage is away, or takes nothing
             log.warning("the trash cannot be read", detail=str(problem))
+
+    def keep_up(self) -> None:
+        """What is looked at more often: uploads that nobody continues, how much owners store."""
+        try:
+            self._uploads.keep_up()
+        except CumulusError as problem:
+            log.warning("uploads could not be looked after", detail=problem.message)
+        except Exception:
+            log.exception("uploads could not be looked after")
 
     def _prune(self, now: float) -> None:
         self._conversions.forget_finished()
