@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response
 from pydantic import ValidationError
 
+from server.api.identity.errors import TooMany
 from server.errors import CumulusError, InvalidInput
 
 PROBLEM = "application/problem+json"
@@ -26,7 +27,10 @@ def problem_of(error: CumulusError) -> Response:
     """The answer to a request that met an expected failure."""
     is_wrong = isinstance(error, InvalidInput) and error.http_status == InvalidInput.http_status
     status = HTTPStatus.UNPROCESSABLE_ENTITY if is_wrong and error.field else error.http_status
-    return problem(status, error.code, error.message, error.field)
+    response = problem(status, error.code, error.message, error.field)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def invalid(error: ValidationError) -> Response:
