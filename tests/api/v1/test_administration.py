@@ -11,7 +11,7 @@ import pytest
 from cumulus_client import queue as queue_api
 from cumulus_client import workers as workers_api
 from cumulus_client.operations import PREFIX
-from server.api.http import LONG, SHORT, lane
+from server.api.http import LONG, SHORT, pool
 from server.api.v1 import flavors as v1_flavors
 from server.api.v1 import queue as v1_queue
 from server.api.v1 import snapshots as v1_snapshots
@@ -191,7 +191,7 @@ def test_a_job_that_is_next_starts_now_where_a_controller_runs(controller: Contr
 def test_what_may_take_long_has_threads_of_its_own() -> None:
     for operation in OPERATIONS:
         request = SimpleNamespace(body_bytes_received=0, command=operation.method, path=PREFIX + filled(operation.path))
-        assert lane(request) == (LONG if operation.takes_long else SHORT), operation.name
+        assert pool(request) == (LONG if operation.takes_long else SHORT), operation.name
     assert {queue_api.GET.takes_long, workers_api.LIST.takes_long, workers_api.ORPHANS.takes_long} == {False, True}
 
 
