@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cumulus batch submit": (READS, ("probe_1.0", "form.json")),  # without a controller nothing is sent
     "cumulus batch cancel": (CHANGES, ("1",)),
     "cumulus batch retry": (CHANGES, ("1",)),
-    "cumulus batch delete": (CHANGES, ("1", "--yes")),
+    "cumulus batch delete": (CHANGES, ("1",)),
     "cumulus preset list": (READS, ()),
     "cumulus preset show": (READS, ("mine",)),
     "cumulus preset save": (CHANGES, ("mine", "probe_1.0")),

@@ -51,6 +51,7 @@ def test_a_help_has_an_example_that_is_a_command(
     monkeypatch.chdir(tmp_path)
     for file in ("form.json", "PXD000001.sdrf.tsv"):  # what examples name is opened when they are parsed
         Path(file).touch()
+    Path("apps").mkdir()
     found = examples(command)
     if isinstance(command, click.Group) and not command.invoke_without_command and not found:
         return  # its commands have some

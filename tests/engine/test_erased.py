@@ -96,7 +96,7 @@ def answers(client: FlaskClient, jobs: list[int]) -> dict[str, tuple[int, dict[s
     said |= {f"{path} {form}": client.post(path, data=form) for path, form in forms}
     usage = json.loads(client.get("/diskusage").data)
     metrics = [line for line in client.get("/metrics").data.split(b"\n") if b"loop_turn" not in line]
-    told = {name: (one.status_code, {**one.headers, "Date": ""}, one.data) for name, one in said.items()}
+    told = {name: (one.status_code, {**one.headers, "Date": "", "X-Request-Id": ""}, one.data) for name, one in said.items()}
     return told | {"/diskusage": (200, {}, b"%d" % usage[0]), "/metrics": (200, {}, b"\n".join(metrics))}
 
 
