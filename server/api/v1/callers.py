@@ -8,7 +8,7 @@ from server.api.v1.binding import Bound, BoundDownload
 from server.services.principal import Principal, Scope
 
 SUBMISSIONS = frozenset({"jobs.submit", "jobs.retry", "batches.create", "batches.retry"})
-MAX_SUBJECT = 200
+MAX_SUBJECT = 200  # characters
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -76,7 +76,7 @@ def _described(one: AnyOperation, schemas: _Schemas) -> dict[str, Any]:
         "operationId": one.name,
         "tags": [_noun(one)],
         "summary": one.summary,
-        "description": f"Takes a token with the scope `{one.scope}`.",
+        "description": f"{_about(one.takes)} Takes a token with the scope `{one.scope}`.",
         "parameters": [_parameter(name, parts, "path") for name in one.path_fields],
         "responses": {
             str(one.status) if isinstance(one, Operation) else "200": _success(one, schemas),
@@ -169,6 +169,7 @@ class Entry:
     summary: str
     scope: str
     takes: tuple[Row, ...]
+    about: str
     gives: str
 
 
@@ -178,7 +179,12 @@ def entries(operations: Iterable[AnyOperation]) -> Iterator[Entry]:
         parts = _parts(one.takes)
         rows = (_row(name, one, parts) for name in parts.properties)
         gives = one.gives.__name__ if isinstance(one, Operation) else one.media_type
-        yield Entry(one.name, one.method, PREFIX + one.path, one.summary, one.scope, tuple(rows), gives)
+        yield Entry(one.name, one.method, PREFIX + one.path, one.summary, one.scope, tuple(rows), _about(one.takes), gives)
+
+
+def _about(model: type[BaseModel]) -> str:
+    """What its fields mean, as the model says."""
+    return " ".join((model.__doc__ or "").replace("``", "").split())
 
 
 def _row(name: str, one: AnyOperation, parts: _Parts) -> Row:

@@ -7,8 +7,6 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from programs.http.unix_door import PEER_UID
-from server.api.v1.callers import SUBMISSIONS
-from server.api.v1.operations import OPERATIONS
 from server.app import Controller
 from server.application import create_app
 from tests.conftest import submission
@@ -122,7 +120,3 @@ def test_a_fault_of_the_server_says_nothing_of_its_inside(
 def test_a_database_that_cannot_be_read(controller: Controller, client: FlaskClient) -> None:
     controller.database.execute_sql("DROP TABLE job")
     assert problem(get(client, "/jobs"))[0] in (500, 503)
-
-
-def test_what_counts_as_a_submission_is_an_operation() -> None:
-    assert {one.operation.name for one in OPERATIONS} >= SUBMISSIONS
