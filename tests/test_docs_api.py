@@ -165,6 +165,7 @@ def test_every_noun_of_the_client_is_on_its_page() -> None:
     assert set(re.findall(r"^\| `cumulus\.(\w+)` \|", PYTHON, re.MULTILINE)) == nouns
 
 
+@pytest.mark.system
 def test_too_many_wrong_tokens_are_refused_with_the_time_to_wait(installation: Installation) -> None:
     for _ in range(60):
         assert httpx.get(f"{installation.url}/api/v1/me", headers={"Authorization": "Bearer cml_9_x"}).status_code == 401
