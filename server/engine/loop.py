@@ -15,11 +15,11 @@ from programs.database.sqlite import is_of_the_file
 from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable
 from server.db.models import Job, Worker
 from server.db.queries import jobs_at_work, living_workers
-from server.engine.awaited_files import AwaitedFiles
 from server.engine.background import Background
 from server.engine.duties.admission import Admission
 from server.engine.duties.schedule import Schedule
 from server.engine.duties.timekeeping import Timekeeper
+from server.engine.monitoring.awaited_files import AwaitedFiles
 from server.engine.ready_pool import is_being_made, is_waiting
 from server.engine.stages import Stages
 from server.settings import Settings
