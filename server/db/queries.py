@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from peewee import SQL
+from peewee import SQL, chunked
 
 from server.db.cached_sql import rows, tuples
 from server.db.models import Job, Worker
@@ -12,7 +12,9 @@ from server.states import JobState
 # Literal text, as in the indexes: a partial index cannot be used for a condition with bound parameters.
 UNFINISHED = "state NOT IN ('done', 'failed', 'cancelled', 'archived', 'deleted')"
 LIVING = "state <> 'deleted'"
+_AT_WORK = ", ".join(f"'{state}'" for state in JobState if not state.is_final and state not in ("uploading", "queued"))
 _LARGE = "settings"  # of a job: lists are without them
+_AT_ONCE = 500  # as many values as any SQLite takes
 
 
 def known_job(job_id: int) -> Job | None:
@@ -24,6 +26,24 @@ def known_job(job_id: int) -> Job | None:
 def unfinished_jobs() -> list[Job]:
     """The jobs that something may still happen to, oldest first, without their settings. Uses a partial index."""
     return rows(Job, f"{UNFINISHED} ORDER BY id", without=_LARGE)
+
+
+def jobs_at_work() -> list[Job]:
+    """Those of them that wait neither for files nor for a machine, oldest first: no more than there are machines."""
+    return rows(Job, f"state IN ({_AT_WORK}) ORDER BY id", without=_LARGE)
+
+
+def uploading_numbers() -> list[int]:
+    """The jobs that wait for their files. Read in the index alone."""
+    return [number for (number,) in tuples(Job, ("id",), "state = 'uploading'")]
+
+
+def jobs_numbered(numbers: Sequence[int]) -> list[Job]:
+    """These jobs in their order, without their settings."""
+    found = []
+    for some in chunked(numbers, _AT_ONCE):
+        found += rows(Job, f"id IN ({', '.join('?' * len(some))}) ORDER BY id", *some, without=_LARGE)
+    return found
 
 
 def jobs_in_motion() -> list[Job]:

@@ -34,9 +34,14 @@ def create(table: type[Stateful], change: Change, **fields: Any) -> Any:
     """Add a row in its first state with its first event, in one transaction; returns it."""
     with exclusive():
         row = table(state_since=change.at, created=change.at, **fields)
-        add(row)
-        _record(table, row.id, "", row.state, change)
+        add_created(row, change)
         return row
+
+
+def add_created(row: Stateful, change: Change) -> None:
+    """The same of a row that is made already, under the number that it has; for a transaction of the caller's."""
+    add(row)
+    _record(type(row), row.id, "", row.state, change)
 
 
 def transition(

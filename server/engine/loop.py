@@ -14,11 +14,12 @@ from peewee import PeeweeException
 from programs.database.sqlite import is_of_the_file
 from server.db.errors import DatabaseDamaged, DatabaseLost, DatabaseUnusable
 from server.db.models import Job, Worker
-from server.db.queries import jobs_in_motion, living_workers
+from server.db.queries import jobs_at_work, living_workers
 from server.engine.background import Background
 from server.engine.duties.admission import Admission
 from server.engine.duties.schedule import Schedule
 from server.engine.duties.timekeeping import Timekeeper
+from server.engine.monitoring.awaited_files import AwaitedFiles
 from server.engine.ready_pool import is_being_made, is_waiting
 from server.engine.stages import Stages
 from server.settings import Settings
@@ -29,9 +30,8 @@ from server.storage.holding import StorageTaken
 from server.storage.job_folder.names import ARRIVED, RESULT
 from server.supervisor import NOBODY, Supervisor
 
-LONG_TURN_S, LONGEST_REST_S = 0.05, 0.5
+LONGEST_REST_S = 0.5
 DATABASE_PAUSE_S = 2.0
-INSPECTIONS = 4  # of a started job, in the time after which a heartbeat is late
 _LEAVING = frozenset({WorkerState.DELETING, WorkerState.HELD})
 log = structlog.get_logger()
 
@@ -61,6 +61,7 @@ class Loop:
         self._has_adopted = False
         self._wake = background.changed
         self._file_watcher = FileWatcher(storage.jobs, (ARRIVED, RESULT), self.wake)
+        self._awaited = AwaitedFiles(settings, storage, self._file_watcher)
         self._stopping = threading.Event()
 
     @property
@@ -78,7 +79,7 @@ class Loop:
             self._wake.clear()
             begin = self._timekeeper.steady()
             try:
-                delay = self.turn()
+                delay = self.turn(begin)
             except StorageTaken as problem:
                 log.warning("the loop pauses", detail=problem.message)
                 delay = DATABASE_PAUSE_S
@@ -89,8 +90,7 @@ class Loop:
             took = self._timekeeper.steady() - begin
             self._turned(took)
             supervisor.alive()
-            if took > LONG_TURN_S:  # with thousands of uploads: whoever wakes the loop again and again leaves others time
-                self._stopping.wait(min(took, LONGEST_REST_S))
+            self._stopping.wait(min(took, LONGEST_REST_S))  # who wakes the loop again and again leaves others time
             self._wake.wait(min(delay, supervisor.longest_pause_s))
 
     def stop(self, grace_s: float) -> bool:
@@ -107,22 +107,27 @@ class Loop:
             self._schedule.finish(lambda: steady() > deadline)
         return not self._background.is_busy()
 
-    def turn(self) -> float:
-        """Inspect everything unfinished once; returns the seconds until the next turn is due."""
+    def turn(self, steady: float | None = None) -> float:
+        """Inspect everything unfinished once; returns the seconds until the next turn is due.
+
+        ``steady``: the time, in seconds that never jump; then jobs whose files would have been heard of wait for their turn.
+        """
         self._storage.require_own()
         now = self._timekeeper.clock()
         self._adjust_clock()
         if not self._has_adopted:
             self._stages.intake.adopt()
             self._has_adopted = True
-        jobs, workers = jobs_in_motion(), living_workers()
-        hears_all = self._watch_folders(jobs)
+        jobs, workers = jobs_at_work(), living_workers()
+        uploading = self._awaited.due([job for job in jobs if job.state in STARTED], steady)
         self._inspect(jobs, workers, now)
+        for job in uploading:
+            self._isolated(job, now, self._receive, job, now)
         self._admission.admit(workers, now)
-        workers, jobs = living_workers(), jobs_in_motion()  # as the changes above have left them
+        workers, jobs = living_workers(), jobs_at_work()  # as the changes above have left them
         self._dispatch(workers, jobs, now)
         self._schedule.begin_due(workers, now)
-        return self._delay(workers, jobs, now, hears_all)
+        return self._delay(workers, jobs, now)
 
     def _turn_failed(self, problem: Exception) -> float:
         """Log it; returns the seconds until the turn is tried again."""
@@ -138,11 +143,6 @@ class Loop:
             self._stages.clock_moved(jump)
             self._schedule.clock_moved(jump)
 
-    def _watch_folders(self, jobs: list[Job]) -> bool:
-        """Be woken as soon as an awaited file is there; True if that can be relied on."""
-        awaited = [job for job in jobs if job.state == JobState.UPLOADING or job.state in STARTED]
-        return self._file_watcher.listen_only_to([self._storage.folder_path(job.folder) for job in awaited])
-
     def _inspect(self, jobs: list[Job], workers: list[Worker], now: float) -> None:
         """Started jobs first: a step of a workflow continues when the one before it is done."""
         monitor, timeouts = self._stages.monitor, self._stages.timeouts
@@ -151,15 +151,15 @@ class Loop:
         for job, worker in started:
             self._isolated(job, now, monitor.observe, job, worker, now)
         for job in jobs:
-            if job.state == JobState.UPLOADING:
-                self._isolated(job, now, self._receive, job, now)
-            else:
-                timeouts.expire(job, now)
+            timeouts.expire(job, now)
 
     def _receive(self, job: Job, now: float) -> None:
         key, intake = f"files of job {job.id}", self._stages.intake
-        if self._background.may_begin(key) and intake.receive(job, now):
-            self._background.begin(key, intake.prepare, job.id)
+        if self._background.may_begin(key):
+            if intake.receive(job, now):
+                self._background.begin(key, intake.prepare, job.id)
+            else:
+                self._awaited.looked_at(job)
 
     def _isolated(self, job: Job, now: float, step: Callable[..., None], *arguments: object) -> None:
         """Inspect one job; its failure keeps no other job from being inspected. A failing database concerns them all."""
@@ -188,17 +188,13 @@ class Loop:
             elif job.state == JobState.LOST:
                 begin(worker.id, self._stages.monitor.inspect, job.id, worker)
 
-    def _delay(self, workers: list[Worker], jobs: list[Job], now: float, hears_all: bool) -> float:
-        """Seconds until the next deadline, or until folders are inspected that other computers may change.
-
-        While no change can be missed, only heartbeats and deadlines need a turn.
-        """
+    def _delay(self, workers: list[Worker], jobs: list[Job], now: float) -> float:
+        """Seconds until the next deadline, or until all folders are inspected again."""
         due = [worker.not_before for worker in workers]
         due += [*self._admission.next_at(now), *self._stages.pool_launcher.try_at(), self._schedule.next_at()]
         delay = min((at - now for at in due if at > now), default=self._settings.sweep_interval_s)
-        if any(job.state == JobState.UPLOADING or job.state in STARTED for job in jobs):
-            pause_s = self._settings.heartbeat_late_s / INSPECTIONS if hears_all else self._settings.poll_interval_s
-            delay = min(delay, pause_s)
+        if not self._awaited.is_empty or any(job.state in STARTED for job in jobs):
+            delay = min(delay, self._awaited.pause_s)
         return delay
 
 

@@ -21,13 +21,15 @@ log = structlog.get_logger()
 
 
 class FileWatcher:
-    """Calls ``wake`` when a file with one of the names appears in one of the watched folders."""
+    """Calls ``wake`` when a file with one of the names appears in one of the watched folders, which :meth:`heard` names."""
 
     def __init__(self, root: Path, names: Collection[str], wake: Callable[[], None]) -> None:
         """``root``: the folder that all of them are in; it must exist."""
+        self._root = root
         self._names = frozenset(names)
         self._wake = wake
-        self._watches: dict[Path, Watch] = {}
+        self._watches: dict[str, Watch] = {}
+        self._heard: set[str] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._inotify: Inotify | None = None
@@ -42,8 +44,8 @@ class FileWatcher:
             return
         threading.Thread(target=self._hear, args=(self._inotify,), name="file-watcher", daemon=True).start()
 
-    def listen_only_to(self, folders: Collection[Path]) -> bool:
-        """Watch these folders, and no longer others; True if nothing that appears in them can be missed.
+    def listen_only_to(self, folders: Collection[str]) -> bool:
+        """Watch the folders of these names, and no longer others; True if nothing that appears in them can be missed.
 
         What has appeared before is not reported: list the folders after this.
         """
@@ -57,8 +59,14 @@ class FileWatcher:
                     self._inotify.rm_watch(watch)
             for new in wanted - self._watches.keys():
                 with suppress(OSError):  # it is not there, or the kernel gives no more: said by what is returned
-                    self._watches[new] = self._inotify.add_watch(new, APPEARED)
+                    self._watches[new] = self._inotify.add_watch(self._root / new, APPEARED)
             return len(self._watches) == len(wanted)
+
+    def heard(self) -> set[str]:
+        """The names of the folders in which something has appeared, or that are gone, since this was asked last."""
+        with self._lock:
+            heard, self._heard = self._heard, set()
+            return heard
 
     def close(self) -> None:
         """Watch no more."""
@@ -75,14 +83,21 @@ class FileWatcher:
                     continue
                 if event.mask & Mask.IGNORED:
                     self._forget(event.watch)
-                elif event.mask & Mask.Q_OVERFLOW or str(event.name) in self._names:
+                elif event.mask & Mask.Q_OVERFLOW:
+                    with self._lock:
+                        self._heard.update(self._watches)  # whichever it was
+                    self._wake()
+                elif str(event.name) in self._names and event.watch is not None:
+                    with self._lock:
+                        self._heard.add(event.watch.path.name)
                     self._wake()
 
     def _forget(self, watch: Watch | None) -> None:
         """The kernel watches there no more; where the folder is made again, it is another one."""
         with self._lock:
-            if watch is not None and self._watches.get(watch.path) is watch:
-                del self._watches[watch.path]
+            if watch is not None and self._watches.get(watch.path.name) is watch:
+                del self._watches[watch.path.name]
+                self._heard.add(watch.path.name)
 
 
 def is_local(path: Path) -> bool:

@@ -130,11 +130,15 @@ class JobFolder:
 
 
 class Storage:
-    """The shared directory. ``require_own``: raises where it was found to be another installation's by now."""
+    """The shared directory. ``require_own``: raises where it was found to be another installation's by now.
+
+    ``ledger``: what is known of jobs beside their folders.
+    """
 
     def __init__(self, root: Path, require_own: Callable[[], None] = lambda: None) -> None:
         self.root = root
         self.require_own = require_own
+        self.ledger = Ledger(root)
 
     @property
     def data(self) -> Path:
@@ -145,11 +149,6 @@ class Storage:
     def jobs(self) -> Path:
         """The job folders."""
         return self.root / "jobs"
-
-    @property
-    def ledger(self) -> Ledger:
-        """What is known of jobs beside their folders."""
-        return Ledger(self.root)
 
     def prepare(self) -> None:
         """Make the top folders. Raises StorageUnusable."""

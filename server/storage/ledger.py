@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Ledger:
         self._folder = root / f"{PRIVATE_PREFIX}ledger"
         self._submitting = self._folder / "submitting"
         self._deleted = self._folder / "deleted"
+        self._lock = threading.Lock()
 
     def prepare(self) -> None:
         """Make the folders, the controller's own. Raises OSError."""
@@ -65,8 +67,9 @@ class Ledger:
     def know_number(self, number: int) -> None:
         """Remember that a number was given. Raises OSError."""
         self.prepare()
-        if number > self.last_number():
-            self._note_number(number)
+        with self._lock:
+            if number > self.last_number():
+                self._note_number(number)
 
     def end_submission(self, folder: str) -> None:
         """The submission is over: the job counts, or nothing of it is left. Where that fails, the next start does it."""

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from tests.bench import agent, api, demo, door, growth, inspect, jobs, openstack, overheads, plot, results, uploads
+from tests.bench import agent, api, clients, demo, door, growth, inspect, jobs, openstack, overheads, plot, results, uploads
 from tests.bench.measuring import Options, keep_results, read_results, say, timed, write
 
 PARTS = {
@@ -16,6 +16,7 @@ PARTS = {
     "overheads": overheads.main,
     "growth": growth.main,
     "api": api.main,
+    "clients": clients.main,
     "door": door.main,
     "agent": agent.main,
     "results": results.main,

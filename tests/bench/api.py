@@ -10,15 +10,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from cumulus_client.client import Cumulus
+from cumulus_client.logs import LOG, LogQuery
 from server.client import Client
+from server.db.connection import open_database
+from server.services.account_services import AccountServices
+from server.services.accounts.authentication import Authenticator
+from server.services.accounts.users import NewUser
+from server.services.principal import Principal
 from server.settings import CHECKOUT, CloudName, Settings
 from tests.bench.load import Order, Seen
-from tests.bench.measuring import HOMES, Options, computer, controller, keep_results, peak_mb, say, write
+from tests.bench.measuring import HOMES, Options, computer, controller, keep_results, peak_mb, say, timed, write
 from tests.bench.rows import fill
 
 HOME = HOMES / "api"
@@ -26,6 +33,7 @@ MANY, FEW = 100_000, 10
 ROUNDS = 3
 SECONDS = 1.2
 MAX_ANSWERS = 20_000
+CHECKS, CHECK_TARGET_MS = 2000, 0.2
 FORM = ("current_job_id", "owner", "app", "description", "file", "number", "date", "from", "to")
 GIVEN = {"current_job_id": "0", "app": "all", "number": "100", "date": "creation_date"}
 RATE_TARGETS = {"reusable": 1000, "changing": 300}
@@ -60,12 +68,14 @@ def main(options: Options) -> None:
     settings = _settings(MANY)
     say(f"Making {MANY} jobs")
     shown = fill(settings, MANY)
+    token = make_token(settings)
     with served(settings) as (port, pid):
-        figures = measure(settings, port, requests(shown))
+        figures = measure(settings, port, {**requests(shown), **v1_requests(port, shown, token)})
+        check_ms = token_check_ms(settings, token)
         many_ms = latencies_ms(settings, port, shown[0])
         Client(f"http://127.0.0.1:{port}").jobs(-1)
         memory_mb = peak_mb(pid)
-    report(figures, few_ms, many_ms, memory_mb)
+    report(figures, few_ms, many_ms, memory_mb, check_ms)
 
 
 def alone(settings: Settings) -> dict[str, float]:
@@ -166,6 +176,36 @@ def requests(shown: list[int]) -> dict[str, list[str]]:
     }
 
 
+def v1_requests(port: int, shown: list[int], token: str) -> dict[str, list[str]]:
+    """The same of /api/v1 with a token: the list of 100, a job, and what its log has gained since its end."""
+    caller = Cumulus.at(f"http://127.0.0.1:{port}", token).caller
+    ends = {number: quote(caller.call(LOG, LogQuery(job=number)).cursor) for number in shown}
+    return {
+        "/api/v1/jobs?limit=100": [get("/api/v1/jobs?limit=100", token)],
+        "/api/v1/jobs/ID": [get(f"/api/v1/jobs/{number}", token) for number in shown],
+        "/api/v1/jobs/ID/log?cursor=…": [get(f"/api/v1/jobs/{number}/log?cursor={ends[number]}", token) for number in shown],
+    }
+
+
+def make_token(settings: Settings) -> str:
+    """A token of an administrator, who sees everybody's jobs, as the desktop routes' lists have."""
+    database = open_database(settings.database)
+    services, admin = AccountServices(settings), Principal.local_admin("bench")
+    services.users.create(admin, NewUser("bench", role="admin"))
+    made = services.tokens.create(admin, "bench", ["admin"], owner="bench")
+    database.close()
+    return made.text
+
+
+def token_check_ms(settings: Settings, token: str) -> float:
+    """What it takes to know who has a token, in a process of its own on the same rows, milliseconds: the median."""
+    database = open_database(settings.database)
+    accounts = Authenticator(time.time)
+    took = [timed(lambda: accounts.by_token(token)) for _ in range(CHECKS)]
+    database.close()
+    return 1000 * statistics.median(took)
+
+
 def days(first: int, last: int) -> dict[str, str]:
     """From and to, given as days before today."""
     return {
@@ -174,27 +214,37 @@ def days(first: int, last: int) -> dict[str, str]:
     }
 
 
-def get(target: str) -> str:
-    """A request as the client writes it."""
-    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+def get(target: str, token: str = "") -> str:
+    """A request as the client writes it; with a token."""
+    credential = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{credential}\r\n"
 
 
 def search(**form: str) -> str:
     """A search as the client's form sends it."""
-    fields = dict.fromkeys(FORM, "") | GIVEN | form
+    return form_request("/search", dict.fromkeys(FORM, "") | GIVEN | form)
+
+
+def form_request(target: str, fields: Mapping[str, str]) -> str:
+    """A form as the client sends it."""
     parts = [f'--BOUNDARY\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields.items()]
     body = "".join(parts) + "--BOUNDARY--\r\n"
     kind = "Content-Type: multipart/form-data; boundary=BOUNDARY"
-    return f"POST /search HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
+    return f"POST {target} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
 
 
 def report(
-    figures: dict[tuple[str, str], Figures], few_ms: dict[str, float], many_ms: dict[str, float], memory_mb: float
+    figures: dict[tuple[str, str], Figures],
+    few_ms: dict[str, float],
+    many_ms: dict[str, float],
+    memory_mb: float,
+    check_ms: float,
 ) -> None:
     """The figures as tables."""
     generator = statistics.median(share for one in figures.values() for share in one.generator)
     lines = [
-        f"{computer()}, {MANY:,} jobs. The load generator took {100 * generator:.0f} % of one of these cores.",
+        f"{computer()}, load {os.getloadavg()[0]:.1f}, {MANY:,} jobs. "
+        f"The load generator took {100 * generator:.0f} % of one of these cores.",
         "",
         "| route | kind | bytes | requests/s | target | p50 ms | p99 ms | target |",
         "|---|---|---|---|---|---|---|---|",
@@ -207,7 +257,8 @@ def report(
             for kind in few_ms
         ),
         "",
-        f"The controller's memory peaked at {memory_mb:.0f} MB (target ≤ 150 MB), with one list of all jobs among the requests.",
+        f"The controller's memory peaked at {memory_mb:.0f} MB (target ≤ 150 MB), with one list of all jobs among the requests. "
+        f"A token was checked in {check_ms:.3f} ms (target ≤ {CHECK_TARGET_MS}).",
     ]
     write("api", lines)
     keep_results(
@@ -217,6 +268,7 @@ def report(
             "few_ms": few_ms,
             "many_ms": many_ms,
             "peak_mb": memory_mb,
+            "token_check_ms": check_ms,
         },
     )
 

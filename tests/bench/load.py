@@ -22,7 +22,8 @@ ANSWER_LIMIT_S = 30.0
 class Order:
     """What to do: each connection takes its turn of the requests (raw text), for ``seconds`` or until ``count`` are answered.
 
-    ``pause_s``: seconds from an answer to the connection's next question.
+    ``pause_s``: seconds from an answer to the connection's next question; the first ones are spread over as long.
+    ``warm_share``: of the time, in which answers are not counted.
     """
 
     port: int
@@ -31,6 +32,7 @@ class Order:
     seconds: float
     count: int
     pause_s: float = 0.0
+    warm_share: float = WARM_SHARE
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Connection:
 
 
 def load(order: Order) -> Seen:
-    """Ask until time or count is up; the first tenth of the time warms up and is not counted."""
+    """Ask until time or count is up; the beginning warms up and is not counted."""
     requests = [text.encode() for text in order.requests]
     connections = {}
     poll = select.epoll()
@@ -99,11 +101,10 @@ def load(order: Order) -> Seen:
         poll.register(connection.socket, select.EPOLLIN)
     seen = Seen()
     start = time.perf_counter()
-    counted, end = start + WARM_SHARE * order.seconds, start + order.seconds
-    for connection in connections.values():
-        connection.ask()
+    counted, end = start + order.warm_share * order.seconds, start + order.seconds
     now = start
-    resting: deque[tuple[float, Connection]] = deque()
+    spread = order.pause_s / order.connections
+    resting = deque((start + number * spread, connection) for number, connection in enumerate(connections.values()))
     while now < end and len(seen.latencies) < order.count:
         ready = poll.poll(max(0.0, resting[0][0] - time.perf_counter()) if resting else ANSWER_LIMIT_S)
         if not ready and not resting:

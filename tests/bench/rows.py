@@ -42,6 +42,7 @@ def fill(settings: Settings, count: int) -> list[int]:
     with database.atomic():
         while chunk := [row for _, row in zip(range(CHUNK), rows, strict=False)]:
             Job.insert_many(chunk).execute()
+    database.execute_sql("DELETE FROM unwritten")  # a controller has kept up with them since
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     shown = list(Job.select().order_by(Job.id.desc()).offset(WAITING).limit(min(SHOWN, count - WAITING)))
     for job in shown:
@@ -74,6 +75,7 @@ def _rows(count: int, rng: random.Random, now: float) -> Iterator[dict[str, Any]
             "created": created,
             "started": None if waits else started,
             "ended": None if waits else ended,
+            "kept_bytes": None if waits else 0,  # as the controller has measured it
         }
 
 

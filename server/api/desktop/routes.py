@@ -164,11 +164,11 @@ class DesktopRoutes:
             workflow=form.get("workflow_name", ""),
         )
         try:
-            job = self._jobs.submit(self._callers.submitter(form.get("username", "")), asked)
+            caller = self._callers.submitter(form.get("username", ""))
+            job = self._jobs.submit(caller, asked, also=lambda made: self._callers.changed("submit", made.id))
         except CumulusError as error:
             log.info("a submission was refused", code=error.code, field=error.field, detail=error.message)
             return _refused(error)
-        self._callers.changed("submit", job.id)
         return answer([job.id, job.folder])
 
     def cancel(self, owner: str, job_id: str) -> Response:

@@ -87,7 +87,7 @@ class BatchStore:
 
     def _numbered(self, batch: Batch, new: Sequence[NewJob], now: float) -> list[Job]:
         """The jobs with their numbers, which nobody else is given."""
-        first = reserved(Job, len(new))
+        first = self._store.numbers.reserve(len(new))
         self._storage.ledger.know_number(first + len(new) - 1)
         return [
             Job(

@@ -6,24 +6,25 @@ What a kill leaves in between is finished by :meth:`JobStore.finish_interrupted`
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from peewee import OperationalError, SqliteDatabase, chunked
 
 from programs.errors import explained
-from server.db.job_numbers import last_number, never_again
-from server.db.models import Job
+from server.db.cached_sql import rows
+from server.db.job_numbers import JobNumbers, last_number, never_again
+from server.db.models import Event, Job
 from server.db.transactions import exclusive
-from server.db.transitions import Change, create, transition
+from server.db.transitions import Change, add_created, transition
 from server.engine.duties.retention import Retention
-from server.engine.records.manifest_format import manifest_text
-from server.engine.records.manifests import forget_unwritten, keep_again, write_manifest
-from server.engine.records.recording import Learned
+from server.engine.records.manifest_format import first_manifest_text, manifest_text
+from server.engine.records.manifests import forget_unwritten, keep_again
+from server.engine.records.record import write_record
+from server.engine.records.recording import Learned, assembled
 from server.errors import CumulusError
 from server.states import JOB_TRANSITIONS, JobState
 from server.storage.folders import JobFolder, Storage, StorageUnusable, folder_name
@@ -66,6 +67,7 @@ class JobStore:
         self._retention = retention
         self._min_free = min_free_gb * GB
         self._clock = clock
+        self.numbers = JobNumbers()
 
     def require_room(self) -> None:
         """Empty the trash if that is needed. Raises StorageFull, HomeFull."""
@@ -82,29 +84,48 @@ class JobStore:
         Raises StorageFull, HomeFull, StorageUnusable, OSError, what ``also`` raises, and leaves nothing then.
         """
         self.require_storage()
-        now = self._clock()
-        folder: JobFolder | None = None
-        is_made = False
-        try:
-            with full_disks(), exclusive(self._database):
-                change = Change(now, who=fields["owner"])
-                job: Job = create(Job, change, state=JobState.UPLOADING, folder=f"new-{uuid4().hex}", **fields)
-                also(job)
-                job.folder = folder_name(job.id, job.owner, job.app, now)
-                job.save(only=[Job.folder])
-                folder = self._storage.folder(job.folder)
-                self.make_folder(job, folder)
-                is_made = True
-                write_manifest(job, folder, learned)
-                if whole:
-                    folder.mark_arrived()
-                forget_unwritten(job.id)
-        except BaseException:
-            if folder is not None and is_made:
-                self.leave_nothing(folder)
-            raise
+        with full_disks():
+            job = self._new_job(fields)
+            try:
+                folder = self._new_folder(job, learned, is_whole=whole)
+                try:
+                    with exclusive(self._database):
+                        self._add_row(job, folder, also)
+                except BaseException:
+                    self.leave_nothing(folder)
+                    raise
+            except BaseException:
+                self.numbers.give_back(job.id)
+                raise
         self._storage.ledger.end_submission(job.folder)
         return job
+
+    def _new_job(self, fields: Mapping[str, Any]) -> Job:
+        """The row, which is not stored yet."""
+        number, now = self.numbers.take(), self._clock()
+        folder = folder_name(number, fields["owner"], fields["app"], now)
+        return Job(id=number, folder=folder, state=JobState.UPLOADING, state_since=now, created=now, **fields)
+
+    def _new_folder(self, job: Job, learned: Learned, *, is_whole: bool) -> JobFolder:
+        """The folder with all but its manifest, or nothing. It takes most of the time, and others may write meanwhile."""
+        folder = self._storage.folder(job.folder)
+        self.make_folder(job, folder)
+        try:
+            write_record(assembled(job, folder, learned), folder)
+            if is_whole:
+                folder.mark_arrived()
+        except BaseException:
+            self.leave_nothing(folder)
+            raise
+        return folder
+
+    def _add_row(self, job: Job, folder: JobFolder, also: Callable[[Job], None]) -> None:
+        """Row, first event and the manifest with both, within a transaction."""
+        add_created(job, Change(job.created, who=job.owner))
+        also(job)
+        events = rows(Event, "subject = 'job' AND subject_id = ? ORDER BY id", job.id)
+        folder.private.keep("job", first_manifest_text(job, events=events))
+        forget_unwritten(job.id)
 
     def delete(self, choose: Callable[[], Sequence[Job]], change: Change) -> list[Job]:
         """Delete those of the chosen jobs that have ended; returns them. They are never shown again.

@@ -4,7 +4,7 @@ Owns the format: the job's row and all that the other tables have of the job (it
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -153,9 +153,9 @@ def manifest_text(job: Job) -> str:
     return _text(job, batch[0] if batch else None, **parts)
 
 
-def first_manifest_text(job: Job, batch: Batch | None = None) -> str:
+def first_manifest_text(job: Job, batch: Batch | None = None, events: Iterable[Event] = ()) -> str:
     """The same of a job whose rows are about to be made."""
-    return _text(job, batch, workers=[], events=[], conversions=[])
+    return _text(job, batch, workers=[], events=[_fields(KeptEvent, event) for event in events], conversions=[])
 
 
 def _text(job: Job, batch: Batch | None, **parts: list[dict[str, Any]]) -> str:

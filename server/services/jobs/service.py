@@ -78,12 +78,16 @@ class JobService:
         self._clock = clock
         self._wake = wake
 
-    def submit(self, principal: Principal, request: Submission, owner: str = "") -> Job:
+    def submit(
+        self, principal: Principal, request: Submission, owner: str = "", also: Callable[[Job], None] = lambda _: None
+    ) -> Job:
         """Store a job and make its folder; it starts once its files are there. ``owner``: whose it is, "" for the principal's.
+
+        ``also``: is called with it in the transaction that makes it.
 
         Raises InvalidInput, NotFound, Forbidden, StorageFull, HomeFull, StorageUnusable.
         """
-        return self._submit(principal, request, owner, lambda _: None)
+        return self._submit(principal, request, owner, also)
 
     def submit_once(self, principal: Principal, request: Submission, owner: str, key: str) -> tuple[Job, bool]:
         """The same for a key, which the principal may use again for the same request: then the job is the one that there is.
