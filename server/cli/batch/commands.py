@@ -83,13 +83,14 @@ def submit(
     """
     from server.cli.batch import sending  # `cumulus batch list` does without, here and below
     from server.cli.batch.form import common_form, read_columns, read_sheet_text
+    from server.cli.shared.connection import known_settings, taking_jobs
     from server.storage.folders import Storage
 
     settings = load_settings()
     common = common_form(settings, app, sets, inputs, stored, form)
     named = sending.matching(files)
     given = sending.by_name([*named, *common.files.values()])
-    client = opened(to_change=True)
+    client = opened() if is_check else taking_jobs(known_settings())
     request = asked(
         NewBatch,
         app=app,
