@@ -50,8 +50,11 @@ def test_whose_a_job_is_cannot_be_guessed(
     job, bob = controller.jobs.submit(*submission("ada")), caller(app, world, "other")
 
     def said(number: int) -> tuple[int, str]:
-        end = "/cancel" if method == "POST" else ""
-        answer = bob.ask(method, f"{PREFIX}/jobs/{number}{end}", json={"owner": owner})
+        path = f"{PREFIX}/jobs/{number}"
+        if method == "POST":
+            answer = bob.post(f"{path}/cancel", json={"owner": owner})
+        else:
+            answer = bob.ask(method, f"{path}?owner={owner}")
         return answer.status_code, answer.get_json()["detail"].replace(str(number), "N")
 
     assert said(job.id) == said(job.id + 1) == (404, "there is no job N of bob")
