@@ -86,11 +86,11 @@ ADMIN, SEEN, CHANGED = "administrator", "seen", "changed"
 ROWS: dict[tuple[str, str], Row] = {
     # jobs
     ("GET", "/jobs"): Row("read", "everybody", "/jobs"),
-    ("POST", "/jobs"): Row("submit", "as_her", "/jobs", JOB),
+    ("POST", "/jobs"): Row("submit", "as_her", "/jobs", JOB, 201),
     ("GET", "/jobs/<job>"): Row("read", SEEN, "/jobs/{job}"),
     ("POST", "/jobs/<job>/cancel"): Row("submit", CHANGED, "/jobs/{job}/cancel", {}, but={"agent": 404}),
     ("DELETE", "/jobs/<job>"): Row("submit", CHANGED, "/jobs/{ended}", but={"agent": 404}),
-    ("POST", "/jobs/<job>/retry"): Row("submit", CHANGED, "/jobs/{failed}/retry", {}),
+    ("POST", "/jobs/<job>/retry"): Row("submit", CHANGED, "/jobs/{failed}/retry", {}, 201),
     ("GET", "/jobs/<job>/log"): Row("read", SEEN, "/jobs/{ended}/log"),
     ("GET", "/jobs/<job>/log.txt"): Row("read", SEEN, "/jobs/{ended}/log.txt"),
     ("GET", "/jobs/<job>/results"): Row("read", SEEN, "/jobs/{ended}/results"),
@@ -100,7 +100,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/jobs/<job>/rerun"): Row("read", SEEN, "/jobs/{ended}/rerun"),
     # batches
     ("POST", "/batches/check"): Row("submit", "as_her", "/batches/check", BATCH),
-    ("POST", "/batches"): Row("submit", "as_her", "/batches", BATCH),
+    ("POST", "/batches"): Row("submit", "as_her", "/batches", BATCH, 201),
     ("GET", "/batches"): Row("read", "everybody", "/batches"),
     ("GET", "/batches/<batch>"): Row("read", SEEN, "/batches/{batch}"),
     ("POST", "/batches/<batch>/cancel"): Row("submit", CHANGED, "/batches/{batch}/cancel", {}),
