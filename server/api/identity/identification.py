@@ -114,7 +114,10 @@ class Identification:
         if uid is None or client_of_request(request).is_forwarded:  # a proxy asks for others
             return None
         login = self._login_of(int(uid))
-        return Principal.local_admin(login) if uid in self._administrators else Principal.local_user(login)
+        if uid in self._administrators:
+            return Principal.local_admin(login)
+        self._accounts.require_enabled(login)  # the computer's users share their names with the accounts
+        return Principal.local_user(login)
 
     def _bearer(self, request: Request) -> Principal | None:
         said = request.environ.get("HTTP_AUTHORIZATION")

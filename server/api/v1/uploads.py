@@ -95,8 +95,7 @@ class UploadRoutes:
     def listed(self) -> Response:
         """The newest uploads of who asks; with ``job``: those for that job."""
         job = request.args.get("job")
-        number = None if job is None else _number(job, "job")
-        views = self._service.listed(self._identify(request), number)
+        views = self._service.listed(self._identify(request), None if job is None else _number(job, "job"))
         return _json({"uploads": [upload_json(view) for view in views]})
 
     def create(self) -> Response:
@@ -124,7 +123,8 @@ class UploadRoutes:
         given = request.get_json(silent=True)
         if not isinstance(given, dict) or not isinstance(given.get("filename"), str) or type(given.get("job")) is not int:
             raise InvalidInput('the body has to be JSON such as {"job": 7, "filename": "human.fasta"}')
-        return _json(upload_json(self._service.use_stored(who, given["job"], given["filename"])), HTTPStatus.CREATED)
+        view = self._service.use_stored(who, _number(str(given["job"]), "job"), given["filename"])
+        return _json(upload_json(view), HTTPStatus.CREATED)
 
     def status(self, upload: str) -> Response:
         """One upload as JSON; by HEAD, how far it is."""

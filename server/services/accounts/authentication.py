@@ -81,6 +81,11 @@ class Authenticator:
         self._retention.prune_if_due()
         return self._logins.by_oidc(issuer, subject, claims, create, origin)
 
+    def require_enabled(self, name: str) -> None:
+        """For whom the kernel vouches. Raises UserDisabled where the account of that name, if there is one, is disabled."""
+        if User.select().where(User.name == name, User.disabled_at.is_null(is_null=False)).exists():
+            raise UserDisabled("this account is disabled: ask an administrator")
+
     def log_out(self, cookie: str, *, origin: Origin = NOWHERE) -> None:
         """End the session of this cookie, if there is one."""
         cookie_hash = hash_of(cookie) if is_secret(cookie) else ""

@@ -92,7 +92,7 @@ def entry_of(
     return AuditEntry(
         at=now,
         last_at=now,
-        who=principal.name if principal else "",
+        who=_line(principal.name) if principal else "",  # the name that somebody claims may be a secret in the wrong field
         established=principal.established.value if principal else "",
         address=_line(where.address),
         action=_line(action),

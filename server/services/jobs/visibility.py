@@ -36,10 +36,9 @@ def visible_job(principal: Principal, job_id: int, hint: str = "; `cumulus jobs`
 
 def job_to_change(principal: Principal, job_id: int, owner: str = "") -> Job:
     """The same of a job that is the principal's to change. ``owner``: only if it is this one's. Raises NotFound, Forbidden."""
-    known = known_job(job_id) if owner else None
-    if owner and (known is None or known.owner != owner):
+    job = visible_job(principal, job_id, "")  # before: what is said of another's job must not depend on whose it is
+    if owner and job.owner != owner:
         raise NotFound(no_job(job_id, owner), field="job")
-    job = visible_job(principal, job_id, "")
     if not principal.may_use(job.owner):
         raise Forbidden(f"job {job_id} is {job.owner}'s: only {job.owner} or an administrator may do this", field="job")
     return job

@@ -70,7 +70,7 @@ class UploadService:
 
     def get(self, principal: Principal, upload_id: str) -> UploadView:
         """An upload of the principal's, whatever has become of it. Raises NotFound."""
-        return view_of(self._row(principal, upload_id))
+        return view_of(self._row(principal, upload_id, to_change=False))
 
     def listed(self, principal: Principal, job_id: int | None = None) -> list[UploadView]:
         """The principal's newest uploads; ``job_id``: those for that job. Raises Forbidden."""
@@ -155,9 +155,10 @@ class UploadService:
             self._landing.refuse(row, f"{row.name}: what was received of the upload is gone")
             raise UploadGone("what was received of the upload is gone") from None
 
-    def _row(self, principal: Principal, upload_id: str) -> Upload:
+    def _row(self, principal: Principal, upload_id: str, *, to_change: bool = True) -> Upload:
         row = Upload.get_or_none(Upload.id == upload_id)
-        if row is None or not principal.may_use(row.owner):
+        is_own = row is not None and (principal.may_use(row.owner) or (not to_change and _sees(principal, row.owner)))
+        if row is None or not is_own:
             raise NotFound("there is no such upload", field="upload")
         return row
 
@@ -166,6 +167,11 @@ class UploadService:
         if row.state not in (*CONTINUED, UploadState.DONE):
             raise UploadGone(row.message or f"the upload of {row.name} is {row.state}")
         return row
+
+
+def _sees(principal: Principal, owner: str) -> bool:
+    """Whether an upload is the principal's to look at, also by a token for reading alone; teams share jobs, not uploads."""
+    return principal.may_see(owner) and (principal.is_administrator or owner == principal.name or owner in principal.managed)
 
 
 class _Nothing:

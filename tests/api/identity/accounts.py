@@ -79,6 +79,10 @@ class MemoryAccounts:
             raise Refused("token_unknown")
         return self.tokens[text]
 
+    def require_enabled(self, name: str) -> None:
+        if name in self.disabled:
+            raise Refused("user_disabled")
+
     def by_session(self, cookie: str) -> Session:
         if cookie not in self.sessions:
             raise Refused("session_unknown")

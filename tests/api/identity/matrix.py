@@ -103,6 +103,12 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("GET", "/api/v1/oidc/login"): Row("/api/v1/oidc/login", "404 404 404 404 404 404 404 404 404 404 404"),
     ("GET", "/api/v1/oidc/callback"): Row("/api/v1/oidc/callback?code=x&state=y", NOBODY),
+    ("GET", "/login/link"): Row("/login/link?secret={secret}", EVERYBODY.replace("401", "ok")),
+    ("POST", "/login/link"): Row(
+        "/login/link?secret={secret}",
+        LOG_IN,
+        form={"name": "{invited}", "password": "{new password}", "again": "{new password}"},
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from tests.services.accounts.conftest import Accounts as Services
 from tests.services.accounts.conftest import Clock
 
 DAY_S = 86_400
+TIM = "tim"  # a member of a group of ada's that shares its jobs
 PASSWORDS = {ADA: "lovelace lovelace", BOB: "builder builder", MEG: "manager manager", ROOT: "administrator"}
 NEW_PASSWORD = "a password for eve"
 
@@ -73,11 +74,24 @@ class DatabaseWorld:
         self._invited = 0
         for name in (ADA, BOB, MEG):
             self.services.user(name, password=PASSWORDS[name])
+        self.services.user(TIM)
         self.services.user(ROOT, role="admin", password=PASSWORDS[ROOT])
         self.services.groups.create(self._root, "lab")
         self.services.groups.add_member(self._root, "lab", ADA)
         self.services.groups.add_member(self._root, "lab", MEG, is_manager=True)
-        self.tokens = {"user": ADA, "other": BOB, "manager": MEG, "admin": ROOT, "revoked": ADA, "expired": ADA}
+        self.services.groups.create(self._root, "team", shares_jobs=True)
+        for name in (ADA, TIM):
+            self.services.groups.add_member(self._root, "team", name)
+        self.tokens = {
+            "user": ADA,
+            "other": BOB,
+            "teammate": TIM,
+            "manager": MEG,
+            "admin": ROOT,
+            "revoked": ADA,
+            "expired": ADA,
+            "reader": ADA,
+        }
         self.tokens = {kind: self._token(name, kind) for kind, name in self.tokens.items()}
         self.tokens["agent"] = self.services.tokens.create_for_agent(self._root, "instrument", days=30).text
         self.clock.now += 2 * DAY_S
@@ -97,7 +111,8 @@ class DatabaseWorld:
 
     def _token(self, name: str, kind: str) -> str:
         days = 1 if kind == "expired" else 30
-        made = self.services.tokens.create(self._root, kind, ("admin",), days=days, owner=name)
+        scopes = ("read",) if kind == "reader" else ("admin",)
+        made = self.services.tokens.create(self._root, kind, scopes, days=days, owner=name)
         if kind == "revoked":
             self.services.tokens.revoke(self._root, made.view.id)
         return made.text
