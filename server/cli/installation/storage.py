@@ -8,6 +8,7 @@ import click
 
 from cumulus_client.storage import CleaningPlan, TrashEntry
 from programs.errors import Expected
+from server.cli.installation.storage_files import get, ls, put, quota, rm
 from server.cli.shared.arguments import TEXT, as_json_option
 from server.cli.shared.backend import opened
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
@@ -26,10 +27,14 @@ class NotConfirmed(Expected):
 
 @click.group()
 def storage() -> None:
-    """The shared storage: how full it is; clean it; restore from the trash.
+    """The shared storage: its files; how full it is; clean it; restore from the trash.
 
     Example: cumulus storage usage
     """
+
+
+for command in (ls, put, get, rm, quota):
+    storage.add_command(command)
 
 
 @storage.command("usage")
