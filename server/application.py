@@ -76,15 +76,7 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
         Callers(identity.identification, identity.trail),
     )
     app.register_blueprint(desktop.blueprint())
-    administration = _administration(controller)
-    wiring = Wiring(
-        jobs=lambda: controller.jobs,
-        url=lambda: public_url(controller.settings),
-        cloud=lambda: controller.cloud,
-        administration=lambda: administration,
-        batches=lambda: controller.batches,
-    )
-    services = Services(controller.settings, wiring)
+    services = services_of(controller)
     callers = ApiCallers(identity.identification, identity.trail)
     app.register_blueprint(v1.blueprint(services, callers, v1.Kept(commits.number), OPERATIONS, DOWNLOADS))
     app.register_blueprint(reference())
@@ -100,6 +92,19 @@ def create_app(controller: Controller, accounts: Accounts | None = None) -> Flas
     for kind in DATABASE_ERRORS:
         app.register_error_handler(kind, database_failed)
     return app
+
+
+def services_of(controller: Controller) -> Services:
+    """The services over a controller's own parts."""
+    administration = _administration(controller)
+    wiring = Wiring(
+        jobs=lambda: controller.jobs,
+        url=lambda: public_url(controller.settings),
+        cloud=lambda: controller.cloud,
+        administration=lambda: administration,
+        batches=lambda: controller.batches,
+    )
+    return Services(controller.settings, wiring)
 
 
 def _administration(controller: Controller) -> Administration:

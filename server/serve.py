@@ -107,7 +107,6 @@ def _serve(settings: Settings, cloud: Cloud, supervisor: Supervisor, connections
             hold.kept(server_id),
         ):
             close_home(settings.home, settings.storage)
-            _offer_first_login(settings, url)
             return _run(controller, server, url, supervisor)
     finally:
         controller.cloud.stop()
@@ -119,13 +118,6 @@ def _finish_uploads(controller: Controller) -> None:
         controller.uploads.finish_interrupted()
     except Exception:  # they are brought to their end by the next start
         log.exception("interrupted uploads could not be finished")
-
-
-def _offer_first_login(settings: Settings, url: str) -> None:
-    """Print the link by which somebody becomes the first administrator, as long as there is none."""
-    link = FirstAdmin(time.time, AccountRules.of(settings)).link(settings.public_url or url)
-    if link:
-        log.info("nobody administers this installation yet: whoever opens this link once does; it is good for a day", link=link)
 
 
 def _rebuild_if_lost(settings: Settings, server_id: str) -> None:
@@ -208,7 +200,7 @@ def _run(controller: Controller, server: Door, url: str, supervisor: Supervisor)
     loop = threading.Thread(target=controller.loop.run, args=(supervisor,), name="loop", daemon=True)
     loop.start()
     log.info("ready", url=url, cloud=str(controller.cloud.name), pid=os.getpid())
-    if link := FirstAdmin(time.time, AccountRules.of(controller.settings)).link(url):
+    if link := FirstAdmin(time.time, AccountRules.of(controller.settings)).link(controller.settings.public_url or url):
         log.warning("there is no administrator yet: this link makes one, once, within a day", link=link)
     supervisor.ready()
     server.run()  # returns at SystemExit

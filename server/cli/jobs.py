@@ -8,7 +8,7 @@ import click
 
 from cumulus_client.jobs import MAX_LISTED, Event, Job, JobDetails, State
 from programs.exits import ExitCode
-from server.cli.shared.arguments import JOB, TEXT, as_json_option
+from server.cli.shared.arguments import JOB, TEXT, NotConfirmed, as_json_option
 from server.cli.shared.backend import opened
 from server.cli.shared.output import show_json, show_table
 from server.services.jobs.figures import described, in_a_line
@@ -106,15 +106,27 @@ def cancel(job_id: int, owner: str) -> None:
 @click.command()
 @click.argument("job_id", type=JOB)
 @click.option("--owner", type=TEXT, default="", help="Only if the job is this owner's; else nothing is done.")
-@click.confirmation_option("--yes", prompt="Delete the job with its workflow, for everybody?", help="Do not ask.")
-def delete(job_id: int, owner: str) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(job_id: int, owner: str, yes: bool) -> None:
     """Delete a job that has ended, with its workflow, its files and its record, for everybody.
 
     Example: cumulus delete 12 --yes
     """
     from server.cli.shared.connection import known_settings, taking_jobs  # `cumulus jobs` does without
 
-    click.echo(taking_jobs(known_settings()).jobs.delete(job_id, owner))
+    cumulus = taking_jobs(known_settings())
+    _require_yes(job_id, yes=yes)
+    click.echo(cumulus.jobs.delete(job_id, owner))
+
+
+def _require_yes(job_id: int, *, yes: bool) -> None:
+    """Raises NotConfirmed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NotConfirmed("nothing was deleted: say --yes where nobody can be asked")
+    if not click.confirm(f"Delete job {job_id} with its workflow and its files, for everybody?", err=True):
+        raise NotConfirmed("nothing was deleted")
 
 
 def _none(owner: str, *, filtered: bool) -> str:

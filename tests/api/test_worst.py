@@ -140,7 +140,7 @@ def test_settings_of_very_many_values_are_refused_before_they_are_read(client: F
 
 class Request:
     def __init__(self, path: str, size: int = 0) -> None:
-        self.path = path
+        self.command, self.path = "GET", path
         self.body_bytes_received = size
         self.streamed_bytes = 0
 

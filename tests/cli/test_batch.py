@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from programs.errors import login
-from server.app import Controller, make_controller
+from server.app import Controller
 from server.cli.main import main
 from server.db.models import Batch, Job
 from server.home.running import announce, withdraw
@@ -20,7 +20,7 @@ from server.settings import Settings
 from server.states import JobState
 from server.storage.inputs.arrivals import read_sent
 from tests.api.v1.local import at_the_socket
-from tests.conftest import eventually, state_of, turning
+from tests.conftest import eventually, turning
 
 pytestmark = pytest.mark.system
 
@@ -202,17 +202,12 @@ def test_where_the_files_cannot_be_sent_the_batch_is_cancelled(running: Controll
     assert {job.state for job in jobs(1)} == {"cancelled"}
 
 
-def test_without_a_controller_a_batch_is_stored_and_runs_with_the_next_one(controller: Controller, place: Path) -> None:
+def test_without_a_controller_no_batch_is_made(controller: Controller, place: Path) -> None:
     assert place.is_dir()
-    controller.database.close()
-    assert cumulus("batch", "submit", "probe_1.0", "a.dat", "b.dat", "--key", "one").stdout == "1\n"
-    assert "submitted before" in cumulus("batch", "submit", "probe_1.0", "a.dat", "b.dat", "--key", "one").stderr
-    assert "2 uploading" in cumulus("batch", "list").stdout
-    later = make_controller(controller.settings, controller.cloud)
-    with turning(later):
-        eventually(lambda: all(state_of(job.id) is JobState.DONE for job in jobs(1)))
-    assert [read(later, job) for job in jobs(1)] == ["aaaaa", "bbbbb"]
-    later.database.close()
+    refused = cumulus("batch", "submit", "probe_1.0", "a.dat", "b.dat", code=1)
+    assert "no controller runs on this installation" in refused.stderr
+    assert "b.dat" in cumulus("batch", "submit", "probe_1.0", "a.dat", "b.dat", "--check").stdout
+    assert not Job.select().exists()
 
 
 def test_a_preset_begins_a_batch(running: Controller) -> None:

@@ -109,6 +109,7 @@ TABLE = (
     Row(r"installation-id", HEALS, HEALS, ("missing", *BAD), "installation's id|installation-id"),
     Row(r"terraform/installation-id", APART, NO_EFFECT),
     Row(r"controller\.lock", HEALS, HEALS, NOT_A_FILE, "controller.lock", apart=("foreign",)),
+    Row(r"controller\.sock", APART, APART),  # tests/api/v1/test_local_door.py
     Row(r"controller\.json", NO_EFFECT, HEALS, ("missing", *BAD), "controller.json"),
     Row(r"log/errors\.log(\.1)?", NO_EFFECT, NO_EFFECT),
     Row(r"terraform/local-worker/(workspaces|init)\.lock", HEALS, HEALS, (*NOT_A_FILE, "foreign")),

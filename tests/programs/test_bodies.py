@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from programs.http.door import LOOK_S, TURN_S, Door
+from programs.http.door import POLL_S, TURN_S, Door
 from tests.conftest import eventually
 from tests.programs.doors import LIMITS, Clock, answered, asked, connected, heard, is_open, standing
 
@@ -56,7 +56,7 @@ def streaming(reader: Reader, clock: Clock, threads: int = 2) -> Iterator[Door]:
     def lane(request: Any) -> int:
         return int(request.streamed_bytes > 0)
 
-    with standing(reader, threads=(1, threads), lane_of=lane, clock=clock, is_streamed=is_patch) as door:
+    with standing(reader, threads=(1, threads), pool_of=lane, clock=clock, is_streamed=is_patch) as door:
         yield door
 
 
@@ -144,7 +144,7 @@ def test_a_long_turn_ends_where_another_waits_and_only_then(reader: Reader, cloc
         assert not reader.ended.is_set()
         with connected(door, patch("/other", 3) + b"abc") as other:
             eventually(door.task_dispatcher.is_short)
-            clock.now += 2 * LOOK_S
+            clock.now += 2 * POLL_S
             assert answered(one).startswith(b"HTTP/1.1 200")
             assert answered(other).startswith(b"HTTP/1.1 200")
 

@@ -1,10 +1,12 @@
-"""What joins an operation with the service that carries it out. Knows nothing of HTTP."""
+"""What joins an operation with the service that carries it out. Knows of HTTP nothing but its statuses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from cumulus_client.operations import Download, Gives, Operation, Response, Takes
+from server.errors import CumulusError, InvalidInput
 from server.services.principal import Principal
 from server.services.services import Services
 
@@ -64,3 +66,9 @@ def bound(
 def bound_download(operation: Download[Takes], handler: Callable[[Services, Principal, Takes], Payload]) -> BoundDownload:
     """The same for a file."""
     return BoundDownload(operation, handler)
+
+
+def status_of(error: CumulusError) -> int:
+    """The HTTP status: a field that cannot be what it is makes 422 of a wrong input."""
+    is_wrong = isinstance(error, InvalidInput) and error.http_status == InvalidInput.http_status
+    return HTTPStatus.UNPROCESSABLE_ENTITY if is_wrong and error.field else error.http_status

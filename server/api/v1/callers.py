@@ -7,8 +7,8 @@ from server.api.identity.trail import Trail
 from server.api.v1.binding import Bound, BoundDownload
 from server.services.principal import Principal, Scope
 
-SUBMISSIONS = frozenset({"jobs.submit", "batches.submit", "workflows.run"})
-MAX_SUBJECT = 200
+SUBMISSIONS = frozenset({"jobs.submit", "jobs.retry", "batches.create", "batches.retry"})
+MAX_SUBJECT = 200  # characters
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

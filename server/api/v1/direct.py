@@ -8,6 +8,7 @@ from types import ModuleType
 from cumulus_client.calling import FileStream
 from cumulus_client.errors import Problem, Refused
 from cumulus_client.operations import Download, Gives, Operation, Takes
+from server.api.v1.binding import status_of
 from server.errors import CumulusError
 from server.services.principal import Principal, Scope
 from server.services.services import Services
@@ -60,4 +61,4 @@ def _module(name: str) -> ModuleType:
 
 
 def _refused(error: CumulusError) -> Refused:
-    return Refused(Problem(error.http_status, error.code, error.message, error.field or ""))
+    return Refused(Problem(status_of(error), error.code, error.message, error.field or ""))

@@ -29,14 +29,31 @@ SECURITY: dict[str, Any] = {
     "token": {"type": "http", "scheme": "bearer", "description": "An API token: `Authorization: Bearer cml_...`"},
 }
 AnyOperation = Operation[Any, Any] | Download[Any]
+_Model = tuple[type[BaseModel], JsonSchemaMode]
+
+
+class _Schemas:
+    """The schemas of all models, each under a name of its own: two models of different nouns may be called the same."""
+
+    def __init__(self, operations: list[AnyOperation]) -> None:
+        wanted: set[_Model] = {(one.takes, "validation") for one in operations}
+        wanted |= {(one.gives, "serialization") for one in operations if isinstance(one, Operation)}
+        in_order = sorted(wanted, key=lambda pair: f"{pair[0].__module__}.{pair[0].__name__}")
+        self._refs, found = models_json_schema(in_order, ref_template=SCHEMAS + "{model}")
+        self.all: dict[str, Any] = found.get("$defs", {})
+
+    def ref(self, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
+        """Where a model's schema is."""
+        return dict(self._refs[model, mode])
 
 
 def document(operations: Iterable[Operation[Any, Any]], downloads: Iterable[Download[Any]], version: str) -> dict[str, Any]:
     """The OpenAPI document."""
     everything: list[AnyOperation] = [*operations, *downloads]
     paths: dict[str, dict[str, Any]] = {}
+    schemas = _Schemas(everything)
     for one in everything:
-        paths.setdefault(one.path, {})[one.method.lower()] = _described(one)
+        paths.setdefault(one.path, {})[one.method.lower()] = _described(one, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,21 +65,21 @@ def document(operations: Iterable[Operation[Any, Any]], downloads: Iterable[Down
         "security": [{"token": []}],
         "tags": [{"name": noun} for noun in dict.fromkeys(map(_noun, everything))],
         "paths": paths,
-        "components": {"schemas": {**_schemas(everything), "Problem": PROBLEM}, "securitySchemes": SECURITY},
+        "components": {"schemas": {**schemas.all, "Problem": PROBLEM}, "securitySchemes": SECURITY},
     }
 
 
-def _described(one: AnyOperation) -> dict[str, Any]:
+def _described(one: AnyOperation, schemas: _Schemas) -> dict[str, Any]:
     parts = _parts(one.takes)
     body = isinstance(one, Operation) and one.has_body
     described: dict[str, Any] = {
         "operationId": one.name,
         "tags": [_noun(one)],
         "summary": one.summary,
-        "description": f"Takes a token with the scope `{one.scope}`.",
+        "description": f"{_about(one.takes)} Takes a token with the scope `{one.scope}`.",
         "parameters": [_parameter(name, parts, "path") for name in one.path_fields],
         "responses": {
-            str(one.status) if isinstance(one, Operation) else "200": _success(one),
+            str(one.status) if isinstance(one, Operation) else "200": _success(one, schemas),
             "4XX": _refusal("Refused"),
             "5XX": _refusal("Failed"),
         },
@@ -73,7 +90,8 @@ def _described(one: AnyOperation) -> dict[str, Any]:
     if not body:
         described["parameters"] += [_parameter(name, parts, "query") for name in rest]
     elif rest:
-        described["requestBody"] = {"required": bool(parts.required & set(rest)), "content": _json(_body(one.takes, parts, rest))}
+        content = _json(_body(one.takes, parts, rest, schemas))
+        described["requestBody"] = {"required": bool(parts.required & set(rest)), "content": content}
     return described
 
 
@@ -98,10 +116,10 @@ def _parameter(name: str, parts: _Parts, where: str) -> dict[str, Any]:
     return described
 
 
-def _body(model: type[BaseModel], parts: _Parts, names: list[str]) -> dict[str, Any]:
+def _body(model: type[BaseModel], parts: _Parts, names: list[str], schemas: _Schemas) -> dict[str, Any]:
     """The fields of the body alone; where none stands in the path that is the model itself."""
     if len(names) == len(parts.properties):
-        return {"$ref": SCHEMAS + model.__name__}
+        return schemas.ref(model, "validation")
     required = sorted(parts.required & set(names))
     properties = {name: parts.properties[name] for name in names}
     return {
@@ -112,10 +130,10 @@ def _body(model: type[BaseModel], parts: _Parts, names: list[str]) -> dict[str, 
     }
 
 
-def _success(one: AnyOperation) -> dict[str, Any]:
+def _success(one: AnyOperation, schemas: _Schemas) -> dict[str, Any]:
     if isinstance(one, Download):
         return {"description": "The file, or a part of it.", "content": {one.media_type: {"schema": {"type": "string"}}}}
-    return {"description": "Done.", "content": _json({"$ref": SCHEMAS + one.gives.__name__})}
+    return {"description": "Done.", "content": _json(schemas.ref(one.gives, "serialization"))}
 
 
 def _refusal(text: str) -> dict[str, Any]:
@@ -124,14 +142,6 @@ def _refusal(text: str) -> dict[str, Any]:
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
-
-
-def _schemas(operations: list[AnyOperation]) -> dict[str, Any]:
-    wanted: set[tuple[type[BaseModel], JsonSchemaMode]] = {(one.takes, "validation") for one in operations}
-    wanted |= {(one.gives, "serialization") for one in operations if isinstance(one, Operation)}
-    _, found = models_json_schema(sorted(wanted, key=lambda pair: pair[0].__name__), ref_template=SCHEMAS + "{model}")
-    schemas: dict[str, Any] = found.get("$defs", {})
-    return schemas
 
 
 def _noun(one: AnyOperation) -> str:
@@ -159,6 +169,7 @@ class Entry:
     summary: str
     scope: str
     takes: tuple[Row, ...]
+    about: str
     gives: str
 
 
@@ -168,7 +179,12 @@ def entries(operations: Iterable[AnyOperation]) -> Iterator[Entry]:
         parts = _parts(one.takes)
         rows = (_row(name, one, parts) for name in parts.properties)
         gives = one.gives.__name__ if isinstance(one, Operation) else one.media_type
-        yield Entry(one.name, one.method, PREFIX + one.path, one.summary, one.scope, tuple(rows), gives)
+        yield Entry(one.name, one.method, PREFIX + one.path, one.summary, one.scope, tuple(rows), _about(one.takes), gives)
+
+
+def _about(model: type[BaseModel]) -> str:
+    """What its fields mean, as the model says."""
+    return " ".join((model.__doc__ or "").replace("``", "").split())
 
 
 def _row(name: str, one: AnyOperation, parts: _Parts) -> Row:

@@ -7,7 +7,8 @@ from typing import Any
 from flask import Response
 from pydantic import ValidationError
 
-from server.errors import CumulusError, InvalidInput
+from server.api.v1.binding import status_of
+from server.errors import CumulusError
 
 PROBLEM = "application/problem+json"
 MAX_SHOWN = 200  # characters of what was given
@@ -24,9 +25,7 @@ def problem(status: int, code: str, detail: str, field: str | None = None, **mor
 
 def problem_of(error: CumulusError) -> Response:
     """The answer to a request that met an expected failure."""
-    is_wrong = isinstance(error, InvalidInput) and error.http_status == InvalidInput.http_status
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_wrong and error.field else error.http_status
-    return problem(status, error.code, error.message, error.field)
+    return problem(status_of(error), error.code, error.message, error.field)
 
 
 def invalid(error: ValidationError) -> Response:

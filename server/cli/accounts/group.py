@@ -56,9 +56,10 @@ def change(name: str, shares_jobs: bool | None, quota_gb: float | None) -> None:
     fields: dict[str, object] = {} if shares_jobs is None else {"shares_jobs": shares_jobs}
     if quota_gb is not None:
         fields["quota_gb"] = quota_gb or None
+    cumulus = opened(to_change=True)
     if not fields:
         raise click.UsageError("say what to change")
-    opened(to_change=True).groups.change(GroupChanges.model_validate({"group": name, **fields}))
+    cumulus.groups.change(GroupChanges.model_validate({"group": name, **fields}))
     click.echo(f"the group {name} is changed")
 
 

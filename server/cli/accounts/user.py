@@ -85,9 +85,10 @@ def change(name: str, role: str | None, display_name: str | None, email: str | N
     fields: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     if quota_gb is not None:
         fields["quota_gb"] = quota_gb or None
+    cumulus = opened(to_change=True)
     if not fields:
         raise click.UsageError("say what to change")
-    opened(to_change=True).users.change(UserChanges.model_validate({"user": name, **fields}))
+    cumulus.users.change(UserChanges.model_validate({"user": name, **fields}))
     click.echo(f"{name} is changed")
 
 

@@ -84,14 +84,14 @@ def submit(
     from server.catalog.apps import parsed  # `cumulus batch list` does without, here and below
     from server.cli.batch import sending
     from server.cli.batch.form import common_form, read_columns, read_sheet_text
-    from server.cli.shared.connection import shared_files
+    from server.cli.shared.connection import known_settings, shared_files, taking_jobs
 
     settings = load_settings()
     known = parsed(opened(rows=Rows.IF_THERE).apps.form(app).xml)
     common = common_form(known, sets, inputs, shared_files(settings), stored, form)
     named = sending.matching(files)
     given = sending.by_name([*named, *common.files.values()])
-    client = opened(to_change=True)
+    client = opened() if is_check else taking_jobs(known_settings())
     request = asked(
         NewBatch,
         app=app,

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from cumulus_client.storage import CleaningPlan, TrashEntry
-from programs.errors import Expected
 from server.cli.installation.storage_files import get, ls, put, quota, rm
-from server.cli.shared.arguments import TEXT, as_json_option
+from server.cli.shared.arguments import TEXT, NotConfirmed, as_json_option
 from server.cli.shared.backend import opened
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
 from server.services.times import local_time
@@ -17,12 +16,6 @@ from server.services.times import local_time
 DAY_S = 24 * 3600.0
 GB = 1e9
 KINDS = {"job": "archived job", "deleted": "deleted job", "data": "shared data"}
-
-
-class NotConfirmed(Expected):
-    """Nobody has said yes."""
-
-    code = "not_wished"
 
 
 @click.group()

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
+from programs.errors import Expected
 from server.cli.shared.output import printable
+
+
+class NotConfirmed(Expected):
+    """Nobody has said yes."""
+
+    code = "not_confirmed"
 
 
 class _JobNumber(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1

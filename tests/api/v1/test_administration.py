@@ -11,14 +11,14 @@ import pytest
 from cumulus_client import queue as queue_api
 from cumulus_client import workers as workers_api
 from cumulus_client.operations import PREFIX
-from server.api.http import LONG, SHORT, lane
-from server.api.v1 import flavors as v1_flavors
-from server.api.v1 import queue as v1_queue
-from server.api.v1 import snapshots as v1_snapshots
-from server.api.v1 import storage as v1_storage
-from server.api.v1 import system as v1_system
-from server.api.v1 import workers as v1_workers
-from server.api.v1 import workspaces as v1_workspaces
+from server.api.http import LONG, SHORT, pool
+from server.api.v1.installation import flavors as v1_flavors
+from server.api.v1.installation import queue as v1_queue
+from server.api.v1.installation import snapshots as v1_snapshots
+from server.api.v1.installation import storage as v1_storage
+from server.api.v1.installation import system as v1_system
+from server.api.v1.installation import workers as v1_workers
+from server.api.v1.installation import workspaces as v1_workspaces
 from server.app import Controller
 from server.application import create_app
 from server.db.models import Event, Job, StoredSetting, Worker
@@ -190,8 +190,10 @@ def test_a_job_that_is_next_starts_now_where_a_controller_runs(controller: Contr
 
 def test_what_may_take_long_has_threads_of_its_own() -> None:
     for operation in OPERATIONS:
-        request = SimpleNamespace(body_bytes_received=0, command=operation.method, path=PREFIX + filled(operation.path))
-        assert lane(request) == (LONG if operation.takes_long else SHORT), operation.name
+        request = SimpleNamespace(
+            body_bytes_received=0, streamed_bytes=False, command=operation.method, path=PREFIX + filled(operation.path)
+        )
+        assert pool(request) == (LONG if operation.takes_long else SHORT), operation.name
     assert {queue_api.GET.takes_long, workers_api.LIST.takes_long, workers_api.ORPHANS.takes_long} == {False, True}
 
 

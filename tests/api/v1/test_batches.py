@@ -18,10 +18,10 @@ from cumulus_client.usage import UsageQuery
 from programs.errors import login
 from server.api.v1.direct import DirectCaller
 from server.app import Controller
+from server.application import services_of
 from server.db.models import Batch, Job, Preset
 from server.home.folder import SOCKET_FILE
 from server.services.principal import Principal
-from server.services.services import Services, Wiring
 from server.states import JobState
 from tests.api.v1.local import client_of
 from tests.services.batches.asking import asked, store
@@ -36,7 +36,7 @@ def served(controller: Controller) -> Iterator[Cumulus]:
 
 
 def direct(controller: Controller) -> Cumulus:
-    services = Services(controller.settings, Wiring(jobs=lambda: controller.jobs, batches=lambda: controller.batches))
+    services = services_of(controller)
     return Cumulus(DirectCaller(services, Principal.local_admin(ME)))
 
 

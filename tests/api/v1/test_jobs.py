@@ -12,11 +12,11 @@ from cumulus_client import Cumulus, Refused
 from cumulus_client.jobs import JobsQuery
 from server.api.v1.direct import DirectCaller
 from server.app import Controller
+from server.application import services_of
 from server.db.models import Job
 from server.db.transitions import Change, transition
 from server.reasons import Reason
 from server.services.principal import Principal
-from server.services.services import Services, Wiring
 from server.states import JobState
 from tests.api.v1.local import client_of
 from tests.conftest import submission
@@ -38,8 +38,7 @@ def direct(controller: Controller) -> Cumulus:
 
 
 def direct_as(controller: Controller, who: Principal) -> Cumulus:
-    wiring = Wiring(jobs=lambda: controller.jobs, cloud=lambda: controller.cloud)
-    return Cumulus(DirectCaller(Services(controller.settings, wiring), who))
+    return Cumulus(DirectCaller(services_of(controller), who))
 
 
 @pytest.fixture

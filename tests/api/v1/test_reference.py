@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from cumulus_client.operations import PREFIX
+from server.api.v1.callers import SUBMISSIONS
 from server.api.v1.openapi import document
 from server.api.v1.operations import DOWNLOADS, OPERATIONS
 from server.app import Controller
@@ -43,3 +44,7 @@ def test_the_page_works_offline(client: FlaskClient) -> None:
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     for one in (*OPERATIONS, *DOWNLOADS):
         assert f'id="{one.operation.name}"' in text
+
+
+def test_what_is_counted_as_a_submission_is_an_operation() -> None:
+    assert {one.operation.name for one in OPERATIONS} >= SUBMISSIONS

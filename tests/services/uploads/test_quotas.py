@@ -10,6 +10,8 @@ import pytest
 from server.app import Controller
 from server.db.models import Job, JobBytes, Upload
 from server.engine.duties.uploads import MEASURED_AGAIN_S, REMEMBERED_S, UploadUpkeep
+from server.services.accounts.groups import GroupService
+from server.services.accounts.users import NewUser, UserService
 from server.services.principal import Principal
 from server.services.uploads.errors import QuotaExceeded
 from server.services.uploads.quotas import GB, StoredQuotas, usage
@@ -160,13 +162,14 @@ def test_the_folder_of_a_job_that_ended_is_measured_once_more_and_no_more(
 
 
 def test_a_user_and_each_group_have_limits_of_their_own(controller: Controller) -> None:
-    execute = controller.database.execute_sql
-    execute("CREATE TABLE user (id INTEGER PRIMARY KEY, name TEXT, quota_gb REAL)")
-    execute("CREATE TABLE user_group (id INTEGER PRIMARY KEY, name TEXT, quota_gb REAL)")
-    execute("CREATE TABLE membership (id INTEGER PRIMARY KEY, user_id INTEGER, group_id INTEGER, is_manager INTEGER)")
-    execute("INSERT INTO user VALUES (1, 'ada', 5), (2, 'bob', NULL), (3, 'eve', 0)")
-    execute("INSERT INTO user_group VALUES (7, 'lab', 4), (8, 'free', NULL)")
-    execute("INSERT INTO membership VALUES (1, 1, 7, 0), (2, 2, 7, 1), (3, 2, 8, 0)")
+    root = Principal.local_admin("root")
+    users, groups = UserService(time.time), GroupService(time.time)
+    for name, quota in (("ada", 5.0), ("bob", None), ("eve", 0.0)):
+        users.create(root, NewUser(name, quota_gb=quota))
+    groups.create(root, "lab", quota_gb=4.0)
+    groups.create(root, "free")
+    for group, name in (("lab", "ada"), ("lab", "bob"), ("free", "bob")):
+        groups.add_member(root, group, name)
     service = service_of(controller)
     quotas = StoredQuotas(2)
     rooms = {name: quotas.room(name) for name in ("ada", "bob", "eve", "zoe")}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.app import Controller
+from server.application import create_app
 from server.db.models import Event, Job, Upload
 from server.services.principal import Principal
 from server.services.uploads.service import UploadService
@@ -129,7 +130,7 @@ def test_what_is_on_its_way_is_in_no_listing(tus: Tus, controller: Controller) -
     url = tus.begun(10, filename="a.txt")
     tus.patch(url, b"12345")
     assert list(entries(controller.storage.data)) == []
-    assert tus.http.get("/storage").json() == []
+    assert create_app(controller).test_client().get("/storage").get_json() == []
     assert controller.storage.job_folders() == {}
 
 
