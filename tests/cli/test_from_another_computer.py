@@ -193,6 +193,25 @@ def test_a_folder_is_refused_before_anything_is_submitted(controller: Controller
     assert Upload.select().count() == 0
 
 
+def test_a_folder_of_the_storage_is_used_where_nothing_is_sent(controller: Controller, url: str) -> None:
+    text = (TEST_APPS / "probe_1.0.xml").read_text().replace("probe_1.0", "folder_1.0")
+    flags = 'multiple="false" is_folder="true" is_raw_input="true" repeated_command="true;"'
+    field = f'<filelist name="run" label="Run" {flags}/>'
+    (controller.settings.apps / "folder_1.0.xml").write_text(text.replace("<number", f"{field}\n    <number", 1))
+    folder = controller.storage.data / "run.x"
+    folder.mkdir()
+    (folder / "analysis").write_text("spectra")
+    options = ("--flavor", "m1.4xlarge", "--shared", "run=run.x")
+    job = job_of(cumulus("submit", "folder_1.0", *options))
+    eventually(lambda: state_of(job.id).is_final)
+    assert state_of(job.id) is JobState.DONE, Job.get_by_id(job.id).message
+    refused = cumulus("submit", "folder_1.0", *options, "--input", f"inputs={made('a.dat', 'x')}", code=1)
+    assert "run.x is a folder of the storage, which cannot be used together" in refused.stderr
+    Path("mine.x").mkdir()
+    assert "mine.x is a folder" in cumulus("submit", "folder_1.0", "--input", "run=mine.x", code=1).stderr
+    assert Job.select().count() == 1
+
+
 def test_the_steps_of_a_workflow_get_their_files(controller: Controller, url: str) -> None:
     made("a.dat", "first")
     made("b.dat", "second")

@@ -16,6 +16,7 @@ from server.cli.shared.inputs import Prepared
 from server.cli.shared.opening import own_installation
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 from server.engine.records.storage_owner import require_own_storage
+from server.errors import InvalidInput
 from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
 from server.settings import Settings, load_settings
@@ -66,11 +67,22 @@ def require_deliverable(settings: Settings, prepared: Prepared) -> None:
         from server.cli.sending.uploading import require_files
 
         require_files((*prepared.shared, *prepared.local))
+        if (prepared.shared or prepared.local) and (folders := _stored_folders(settings, prepared)):
+            text = "is a folder of the storage, which cannot be used together with files that are sent over the network yet"
+            raise InvalidInput(f"{printable(folders[0])} {text}: run this on the controller's computer", field="input")
 
 
 def is_complete(settings: Settings, prepared: Prepared) -> bool:
     """Whether a job is submitted as one that nobody sends files for: over the network those that have some wait for them."""
-    return not may_deliver(settings) and not (prepared.shared or prepared.local or prepared.stored)
+    if may_deliver(settings) or prepared.shared or prepared.local:
+        return False
+    return not prepared.stored or bool(_stored_folders(settings, prepared))
+
+
+def _stored_folders(settings: Settings, prepared: Prepared) -> list[str]:
+    """Which of the shared files are folders: nobody can say over the network what is in them."""
+    known = shared_files(settings)
+    return [name for name in prepared.stored if known.kind(name) == "folder"]
 
 
 @contextmanager
@@ -94,7 +106,7 @@ def send(settings: Settings, cumulus: Cumulus, submitted: Submitted, prepared: P
     what = f"Sending {printable(names[0]) if len(names) == 1 else f'{len(names)} files'} for job {submitted.id}"
     if may_deliver(settings):
         _deliver(settings, what, submitted, prepared)
-    elif names:
+    elif not is_complete(settings, prepared):
         from server.cli.sending.uploading import sending
 
         with sending(cumulus, what, (*prepared.shared, *prepared.local)) as sender:
