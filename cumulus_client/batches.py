@@ -175,7 +175,7 @@ CHECK = Operation(
     "batches.check", "POST", "/batches/check", NewBatch, BatchPlan, "Check a batch without submitting it.", "submit"
 )
 CREATE = Operation(
-    "batches.create", "POST", "/batches", NewBatch, Submitted, "Submit a batch: all of its jobs or none.", "submit"
+    "batches.create", "POST", "/batches", NewBatch, Submitted, "Submit a batch: all of its jobs or none.", "submit", 201
 )
 LIST = Operation("batches.list", "GET", "/batches", BatchesQuery, BatchList, "List batches, newest first.")
 GET = Operation("batches.get", "GET", "/batches/{batch}", BatchQuery, BatchDetails, "One batch: its jobs, failures first.")

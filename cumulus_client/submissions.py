@@ -50,6 +50,7 @@ SUBMIT = Operation(
     Submitted,
     "Submit a job. Its key may also stand in the header Idempotency-Key; with another body it is refused (409).",
     "submit",
+    201,
 )
 
 
@@ -78,6 +79,7 @@ RETRY = Operation(
     Submitted,
     "Run a job that failed or was cancelled once more, as a new job: same app, settings, machine size and files.",
     "submit",
+    201,
 )
 
 

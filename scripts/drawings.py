@@ -81,10 +81,24 @@ def rooms() -> None:
     """The controller's rooms; imports point down."""
     it = Drawing(900, 700, "The rooms of the controller")
     left, width = 20, 860
-    it.box(left, 16, 420, 52, "cli/", "arguments → a call → a table or --json", fill=BLUE)
-    it.box(460, 16, 420, 52, "api/  (http, metrics, desktop/)", "requests → a call → the desktop client's words", fill=BLUE)
+    it.box(left, 16, 420, 52, "cli/  →  cumulus_client", "arguments → an operation → a table or --json", fill=BLUE)
     it.box(
-        left, 96, width, 52, "services/", "what people and programs can ask for: jobs, queue, decommission, doctor, …", fill=GREEN
+        460,
+        16,
+        420,
+        52,
+        "application  ·  web/  ·  api/ (v1/, identity/, desktop/)",
+        "requests → who asks → a call → an answer",
+        fill=BLUE,
+    )
+    it.box(
+        left,
+        96,
+        width,
+        52,
+        "services/",
+        "what people and programs can ask for: jobs, batches, presets, uploads, accounts, usage, queue, machines, doctor, …",
+        fill=GREEN,
     )
     it.box(
         left,
@@ -162,11 +176,64 @@ def job() -> None:
     it.write("job.svg")
 
 
+def asking() -> None:
+    """Who asks the controller, how that is established, and a request's way to its service."""
+    it = Drawing(1000, 470, "Who asks, and a request's way")
+    askers = (
+        ("a command on this computer", "the kernel says whose process it is", "Unix socket"),
+        ("a person or a program", "cumulus login, cumulus_client, curl", "token"),
+        ("a browser", "log-in by name, directory or link", "session"),
+        ("desktop client, agent", "only in trusted_networks", "network"),
+    )
+    for number, (name, line, how) in enumerate(askers):
+        y = 20 + 84 * number
+        it.box(20, y, 270, 60, name, line, fill=BLUE)
+        it.arrow(290, y + 30, 410, y + 30, how)
+    it.box(
+        410,
+        20,
+        210,
+        312,
+        "api/identity/",
+        "address: trusted_proxies",
+        "limits: 429",
+        "Identification.identify",
+        "",
+        "→ a Principal: name, roles,",
+        "   scopes, how it was known",
+        "→ or 401, 403, in the words",
+        "   of whoever asks",
+        "",
+        "refusals → audit",
+        fill=ROSE,
+    )
+    for y, name, line, text in (
+        (20, "api/v1/", "operation of cumulus_client", "pydantic → handler → JSON"),
+        (116, "api/v1/uploads, web/", "tus; the page of a link", "the same principals"),
+        (212, "api/desktop/", "forms, sentences, HTML", "the client's contract"),
+    ):
+        it.box(720, y, 260, 80, name, line, text, fill=GREEN)
+        it.arrow(620, y + 40, 720, y + 40)
+    it.box(
+        410,
+        390,
+        570,
+        60,
+        "services/",
+        "one call with the Principal: rights are decided here; typed views, typed errors",
+        fill=GREEN,
+    )
+    it.arrow(850, 292, 850, 390, "one call")
+    it.box(20, 390, 270, 60, "a command without a controller", "DirectCaller: the same handlers", fill=BLUE)
+    it.arrow(290, 420, 410, 420, "own files")
+    it.write("asking.svg")
+
+
 def parts() -> None:
     """Programs, machines and directories of an installation."""
     it = Drawing(900, 366, "The parts of an installation")
     it.box(20, 30, 200, 86, "desktop client", "picks files, app, machine size;", "shows jobs, logs, results", fill=BLUE)
-    it.box(20, 156, 200, 70, "cumulus, the command", "submit, jobs, logs, get, …", fill=BLUE)
+    it.box(20, 156, 200, 70, "cumulus, cumulus_client", "submit, jobs, logs, get, …", fill=BLUE)
     it.box(20, 276, 200, 70, "cumulus-agent", "on the laboratory's computer;", "a durable queue of files", fill=BLUE)
     it.box(
         340,
@@ -195,7 +262,7 @@ def parts() -> None:
     it.box(680, 30, 200, 86, "worker for job 1", "made for the job,", "destroyed after it", fill=ROSE)
     it.box(680, 140, 200, 86, "worker for job 2", "runner: converts, runs", "the app, saves results", fill=ROSE)
     it.arrow(220, 73, 340, 73, "REST")
-    it.arrow(220, 190, 340, 190, "REST")
+    it.arrow(220, 190, 340, 190, "API, token")
     it.arrow(220, 319, 340, 319, "rsync over ssh")
     it.arrow(560, 73, 680, 73, "make, start")
     it.arrow(560, 183, 680, 183, "destroy")
@@ -208,6 +275,7 @@ def main() -> None:
     """Draw all."""
     rooms()
     job()
+    asking()
     parts()
 
 

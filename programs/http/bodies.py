@@ -113,7 +113,7 @@ class StreamingTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         is_last = self.close_on_finish or self.request.headers.get("CONNECTION", "").lower() == "close"
         head = bytes(super().build_response_header())
         if (
-            self.version == "1.1" and not is_last and self.status.startswith("204")
+            self.version == "1.1" and not is_last and self.status.startswith(("204", "304"))
         ):  # waitress takes a missing length for an unknown one
             self.close_on_finish = False
             head = head.replace(b"\r\nConnection: close", b"", 1)

@@ -12,6 +12,7 @@ from programs.http.door import POLL_S, TURN_S, Door
 from tests.conftest import eventually
 from tests.programs.doors import LIMITS, Clock, answered, asked, connected, heard, is_open, standing
 
+EMPTY = {"/empty": "204 No Content", "/same": "304 Not Modified"}
 LONG = 10 * LIMITS.body_bytes
 
 
@@ -30,8 +31,8 @@ class Reader:
             while count := body.readinto(buffer):
                 self.taken += count
         self.ended.set()
-        if environ["PATH_INFO"] == "/empty":
-            start_response("204 No Content", [])
+        if status := EMPTY.get(environ["PATH_INFO"]):
+            start_response(status, [])
             return []
         text = str(self.taken).encode()
         start_response("200 OK", [("Content-Length", str(len(text)))])
@@ -94,10 +95,11 @@ def test_what_came_before_the_connection_broke_off_is_there(door: Door, reader: 
     assert reader.taken == 12_345
 
 
-def test_an_answer_without_content_leaves_the_connection_open(door: Door) -> None:
-    with connected(door, patch("/empty", 3) + b"abc") as one:
+@pytest.mark.parametrize("path", EMPTY)
+def test_an_answer_without_content_leaves_the_connection_open(door: Door, path: str) -> None:
+    with connected(door, patch(path, 3) + b"abc") as one:
         got = answered(one)
-        assert got.startswith(b"HTTP/1.1 204")
+        assert got.startswith(f"HTTP/1.1 {EMPTY[path]}".encode())
         assert b"onnection" not in got
         assert is_open(one)
 

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response
 from pydantic import ValidationError
 
+from server.api.identity.errors import TooMany
 from server.api.v1.binding import status_of
 from server.errors import CumulusError
 
@@ -25,7 +26,10 @@ def problem(status: int, code: str, detail: str, field: str | None = None, **mor
 
 def problem_of(error: CumulusError) -> Response:
     """The answer to a request that met an expected failure."""
-    return problem(status_of(error), error.code, error.message, error.field)
+    response = problem(status_of(error), error.code, error.message, error.field)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def invalid(error: ValidationError) -> Response:
