@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cumulus_client.submissions import Submissions
     from cumulus_client.system import System
     from cumulus_client.tokens import Tokens
+    from cumulus_client.uploads import Uploads
     from cumulus_client.usage import Usage
     from cumulus_client.users import Users
     from cumulus_client.workers import Workers
@@ -54,6 +55,7 @@ class Cumulus:
     submissions: "Noun[Submissions]" = Noun()
     logs: "Noun[Logs]" = Noun()
     results: "Noun[Results]" = Noun()
+    uploads: "Noun[Uploads]" = Noun()
     records: "Noun[Records]" = Noun()
     apps: "Noun[Apps]" = Noun()
     workflows: "Noun[Workflows]" = Noun()

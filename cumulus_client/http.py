@@ -26,13 +26,9 @@ class HttpCaller:
 
     def __init__(self, url: str = LOCAL, *, token: str = "", socket: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self.url = f"the socket {socket}" if socket else url
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        transport = httpx.HTTPTransport(uds=socket, verify=False) if socket else None
-        options: dict[str, Any] = {"verify": url.startswith("https:"), "trust_env": not socket}  # reading certificates takes time
-        try:
-            self._http = httpx.Client(base_url=url + PREFIX, headers=headers, transport=transport, timeout=timeout_s, **options)
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"no controller can be at {url}: {error}") from None
+        self._base, self._socket, self._timeout_s = url, socket, timeout_s
+        self._http = self._client(PREFIX, {"Authorization": f"Bearer {token}"} if token else {})
+        self._uploading: httpx.Client | None = None
 
     def call(self, operation: Operation[Takes, Gives], request: Takes) -> Gives:
         """As :meth:`cumulus_client.calling.Caller.call`."""
@@ -69,6 +65,12 @@ class HttpCaller:
         response = self._answer(method, path, **options)
         return dict(response.json()) if response.content else {}
 
+    def uploading(self) -> httpx.Client:
+        """What :class:`cumulus_client.uploads.Uploader` sends by: the same controller, asked in the same way."""
+        if self._uploading is None:
+            self._uploading = self._client("", self._http.headers)
+        return self._uploading
+
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Send these with each request from now on."""
         self._http.headers.update(headers)
@@ -76,6 +78,18 @@ class HttpCaller:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        if self._uploading is not None:
+            self._uploading.close()
+
+    def _client(self, prefix: str, headers: Mapping[str, str]) -> httpx.Client:
+        """Asks for what is below the prefix. Raises Unreachable."""
+        url, socket = self._base, self._socket
+        transport = httpx.HTTPTransport(uds=socket, verify=False) if socket else None
+        options: dict[str, Any] = {"verify": url.startswith("https:"), "trust_env": not socket}  # reading certificates takes time
+        try:
+            return httpx.Client(base_url=url + prefix, headers=headers, transport=transport, timeout=self._timeout_s, **options)
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"no controller can be at {url}: {error}") from None
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -63,27 +63,36 @@ class Results:
 
         ``heard``: is told how many bytes have come. Raises Refused, Unreachable after several tries in vain.
         """
-        failures = 0
-        while True:
-            before = target.seek(0, 2)
-            try:
-                self._go_on(job, file, target, before, heard)
-            except Unreachable:
-                failures = 0 if target.seek(0, 2) > before else failures + 1
-                if failures >= TRIES:
-                    raise
-            else:
-                return
+        fetch_whole(lambda start: self.file(job, file, start), file.size, target, heard)
 
-    def _go_on(self, job: int, file: ResultFile, target: BinaryIO, start: int, heard: Callable[[int], None]) -> None:
-        if start >= file.size > 0:
-            target.truncate(file.size)
+
+Opened = Callable[[int], AbstractContextManager[Stream]]  # from which byte on
+
+
+def fetch_whole(opened: Opened, size: int, target: BinaryIO, heard: Callable[[int], None]) -> None:
+    """Fetch a file of ``size`` bytes into an open one, as :meth:`Results.fetch` says."""
+    failures = 0
+    while True:
+        before = target.seek(0, 2)
+        try:
+            _go_on(opened, size, target, before, heard)
+        except Unreachable:
+            failures = 0 if target.seek(0, 2) > before else failures + 1
+            if failures >= TRIES:
+                raise
+        else:
             return
-        with self.file(job, file, start) as stream:
-            if stream.start != start:  # it has changed since
-                target.seek(stream.start)
-                target.truncate()
-            for part in stream.parts():
-                target.write(part)
-                heard(len(part))
-        target.flush()
+
+
+def _go_on(opened: Opened, size: int, target: BinaryIO, start: int, heard: Callable[[int], None]) -> None:
+    if start >= size > 0:
+        target.truncate(size)
+        return
+    with opened(start) as stream:
+        if stream.start != start:  # it has changed since
+            target.seek(stream.start)
+            target.truncate()
+        for part in stream.parts():
+            target.write(part)
+            heard(len(part))
+    target.flush()

@@ -52,6 +52,25 @@ SUBMIT = Operation(
     "submit",
     201,
 )
+
+
+class RerunRequest(OneJob):
+    """Which job. ``flavor``: the machine size, "" for the job's; ``owner``: whose the new job is, "" for the job's owner."""
+
+    flavor: str = Field(default="", max_length=MAX_NAME)
+    owner: str = Field(default="", max_length=MAX_NAME)
+
+
+RERUN = Operation(
+    "jobs.rerun",
+    "POST",
+    "/jobs/{job}/rerun",
+    RerunRequest,
+    Submitted,
+    "Run a job once more, as a new job, with the files that it has read: by their checksums, as far as the storage has them.",
+    "submit",
+    takes_long=True,
+)
 RETRY = Operation(
     "jobs.retry",
     "POST",
@@ -77,3 +96,7 @@ class Submissions:
     def retry(self, job: int) -> Submitted:
         """Run a job that failed or was cancelled once more. Raises Refused where it cannot be."""
         return self._caller.call(RETRY, OneJob(job=job))
+
+    def rerun(self, job: int, flavor: str = "", owner: str = "") -> Submitted:
+        """Run a job once more with the files that it has read. Raises Refused where one of them is no longer there."""
+        return self._caller.call(RERUN, RerunRequest(job=job, flavor=flavor, owner=owner))

@@ -11,17 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from cumulus_client.errors import ApiError
+
 PIECE_BYTES = 1 << 18  # the system takes so much at a time; httpx copies what it does not
 PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 
 
-class UploadFailed(Exception):
-    """The file is not there, and trying again would not help. ``code``: the server's, "" where it gave none."""
+class UploadFailed(ApiError):
+    """The file is not there, and trying again would not help. ``code``, ``status``: the server's, where it gave some."""
+
+    code = "upload_failed"
 
     def __init__(self, message: str, code: str = "", status: int = 0) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
+        super().__init__(message, code)
         self.status = status
 
 

@@ -1,9 +1,10 @@
 """Files to a Cumulus server over lines that break, by the tus protocol 1.0.0.
 
-Stands alone on httpx. Owns how an upload is continued, and the small file that a second run of the same command continues from.
+Owns how an upload is continued, and the small file that a second run of the same command continues from.
 """
 
 import base64
+import builtins
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,9 +14,13 @@ from typing import Any
 
 import httpx
 
+from cumulus_client.calling import Caller
+from cumulus_client.errors import Unreachable
+from cumulus_client.http import HttpCaller
+from cumulus_client.operations import Response
 from cumulus_client.upload_parts import Notes, Patience, Source, UploadFailed
 
-__all__ = ["Notes", "Sent", "UploadFailed", "Uploader"]
+__all__ = ["Notes", "Sent", "Upload", "UploadFailed", "Uploader", "Uploads"]
 
 PATH = "/api/v1/uploads"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -44,6 +49,27 @@ class Sent:
     length: int
 
 
+class Upload(Response):
+    """An upload as the server knows it. ``length``, ``offset``: bytes; ``place``: relative to the storage, "" until it is there.
+
+    ``shared``: it is for everybody's use, else for its job's; ``state``: receiving, complete, done, refused, expired or gone.
+    """
+
+    id: str
+    owner: str
+    filename: str
+    job: int | None
+    shared: bool
+    length: int
+    offset: int
+    sha256: str
+    state: str
+    created: float
+    expires: float | None
+    place: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Uploader:
     """Sends files by a client that has the server's address and the user's token.
@@ -64,6 +90,35 @@ class Uploader:
         """
         with Source(path) as source:
             return _Sending(self, source, job, name or path.name, advance).whole()
+
+
+class Uploads:
+    """Files that come into the storage by HTTP. Each method raises Unreachable where no controller runs."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def send(self, path: Path, job: int | None = None, *, name: str = "", advance: Advance = lambda _done, _total: None) -> Sent:
+        """Send a file over a line that may break: to the shared data, or for a job that waits for it.
+
+        ``advance``: is told how many bytes are there, and how many there are in all. Raises UploadFailed, and OSError where the
+        file cannot be read.
+        """
+        return Uploader(self._http().uploading()).send(path, job, name, advance)
+
+    def stored(self, job: int, name: str) -> Upload:
+        """Have a job that waits for files use the one that the storage has under this name. Raises Refused."""
+        return Upload.model_validate(self._http().send("POST", "/uploads/stored", json={"job": job, "filename": name}))
+
+    def list(self, job: int | None = None) -> "builtins.list[Upload]":
+        """One's newest uploads; ``job``: those for that job."""
+        told = self._http().send("GET", "/uploads", params={} if job is None else {"job": job})
+        return [Upload.model_validate(one) for one in told["uploads"]]
+
+    def _http(self) -> HttpCaller:
+        if not isinstance(self._caller, HttpCaller):
+            raise Unreachable("no controller runs that could take files: start one with `cumulus serve`")
+        return self._caller
 
 
 class _Sending:

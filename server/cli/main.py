@@ -55,9 +55,7 @@ SECTIONS = {
         "serve": Command("server.cli.installation.serve:serve", "Run the controller until SIGTERM or Ctrl-C."),
         "stop": Command("server.cli.machines:stop", "End the controller in order."),
         "doctor": Command("server.cli.installation.doctor:doctor", "Say what this computer lacks and how to get it."),
-        "storage": Command(
-            "server.cli.installation.storage:storage", "How full the storage is; clean it; restore from the trash."
-        ),
+        "storage": Command("server.cli.installation.storage:storage", "The shared files; how full the storage is; clean it."),
         "db": Command("server.cli.installation.db:db", "The database: back it up, or make it anew."),
         "completion": Command("server.cli.completion:completion", "Print what a shell needs to complete commands."),
         "import-former": Command(

@@ -7,7 +7,7 @@ import click
 
 from cumulus_client.presets import NewPreset, Preset
 from server.cli.shared.arguments import FORM, TEXT, as_json_option
-from server.cli.shared.backend import opened
+from server.cli.shared.backend import Rows, opened
 from server.cli.shared.output import printable, show_json, show_table
 from server.services.times import local_time
 from server.settings import load_settings
@@ -88,10 +88,13 @@ def save(
 
     Example: cumulus preset save plasma comet_2019.015 --set precursor_tolerance=10 --shared database=human.fasta
     """
+    from server.catalog.apps import parsed
     from server.cli.batch.form import common_form
+    from server.cli.shared.connection import shared_files
     from server.cli.shared.requests import asked
 
-    values = common_form(load_settings(), app, sets, (), stored, form).values
+    known = parsed(opened(rows=Rows.IF_THERE).apps.form(app).xml)
+    values = common_form(known, sets, (), shared_files(load_settings()), stored, form).values
     new = asked(NewPreset, name=name, app=app, form=values, flavor=flavor, description=description, group=group)
     saved = opened(to_change=True).presets.save(new)
     click.echo(f"Preset {saved.name} is saved for {saved.app}")

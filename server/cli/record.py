@@ -13,7 +13,7 @@ from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.backend import opened
-from server.cli.shared.connection import cancelled_on_failure, known_settings, may_deliver, require_deliverable, send, taking_jobs
+from server.cli.shared.connection import cancelled_on_failure, known_settings, may_deliver, send, taking_jobs
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared
 from server.cli.shared.output import PATIENCE_S, asking_the_cloud, printable, progress_on_stderr, show_json, show_table
@@ -58,7 +58,11 @@ def record(job_id: int, as_json: bool, other: int | None) -> None:
 @click.option("--flavor", type=TEXT, help="Machine size; default: the job's.")
 @click.option("--owner", type=TEXT, help="Default: the job's.")
 @click.option(
-    "--wait", is_flag=True, help="Show the log until it ends, then compare: exit code 3 if it fails, 1 if results differ."
+    "--wait",
+    "--follow",
+    "wait",
+    is_flag=True,
+    help="Show the log until it ends, then compare: exit code 3 if it fails, 1 if results differ.",
 )
 def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> None:
     """Submit JOB once more, with its settings and the files that it has read, and say what differs now; prints the new number.
@@ -71,15 +75,17 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
     cumulus = taking_jobs(settings)
     with asking_the_cloud():
         plan = cumulus.records.plan(job_id, flavor or "")
-    prepared = _with_files(job_id, plan)
-    require_deliverable(settings, prepared)
+    prepared = _with_files(job_id, plan) if may_deliver(settings) else None
     for text in (*plan.remarks, *map(str, plan.differences)):
         click.echo(printable(text), err=True)
-    fields = {"flavor": plan.flavor, "description": plan.description, "owner": owner or plan.owner}
-    with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
-        submitted = cumulus.submissions.submit(plan.app, plan.settings, complete=not may_deliver(settings), **fields)
-        with cancelled_on_failure(cumulus, submitted), shield.lowered():
-            send(settings, submitted, prepared)
+    if prepared is None:  # the storage is not at hand: the controller takes the files from where they are
+        submitted = cumulus.submissions.rerun(job_id, plan.flavor, owner or plan.owner)
+    else:
+        fields = {"flavor": plan.flavor, "description": plan.description, "owner": owner or plan.owner}
+        with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
+            submitted = cumulus.submissions.submit(plan.app, plan.settings, **fields)
+            with cancelled_on_failure(cumulus, submitted), shield.lowered():
+                send(settings, cumulus, submitted, prepared)
     click.echo(submitted.id)
     if wait:
         _wait(cumulus, job_id, submitted.id)
@@ -87,7 +93,7 @@ def rerun(job_id: int, flavor: str | None, owner: str | None, wait: bool) -> Non
 
 @click.command()
 @click.argument("job_id", type=JOB, metavar="JOB")
-@click.option("--wait", is_flag=True, help="Show the log until it ends; exit code 3 if it fails.")
+@click.option("--wait", "--follow", "wait", is_flag=True, help="Show the log until it ends; exit code 3 if it fails.")
 def retry(job_id: int, wait: bool) -> None:
     """Run JOB, which failed or was cancelled, once more: a new job with its settings and the files that it has kept.
 

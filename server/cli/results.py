@@ -12,7 +12,7 @@ from programs.errors import Expected, explained
 from programs.exits import ExitCode
 from server.cli.shared.arguments import JOB, TEXT
 from server.cli.shared.backend import opened
-from server.cli.shared.copying import Copier, chosen
+from server.cli.shared.copying import Copier, FileCopier, chosen
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 
 DONE = "done"
@@ -37,7 +37,7 @@ def get(job_id: int, target: Path | None, included: tuple[str, ...], excluded: t
     if not found.files:
         click.echo("the job has left no result files", err=True)
     copier = Copier(cumulus.results, job_id, target or Path(f"job-{job_id}"))
-    copied = [_copied(copier, file) for file in chosen(found.files, included, excluded)]
+    copied = [copied_file(copier, file) for file in chosen(found.files, included, excluded)]
     if found.files and not copied:
         click.echo("no result file is like that", err=True)
     if found.state != DONE:
@@ -49,8 +49,8 @@ def get(job_id: int, target: Path | None, included: tuple[str, ...], excluded: t
         sys.exit(ExitCode.FAILED)
 
 
-def _copied(copier: Copier, file: ResultFile) -> bool:
-    """Copy one result and print its path, or why it could not be copied; whether it was."""
+def copied_file(copier: FileCopier, file: ResultFile) -> bool:
+    """Copy one file and print its path, or why it could not be copied; whether it was."""
     try:
         with progress_on_stderr(PATIENCE_S).step(f"Copying {printable(file.path)}", "MB") as step:
             copied = copier.copy(file, step.advance)

@@ -3,26 +3,32 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import click
 
 from cumulus_client.submissions import Submitted
-from programs.errors import login
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.catalog.apps import parsed, parsed_workflow
 from server.catalog.forms import control_of, labelled, refuse_name
 from server.catalog.model import App, Preset, Workflow
 from server.catalog.workflows import FilledStep, preset_values
+from server.cli.accounts.credentials import default_owner
+from server.cli.sending.shared_files import SharedFiles
 from server.cli.shared.arguments import TEXT
 from server.cli.shared.backend import Rows, opened
-from server.cli.shared.connection import cancelled_on_failure, may_deliver, require_deliverable, send, taking_jobs
+from server.cli.shared.connection import (
+    cancelled_on_failure,
+    is_complete,
+    require_deliverable,
+    send,
+    shared_files,
+    taking_jobs,
+)
 from server.cli.shared.following import follow
 from server.cli.shared.inputs import Prepared, complete, read_typed, split, take_stored
 from server.errors import InvalidInput
 from server.settings import load_settings
-from server.storage.folders import Storage
 
 FIXED = frozenset({"hidden", "disabled"})
 _Step = tuple[App, tuple[Preset, ...]]
@@ -47,9 +53,11 @@ def workflow() -> None:
     metavar="NAME=VALUE",
     help="The value of the field NAME; STEP:NAME=VALUE, counted from 0, where several steps have one. Lists as JSON.",
 )
-@click.option("--owner", type=TEXT, default=login, show_default="your login")
+@click.option("--owner", type=TEXT, default=default_owner, show_default="you")
 @click.option("--description", type=TEXT, default="")
-@click.option("--wait", is_flag=True, help="Show the logs until the last step ends; exit code 3 if one fails.")
+@click.option(
+    "--wait", "--follow", "wait", is_flag=True, help="Show the logs until the last step ends; exit code 3 if one fails."
+)
 def run(
     name: str,
     flavor: str | None,
@@ -67,15 +75,16 @@ def run(
     settings, cumulus = load_settings(), opened(rows=Rows.IF_THERE)
     found = parsed_workflow(cumulus.workflows.get(name).xml)
     apps = {app: parsed(cumulus.apps.form(app).xml) for app in dict.fromkeys(step.app for step in found.steps)}
-    steps = prepare_steps(found, apps, sets, inputs, Storage(settings.storage).data, stored)
+    steps = prepare_steps(found, apps, sets, inputs, shared_files(settings), stored)
     cumulus = taking_jobs(settings)
     for prepared in steps:
         require_deliverable(settings, prepared)
     common = {"flavor": flavor or "", "description": description, "workflow": found.name, "owner": owner}
 
     def start(number: int, after: int | None = None) -> Submitted:
-        form, is_sent = steps[number].settings, may_deliver(settings)
-        return cumulus.submissions.submit(found.steps[number].app, form, start_after=after, complete=not is_sent, **common)
+        prepared = steps[number]
+        fields = {**common, "start_after": after, "complete": is_complete(settings, prepared)}
+        return cumulus.submissions.submit(found.steps[number].app, prepared.settings, **fields)
 
     with shielded() as shield:  # a job that was taken is cancelled, whenever the signal comes
         jobs = [start(0)]
@@ -83,7 +92,7 @@ def run(
             for number in range(1, len(steps)):
                 jobs.append(start(number, jobs[-1].id))
             for job, prepared in zip(jobs, steps, strict=True):
-                send(settings, job, prepared)
+                send(settings, cumulus, job, prepared)
     for job in jobs:
         click.echo(job.id)
     if wait and not all(follow(cumulus, job.id) for job in jobs):
@@ -95,7 +104,7 @@ def prepare_steps(
     apps: Mapping[str, App],
     sets: Iterable[str],
     inputs: Iterable[str],
-    data: Path,
+    data: SharedFiles,
     stored: Iterable[str] = (),
 ) -> list[Prepared]:
     """The forms of all steps with their files. Raises InvalidInput where one of them could not run, whichever it is."""

@@ -1,5 +1,6 @@
 """The services for who looks after an installation, each imported and made when it is asked for first."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from server.services.queue import QueueService
     from server.services.storage import CleaningPlans, StorageService
     from server.services.system import SystemService
+    from server.services.uploads.files import StoredFiles
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,13 @@ class Administration:
         from server.services.system import SystemService
 
         return SystemService(self._settings, self._wiring.damage)
+
+    @cached_property
+    def files(self) -> "StoredFiles":
+        """The shared files, which users see, too, and who may store how much."""
+        from server.services.uploads.files import StoredFiles
+
+        return StoredFiles(self._settings, time.time)
 
     def storage(self) -> "StorageService":
         """The shared storage, looked for anew: it may have been mounted meanwhile. Raises NoStorage."""

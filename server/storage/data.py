@@ -43,7 +43,7 @@ def entries(folder: Path) -> Iterator[Entry]:
         names = sorted(entry.name for entry in found if not entry.name.startswith("."))
     for name in names:
         try:
-            yield _entry(folder / name)
+            yield entry_of(folder / name)
         except OSError:
             continue
 
@@ -176,7 +176,8 @@ def set_aside_before(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{REMOVING}*"))
 
 
-def _entry(path: Path) -> Entry:
+def entry_of(path: Path) -> Entry:
+    """What is at a path, which is not followed where it is a link. Raises OSError."""
     found = path.lstat()
     if stat.S_ISDIR(found.st_mode):
         sizes = [(0, _changed(found)), *((one.st_size, _changed(one)) for one in _files(path))]

@@ -46,6 +46,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cumulus orphans": (READS, ()),
     "cumulus snapshot list": (READS, ()),
     "cumulus storage usage": (READS, ()),
+    "cumulus storage ls": (READS, ()),
+    "cumulus storage put": (READS, ("form.json",)),  # without a controller nothing is sent
+    "cumulus storage get": (READS, ("a.dat", "--to", "copied")),
+    "cumulus storage quota": (READS, ()),
     "cumulus storage clean": (READS, ("--dry-run",)),
     "cumulus storage trash": (READS, ()),
     "cumulus db rebuild": (READS, ("--dry-run",)),
@@ -103,6 +107,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cumulus priority": (CHANGES, ("1", "5")),
     "cumulus hold": (CHANGES, ("1",)),
     "cumulus storage restore": (CHANGES, ("1",)),
+    "cumulus storage rm": (CHANGES, ("a.dat",)),
     "cumulus state destroy": (CHANGES, ("job-1",)),
     "cumulus state unlock": (CHANGES, ("job-1",)),
     "cumulus state forget": (CHANGES, ("job-1",)),

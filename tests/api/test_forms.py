@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from server.app import Controller
 from server.catalog.apps import Catalog
 from server.cli.main import main
+from server.cli.sending.shared_files import LocalFiles
 from server.cli.shared.inputs import prepare
 from server.cli.workflow import prepare_steps
 from server.db.models import Job
@@ -119,7 +120,7 @@ def test_rest_stores_the_form_that_runs(wire: Wire, controller: Controller, give
 
 def submitted(catalog: Catalog, data: Path, given: dict[str, Any]) -> dict[str, Any]:
     stored = [name for name in ("a.mzML", "p.fasta", "e") if f'/far/{name}"' in json.dumps(given)]
-    return prepare(catalog.get(APP), given, [], [], data, stored).settings
+    return prepare(catalog.get(APP), given, [], [], LocalFiles(data), stored).settings
 
 
 @pytest.mark.parametrize(("given", "form"), ACCEPTED)
@@ -163,7 +164,7 @@ def stepped(folder: Path, data: Path, given: dict[str, Any]) -> dict[str, Any]:
     presets = "".join(f'<param name="{name}" value="{value}"/>' for name, value in given.items())
     (folder / "w.xml").write_text(f'<workflow id="w_1" name="W" version="1"><tool id="{APP}">{presets}</tool></workflow>')
     catalog = Catalog(folder)
-    return prepare_steps(catalog.workflows()["w_1"], catalog.apps(), [], [], data)[0].settings
+    return prepare_steps(catalog.workflows()["w_1"], catalog.apps(), [], [], LocalFiles(data))[0].settings
 
 
 @pytest.mark.parametrize(

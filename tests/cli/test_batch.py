@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ from tests.api.v1.local import at_the_socket
 from tests.conftest import eventually, turning
 
 pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With apps that a test may add to."""
+    return settings.model_copy(update={"apps": shutil.copytree(settings.apps, tmp_path / "apps")})
 
 
 @pytest.fixture
@@ -129,15 +136,12 @@ def test_a_file_that_all_jobs_use_is_read_once(running: Controller, place: Path,
     from server.storage.inputs.copying import Source
 
     text = (running.settings.apps / "probe_1.0.xml").read_text()
-    apps = place / "apps"
-    apps.mkdir()
+    apps = running.settings.apps
     field = '<filelist name="database" label="Database" multiple="false" is_folder="false" is_raw_input="{}" {}/>'
     unused = 'repeated_command="true;"'
     for name, shared in (("shared", "true"), ("own", "false")):
         whole = text.replace("probe_1.0", f"{name}_1.0").replace("<number", f"{field.format(shared, unused)}\n    <number")
         (apps / f"{name}_1.0.xml").write_text(whole)
-    running.catalog._folder = apps  # type: ignore[attr-defined]
-    monkeypatch.setenv("CUMULUS_APPS", str(apps))
     (place / "all.fasta").write_text(">x")
     reads: list[str] = []
     kinds: tuple[str, ...] = ("read", "copy", "compare")

@@ -87,12 +87,13 @@ def test_a_user_without_rights_submits_follows_and_fetches(site: Site) -> None:
     assert site.run("delete", str(number), "--yes", uid=NOBODY).stdout == f"Job {number} is deleted\n"
 
 
-def test_who_cannot_write_into_the_storage_is_told_what_to_do_before_a_job_is_made(site: Site) -> None:
-    done = site.run("submit", "probe_1.0", *FORM, "--input", "inputs=a.dat", uid=NOBODY)
-    assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "a.dat cannot be sent: nobody may not write into" in done.stderr
-    assert "name it by --shared, or run this as root" in done.stderr
-    assert site.run("jobs", uid=NOBODY).stdout == "there is no job yet\n"
+def test_who_cannot_write_into_the_storage_sends_files_by_the_controller(site: Site) -> None:
+    sent = site.run("submit", "probe_1.0", *FORM, "--input", "inputs=a.dat", uid=NOBODY)
+    assert (sent.code, sent.stdout) == (0, "1\n"), sent.stderr
+    job = Job.get_by_id(1)
+    assert (job.owner, site.controller.storage.folder(job.folder).has_arrived()) == ("nobody", True)
+    assert (site.controller.storage.data / "a.dat").is_file()
+    assert site.run("storage", "rm", "a.dat", uid=NOBODY).stderr.startswith("cumulus: a.dat is wanted by a job")
 
 
 OF_A_JOB = [

@@ -7,6 +7,7 @@ import pytest
 
 from server.catalog.apps import Catalog
 from server.catalog.forms import UnknownName
+from server.cli.sending.shared_files import LocalFiles
 from server.cli.shared.inputs import Prepared, prepare
 from server.errors import InvalidInput
 from server.settings import CHECKOUT
@@ -29,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared(place: Path, *inputs: str, sets: tuple[str, ...] = (), stored: tuple[str, ...] = (), **given: object) -> Prepared:
-    return prepare(COMET, given, sets, inputs, place / "data", stored)
+    return prepare(COMET, given, sets, inputs, LocalFiles(place / "data"), stored)
 
 
 def test_files_go_where_the_app_says_under_the_names_of_its_fields(place: Path) -> None:
@@ -41,7 +42,7 @@ def test_files_go_where_the_app_says_under_the_names_of_its_fields(place: Path) 
 
 
 def test_a_file_of_the_job_alone_stays_with_it_and_folders_are_folders(place: Path) -> None:
-    made = prepare(app(LOCAL.format("own", "true", "true")), {}, [], ["own=a.d"], place / "data")
+    made = prepare(app(LOCAL.format("own", "true", "true")), {}, [], ["own=a.d"], LocalFiles(place / "data"))
     assert (made.shared, made.local) == ((), (place / "a.d",))
 
 
@@ -112,7 +113,7 @@ def test_the_job_s_own_files_are_sent_by_its_submitter(place: Path) -> None:
     (place / "data" / "x.txt").write_text("shared")
     own_app = app(LOCAL.format("own", "true", "false"))
     with pytest.raises(InvalidInput, match=r"'x.txt' is the job's own and cannot be shared; send it: --input own=PATH"):
-        prepare(own_app, {}, [], [], place / "data", ["own=x.txt"])
+        prepare(own_app, {}, [], [], LocalFiles(place / "data"), ["own=x.txt"])
 
 
 def test_the_home_folder_may_be_written_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,9 +168,9 @@ def test_what_cannot_work_is_named_by_its_label(
 def test_a_field_of_a_branch_that_is_not_taken_is_refused(place: Path) -> None:
     msconvert = Catalog(CHECKOUT / "apps").get("msconvert_3.0.18342")
     with pytest.raises(InvalidInput, match=r"Peaks \(threshold_count\) does not count with these settings"):
-        prepare(msconvert, {}, ["threshold_count=9"], ["spectra=a.mzML"], place / "data")
+        prepare(msconvert, {}, ["threshold_count=9"], ["spectra=a.mzML"], LocalFiles(place / "data"))
     sets = ["threshold_count=9", "threshold_kind=count"]
-    assert prepare(msconvert, {}, sets, ["spectra=a.mzML"], place / "data").settings["threshold_count"] == "9"
+    assert prepare(msconvert, {}, sets, ["spectra=a.mzML"], LocalFiles(place / "data")).settings["threshold_count"] == "9"
 
 
 def test_a_file_that_a_form_names_and_nobody_has_is_refused(place: Path) -> None:
@@ -180,11 +181,11 @@ def test_a_file_that_a_form_names_and_nobody_has_is_refused(place: Path) -> None
     own = app(LOCAL.format("own", "true", "false"))
     (place / "data" / "x.txt").write_text("shared, so not this job's own")
     with pytest.raises(InvalidInput, match=r"The own \(own\): 'x.txt' is not in the storage"):
-        prepare(own, {"own": ["/far/x.txt"]}, [], [], place / "data")
+        prepare(own, {"own": ["/far/x.txt"]}, [], [], LocalFiles(place / "data"))
 
 
 def test_one_name_for_two_fields_is_one_file_or_refused(place: Path) -> None:
     two = app(LOCAL.format("first", "true", "false") + LOCAL.format("second", "true", "false"))
-    assert prepare(two, {}, [], ["first=a.mzML", "second=a.mzML"], place / "data").local == (place / "a.mzML",)
+    assert prepare(two, {}, [], ["first=a.mzML", "second=a.mzML"], LocalFiles(place / "data")).local == (place / "a.mzML",)
     with pytest.raises(InvalidInput, match="have the same name"):
-        prepare(two, {}, [], ["first=a.mzML", "second=other/a.mzML"], place / "data")
+        prepare(two, {}, [], ["first=a.mzML", "second=other/a.mzML"], LocalFiles(place / "data"))

@@ -9,6 +9,7 @@ from server.catalog.apps import Catalog
 from server.catalog.model import App, Preset, Step, Workflow
 from server.catalog.values import input_files
 from server.cli.main import main
+from server.cli.sending.shared_files import LocalFiles
 from server.cli.shared.inputs import Prepared
 from server.cli.workflow import prepare_steps
 from server.errors import InvalidInput
@@ -35,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared(place: Path, *inputs: str, sets: tuple[str, ...] = ()) -> list[Prepared]:
-    return prepare_steps(SHIPPED, CATALOG.apps(), sets, inputs, place / "data")
+    return prepare_steps(SHIPPED, CATALOG.apps(), sets, inputs, LocalFiles(place / "data"))
 
 
 def test_the_steps_of_the_shipped_workflow_follow_the_names_of_the_files(place: Path) -> None:
@@ -85,7 +86,7 @@ TWO = {"one_1": app(FILES, id="one_1", name="One"), "two_1": app(FILES, id="two_
 
 def two_steps(*inputs: str, presets: tuple[Preset, ...] = (), apps: dict[str, App] = TWO) -> list[Prepared]:
     found = Workflow("w_1", "W", "1", "", "", hidden=False, steps=(Step("one_1", ()), Step("two_1", presets)))
-    return prepare_steps(found, apps, [], inputs, Path("data"))
+    return prepare_steps(found, apps, [], inputs, LocalFiles(Path("data")))
 
 
 def test_a_field_of_several_steps_needs_the_step_s_number(place: Path) -> None:
@@ -124,7 +125,9 @@ def test_a_file_that_the_workflow_names_is_the_storage_s(place: Path) -> None:
 def test_a_step_may_use_a_file_of_the_storage(place: Path) -> None:
     (place / "data").mkdir()
     (place / "data" / "p.fasta").write_text("shared")
-    filtering, search = prepare_steps(SHIPPED, CATALOG.apps(), [], ["spectra=a.mzML.gz"], place / "data", ["database=p.fasta"])
+    filtering, search = prepare_steps(
+        SHIPPED, CATALOG.apps(), [], ["spectra=a.mzML.gz"], LocalFiles(place / "data"), ["database=p.fasta"]
+    )
     assert (filtering.stored, search.stored, search.shared) == ((), ("p.fasta",), ())
 
 

@@ -25,4 +25,4 @@ OPERATIONS: tuple[Bound, ...] = (
     *usage.OPERATIONS,
     *system.OPERATIONS,
 )
-DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS, *usage.DOWNLOADS)
+DOWNLOADS: tuple[BoundDownload, ...] = (*jobs.DOWNLOADS, *storage.DOWNLOADS, *usage.DOWNLOADS)

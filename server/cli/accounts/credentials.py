@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from programs.errors import explained
+from programs.errors import explained, login
 from server.errors import CumulusError
 
 URL, TOKEN = "CUMULUS_URL", "CUMULUS_TOKEN"  # names of variables
@@ -40,6 +40,11 @@ def current_login() -> Login | None:
     if url := os.environ.get(URL):
         return Login(url.rstrip("/"), os.environ.get(TOKEN, ""))
     return None if os.environ.get(HOME) else remembered()
+
+
+def default_owner() -> str:
+    """Whose a new job is where nobody is named: this user's; "" for the token's where commands ask a controller elsewhere."""
+    return "" if current_login() else login()
 
 
 def remembered() -> Login | None:

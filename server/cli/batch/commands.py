@@ -13,7 +13,7 @@ from cumulus_client.client import Cumulus
 from programs.exits import ExitCode
 from programs.interruption import shielded
 from server.cli.shared.arguments import FORM, TEXT, as_json_option
-from server.cli.shared.backend import opened
+from server.cli.shared.backend import Rows, opened
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr, show_json, show_table
 from server.cli.shared.requests import asked
 from server.services.times import local_time
@@ -55,7 +55,7 @@ def batch() -> None:
 @click.option("--key", type=TEXT, default="", help="Any text: the same call with the same key makes no second batch.")
 @click.option("--owner", type=TEXT, default="", help="Default: you.")
 @click.option("--check", "is_check", is_flag=True, help="Only say which jobs there would be.")
-@click.option("--wait", is_flag=True, help="Wait until all jobs have ended; exit code 3 if one fails.")
+@click.option("--wait", "--follow", "wait", is_flag=True, help="Wait until all jobs have ended; exit code 3 if one fails.")
 @as_json_option
 def submit(
     app: str,
@@ -81,13 +81,14 @@ def submit(
 
     Example: cumulus batch submit diann_1.9.2 --sheet PXD000001.sdrf.tsv --shared fasta=human.fasta --check
     """
-    from server.cli.batch import sending  # `cumulus batch list` does without, here and below
+    from server.catalog.apps import parsed  # `cumulus batch list` does without, here and below
+    from server.cli.batch import sending
     from server.cli.batch.form import common_form, read_columns, read_sheet_text
-    from server.cli.shared.connection import known_settings, taking_jobs
-    from server.storage.folders import Storage
+    from server.cli.shared.connection import known_settings, shared_files, taking_jobs
 
     settings = load_settings()
-    common = common_form(settings, app, sets, inputs, stored, form)
+    known = parsed(opened(rows=Rows.IF_THERE).apps.form(app).xml)
+    common = common_form(known, sets, inputs, shared_files(settings), stored, form)
     named = sending.matching(files)
     given = sending.by_name([*named, *common.files.values()])
     client = opened() if is_check else taking_jobs(known_settings())
@@ -107,11 +108,12 @@ def submit(
     if is_check:
         _show_plan(plan, as_json=as_json)
         return
+    sending.require_sendable(settings, found.values())
     request = request.model_copy(update={"sends": sending.names_of(found.values())})
     with shielded() as shield:  # a batch that was taken is cancelled, whenever the signal comes
         made = client.batches.submit(request)
         with sending.cancelled_batch_on_failure(client, made), shield.lowered():
-            sending.send_files(Storage(settings.storage), made, found)
+            sending.send_files(settings, client, made, found)
     _show_submitted(made, as_json=as_json)
     if wait:
         _wait(client, made.batch)

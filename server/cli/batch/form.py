@@ -4,21 +4,19 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from programs.errors import explained
-from server.catalog.apps import Catalog
+from server.catalog.model import App
+from server.cli.sending.shared_files import SharedFiles
 from server.cli.shared.inputs import Typed, read_form, read_typed
 from server.errors import InvalidInput
-from server.settings import Settings
-from server.storage.folders import Storage
 
 MAX_BYTES = 40_000_000
 
 
 def common_form(
-    settings: Settings, app: str, sets: Iterable[str], inputs: Iterable[str], stored: Iterable[str], form: Any
+    app: App, sets: Iterable[str], inputs: Iterable[str], data: SharedFiles, stored: Iterable[str], form: Any
 ) -> Typed:
-    """The values of all jobs, and the files among them. Raises InvalidInput, NotFound."""
-    found = Catalog(settings.apps).get(app)
-    typed = read_typed(found, sets, inputs, stored, Storage(settings.storage).data)
+    """The values of all jobs, and the files among them. ``data``: the shared files. Raises InvalidInput."""
+    typed = read_typed(app, sets, inputs, stored, data)
     typed.values = {**(read_form(form) if form else {}), **typed.values}
     return typed
 

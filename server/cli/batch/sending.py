@@ -11,8 +11,10 @@ import click
 from cumulus_client.batches import BatchPlan, PlannedFile, PlannedJob, Submitted
 from cumulus_client.client import Cumulus
 from cumulus_client.errors import ApiError
+from server.cli.shared.connection import may_deliver
 from server.cli.shared.output import PATIENCE_S, printable, progress_on_stderr
 from server.errors import InvalidInput
+from server.settings import Settings
 from server.storage.folders import Storage
 from server.storage.inputs.delivered import Delivered
 from server.storage.inputs.delivery import deliver
@@ -69,8 +71,29 @@ def found_files(plan: BatchPlan, given: Mapping[str, Path], folder: Path) -> dic
     return found
 
 
-def send_files(storage: Storage, batch: Submitted, files: Mapping[int, JobFiles]) -> None:
-    """Put the files of all jobs into the storage; one that many use is read once. Raises InvalidInput."""
+def require_sendable(settings: Settings, files: Iterable[JobFiles]) -> None:
+    """Raises InvalidInput where a file cannot be sent: nothing is submitted then."""
+    if not may_deliver(settings):
+        from server.cli.sending.uploading import require_files
+
+        require_files(path for one in files for path in one.sends)
+
+
+def send_files(settings: Settings, client: Cumulus, batch: Submitted, files: Mapping[int, JobFiles]) -> None:
+    """Bring the files of all jobs into the storage; one that many use is sent and read once. Raises InvalidInput, ApiError."""
+    if may_deliver(settings):
+        _deliver(Storage(settings.storage), batch, files)
+        return
+    from server.cli.sending.uploading import sending
+
+    waiting = [(job.job, files[job.position]) for job in batch.jobs if job.waits_for]
+    paths = {path for _, own in waiting for path in own.sends}
+    with sending(client, f"Sending the files of batch {batch.batch}", paths) as sender:
+        for number, own in waiting:
+            sender.of_job(number, own.shared, own.local, own.stored)
+
+
+def _deliver(storage: Storage, batch: Submitted, files: Mapping[int, JobFiles]) -> None:
     waiting = [job for job in batch.jobs if job.waits_for]
     delivered, notes = Delivered(), set[str]()
     with progress_on_stderr(PATIENCE_S).step(f"Sending the files of batch {batch.batch}", "jobs") as step:

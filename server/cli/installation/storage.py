@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cumulus_client.storage import CleaningPlan, TrashEntry
+from server.cli.installation.storage_files import get, ls, put, quota, rm
 from server.cli.shared.arguments import TEXT, NotConfirmed, as_json_option
 from server.cli.shared.backend import opened
 from server.cli.shared.output import PATIENCE_S, progress_on_stderr, show_json, show_table
@@ -19,10 +20,14 @@ KINDS = {"job": "archived job", "deleted": "deleted job", "data": "shared data"}
 
 @click.group()
 def storage() -> None:
-    """The shared storage: how full it is; clean it; restore from the trash.
+    """The shared storage: its files; how full it is; clean it; restore from the trash.
 
     Example: cumulus storage usage
     """
+
+
+for command in (ls, put, get, rm, quota):
+    storage.add_command(command)
 
 
 @storage.command("usage")

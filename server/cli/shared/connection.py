@@ -3,15 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import click
 
 from cumulus_client.client import Cumulus
 from cumulus_client.errors import ApiError, Unreachable
 from cumulus_client.submissions import Submitted
-from programs.errors import login
 from server.cli.accounts.credentials import current_login
+from server.cli.sending.shared_files import FilesElsewhere, LocalFiles, SharedFiles
 from server.cli.shared.backend import opened
 from server.cli.shared.inputs import Prepared
 from server.cli.shared.opening import own_installation
@@ -22,7 +21,6 @@ from server.home.folder import SOCKET_FILE
 from server.home.running import running_controller
 from server.settings import Settings, load_settings
 from server.storage.folders import Storage
-from server.storage.inputs.delivery import deliver
 
 
 def known_settings() -> Settings:
@@ -56,23 +54,35 @@ def may_deliver(settings: Settings) -> bool:
     return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
+def shared_files(settings: Settings) -> SharedFiles:
+    """The shared data of the storage that takes this user's jobs. Raises Unreachable where its controller has to be asked."""
+    if may_deliver(settings):
+        return LocalFiles(Storage(settings.storage).data)
+    return FilesElsewhere(taking_jobs(settings).storage)
+
+
 def require_deliverable(settings: Settings, prepared: Prepared) -> None:
-    """Raises InvalidInput where files would have to be sent, and this user cannot: nothing is submitted then."""
-    files = [path.name for path in (*prepared.shared, *prepared.local)]
-    if files and not may_deliver(settings):
-        where = "the storage of the controller elsewhere" if current_login() else str(settings.storage)
-        raise InvalidInput(
-            f"{printable(files[0])} cannot be sent: {login()} may not write into {where}."
-            f" Have the file put into its data/ and name it by --shared, or run this as {_keeper(settings.storage)}"
-        )
+    """Raises InvalidInput where a file cannot be sent: nothing is submitted then."""
+    if not may_deliver(settings):
+        from server.cli.sending.uploading import require_files
+
+        require_files((*prepared.shared, *prepared.local))
+        if (prepared.shared or prepared.local) and (folders := _stored_folders(settings, prepared)):
+            text = "is a folder of the storage, which cannot be used together with files that are sent over the network yet"
+            raise InvalidInput(f"{printable(folders[0])} {text}: run this on the controller's computer", field="input")
 
 
-def _keeper(storage: Path) -> str:
-    """Who can write there."""
-    try:
-        return storage.owner() if current_login() is None else "a user of the controller's computer who may"
-    except (OSError, KeyError):
-        return "who runs the controller"
+def is_complete(settings: Settings, prepared: Prepared) -> bool:
+    """Whether a job is submitted as one that nobody sends files for: over the network those that have some wait for them."""
+    if may_deliver(settings) or prepared.shared or prepared.local:
+        return False
+    return not prepared.stored or bool(_stored_folders(settings, prepared))
+
+
+def _stored_folders(settings: Settings, prepared: Prepared) -> list[str]:
+    """Which of the shared files are folders: nobody can say over the network what is in them."""
+    known = shared_files(settings)
+    return [name for name in prepared.stored if known.kind(name) == "folder"]
 
 
 @contextmanager
@@ -87,17 +97,27 @@ def cancelled_on_failure(cumulus: Cumulus, submitted: Submitted) -> Iterator[Non
         raise
 
 
-def send(settings: Settings, submitted: Submitted, prepared: Prepared) -> None:
-    """Put a job's files into the storage, and say what has become of them. Raises InvalidInput.
+def send(settings: Settings, cumulus: Cumulus, submitted: Submitted, prepared: Prepared) -> None:
+    """Bring a job's files into the storage, and say what has become of them. Raises InvalidInput, ApiError.
 
-    Where this user cannot, the job was submitted as complete.
+    Where this user cannot write there, the controller takes them, over lines that break, too.
     """
-    if not may_deliver(settings):
-        return
-    storage = Storage(settings.storage)
     names = [*(path.name for path in (*prepared.shared, *prepared.local)), *prepared.stored]
-    what = printable(names[0]) if len(names) == 1 else f"{len(names)} files"
-    with progress_on_stderr(PATIENCE_S).step(f"Sending {what} for job {submitted.id}", "MB") as step:
+    what = f"Sending {printable(names[0]) if len(names) == 1 else f'{len(names)} files'} for job {submitted.id}"
+    if may_deliver(settings):
+        _deliver(settings, what, submitted, prepared)
+    elif not is_complete(settings, prepared):
+        from server.cli.sending.uploading import sending
+
+        with sending(cumulus, what, (*prepared.shared, *prepared.local)) as sender:
+            sender.of_job(submitted.id, prepared.shared, prepared.local, prepared.stored)
+
+
+def _deliver(settings: Settings, what: str, submitted: Submitted, prepared: Prepared) -> None:
+    from server.storage.inputs.delivery import deliver
+
+    storage = Storage(settings.storage)
+    with progress_on_stderr(PATIENCE_S).step(what, "MB") as step:
         folder = storage.folder(submitted.folder)
         done = deliver(storage, folder, prepared.shared, prepared.local, step.advance, stored=prepared.stored)
     for text in done.words:

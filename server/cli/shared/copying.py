@@ -5,13 +5,15 @@ What has come of a file is kept beside its place under a name of its content, so
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
+from cumulus_client.calling import Stream
 from cumulus_client.jobs import ResultFile
 from cumulus_client.results import Results
 from server.errors import InvalidInput
@@ -35,13 +37,19 @@ def _is_like(path: str, glob: str) -> bool:
     return fnmatchcase(path if "/" in glob else path.rsplit("/", 1)[-1], glob)
 
 
-class Copier:
-    """Copies results of one job into the folder ``top``."""
+class FileCopier(ABC):
+    """Copies files that a controller gives into the folder ``top``."""
 
-    def __init__(self, results: Results, job_id: int, top: Path) -> None:
-        self._results = results
-        self._job = job_id
+    def __init__(self, top: Path) -> None:
         self._top = top
+
+    @abstractmethod
+    def _stream(self, file: ResultFile) -> AbstractContextManager[Stream]:
+        """The file from its first byte on, open while a block runs. Raises Refused, Unreachable."""
+
+    @abstractmethod
+    def _fetch_into(self, file: ResultFile, target: BinaryIO, heard: Callable[[int], None]) -> None:
+        """Fetch what ``target`` lacks of the file. Raises Refused, Unreachable."""
 
     def copy(self, file: ResultFile, advance: Advance) -> Path:
         """Copy a file; returns where it is. ``advance``: in MB.
@@ -71,7 +79,7 @@ class Copier:
                 size += count
                 advance(size / MB, file.size / MB)
 
-            self._results.fetch(self._job, file, part, heard)
+            self._fetch_into(file, part, heard)
             try:
                 _put(beside, target)
             finally:
@@ -82,8 +90,23 @@ class Copier:
     def _is_same(self, file: ResultFile, target: Path) -> bool:
         if target.stat().st_size != file.size:
             return False
-        with target.open("rb") as known, self._results.file(self._job, file) as stream:
+        with target.open("rb") as known, self._stream(file) as stream:
             return all(known.read(len(part)) == part for part in stream.parts()) and not known.read(1)
+
+
+class Copier(FileCopier):
+    """Copies results of one job."""
+
+    def __init__(self, results: Results, job_id: int, top: Path) -> None:
+        super().__init__(top)
+        self._results = results
+        self._job = job_id
+
+    def _stream(self, file: ResultFile) -> AbstractContextManager[Stream]:
+        return self._results.file(self._job, file)
+
+    def _fetch_into(self, file: ResultFile, target: BinaryIO, heard: Callable[[int], None]) -> None:
+        self._results.fetch(self._job, file, target, heard)
 
 
 def _digest(text: bytes) -> str:

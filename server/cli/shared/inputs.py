@@ -17,8 +17,8 @@ from server.catalog.forms import completed, control_of, from_text, labelled, req
 from server.catalog.model import App
 from server.catalog.settings_text import MAX_SETTINGS_BYTES, parse_settings
 from server.catalog.values import counting, input_files
+from server.cli.sending.shared_files import SharedFiles
 from server.errors import InvalidInput
-from server.storage.data import find
 from server.storage.paths import base_name
 
 _RESULT = "%job_dir_"
@@ -76,22 +76,33 @@ def read_form(file: BinaryIO) -> dict[str, Any]:
 
 
 def prepare(
-    app: App, given: Mapping[str, Any], sets: Iterable[str], inputs: Iterable[str], data: Path, stored: Iterable[str] = ()
+    app: App,
+    given: Mapping[str, Any],
+    sets: Iterable[str],
+    inputs: Iterable[str],
+    data: SharedFiles,
+    stored: Iterable[str] = (),
+    preset: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """A form with its files, from a form that was given, ``NAME=VALUE`` and ``NAME=PATH`` (or ``PATH`` of a file it names).
 
-    ``data``: the folder of shared files; ``stored``: ``NAME=FILE`` (or ``FILE`` that the form names) for those that are taken
-    from there. Raises InvalidInput that names fields by their labels.
+    ``data``: the shared files; ``stored``: ``NAME=FILE`` (or ``FILE`` that the form names) for those that are taken from there.
+    ``preset``: a form that all others count before; its files are the storage's where that has them.
+    Raises InvalidInput that names fields by their labels.
     """
     typed = read_typed(app, sets, inputs, stored, data)
     try:
-        return complete(app, {**given, **typed.values}, typed, data)
+        if preset:
+            take_stored(app, preset, typed, data)
+        return complete(app, {**(preset or {}), **given, **typed.values}, typed, data)
     except InvalidInput as error:
         raise labelled(app, error) from None
 
 
-def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str], stored: Iterable[str] = (), data: Path = Path()) -> Typed:
-    """What was typed, by the fields of the app. Raises InvalidInput."""
+def read_typed(
+    app: App, sets: Iterable[str], inputs: Iterable[str], stored: Iterable[str] = (), data: SharedFiles | None = None
+) -> Typed:
+    """What was typed, by the fields of the app. ``data``: needed where there are ``stored`` files. Raises InvalidInput."""
     typed = Typed()
     for text in sets:
         name, is_named, value = split(app, text)
@@ -107,12 +118,13 @@ def read_typed(app: App, sets: Iterable[str], inputs: Iterable[str], stored: Ite
             raise InvalidInput(f"--input {text}: {titled(app, name)} is no field of files; use --set")
         else:
             _add_file(typed, text)
-    for text in stored:
-        _add_stored(app, typed, text, data)
+    if data is not None:
+        for text in stored:
+            _add_stored(app, typed, text, data)
     return typed
 
 
-def complete(app: App, given: Mapping[str, Any], typed: Typed, data: Path) -> Prepared:
+def complete(app: App, given: Mapping[str, Any], typed: Typed, data: SharedFiles) -> Prepared:
     """The form with its defaults, and each file that it names found. Raises InvalidInput whose field is the parameter's name."""
     form = completed(app, given)
     require_counting(app, form, typed.names)
@@ -156,7 +168,7 @@ def _put(app: App, typed: Typed, name: str, text: str) -> None:
         typed.values[name].append(path)
 
 
-def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
+def _add_stored(app: App, typed: Typed, text: str, data: SharedFiles) -> None:
     """Note a file of the storage; its path is put into the form where a field is named. Raises InvalidInput."""
     name, is_named, file = split(app, text)
     control = control_of(app, name)
@@ -172,10 +184,10 @@ def _add_stored(app: App, typed: Typed, text: str, data: Path) -> None:
     typed.stored.add(file)
     if control is not None:
         typed.names.append(name)
-        typed.values.setdefault(name, []).append(str(data / file))
+        typed.values.setdefault(name, []).append(data.path(file))
 
 
-def take_stored(app: App, presets: Mapping[str, Any], typed: Typed, data: Path) -> None:
+def take_stored(app: App, presets: Mapping[str, Any], typed: Typed, data: SharedFiles) -> None:
     """Files that a workflow's author names, and nobody replaces by others, are those that the storage has."""
     for control in app.controls():
         given = presets.get(control.name)
@@ -187,12 +199,11 @@ def take_stored(app: App, presets: Mapping[str, Any], typed: Typed, data: Path) 
                 typed.offered.add(name)
 
 
-def _is_stored(data: Path, name: str) -> bool:
+def _is_stored(data: SharedFiles, name: str) -> bool:
     try:
-        found = find(data, base_name(name))
+        return data.kind(base_name(name)) is not None
     except InvalidInput:
         return False
-    return found is not None and not found.is_symlink()
 
 
 def _add_file(typed: Typed, text: str, label: str = "--input") -> Path:
@@ -222,21 +233,24 @@ def require_counting(app: App, form: Mapping[str, Any], names: Iterable[str]) ->
             raise WrongValue(titled(app, name), reason, field=name)
 
 
-def _require_at_hand(file: InputFile, typed: Typed, data: Path) -> None:
+def _require_at_hand(file: InputFile, typed: Typed, data: SharedFiles) -> None:
     """Raises InvalidInput where a file that the form names is neither sent nor said to be shared, or is of the wrong sort."""
-    given = typed.files.get(file.name)
-    if given is None and file.name in typed.stored:
+    given, kind = typed.files.get(file.name), None
+    if given is not None:
+        kind = "folder" if given.is_dir() else "file" if given.is_file() else None
+    elif file.name in typed.stored:
         if not file.shared:
             text = f"{quoted(file.name)} is the job's own and cannot be shared; send it: --input {file.parameter}=PATH"
             raise InvalidInput(text, field=file.parameter)
-        given = find(data, file.name)
-    if given is None:
+        kind = data.kind(file.name)
+    if given is None and kind is None:
         raise InvalidInput(_not_sent(file, data), field=file.parameter)
-    if not (given.is_dir() if file.folder else given.is_file()):
-        raise InvalidInput(f"{given} is no {'folder' if file.folder else 'file'}", field=file.parameter)
+    wanted = "folder" if file.folder else "file"
+    if kind != wanted:
+        raise InvalidInput(f"{given or data.path(file.name)} is no {wanted}", field=file.parameter)
 
 
-def _not_sent(file: InputFile, data: Path) -> str:
+def _not_sent(file: InputFile, data: SharedFiles) -> str:
     """The ways to say which file is meant: the storage may have one of that name, and be another than this one."""
     how = f"send it: --input {file.parameter}=PATH"
     if not file.shared or not _is_stored(data, file.name):

@@ -14,11 +14,12 @@ from server.engine.records.recording import assembled
 from server.errors import CumulusError, InvalidInput
 from server.services.jobs.service import JobService
 from server.services.jobs.submission import Submission
-from server.services.jobs.visibility import job_to_change
+from server.services.jobs.visibility import job_to_change, visible_job
 from server.services.principal import Principal
-from server.services.records.rerun import kept
+from server.services.records.rerun import Wanted, gathered, kept
 from server.services.records.service import RecordService
 from server.states import JobState
+from server.storage.inputs.checksums import content_sha256
 from server.storage.inputs.placing import Allowance, TakesLong, put
 
 MOST_FILES, MOST_COPIED = 20_000, 2_000_000_000  # bytes, where links are impossible: somebody waits for the answer
@@ -64,6 +65,25 @@ class RetryService:
             self._bring(principal, made, [(file.name, path) for file, path in sources])
         return made
 
+    def rerun(self, principal: Principal, job_id: int, flavor: str = "", owner: str = "") -> Job:
+        """Submit a job that one may see once more, however it ended, with the files that it has read. Returns the new one.
+
+        What the job has not kept itself is taken from the storage if its checksum is the recorded one: it is read, which may
+        take long. ``flavor``, ``owner``: "" for the job's. Raises NotFound, Forbidden, InvalidInput, NotRetried, and as
+        :meth:`JobService.submit`.
+        """
+        job = visible_job(principal, job_id)
+        before = assembled(job, self._jobs.folder(job))
+        app = self._records.app_of(before)
+        planned = self._records.planned(app, before)
+        sources = [(file.name, _found(file)) for file in planned.files]
+        form = json.dumps(planned.settings)
+        request = Submission(app.id, flavor or before.flavor.name, form, before.description, complete=not sources)
+        made = self._jobs.submit(principal, request, owner or before.owner)
+        if sources:
+            self._bring(principal, made, sources)
+        return made
+
     def _bring(self, principal: Principal, made: Job, sources: Iterable[tuple[str, Path]]) -> None:
         """The files into the new job's folder; without them no job stays. Raises NotRetried."""
         folder, allowance = self._jobs.folder(made), Allowance(MOST_FILES, MOST_COPIED)
@@ -75,3 +95,12 @@ class RetryService:
             self._jobs.cancel(principal, made.id)
             why = explained(problem) if isinstance(problem, OSError) else "it has too many or too large files to wait for"
             raise NotRetried(f"the files cannot be taken from the job's folder: {why}", field="job") from None
+
+
+def _found(file: Wanted) -> Path:
+    """Where a file is that a job has read. Raises InvalidInput where it is nowhere."""
+    try:
+        return kept(file)
+    except InvalidInput:
+        shared, own = gathered([file], content_sha256)
+        return (*shared, *own)[0]

@@ -84,6 +84,14 @@ class NotAwaited(UploadError):
     http_status = 409
 
 
+class FileInUse(UploadError):
+    """A job that has not ended wants the shared file."""
+
+    code = "file_in_use"
+    http_status = 409
+    hint = "try again when that job has ended, or cancel it"
+
+
 class QuotaExceeded(UploadError):
     """The owner may not store so much."""
 

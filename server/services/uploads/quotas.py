@@ -36,11 +36,12 @@ class NoQuotas:
 
 
 @dataclass(frozen=True)
-class _Limit:
-    """So many bytes for all that these owners have together."""
+class Limit:
+    """So many bytes for all that these owners have together. ``group``: theirs, "" for a user's own limit."""
 
     bytes: int
     owners: Sequence[str]
+    group: str = ""
 
 
 class StoredQuotas:
@@ -51,10 +52,11 @@ class StoredQuotas:
 
     def room(self, owner: str) -> int | None:
         """See :class:`Quotas`: the least of the own limit's and of those of the groups that one is in."""
-        rooms = [limit.bytes - usage(limit.owners) for limit in self._limits(owner)]
+        rooms = [limit.bytes - usage(limit.owners) for limit in self.limits(owner)]
         return min(rooms, default=None)
 
-    def _limits(self, owner: str) -> Iterator[_Limit]:
+    def limits(self, owner: str) -> Iterator[Limit]:
+        """All that hold for somebody."""
         own_gb: float | None = self._default_gb or None
         if Upload._meta.database.table_exists(USERS):
             users = _table(USERS)
@@ -62,18 +64,19 @@ class StoredQuotas:
             own_gb = own_gb if row is None or row[0] is None else row[0]
             yield from _group_limits(owner)
         if own_gb is not None:
-            yield _Limit(int(own_gb * GB), (owner,))
+            yield Limit(int(own_gb * GB), (owner,))
 
 
-def _group_limits(owner: str) -> Iterator[_Limit]:
+def _group_limits(owner: str) -> Iterator[Limit]:
     """Those of the groups that somebody is in: for all of their members together."""
     users, groups, memberships = map(_table, (USERS, GROUPS, MEMBERSHIPS))
     with_users = memberships.join(users, on=(users.c.id == memberships.c.user_id))
     own = memberships.select(memberships.c.group_id).from_(with_users).where(users.c.name == owner)
-    limited = groups.select(groups.c.id, groups.c.quota_gb).where(groups.c.id.in_(own), groups.c.quota_gb.is_null(False))
-    for group_id, quota_gb in list(limited.tuples()):
+    columns = groups.c.id, groups.c.name, groups.c.quota_gb
+    limited = groups.select(*columns).where(groups.c.id.in_(own), groups.c.quota_gb.is_null(False))
+    for group_id, name, quota_gb in list(limited.tuples()):
         members = memberships.select(users.c.name).from_(with_users).where(memberships.c.group_id == group_id)
-        yield _Limit(int(quota_gb * GB), [name for (name,) in members.tuples()])
+        yield Limit(int(quota_gb * GB), [member for (member,) in members.tuples()], name)
 
 
 def _table(name: str) -> Table:

@@ -79,6 +79,10 @@ def _retry(services: Services, who: Principal, asked: api.OneJob) -> submissions
     return _submitted(services.retries.retry(who, asked.job))
 
 
+def _rerun(services: Services, who: Principal, asked: submissions.RerunRequest) -> submissions.Submitted:
+    return _submitted(services.retries.rerun(who, asked.job, asked.flavor, asked.owner))
+
+
 def _submitted(job: Job, is_new: bool = True) -> submissions.Submitted:
     return submissions.Submitted(id=job.id, owner=job.owner, folder=job.folder, is_new=is_new)
 
@@ -90,6 +94,7 @@ OPERATIONS = (
     bound(api.CANCEL, _cancel),
     bound(api.DELETE, _delete),
     bound(submissions.RETRY, _retry),
+    bound(submissions.RERUN, _rerun),
     bound(logs.LOG, _log, _log_stamp),
     bound(results.RESULTS, _results),
 )
