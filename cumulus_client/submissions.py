@@ -69,6 +69,7 @@ RERUN = Operation(
     Submitted,
     "Run a job once more, as a new job, with the files that it has read: by their checksums, as far as the storage has them.",
     "submit",
+    201,
     takes_long=True,
 )
 RETRY = Operation(
