@@ -1,4 +1,4 @@
-"""A table in which no word is broken: a path or a command can be copied at any width. Owns its text, not where it goes."""
+"""A table in which no word is broken: a path or a command can be copied at any width. Owns its text, not its destination."""
 
 import re
 

@@ -129,7 +129,7 @@ def live_line(counter: Counter, now: float, width: int, *, ascii_only: bool = Fa
     line = Text(f"{frame} {text}", style="bold", no_wrap=True, overflow="crop", end="\n")
     room = width - line.cell_len - len(tail) - 2
     if counter.total and room >= LEAST_BAR:
-        # The note goes before a longer bar.
+        # The note takes precedence over a longer bar.
         cells = max(LEAST_BAR, min(MOST_BAR, room - 2 - min(MOST_NOTE, cell_len(counter.latest))))
         line.append(" ").append_text(_bar(counter.done / counter.total, cells, ascii_only=ascii_only))
     line.append(f" {tail}" if tail else "", style="not bold")

@@ -94,7 +94,7 @@ class FormerDatabase:
             )
 
 
-def look_at(path: Path) -> FormerDatabase:
+def inspected(path: Path) -> FormerDatabase:
     """The database, once nobody uses it and it is sound. Raises FormerUnusable."""
     _require_a_file(path)
     _require_unused(path)

@@ -14,7 +14,7 @@ from server.errors import InvalidInput
 from server.home.controller_lock import only_controller
 from server.home.installation import installation_id, known_id
 from server.progress import Progress
-from server.services.former_server.database import FormerDatabase, look_at
+from server.services.former_server.database import FormerDatabase, inspected
 from server.services.former_server.plan import ImportPlan, Surveyor, read_here, surroundings
 from server.services.former_server.takeover import only_new, take_over
 from server.services.principal import Principal, Role
@@ -39,7 +39,7 @@ class FormerServerImport:
         """What would be done; writes nothing. Raises Forbidden, InvalidInput, StorageNotOurs."""
         principal.require(Role.ADMINISTRATOR)
         self._require_settings(dry_run=True)
-        return self._survey(look_at(self._database), self._clock())[1]
+        return self._survey(inspected(self._database), self._clock())[1]
 
     def carry_out(self, principal: Principal) -> ImportPlan:
         """Take all over that can be. Safe to repeat. Raises Forbidden, InvalidInput, StorageNotOurs, StorageUnusable."""
@@ -47,7 +47,7 @@ class FormerServerImport:
         self._require_settings(dry_run=False)
         settings, storage, now = self._settings, self._storage, self._clock()
         with only_controller(settings.home):
-            former = look_at(self._database)
+            former = inspected(self._database)
             surveyor, plan = self._survey(former, now)
             plan.require_possible(Storage(storage))
             again = Surveyor(former, replace(surveyor.around, checked=False), surveyor.here, settings.data_max_age_days)

@@ -219,8 +219,8 @@ def read_here(database: Path) -> Here:
     try:
         with closing(connect(database, *reading_mode(database))) as connection:
             folders = dict(connection.execute("SELECT id, folder FROM job WHERE state <> 'deleted'"))
-            told = connection.execute("SELECT DISTINCT subject_id FROM event WHERE subject = 'job'")
-            return Here(folders, frozenset(number for (number,) in told if number not in folders))
+            known = connection.execute("SELECT DISTINCT subject_id FROM event WHERE subject = 'job'")
+            return Here(folders, frozenset(number for (number,) in known if number not in folders))
     except sqlite3.Error as problem:
         raise FormerUnusable(f"this installation's own database {database} cannot be read: {problem}") from None
 

@@ -114,5 +114,5 @@ def _batches(jobs: Iterable[TakenJob]) -> Iterator[list[TakenJob]]:
 
 
 def only_new(found: Iterable[TakenJob | None]) -> Iterator[TakenJob]:
-    """Those that are to be taken over."""
+    """Those that will be taken over."""
     return (one for one in found if one is not None)
