@@ -144,13 +144,20 @@ class Lab:
         return subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     def command(self, *arguments: str) -> str:
-        """One command, to die where the controller was to; again then. What it printed."""
+        """One command, to die where the controller was to; again where it, or the controller that it asked, has died.
+
+        What it printed.
+        """
+        is_beside = not self.has_died
         while True:
             environment = {**self.environment(), **self._faults()}
             command = [sys.executable, "-m", "tests.faults.launcher", *arguments]
             done = subprocess.run(
                 command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
             )
+            if is_beside and self.has_died:
+                self.revive()
+                continue
             if done.returncode != -signal.SIGKILL:
                 return done.stdout + done.stderr
             self.kills, self.armed = self.kills + 1, ""

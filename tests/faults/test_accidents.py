@@ -108,13 +108,13 @@ def test_eight_machines_that_fail_at_once_are_eight_failures(lab: Lab) -> None:
 
 def test_a_cleaning_that_is_killed_and_a_restoring_run_nothing_again(lab: Lab) -> None:
     """What was archived comes back with its result, and its app has run once."""
+    lab.to_die_at = ["job:done>archived:after"]
     lab.start()
     lab.submit("one")
     assert lab.reach("one") == JobState.DONE
     lab.settle()
     with lab.rows():
         Job.update(ended=Job.ended - 365 * DAY_S).execute()
-    lab.armed = "job:done>archived:after"
     lab.command("storage", "clean", "--yes")
     assert lab.kills == 1
     lab.command("storage", "clean", "--yes")
