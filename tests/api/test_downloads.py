@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from server.home.running import running_controller
+from tests.conftest import eventually
 from tests.test_serve import environment, server
 
 pytestmark = pytest.mark.system
@@ -18,7 +19,6 @@ SIZE = 3_000_000_000  # more than 31 bits count
 ENOUGH = 600_000_000  # fifteen times what the server may take
 ROOM_MB = 40
 MB = 1 << 20
-from tests.conftest import eventually
 
 
 def peak_mb(pid: int) -> float:
