@@ -156,7 +156,7 @@ def to_be_forgotten(site: Site) -> Callable[[], bool]:
 
 
 SETUPS = {
-    "The state is empty, and the machine goes on": emptied,
+    "The state is empty, and the machine still runs": emptied,
     "The state cannot be read": halved,
     "A workspace that no row knows": without_row,
     "A row without a workspace": without_workspace,

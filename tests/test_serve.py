@@ -179,7 +179,7 @@ def test_a_job_that_cannot_be_cancelled_is_an_exit_code(
     form = tmp_path / "form.json"
     form.write_text(json.dumps({"text": "x", "seconds": "600", "outcome": "ok"}))
     job_id = cumulus(environment, "submit", "probe_1.0", "--settings", str(form), "--owner", "ada").stdout.strip()
-    for number, owner, said in ((job_id, "eve", f"there is no job {job_id} of eve"), ("99", "ada", "there is no job 99 of ada")):
+    for number, owner, said in ((job_id, "eve", f"there is no job {job_id} of eve"), ("99", "ada", "there is no job 99")):
         refused = cumulus(environment, "cancel", number, "--owner", owner)
         assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"cumulus: {said}\n")
     done = cumulus(environment, "cancel", job_id, "--owner", "ada")

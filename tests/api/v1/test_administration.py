@@ -31,7 +31,8 @@ from tests.conftest import submission
 
 MODULES = (v1_flavors, v1_queue, v1_snapshots, v1_storage, v1_system, v1_workers, v1_workspaces)
 OPERATIONS = [one.operation for module in MODULES for one in module.OPERATIONS]
-FOR_USERS = {"queue.get", "workers.list", "flavors.list", "system.get"}
+FOR_USERS = {"queue.get", "workers.list", "flavors.list", "system.get", "storage.files", "storage.quota"}
+OWN_FILES = {"storage.remove"}  # of users, who are told that there is no such file of theirs
 PEER = "programs.peer_uid"
 LOCAL = "http://localhost"
 LONG_TEXT = "x" * 1001
@@ -69,6 +70,8 @@ def test_a_user_gets_an_answer_or_is_refused_and_changes_nothing(controller: Con
     answer = asked_by(controller, 65534, operation.method, filled(operation.path), **body)
     if operation.name in FOR_USERS:
         assert answer.status_code == 200, answer.text
+    elif operation.name in OWN_FILES:
+        assert answer.status_code == 404, answer.text
     else:
         assert (answer.status_code, answer.json["code"]) == (403, "forbidden"), answer.text
         assert answer.json["detail"] == "only an administrator may do this"
@@ -84,7 +87,7 @@ def state_of_everything() -> list[Any]:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
 def test_changes_need_the_scope_of_an_administrator_and_lists_do_not(operation: Any) -> None:
     reads = operation.method == "GET" or operation.name == "storage.plan"
-    assert operation.scope == ("read" if reads else "admin")
+    assert operation.scope == ("read" if reads else "submit" if operation.name in OWN_FILES else "admin")
 
 
 def numbers(name: str, *more: Any) -> list[tuple[str, Any]]:
