@@ -27,7 +27,11 @@ QUIET_S = 0.3
 RESULT = '{"attempt": 1, "exit_code": 0, "stage": "done", "end_tag_seen": true}'
 # A partial index holds the unfinished alone: reading all of it is reading nothing that has ended.
 PARTIAL = ("job_unfinished", "worker_living")
-SMALL = ("SCAN switch", "SCAN unwritten")  # a few rows, however many jobs have ended
+SMALL = (
+    "SCAN sqlite_sequence",
+    "SCAN switch",
+    "SCAN unwritten",
+)  # a few rows, however many jobs have ended; sqlite_sequence: one for each table
 READ_OR_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 Statement = tuple[str, Any]
 
