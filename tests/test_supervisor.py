@@ -138,7 +138,7 @@ def test_a_loop_that_is_stuck_in_a_turn_says_nothing(
     manager: Manager, supervisor: Supervisor, controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = threading.Event()
-    monkeypatch.setattr(controller.loop, "turn", lambda: float(let_go.wait(60)) * 0)
+    monkeypatch.setattr(controller.loop, "turn", lambda _steady: float(let_go.wait(60)) * 0)
     loop = threading.Thread(target=controller.loop.run, args=(supervisor,), daemon=True)
     loop.start()
     assert manager.hear(3 * supervisor.watchdog_s) == ""
