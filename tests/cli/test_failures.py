@@ -46,7 +46,7 @@ FORM = {"text": "x", "seconds": "0", "outcome": "ok"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 # Arguments of each command beside which it does its work at once; `serve` would go on for ever where nothing is wrong.
 ARGUMENTS = {"job_id": "1", "number": "5", "name": "job-1", "app": "probe_1.0", "form": "form.json", "app_id": "x_1"}
-ARGUMENTS |= {"storage": "former", "database": "former/cumulus.db"}
+ARGUMENTS |= {"files": "a.dat", "names": "a.dat", "path": "a.dat", "storage": "former", "database": "former/cumulus.db"}
 ARGUMENTS |= {"user": "ada", "group": "lab", "token": "1", "url": "http://127.0.0.1:1", "shell": "bash", "role": "user"}
 
 
